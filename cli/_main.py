@@ -1,0 +1,72 @@
+"""The root command: finds the command files, turns avr's errors into one line and an exit code."""
+
+import sys
+import traceback
+from typing import Any
+
+import click
+
+import avr
+from avr.core import AvrError, item_names, load_item
+
+# Shown by `avr --help` without importing the commands' files, which keeps it instant.
+SUMMARIES = {
+    "datasets": "List, show and check data sets.",
+    "extract": "Write features of a data set's videos to a store.",
+    "store": "Look at, verify, pack and repair stores; import scores.",
+    "heads": "Train heads on a store.",
+    "fuse": "Fuse the scores of several streams or runs.",
+    "recipe": "The papers' tables, run by one command.",
+    "attention": "Lay a run's attention over the frames of a video.",
+    "finetune": "Train the backbone, alone or with a head on top.",
+    "predict": "Recognise new videos with a trained pipeline.",
+    "demo": "The whole pipeline on clips that avr draws itself.",
+}
+
+
+class Root(click.Group):
+    """Loads a command's file when it is called, and prints errors as one line."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        known = item_names("avr.cli")
+        return [name for name in SUMMARIES if name in known] + [name for name in known if name not in SUMMARIES]
+
+    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
+        if name not in item_names("avr.cli"):
+            return None
+        command: click.Command = load_item("avr.cli", name, "command").command
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, SUMMARIES.get(name, "")) for name in self.list_commands(ctx)])
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except AvrError as error:
+            if ctx.params.get("debug"):
+                traceback.print_exc()
+            click.echo(f"error: {error}", err=True)
+            ctx.exit(error.exit_code)
+        except (click.ClickException, click.exceptions.Exit, click.Abort):
+            raise
+        except BrokenPipeError:  # `avr … | head` is no failure of ours
+            sys.stderr.close()
+            ctx.exit(0)
+        except Exception as error:
+            if ctx.params.get("debug"):
+                raise
+            click.echo(f"error: {type(error).__name__}: {error} (avr --debug … shows where)", err=True)
+            ctx.exit(1)
+
+
+@click.group(cls=Root, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.option("--debug", is_flag=True, help="Show the traceback of an error.")
+@click.version_option(avr.__version__, prog_name="avr")
+def main(debug: bool) -> None:
+    """Two-stream video action recognition, offline in two stages.
+
+    Stage 1, `extract`, runs once and writes features to a store. Stage 2, `heads` and `fuse`, runs a hundred times, in
+    seconds, on the store alone.
+    """

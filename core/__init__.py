@@ -1,0 +1,20 @@
+"""What every room may use: the one error type, finding an item by its file name, progress bars, whole-file writes."""
+
+from .errors import AvrError, UsageError, WorkError
+from .files import sha256_of, write_whole
+from .progress import Progress, note, quiet, warn
+from .registry import item_names, load_item
+
+__all__ = [
+    "AvrError",
+    "Progress",
+    "UsageError",
+    "WorkError",
+    "item_names",
+    "load_item",
+    "note",
+    "quiet",
+    "sha256_of",
+    "warn",
+    "write_whole",
+]

@@ -1,0 +1,17 @@
+"""The errors a user is meant to read: one line that says what is wrong and what to do."""
+
+
+class AvrError(Exception):
+    """Base of all errors avr raises on purpose. `str(error)` is one line for a person; `exit_code` is the shell's."""
+
+    exit_code = 1
+
+
+class WorkError(AvrError):
+    """The request was sound but the work failed (a damaged file, a full disk, weights that do not load): exit 1."""
+
+
+class UsageError(AvrError, ValueError):
+    """The request cannot be met as it was put (unknown name, missing folder, settings that differ): exit 2."""
+
+    exit_code = 2

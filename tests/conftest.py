@@ -1,0 +1,45 @@
+"""Fixtures for the whole suite: the command line, the real data (skipped, saying so, where missing), random state."""
+
+import os
+import random
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+
+@pytest.fixture
+def real_data() -> Path:
+    """The folder of real clips, lists, weights and scores, or a skip that says where it was looked for."""
+    for place in (os.environ.get("AVR_TEST_DATA"), Path(__file__).parents[2] / "shared" / "data"):
+        if place and Path(place).is_dir():
+            return Path(place)
+    pytest.skip("no real data: set AVR_TEST_DATA, or lay them at ../shared/data")
+
+
+@pytest.fixture
+def runner():
+    """click's test runner."""
+    from click.testing import CliRunner
+
+    return CliRunner()
+
+
+@pytest.fixture(autouse=True)
+def _random_state():
+    """Each test starts from the same random state and leaves none behind."""
+    import torch
+
+    random.seed(0)
+    np.random.seed(0)
+    torch.manual_seed(0)
+    yield
+
+
+@pytest.fixture
+def needs_cuda() -> None:
+    """Skip without a GPU, unless FAIL_WITHOUT_CUDA is set, so that a GPU run cannot skip silently."""
+    import torch
+
+    if not torch.cuda.is_available() and not os.environ.get("FAIL_WITHOUT_CUDA"):
+        pytest.skip("no CUDA device")
