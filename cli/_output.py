@@ -39,7 +39,10 @@ def print_table(header: Sequence[str], rows: Sequence[Sequence[object]], *, titl
     if title:
         click.echo(title)
     for index, row in enumerate(cells):
-        parts = [cell.ljust(width) if not n else cell.rjust(width) for n, (cell, width) in enumerate(zip(row, widths, strict=True))]
+        parts = [
+            cell.ljust(width) if not n else cell.rjust(width)
+            for n, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ]
         click.echo("  ".join(parts).rstrip())
         if index == 0:
             click.echo("  ".join("-" * width for width in widths))

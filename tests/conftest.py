@@ -27,13 +27,12 @@ def runner():
 
 @pytest.fixture(autouse=True)
 def _random_state():
-    """Each test starts from the same random state and leaves none behind."""
+    """Each test starts from the same random state."""
     import torch
 
     random.seed(0)
     np.random.seed(0)
     torch.manual_seed(0)
-    yield
 
 
 @pytest.fixture

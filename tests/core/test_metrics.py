@@ -1,0 +1,36 @@
+"""core.metrics against scikit-learn, and the tie rule by hand."""
+
+import numpy as np
+import pytest
+from sklearn.metrics import balanced_accuracy_score, top_k_accuracy_score
+from sklearn.metrics import confusion_matrix as sklearn_confusion
+
+from avr.core.metrics import confusion_matrix, log_softmax, mean_class_accuracy, top_k_accuracy
+
+RNG = np.random.default_rng(0)
+SCORES = RNG.normal(size=(200, 7))
+LABELS = RNG.integers(0, 7, size=200)
+
+
+@pytest.mark.parametrize("k", [1, 3, 5])
+def test_top_k_equals_scikit_learn(k):
+    assert top_k_accuracy(SCORES, LABELS, k) == pytest.approx(top_k_accuracy_score(LABELS, SCORES, k=k), abs=1e-12)
+
+
+def test_mean_class_accuracy_equals_scikit_learn():
+    expected = balanced_accuracy_score(LABELS, SCORES.argmax(1))
+    assert mean_class_accuracy(SCORES, LABELS) == pytest.approx(expected, abs=1e-12)
+
+
+def test_confusion_equals_scikit_learn():
+    np.testing.assert_array_equal(confusion_matrix(SCORES, LABELS, 7), sklearn_confusion(LABELS, SCORES.argmax(1)))
+
+
+def test_a_tie_goes_to_the_smaller_class_number():
+    scores = np.zeros((4, 3))
+    assert top_k_accuracy(scores, np.array([0, 1, 2, 0]), 1) == 0.5
+    assert top_k_accuracy(scores, np.array([0, 1, 2, 0]), 2) == 0.75
+
+
+def test_log_softmax_of_large_logits_is_finite():
+    np.testing.assert_allclose(log_softmax(np.array([[1e4, 0.0]])), [[0.0, -1e4]])
