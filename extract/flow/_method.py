@@ -1,0 +1,66 @@
+"""What every flow method is, and finding one by its name."""
+
+from collections.abc import Callable
+
+import numpy as np
+
+from avr.core import UsageError, load_item
+
+Pairs = Callable[[np.ndarray, np.ndarray], np.ndarray]
+
+
+class FlowMethod:
+    """A flow method ready to be called: the item's function with its options, and a check of what goes in.
+
+    Args:
+        name: the method's name, such as "tvl1".
+        compute: (P, H, W) uint8 twice, or (P, H, W, 3) where `needs_colour`, to (P, 2, H, W) float32. P is at least 1.
+        needs_colour: whether it reads RGB frames; the others read grey ones.
+        backend: what computes it, such as "opencv" or "torch on cuda": kept with the features.
+    """
+
+    def __init__(self, name: str, compute: Pairs, *, needs_colour: bool = False, backend: str = "opencv") -> None:
+        self.name, self.compute, self.needs_colour, self.backend = name, compute, needs_colour, backend
+
+    def __call__(self, previous: np.ndarray, following: np.ndarray) -> np.ndarray:
+        """Flow of each pair.
+
+        Args:
+            previous: (P, H, W) uint8 grey, or (P, H, W, 3) uint8 RGB where `needs_colour`.
+            following: the same shape: the frames that come after.
+
+        Returns:
+            (P, 2, H, W) float32, pixels, x then y. A pair's flow does not depend on the pairs beside it (bit for bit
+            on a CPU, except `raft`: within 1e-3 px).
+
+        Raises:
+            ValueError: another shape or dtype.
+        """
+        wanted = "(P, H, W, 3) uint8 RGB" if self.needs_colour else "(P, H, W) uint8 grey"
+        right = previous.ndim == (4 if self.needs_colour else 3) and previous.shape == following.shape
+        right = right and (not self.needs_colour or previous.shape[-1] == 3)
+        if not right or previous.dtype != np.uint8 or following.dtype != np.uint8:
+            found = f"{previous.shape} {previous.dtype} and {following.shape} {following.dtype}"
+            raise ValueError(f"flow '{self.name}' reads two arrays {wanted} of one shape, not {found}")
+        if len(previous) == 0:
+            return np.zeros((0, 2, *previous.shape[1:3]), np.float32)
+        return self.compute(previous, following)
+
+
+def load(name: str, device: str = "cpu", **options: object) -> FlowMethod:
+    """A flow method by its name.
+
+    Args:
+        name: an item of this folder: "dis", "farneback", "tvl1" or "raft".
+        device: "cpu" or "cuda", "cuda:1" …; methods that have no GPU form run on the CPU whatever it says.
+        options: the method's own settings, keywords of the item's `build`.
+
+    Raises:
+        UsageError: no such method, or no such option of it; the known ones are listed.
+    """
+    build = load_item("avr.extract.flow", name, "flow method").build
+    known = list(build.__kwdefaults__ or {})
+    for key in options:
+        if key not in known:
+            raise UsageError(f"flow '{name}' has no option '{key}'; known: {', '.join(known) or 'none'}")
+    return build(device, **options)
