@@ -1,0 +1,161 @@
+"""What every head is: a module that takes the features of B videos by stream and gives class scores by output name.
+
+A head is one file in this folder; file name = registry name = command-line name. It defines one subclass of `Head` and
+binds it to the module name `HEAD`. docs/heads.md walks through one.
+"""
+
+from collections.abc import Mapping
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from avr.core import UsageError
+
+from ._training import Training
+
+Shapes = Mapping[str, tuple[int, ...]]  # stream -> shape of one view, (N, D) or (N, C, H, W)
+
+
+class Head(nn.Module):
+    """Base of all heads.
+
+    Class attributes, set by each head:
+        source: paper (or "baseline"), for `avr heads list`.
+        reads: default layer of the store by stream; "*" stands for any stream that is not named.
+        joint: True: one network reads all streams. False: the loop trains one network a stream.
+        streams_min: fewest streams the head makes sense for.
+        defaults: the command's settings, which train well on small data sets (torch keeps the name `training`).
+        paper: the paper's settings (`--paper`, recipes).
+
+    Options are the keyword-only parameters of `__init__`, each with a typed default: int, float, bool, str, `Literal`,
+    or a tuple of ints. The command line finds them there (`--set design=b`).
+
+    Calling a head standardises the features with the statistics of its training videos, if it has any, and then runs
+    `forward`; `forward` and `attention` always see standardised features.
+    """
+
+    source: ClassVar[str] = ""
+    reads: ClassVar[Mapping[str, str]] = {"*": "pooled"}
+    joint: ClassVar[bool] = True
+    streams_min: ClassVar[int] = 1
+    defaults: ClassVar[Training] = Training()
+    paper: ClassVar[Training] = Training()
+
+    label_smoothing: float = 0.0  # set by the training loop
+
+    def __init__(self, shapes: Shapes, num_classes: int) -> None:
+        """Check the streams and remember them.
+
+        Args:
+            shapes: stream name -> shape of one view's features, `(N, D)` or `(N, C, H, W)`.
+            num_classes: K.
+
+        Raises:
+            UsageError: too few streams.
+        """
+        super().__init__()
+        if len(shapes) < self.streams_min:
+            raise UsageError(
+                f"the {type(self).__name__} head needs at least {self.streams_min} streams, but is given "
+                f"{', '.join(shapes) or 'none'}"
+            )
+        self.shapes = {stream: tuple(shape) for stream, shape in shapes.items()}
+        self.num_classes = num_classes
+        for stream, shape in self.shapes.items():
+            channels = shape[1]
+            self.register_buffer(f"mean_{stream}", torch.zeros(channels))
+            self.register_buffer(f"scale_{stream}", torch.ones(channels))
+
+    @property
+    def streams(self) -> tuple[str, ...]:
+        """Names of the streams the head reads, in order."""
+        return tuple(self.shapes)
+
+    def forward(self, features: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Class scores of a batch.
+
+        Args:
+            features: stream -> `(B, N, D)` or `(B, N, C, H, W)`, floating point.
+
+        Returns:
+            Output name -> `(B, K)`, logits or log-probabilities: the softmax of an output is its probability. A joint
+            head has the output "fused", and one named as each stream where that makes sense; a single-stream head has
+            the output named as its stream.
+        """
+        raise NotImplementedError
+
+    def attention(self, features: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Attention weights by name, `(B, N, H, W)` over positions or `(B, N)` over segments; none by default."""
+        return {}
+
+    def loss(self, outputs: dict[str, Tensor], labels: Tensor) -> Tensor:
+        """Mean loss of a batch, a scalar: the cross-entropy of the prediction, unless a head says otherwise.
+
+        Args:
+            outputs: what `forward` gave, `(B, K)` each.
+            labels: `(B,)` int64.
+        """
+        return self.cross_entropy(outputs[prediction_name(outputs)], labels)
+
+    def cross_entropy(self, scores: Tensor, labels: Tensor) -> Tensor:
+        """Mean cross-entropy of logits or log-probabilities `(B, K)`, in float32, with the training's smoothing."""
+        return F.cross_entropy(scores.float(), labels, label_smoothing=self.label_smoothing)
+
+    def standardise(self, features: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Shift and scale each channel by the training videos' statistics; as they are where none were set."""
+        return {stream: self._standardise(stream, features[stream]) for stream in self.shapes}
+
+    def set_statistics(self, stream: str, mean: Tensor, deviation: Tensor) -> None:
+        """Remember mean and standard deviation `(D,)` or `(C,)` of a stream's channels over the training videos.
+
+        A channel that never changes (deviation 0) is only shifted.
+        """
+        scale = torch.where(deviation > 0, 1 / deviation.clamp_min(1e-12), torch.ones_like(deviation))
+        self.get_buffer(f"mean_{stream}").copy_(mean)
+        self.get_buffer(f"scale_{stream}").copy_(scale)
+
+    def attend(self, features: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """`attention` of features as they are in the store."""
+        return self.attention(self.standardise(features))
+
+    def _standardise(self, stream: str, array: Tensor) -> Tensor:
+        shape = (-1,) + (1,) * (array.dim() - 3)  # (D,) for (B, N, D); (C, 1, 1) for (B, N, C, H, W)
+        mean, scale = self.get_buffer(f"mean_{stream}").view(shape), self.get_buffer(f"scale_{stream}").view(shape)
+        return (array.to(mean.dtype) - mean) * scale
+
+    def __call__(self, features: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Outputs `(B, K)` by name for features as they are in the store (any floating dtype)."""
+        outputs: dict[str, Tensor] = super().__call__(self.standardise(features))
+        return outputs
+
+
+def prediction_name(outputs: Mapping[str, object]) -> str:
+    """The output that is the head's prediction: "fused", or the only one."""
+    return "fused" if "fused" in outputs else next(iter(outputs))
+
+
+def fuse_probabilities(outputs: Mapping[str, Tensor]) -> Tensor:
+    """Log of the mean over outputs of their softmax: logits or log-probabilities `(B, K)` in, `(B, K)` out.
+
+    The sum of softmax scores that papers fuse by, divided by S so that it is a probability again.
+    """
+    log_probabilities = torch.stack([F.log_softmax(scores.float(), dim=-1) for scores in outputs.values()])  # (S, B, K)
+    return torch.logsumexp(log_probabilities, dim=0) - torch.log(torch.tensor(float(len(outputs))))
+
+
+def spread_segments(stored: int, wanted: int) -> list[int]:
+    """`wanted` of `stored` segments, evenly spread: the middles of `wanted` equal parts.
+
+    With 7 stored and 3 wanted: `.x.x.x.` gives [1, 3, 5]; 0 wanted takes all.
+
+    Raises:
+        UsageError: more wanted than stored.
+    """
+    if wanted > stored or wanted < 0:
+        raise UsageError(
+            f"segments={wanted}, but the store holds {stored} a video: take at most {stored}, or extract again with "
+            f"--segments {wanted}"
+        )
+    return [(2 * i + 1) * stored // (2 * wanted) for i in range(wanted)] if wanted else list(range(stored))
