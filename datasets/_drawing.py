@@ -1,0 +1,120 @@
+"""What the clips of `shapes` look like: a textured disc that moves before a still background, frame by frame.
+
+Brightness and colour are drawn apart, in YCrCb. The brightness of disc and background is the same kind of smoothed
+noise for every class, and the appearance is a pattern in colour alone, of constant brightness: optical flow, which is
+computed on grey frames, cannot see it. The motion is a swing to and fro about a random pose (place, angle, size) from a
+random phase: a still frame shows one pose of many and cannot tell which motion it was taken from.
+"""
+
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+APPEARANCES = ("stripes", "checks", "rings", "dots")
+MOTIONS = ("sideways", "upright", "turning", "pulsing")
+
+SIZE = 96  # pixels, width and height
+NUM_FRAMES = 32
+CANVAS = 160  # side of the disc's texture before it is turned and scaled
+RADIUS = 27.0  # pixels
+PERIOD = 14.0  # pixels of a pattern
+CHROMA = 38.0  # half the distance of a pattern's two colours in the CrCb plane
+NOISE = 36.0  # brightness, standard deviation / 2
+
+
+def draw_clip(appearance: str, motion: str, rng: np.random.Generator) -> NDArray[np.uint8]:
+    """Draw one clip: frames `(NUM_FRAMES, SIZE, SIZE, 3)` uint8, BGR.
+
+    Args:
+        appearance: one of `APPEARANCES`.
+        motion: one of `MOTIONS`.
+        rng: all that is random in the clip: noise, hue, pose, phase, speed.
+    """
+    texture = _texture(appearance, rng)
+    background = np.full((SIZE, SIZE, 3), 128.0, dtype=np.float32)
+    background[..., 0] += _noise(SIZE, rng)
+    frames = np.empty((NUM_FRAMES, SIZE, SIZE, 3), dtype=np.uint8)
+    for time, pose in enumerate(_poses(motion, rng)):
+        matrix = _matrix(*pose)
+        disc = cv2.warpAffine(texture, matrix, (SIZE, SIZE), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT)
+        alpha = _disc_mask(*pose)[..., None]
+        picture = alpha * disc + (1 - alpha) * background
+        frames[time] = cv2.cvtColor(np.clip(picture, 0, 255).astype(np.uint8), cv2.COLOR_YCrCb2BGR)
+    return frames
+
+
+def _noise(size: int, rng: np.random.Generator) -> NDArray[np.float32]:
+    """Smoothed noise `(size, size)`, fine enough for flow to hold on to."""
+    noise = cv2.GaussianBlur(rng.standard_normal((size, size)).astype(np.float32), (0, 0), 1.6)
+    clipped: NDArray[np.float32] = np.clip(noise / noise.std() * NOISE, -2 * NOISE, 2 * NOISE)
+    return clipped
+
+
+def _texture(appearance: str, rng: np.random.Generator) -> NDArray[np.float32]:
+    """The disc's texture `(CANVAS, CANVAS, 3)`, Y Cr Cb: noise in Y, the pattern in Cr and Cb."""
+    y, x = np.mgrid[:CANVAS, :CANVAS].astype(np.float32) - CANVAS / 2
+    x += rng.uniform(0, PERIOD)
+    y += rng.uniform(0, PERIOD)
+    wave_x, wave_y = np.cos(2 * np.pi * x / PERIOD), np.cos(2 * np.pi * y / PERIOD)
+    radius = np.cos(2 * np.pi * np.hypot(x, y) / PERIOD)
+    pattern = {
+        "stripes": wave_x,
+        "checks": 1.6 * wave_x * wave_y,
+        "rings": radius,
+        "dots": wave_x + wave_y - 0.4,
+    }[appearance]
+    pattern = np.tanh(2.5 * pattern)
+    hue = rng.uniform(0, 2 * np.pi)
+    picture = np.full((CANVAS, CANVAS, 3), 128.0, dtype=np.float32)
+    picture[..., 0] += _noise(CANVAS, rng)
+    picture[..., 1] += CHROMA * np.cos(hue) * pattern
+    picture[..., 2] += CHROMA * np.sin(hue) * pattern
+    return picture
+
+
+def _poses(motion: str, rng: np.random.Generator) -> list[tuple[float, float, float, float]]:
+    """The disc's pose in each frame: centre x, centre y (pixels), angle (radians), scale."""
+    base: NDArray[Any] = np.array(
+        [
+            SIZE / 2 + rng.uniform(-10, 10),
+            SIZE / 2 + rng.uniform(-10, 10),
+            rng.uniform(0, 2 * np.pi),
+            np.exp(rng.uniform(-0.2, 0.2)),
+        ]
+    )
+    period, phase = rng.uniform(9, 14), rng.uniform(0, 2 * np.pi)
+    strength = rng.uniform(0.8, 1.2)
+    swing = strength * np.sin(2 * np.pi * np.arange(NUM_FRAMES) / period + phase)
+    poses = np.tile(base, (NUM_FRAMES, 1))
+    if motion == "sideways":
+        poses[:, 0] += 5.0 * swing
+    elif motion == "upright":
+        poses[:, 1] += 5.0 * swing
+    elif motion == "turning":
+        poses[:, 2] += 0.3 * swing
+    else:
+        poses[:, 3] *= np.exp(0.2 * swing)
+    return [(float(x), float(y), float(angle), float(scale)) for x, y, angle, scale in poses]
+
+
+def _matrix(x: float, y: float, angle: float, scale: float) -> NDArray[np.float32]:
+    """Affine map `(2, 3)` from the texture to the frame."""
+    cosine, sine = scale * np.cos(angle), scale * np.sin(angle)
+    middle = CANVAS / 2
+    return np.array(
+        [
+            [cosine, -sine, x - cosine * middle + sine * middle],
+            [sine, cosine, y - sine * middle - cosine * middle],
+        ],
+        dtype=np.float32,
+    )
+
+
+def _disc_mask(x: float, y: float, angle: float, scale: float) -> NDArray[np.float32]:
+    """How much of each pixel the disc covers `(SIZE, SIZE)`, with a soft edge; the angle is no matter."""
+    rows, columns = np.mgrid[:SIZE, :SIZE].astype(np.float32)
+    distance = np.hypot(columns - np.float32(x), rows - np.float32(y))
+    mask: NDArray[np.float32] = np.clip(RADIUS * scale - distance + 0.5, 0, 1).astype(np.float32)
+    return mask

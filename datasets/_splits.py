@@ -1,0 +1,55 @@
+"""Splits where a data set has no official ones: by group, repeatable from a seed, balanced over the classes."""
+
+import hashlib
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+
+from avr.core import UsageError
+
+from ._types import Split, Video
+
+
+def split_by_group(videos: Sequence[Video], *, name: str = "1", test_share: float = 0.3, seed: int = 0) -> Split:
+    """Part the videos so that no group is on both sides and each class has about `test_share` of its videos in test.
+
+    Groups are taken in an order that depends on the seed and their names alone (so that a video more or less moves few
+    others), and each goes to test where that brings the classes' test counts closer to their shares.
+
+    Raises:
+        UsageError: the share is not between 0 and 1, or one side came out empty.
+    """
+    if not 0 < test_share < 1:
+        raise UsageError(f"the test share is {test_share}; it must lie between 0 and 1")
+    sizes = Counter(video.label for video in videos)
+    members: dict[str, Counter[int]] = defaultdict(Counter)
+    for video in videos:
+        members[video.group][video.label] += 1
+    lacking = {label: test_share * size for label, size in sizes.items()}
+    test_groups = set()
+    for group in sorted(members, key=lambda group: hashlib.sha256(f"{seed}:{group}".encode()).digest()):
+        # Change of the summed squared error, each class weighted by 1 / size, if the group went to test.
+        gain = sum(count * (2 * lacking[label] - count) / sizes[label] for label, count in members[group].items())
+        if gain > 0:
+            test_groups.add(group)
+            for label, count in members[group].items():
+                lacking[label] -= count
+    split = Split(
+        name,
+        train=tuple(video.id for video in videos if video.group not in test_groups),
+        test=tuple(video.id for video in videos if video.group in test_groups),
+    )
+    if not split.train or not split.test:
+        raise UsageError(f"{len(videos)} videos in {len(members)} groups cannot be split by group: one side is empty")
+    return split
+
+
+def leave_one_group_out(videos: Sequence[Video]) -> dict[str, Split]:
+    """One split a group, named after it: the group's videos test, all others train."""
+    return {
+        group: Split(
+            group,
+            train=tuple(video.id for video in videos if video.group != group),
+            test=tuple(video.id for video in videos if video.group == group),
+        )
+        for group in sorted({video.group for video in videos})
+    }

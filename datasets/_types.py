@@ -1,0 +1,90 @@
+"""What an index is made of: videos, splits, the data set. Plain frozen records with no behaviour but their checks."""
+
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+
+from avr.core import UsageError
+
+
+@dataclass(frozen=True)
+class RawFrames:
+    """How a folder of raw frames, as TSN's and mmaction2's tools write them, is named and counted.
+
+    Attributes:
+        count: number of RGB images; the flow images of frame t to t + 1 carry t's number.
+        first: number of the first frame, 0 or 1.
+        image: file name of an RGB image, as a format of its number: "img_{:05d}.jpg".
+        flow_x: file name of the flow's horizontal part, grey.
+        flow_y: file name of the flow's vertical part, grey.
+    """
+
+    count: int
+    first: int = 1
+    image: str = "img_{:05d}.jpg"
+    flow_x: str = "flow_x_{:05d}.jpg"
+    flow_y: str = "flow_y_{:05d}.jpg"
+
+
+@dataclass(frozen=True)
+class Video:
+    """One labelled video.
+
+    Attributes:
+        id: POSIX path relative to the root with the class folder and without the suffix ("brush_hair/clip1"); the
+            suffix stays where two files differ by it alone.
+        path: the video file, or the folder of raw frames when `frames` is given.
+        label: class number, an index into `Dataset.class_names`.
+        group: videos of one group share their source (film, person, scene) and never part in a fold or a split.
+        start: first frame that belongs to the video, counted from 0; None: the file's first.
+        end: one past the last frame that belongs to it; None: the file's end.
+        frames: how the raw frames in the folder `path` are named; None: `path` is a video file.
+    """
+
+    id: str
+    path: Path
+    label: int
+    group: str
+    start: int | None = None
+    end: int | None = None
+    frames: RawFrames | None = None
+
+
+@dataclass(frozen=True)
+class Split:
+    """Which videos train and which test, by id, in the index's order. A video may be in neither."""
+
+    name: str
+    train: tuple[str, ...]
+    test: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """An indexed data set: every video found, its class, its group, and the splits.
+
+    Raises:
+        UsageError: two videos share an id, a label has no class, or a split names an unknown video or one twice.
+    """
+
+    name: str
+    root: Path
+    class_names: tuple[str, ...]
+    videos: tuple[Video, ...]
+    splits: dict[str, Split]
+
+    def __post_init__(self) -> None:
+        counts = Counter(video.id for video in self.videos)
+        twice = [name for name, count in counts.items() if count > 1]
+        if twice:
+            raise UsageError(f"{self.name}: {len(twice)} video ids occur more than once, first {twice[0]!r}")
+        for video in self.videos:
+            if not 0 <= video.label < len(self.class_names):
+                raise UsageError(
+                    f"{self.name}: {video.id!r} has label {video.label}, of {len(self.class_names)} classes"
+                )
+        for split in self.splits.values():
+            members = Counter(split.train + split.test)
+            wrong = [name for name, count in members.items() if count > 1 or name not in counts]
+            if wrong:
+                raise UsageError(f"{self.name}, split {split.name}: {wrong[0]!r} is unknown or listed twice")

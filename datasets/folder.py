@@ -1,0 +1,88 @@
+"""Your own videos: a sub-folder a class.
+
+Layout: `<root>/<class>/…/<video>.avi`, any depth below the class, any usual video suffix. Where the first level is
+`train` beside `test` (or `val`, `valid`, `validation`), classes are the second level and that is the split.
+Without that, the split is drawn: about 30 % of each class test, by group.
+"""
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from avr.core import UsageError, note
+
+from ._files import find_videos, ids_of, require_videos
+from ._splits import split_by_group
+from ._types import Dataset, Split, Video
+
+DESCRIPTION = "your own videos, class = sub-folder; split by seed or by group pattern"
+LAYOUT = "<root>/<class>/<video>"
+TEST_NAMES = frozenset({"test", "val", "valid", "validation"})
+
+
+def index(
+    root: Path,
+    *,
+    group_pattern: str | None = None,
+    test_share: float = 0.3,
+    num_splits: int = 1,
+    seed: int = 0,
+) -> Dataset:
+    """Index a folder whose sub-folders are the classes, in sorted order.
+
+    Args:
+        root: the folder.
+        group_pattern: regular expression searched in each video's id; its first capture (or the whole match) is the
+            video's group. None: every video is its own group.
+        test_share: share of the videos that test, about, in each class.
+        num_splits: how many splits to draw, named "1", "2", …
+        seed: of the first split; the others take the numbers after it.
+
+    Raises:
+        UsageError: no videos in sub-folders, a pattern that does not compile or never matches.
+    """
+    paths = [path for path in find_videos(root) if len(path.parts) > 1]
+    require_videos(root, paths, layout=LAYOUT)
+    parts = {path.parts[0] for path in paths}
+    depth = 1 if "train" in parts and len(parts) > 1 and parts <= TEST_NAMES | {"train"} else 0
+    paths = [path for path in paths if len(path.parts) > depth + 1]
+    require_videos(root, paths, layout="<root>/train/<class>/<video>")
+    class_names = tuple(sorted({path.parts[depth] for path in paths}))
+    ids = ids_of(paths)
+    groups = groups_by_pattern(ids, group_pattern)
+    videos = [
+        Video(video_id, root / path, class_names.index(path.parts[depth]), group)
+        for video_id, path, group in zip(ids, paths, groups, strict=True)
+    ]
+    if depth:
+        test = tuple(video_id for video_id in ids if not video_id.startswith("train/"))
+        splits = [Split("1", tuple(video_id for video_id in ids if video_id.startswith("train/")), test)]
+    else:
+        splits = [
+            split_by_group(videos, name=str(number + 1), test_share=test_share, seed=seed + number)
+            for number in range(num_splits)
+        ]
+    return Dataset("folder", root, class_names, tuple(videos), {split.name: split for split in splits})
+
+
+def groups_by_pattern(ids: Sequence[str], pattern: str | None) -> list[str]:
+    """Group of each id: the pattern's first capture (or whole match); the id itself where it does not match.
+
+    Raises:
+        UsageError: the pattern does not compile, or matches none of the ids.
+    """
+    if pattern is None:
+        return list(ids)
+    try:
+        matches = [re.search(pattern, video_id) for video_id in ids]
+    except re.error as error:
+        raise UsageError(f"the group pattern {pattern!r} is no regular expression: {error}") from error
+    missed = [video_id for video_id, match in zip(ids, matches, strict=True) if match is None]
+    if len(missed) == len(ids):
+        raise UsageError(f"the group pattern {pattern!r} matches no video, such as {ids[0]!r}")
+    if missed:
+        note(f"the group pattern misses {len(missed)} of {len(ids)} videos, each its own group: first {missed[0]!r}")
+    return [
+        video_id if match is None else (match.group(1) if match.re.groups else match.group()) or video_id
+        for video_id, match in zip(ids, matches, strict=True)
+    ]
