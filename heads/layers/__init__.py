@@ -1,1 +1,17 @@
-"""(to be written)"""
+"""Layers that several heads share; each works alone and has its own tests."""
+
+from .fusion3d import Fusion3d, interleave
+from .ln_lstm import LayerNormLSTM
+from .pyramid import FactorisedConv3d, MultiScaleConv3d, temporal_pyramid
+from .sru import SRU, SRULayer
+
+__all__ = [
+    "SRU",
+    "FactorisedConv3d",
+    "Fusion3d",
+    "LayerNormLSTM",
+    "MultiScaleConv3d",
+    "SRULayer",
+    "interleave",
+    "temporal_pyramid",
+]

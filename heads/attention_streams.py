@@ -1,0 +1,224 @@
+"""GLKA: global pooling, statistic-based and learning-based attention as three streams (Zheng et al. 2020)."""
+
+from collections.abc import Mapping
+from typing import ClassVar, Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from avr.core import UsageError
+
+from ._base import Head, Shapes
+from ._training import Training
+from .layers import SRU
+
+POOLED_BY = {"gp": ("gp",), "sa": ("sa",), "la": ("la",), "gs": ("gp", "sa"), "gl": ("gp", "la")}
+Composite = Literal["concatenate", "max", "multiply", "average"]
+ScoreFusion = Literal["average", "max", "multiply"]
+
+
+def statistic_attention(maps: Tensor) -> Tensor:
+    """T_SA (eq. 3-4): softmax over positions of M = Σ_c |F_c|². `(B, N, C, H, W)` to `(B, N, H, W)`; no parameters."""
+    # Σ|F|² over 512 channels leaves the range of fp16
+    energy = maps.to(torch.promote_types(maps.dtype, torch.float32)).square().sum(2)  # (B, N, H, W)
+    return torch.softmax(energy.flatten(2), dim=2).view_as(energy).to(maps.dtype)
+
+
+class LearnedAttention(nn.Module):
+    """T_LA (eq. 6-7): softmax over positions of `W_1 tanh(W_0 f)`. `(B, N, C, H, W)` to `(B, N, H, W)`.
+
+    Args:
+        channels: C.
+        hidden: rows of W_0, the paper's 128. The paper omits the biases from its formula "for simplicity": W_0 has one.
+            W_1's would cancel in the softmax.
+    """
+
+    def __init__(self, channels: int, *, hidden: int = 128) -> None:
+        super().__init__()
+        self.first = nn.Linear(channels, hidden)
+        self.second = nn.Linear(hidden, 1, bias=False)
+
+    def forward(self, maps: Tensor) -> Tensor:
+        B, N, _, H, W = maps.shape
+        positions = maps.flatten(3).transpose(2, 3)  # (B, N, H·W, C)
+        scores = self.second(torch.tanh(self.first(positions))).squeeze(-1)  # (B, N, H·W)
+        return torch.softmax(scores, dim=2).view(B, N, H, W)
+
+
+def weighted_sum(maps: Tensor, weights: Tensor) -> Tensor:
+    """Σ over positions of weight × vector (eq. 5, 8): `(B, N, C, H, W)` and `(B, N, H, W)` to `(B, N, C)`."""
+    return torch.einsum("bnchw,bnhw->bnc", maps, weights)
+
+
+def combine(scores: Mapping[str, Tensor], form: ScoreFusion) -> Tensor:
+    """Fuse the softmax scores of several logits `(B, K)` (eq. 19-20; tables III and V): log-probabilities `(B, K)`.
+
+    "average" is the paper's 1/3 each; "max" and "multiply" are normalised to probabilities again.
+    """
+    logs = torch.stack([F.log_softmax(logits.float(), dim=-1) for logits in scores.values()])  # (branches, B, K)
+    if form == "average":
+        fused = torch.logsumexp(logs, dim=0)
+    elif form == "max":
+        fused = logs.amax(0)
+    else:
+        fused = logs.sum(0)
+    return F.log_softmax(fused, dim=-1)
+
+
+class AttentionStreams(Head):
+    """Branches GP, SA, LA, or composites GS = [GP, SA] and GL = [GP, LA], each with its own SRU, fused at the softmax.
+
+    A branch pools every map to a vector: GP by the mean (eq. 2), SA and LA by their attention's weighted sum (eq. 3-8);
+    a composite joins two (eq. 9-10). Three SRU layers read the steps (eq. 11-15), a linear layer gives scores at each
+    step, their mean goes through a softmax (eq. 16). The default is the early fusion model (GS + GL + GP)/3 (eq. 19);
+    `branches=gp+sa+la` is the late fusion model (eq. 20), which has no composites and no regulariser.
+
+    Loss (eq. 17-18): cross-entropy of the fused prediction, plus for GS and for GL
+    `max(0, P_GP − P_att + margin)` on the probabilities of the true class, mean over the batch.
+
+    Departure from the paper:
+        - It trains in stages (table II: convolutions and attention "well-trained" before, then frozen); here the maps
+          are stored, so nothing below the attention learns, and attention and recurrence learn together.
+        - Table IV regularises GS or GL alone, against a GP model trained before: without `gp` among the branches, a GP
+          branch is trained beside them by its own cross-entropy; no gradient of the regulariser reaches it, and it has
+          no part in the prediction.
+        - `regularise` says nothing to branches without attention to compare (GP, and SA or LA alone: late fusion).
+        - Several input streams (rgb, flow): each has its own branches; the fused prediction averages over all of them.
+
+    Outputs are named `<stream>-<branch>`, and "fused".
+
+    Args:
+        shapes: stream -> `(N, C, H, W)`; the paper's `(30, 512, 7, 7)` from ResNet-34, Kinetics `(12, 512, 7, 7)`.
+        num_classes: K.
+        branches: which branches there are (tables I-V).
+        composite: how GS and GL join their two vectors (tables II, III).
+        fusion: how the branches' scores are fused (tables II, III, V).
+        regularise: the global-attention regulariser (table IV).
+        margin: of the regulariser.
+        attention_hidden: units of LA's first layer.
+        hidden: units of each SRU layer.
+        layers: SRU layers.
+        dropout: of the SRU's matrix products.
+
+    Raises:
+        UsageError: a stream whose layer is no map.
+    """
+
+    source: ClassVar[str] = "Zheng et al. 2020 (GLKA)"
+    reads: ClassVar[Mapping[str, str]] = {"*": "map"}
+    defaults: ClassVar[Training] = Training(epochs=20, min_steps=300, lr=3e-4, weight_decay=0.01)
+    paper: ClassVar[Training] = Training(
+        epochs=8, second_epochs=8, batch_size=28, optimizer="adam", lr=1e-5, schedule="two-stage", standardise=False
+    )
+
+    def __init__(  # noqa: PLR0913 (one parameter an option)
+        self,
+        shapes: Shapes,
+        num_classes: int,
+        *,
+        branches: Literal["gs+gl+gp", "gs+gl", "gp+sa+la", "gp+sa", "gp+la", "gp", "sa", "la", "gs", "gl"] = "gs+gl+gp",
+        composite: Composite = "concatenate",
+        fusion: ScoreFusion = "average",
+        regularise: bool = True,
+        margin: float = 0.1,
+        attention_hidden: int = 128,
+        hidden: int = 1024,
+        layers: int = 3,
+        dropout: float = 0.6,
+    ) -> None:
+        super().__init__(shapes, num_classes)
+        flat = [stream for stream, shape in shapes.items() if len(shape) != 4]
+        if flat:
+            raise UsageError(
+                f"the attention-streams head attends to positions of a map, but the layer read of {', '.join(flat)} is "
+                "pooled: read maps with --layer map (avr extract --layers map)"
+            )
+        self.branches = tuple(branches.split("+"))
+        self.composite, self.fusion, self.margin = composite, fusion, margin
+        self.regularised = tuple(name for name in self.branches if regularise and name in ("gs", "gl"))
+        trained = self.branches if not self.regularised or "gp" in self.branches else (*self.branches, "gp")
+        self.reference_apart = len(trained) > len(self.branches)  # a GP that only the regulariser looks at
+
+        self.learned = nn.ModuleDict()
+        self.recurrent = nn.ModuleDict()
+        self.readouts = nn.ModuleDict()
+        for stream, (_, channels, _, _) in shapes.items():
+            if any("la" in POOLED_BY[name] for name in trained):
+                self.learned[stream] = LearnedAttention(channels, hidden=attention_hidden)
+            for name in trained:
+                joined = 2 if name in ("gs", "gl") and composite == "concatenate" else 1
+                branch = f"{stream}-{name}"
+                self.recurrent[branch] = SRU(joined * channels, hidden, layers=layers, dropout=dropout)
+                self.readouts[branch] = nn.Linear(hidden, num_classes)
+
+    def forward(self, features: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Logits `(B, K)` by `<stream>-<branch>`, and "fused", the log-probabilities of their fusion."""
+        outputs: dict[str, Tensor] = {}
+        for stream in self.streams:
+            pooled = self._pool(stream, features[stream])
+            for branch in self.recurrent:
+                of, name = branch.rsplit("-", 1)
+                if of == stream:
+                    states = self.recurrent[branch](self._join([pooled[part] for part in POOLED_BY[name]]))
+                    # mean over steps of a linear layer = linear layer of the mean (eq. 16)
+                    outputs[branch] = self.readouts[branch](states.mean(1))
+        fused = {branch: scores for branch, scores in outputs.items() if branch.rsplit("-", 1)[1] in self.branches}
+        return outputs | {"fused": combine(fused, self.fusion)}
+
+    def loss(self, outputs: dict[str, Tensor], labels: Tensor) -> Tensor:
+        """Cross-entropy of the fused prediction and the global-attention regulariser (eq. 17-18)."""
+        total = self.cross_entropy(outputs["fused"], labels)
+        for stream in self.streams:
+            if not self.regularised:
+                break
+            reference = outputs[f"{stream}-gp"].float()
+            if self.reference_apart:
+                total = total + self.cross_entropy(reference, labels)
+                reference = reference.detach()
+            p_global = _true_class(reference, labels)
+            for name in self.regularised:
+                p_attention = _true_class(outputs[f"{stream}-{name}"].float(), labels)
+                total = total + torch.relu(p_global - p_attention + self.margin).mean()
+        return total
+
+    def attention(self, features: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """T_SA and T_LA by `<stream>-sa` and `<stream>-la`, `(B, N, H, W)`, summing to 1 over a map (fig. 1, 8, 9)."""
+        weights = {}
+        for stream in self.streams:
+            if any("sa" in POOLED_BY[name] for name in self.branches):
+                weights[f"{stream}-sa"] = statistic_attention(features[stream])
+            if any("la" in POOLED_BY[name] for name in self.branches):
+                weights[f"{stream}-la"] = self.learned[stream](features[stream])
+        return weights
+
+    def _pool(self, stream: str, maps: Tensor) -> dict[str, Tensor]:
+        """R_GP, and those of R_SA and R_LA that a branch reads (eq. 2, 5, 8), `(B, N, C)` each."""
+        wanted = {part for branch in self.recurrent for part in POOLED_BY[branch.rsplit("-", 1)[1]]}
+        pooled = {"gp": maps.mean((3, 4))}
+        if "sa" in wanted:
+            pooled["sa"] = weighted_sum(maps, statistic_attention(maps))
+        if "la" in wanted:
+            pooled["la"] = weighted_sum(maps, self.learned[stream](maps))
+        return pooled
+
+    def _join(self, vectors: list[Tensor]) -> Tensor:
+        """A composite feature from its parts (eq. 9-10 and tables II, III); one part stays itself."""
+        if len(vectors) == 1:
+            return vectors[0]
+        first, second = vectors
+        if self.composite == "max":
+            return torch.maximum(first, second)
+        if self.composite == "multiply":
+            return first * second
+        if self.composite == "average":
+            return (first + second) / 2
+        return torch.cat([first, second], dim=-1)
+
+
+def _true_class(logits: Tensor, labels: Tensor) -> Tensor:
+    """Probability `(B,)` of the true class."""
+    return torch.softmax(logits, dim=-1).gather(1, labels[:, None]).squeeze(1)
+
+
+HEAD = AttentionStreams

@@ -1,0 +1,155 @@
+"""Deep fusion with frame attention: pixel-level fusion and three layer-normalised LSTMs (Ou & Sun 2019)."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import ClassVar, Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from avr.core import UsageError
+
+from ._base import Head, Shapes
+from ._training import Training
+from .layers import Fusion3d, LayerNormLSTM
+from .layers.maps import MatchChannels, check_maps, shrink
+
+
+class FrameAttention(Head):
+    """Fused maps and their fc6 vectors read by two LSTMs, whose states a third one joins (section 3.4-3.5, fig. 8).
+
+    The streams' maps are interleaved and fused by a 3-D convolution (eq. 1-2). Branch conv: the fused map, flattened,
+    through LN-LSTM* to a state at every step (eq. 7-8). Branch fc: pool5, fc6, through another LN-LSTM* (eq. 9-10).
+    Both states of each step, joined by a matrix W, go through LN-LSTM, whose last state is read out (eq. 11-12). The
+    hidden size of all three is K.
+
+    Departure from the paper:
+        - It takes the softmax of the last state itself, whose values lie in (−1, 1), so that confidence is capped near
+          e²/(e² + K − 1): `readout = linear` (default) puts a linear layer before it; `readout = hidden` is the paper.
+        - VGG's fc6 brings its ReLU; the paper names neither it nor an activation after the fusion, and there is none
+          after the fusion.
+        - It trains everything end to end; here the maps are stored, and everything above them learns.
+        - The optimiser and the batch are not named: Adam, 32. Convergence stands at "140 epochs", then 46.
+        - Maps that are not 512×14×14 work too: streams of different sizes are averaged down to the smallest, streams of
+          other widths go through a learnt 1×1 convolution; maps under 2×2 are not pooled before fc6.
+
+    Args:
+        shapes: stream -> `(N, C, H, W)`; the paper's `(17, 512, 14, 14)` for rgb and flow, VGG-16's conv5_3. One stream
+            or more, of equal N.
+        num_classes: K.
+        readout: see above.
+        hidden: units of the three LSTMs; 0 is the paper's K.
+        reduce: channels of every stream after a learnt 1×1 convolution; 0 (the paper) has none. 64 makes training on a
+            CPU some 60 times cheaper.
+        size: maps are averaged down to size×size first; 0 (the paper) leaves them.
+        fc6_width: units of fc6.
+        fc6_weights: file with VGG-16's weights (torchvision's state dict, .pth or .safetensors) that fc6 starts from,
+            as in the paper; "" starts at random. It fits 512×14×14 maps alone.
+        fusion_start: "sum" or "random", see Fusion3d.
+        fc6_dropout: of fc6's output.
+        lstm_dropout: of every LSTM's output.
+
+    Raises:
+        UsageError: pooled layers, streams of different lengths, weights that do not fit, `readout=hidden` with
+            another hidden size than K.
+    """
+
+    source: ClassVar[str] = "Ou & Sun 2019"
+    reads: ClassVar[Mapping[str, str]] = {"*": "conv5_3"}
+    defaults: ClassVar[Training] = Training(epochs=20, min_steps=300, batch_size=16, lr=1e-3, weight_decay=0.01)
+    paper: ClassVar[Training] = Training(
+        epochs=140, second_epochs=46, batch_size=32, optimizer="adam", lr=1e-5, schedule="two-stage", standardise=False
+    )
+
+    def __init__(  # noqa: PLR0913 (one parameter an option)
+        self,
+        shapes: Shapes,
+        num_classes: int,
+        *,
+        readout: Literal["linear", "hidden"] = "linear",
+        hidden: int = 0,
+        reduce: int = 0,
+        size: int = 0,
+        fc6_width: int = 4096,
+        fc6_weights: str = "",
+        fusion_start: Literal["sum", "random"] = "sum",
+        fc6_dropout: float = 0.5,
+        lstm_dropout: float = 0.25,
+    ) -> None:
+        super().__init__(shapes, num_classes)
+        check_maps(shapes, "frame-attention", "conv5_3")
+        hidden = hidden or num_classes
+        check_readout(readout, hidden, num_classes)
+        side = size or 10**6
+        height = min(side, *(shape[2] for shape in shapes.values()))
+        width = min(side, *(shape[3] for shape in shapes.values()))
+        channels = reduce or next(iter(shapes.values()))[1]
+        self.map_size = (height, width)
+        self.narrow = nn.ModuleDict({stream: MatchChannels(shape[1], channels) for stream, shape in shapes.items()})
+        self.fusion = Fusion3d(channels, streams=len(shapes), start=fusion_start)
+        self.pool5 = nn.MaxPool2d(2) if min(height, width) > 1 else nn.Identity()
+        pooled = channels * (height // 2) * (width // 2) if min(height, width) > 1 else channels * height * width
+        self.fc6 = nn.Linear(pooled, fc6_width)
+        if fc6_weights:
+            load_fc6(self.fc6, Path(fc6_weights))
+        self.fc6_dropout = nn.Dropout(fc6_dropout)
+        self.lstm_conv = LayerNormLSTM(channels * height * width, hidden)
+        self.lstm_fc = LayerNormLSTM(fc6_width, hidden)
+        self.join = nn.Linear(2 * hidden, hidden)  # W of eq. 11
+        self.lstm_joined = LayerNormLSTM(hidden, hidden)
+        self.lstm_dropout = nn.Dropout(lstm_dropout)
+        self.classifier = nn.Linear(hidden, num_classes) if readout == "linear" else nn.Identity()
+
+    def forward(self, features: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Logits `(B, K)` as "fused"."""
+        maps = [self.narrow[stream](shrink(features[stream], self.map_size)) for stream in self.streams]
+        fused = self.fusion(maps)  # (B, N, C, H, W)
+        B, N, _, _, _ = fused.shape
+        states_conv, _ = self.lstm_conv(fused.flatten(2))  # (B, N, hidden)
+        pooled = self.pool5(fused.flatten(0, 1)).reshape(B, N, -1)
+        vectors = self.fc6_dropout(F.relu(self.fc6(pooled)))  # (B, N, fc6_width)
+        states_fc, _ = self.lstm_fc(vectors)
+        both = torch.cat([self.lstm_dropout(states_conv), self.lstm_dropout(states_fc)], dim=-1)
+        _, last = self.lstm_joined(self.join(both))
+        return {"fused": self.classifier(self.lstm_dropout(last))}
+
+
+def check_readout(readout: str, hidden: int, num_classes: int) -> None:
+    """Refuse the paper's readout for a hidden size that is not K.
+
+    Raises:
+        UsageError: saying so.
+    """
+    if readout == "hidden" and hidden != num_classes:
+        raise UsageError(f"readout=hidden reads one unit a class: hidden must be {num_classes} (or 0), not {hidden}")
+
+
+def load_fc6(layer: nn.Linear, path: Path) -> None:
+    """Start a layer from VGG-16's fc6, `classifier.0` of torchvision's state dict.
+
+    Raises:
+        UsageError: no such file, no such entry, or shapes that do not fit.
+    """
+    if not path.is_file():
+        raise UsageError(f"fc6_weights: no file {path}")
+    if path.suffix == ".safetensors":
+        from safetensors.torch import load_file
+
+        state = load_file(path)
+    else:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    if "classifier.0.weight" not in state or "classifier.0.bias" not in state:
+        raise UsageError(f"fc6_weights: {path} has no classifier.0 (VGG-16's fc6 in torchvision's layout)")
+    weight = state["classifier.0.weight"]
+    if weight.shape != layer.weight.shape:
+        raise UsageError(
+            f"fc6_weights: fc6 in {path} is {tuple(weight.shape)}, here it would be {tuple(layer.weight.shape)}: "
+            "it fits 512×14×14 maps and fc6_width=4096; leave fc6_weights out to start at random"
+        )
+    with torch.no_grad():
+        layer.weight.copy_(weight)
+        layer.bias.copy_(state["classifier.0.bias"])
+
+
+HEAD = FrameAttention

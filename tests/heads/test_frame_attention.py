@@ -1,0 +1,92 @@
+"""Frame attention: its wiring step by step, its sizes, and fc6's start."""
+
+import numpy as np
+import pytest
+import torch
+
+from avr.core import UsageError
+from avr.heads.frame_attention import HEAD as FrameAttention
+
+SHAPES = {"rgb": (3, 4, 6, 6), "flow": (3, 4, 6, 6)}
+
+
+def features(shapes, B=2):
+    return {stream: torch.randn(B, *shape) for stream, shape in shapes.items()}
+
+
+def test_wiring_is_the_papers_two_branches_and_a_third_lstm():
+    """Eq. 1-2 and 7-12, from the head's own layers, one video and one step at a time."""
+    head, batch = FrameAttention(SHAPES, 5, fc6_width=7, readout="hidden").eval(), features(SHAPES)
+    outputs = head(batch)
+    for video in range(2):
+        fused = head.fusion([batch[stream][video : video + 1] for stream in ("rgb", "flow")])[0]  # (N, C, H, W)
+        x_conv = torch.stack([fused[t].reshape(-1) for t in range(3)])
+        pool5 = fused.view(3, 4, 3, 2, 3, 2).amax((3, 5))  # maximum over 2×2 windows
+        x_fc = torch.stack([torch.relu(head.fc6(pool5[t].reshape(-1))) for t in range(3)])
+        h_conv, _ = head.lstm_conv(x_conv[None])
+        h_fc, _ = head.lstm_fc(x_fc[None])
+        both = torch.stack([head.join(torch.cat([h_conv[0, t], h_fc[0, t]])) for t in range(3)])
+        states, _ = head.lstm_joined(both[None])
+        torch.testing.assert_close(outputs["fused"][video], states[0, -1], rtol=1e-5, atol=1e-5)
+    assert outputs["fused"].abs().max() < 1  # a hidden state: why the paper's readout caps confidence
+
+
+def test_sizes_are_the_papers():
+    with torch.device("meta"):
+        head = FrameAttention({"rgb": (17, 512, 14, 14), "flow": (17, 512, 14, 14)}, 101)
+    assert tuple(head.fusion.convolution.weight.shape) == (512, 1024, 3, 3, 3)
+    assert tuple(head.fc6.weight.shape) == (4096, 512 * 7 * 7)
+    assert head.lstm_conv.input_weight.shape == (4 * 101, 512 * 14 * 14)
+    assert (head.lstm_fc.hidden_size, head.lstm_joined.hidden_size) == (101, 101)
+    assert (head.fc6_dropout.p, head.lstm_dropout.p) == (0.5, 0.25)
+
+
+@pytest.mark.parametrize(
+    ("shapes", "options", "fc6_inputs"),
+    [
+        ({"rgb": (2, 8, 13, 13), "flow": (2, 8, 13, 13)}, {}, 8 * 6 * 6),
+        ({"rgb": (2, 8, 7, 7)}, {}, 8 * 3 * 3),
+        ({"rgb": (2, 8, 7, 7), "flow": (2, 6, 14, 14), "pose": (2, 8, 1, 1)}, {}, 8),
+        ({"rgb": (2, 8, 13, 13), "flow": (2, 8, 13, 13)}, {"reduce": 4, "size": 5}, 4 * 2 * 2),
+    ],
+    ids=["13×13", "one stream", "unequal streams", "reduced"],
+)
+def test_other_maps_work_too(shapes, options, fc6_inputs):
+    head = FrameAttention(shapes, 3, fc6_width=6, hidden=9, **options)
+    assert head.fc6.in_features == fc6_inputs
+    outputs = head(features(shapes))
+    assert outputs["fused"].shape == (2, 3)
+    head.loss(outputs, torch.tensor([0, 2])).backward()
+    without = [name for name, parameter in head.named_parameters() if parameter.grad is None]
+    assert without == []
+
+
+@pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
+def test_fc6_starts_from_a_file_of_vgg16_weights(tmp_path, suffix):
+    state = {"classifier.0.weight": torch.randn(7, 4 * 3 * 3), "classifier.0.bias": torch.randn(7)}
+    path = tmp_path / f"vgg{suffix}"
+    if suffix == ".pth":
+        torch.save(state, path)
+    else:
+        from safetensors.torch import save_file
+
+        save_file(state, path)
+    head = FrameAttention(SHAPES, 5, fc6_width=7, fc6_weights=str(path))
+    np.testing.assert_array_equal(head.fc6.weight.detach(), state["classifier.0.weight"])
+    np.testing.assert_array_equal(head.fc6.bias.detach(), state["classifier.0.bias"])
+    with pytest.raises(UsageError, match=r"is \(7, 36\), here it would be \(8, 36\)"):
+        FrameAttention(SHAPES, 5, fc6_width=8, fc6_weights=str(path))
+
+
+def test_bad_requests_are_refused(tmp_path):
+    with pytest.raises(UsageError, match="no file"):
+        FrameAttention(SHAPES, 5, fc6_weights=str(tmp_path / "none.pth"))
+    torch.save({"features.0.weight": torch.zeros(1)}, tmp_path / "trunk.pth")
+    with pytest.raises(UsageError, match=r"has no classifier\.0"):
+        FrameAttention(SHAPES, 5, fc6_weights=str(tmp_path / "trunk.pth"))
+    with pytest.raises(UsageError, match="layer read of flow is pooled"):
+        FrameAttention({"rgb": (3, 4, 6, 6), "flow": (3, 4)}, 5)
+    with pytest.raises(UsageError, match="lengths differ: rgb 3, flow 4"):
+        FrameAttention({"rgb": (3, 4, 6, 6), "flow": (4, 4, 6, 6)}, 5)
+    with pytest.raises(UsageError, match=r"hidden must be 5 \(or 0\), not 8"):
+        FrameAttention(SHAPES, 5, readout="hidden", hidden=8)
