@@ -1,0 +1,261 @@
+"""Reading a feature store: a folder of shards with its index, or one packed file."""
+
+import os
+import threading
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from avr.core import UsageError, WorkError, warn
+
+from .catalog import INDEX_NAME, Catalog, catalog_of_shards, read_catalog
+from .readahead import ahead
+from .shards import load_plan, read_shard, shard_name
+from .tables import TEST, TRAIN
+
+DAMAGED = "damaged; `avr store verify` lists what is, `avr store repair` drops it so that `avr extract` redoes it"
+
+
+@dataclass(frozen=True)
+class StreamLayer:
+    """One array of a store: `shape` is that of one view, (N, D) or (N, C, H, W); the dtype is float16."""
+
+    stream: str
+    layer: str
+    shape: tuple[int, ...]
+    dtype: np.dtype
+
+    @property
+    def name(self) -> str:
+        return f"{self.stream}/{self.layer}"
+
+
+class FeatureStore:
+    """A store, read only. Rows are checked against their checksum when they are first read.
+
+    Several threads may read one `FeatureStore` at once. Pickling or forking is safe: files are opened by need and
+    read at given places.
+
+    Args:
+        path: the store's folder, or a packed file.
+
+    Attributes:
+        ids, paths, groups: (M,) str, of the videos that have features; labels: (M,) int64.
+        frames: (M,) int32 decoded frames; views: (M,) int32 rows of each video; first_row: (M,) int64.
+        class_names, split_names, dataset: as the data set has them.
+        arrays: "stream/layer" to StreamLayer.
+        failures: [{"id": …, "reason": …}] of the videos that have no features.
+        provenance: how the features were made; its "settings" are the extraction's.
+        digest: identity of the content, equal for a folder and its packed file.
+        complete: False when shards are missing; what is there can be read.
+
+    Raises:
+        UsageError: no store, or one of another format version.
+        WorkError: damaged.
+    """
+
+    def __init__(self, path: Path | str) -> None:
+        self.path = Path(path)
+        self._catalog = catalog = open_catalog(self.path)
+        self._folder = self.path if self.path.is_dir() else None
+        plan = catalog.plan
+        self.dataset, self.class_names, self.split_names = plan.dataset, plan.class_names, plan.split_names
+        self.ids: NDArray[np.str_] = np.array(plan.ids, dtype=str)
+        self.paths: NDArray[np.str_] = np.array(plan.paths, dtype=str)
+        self.groups: NDArray[np.str_] = np.array(plan.groups, dtype=str)
+        self.labels: NDArray[np.int64] = plan.labels
+        self.frames, self.views, self.first_row = catalog.frames, catalog.rows, catalog.first_row
+        self.arrays = {
+            name: StreamLayer(*name.split("/"), shape, np.dtype(np.float16)) for name, shape in plan.arrays.items()
+        }
+        self.streams = tuple(sorted({array.stream for array in self.arrays.values()}))
+        self.failures = [{"id": video, "reason": reason} for video, reason in catalog.failures]
+        self.provenance: dict[str, Any] = plan.provenance
+        self.digest = catalog.digest
+        self.complete = not catalog.missing_shards
+        self._checked = {name: np.zeros(len(place), dtype=bool) for name, place in catalog.places.items()}
+        self._handles: dict[int, int] = {}
+        self._lock = threading.Lock()
+        if not self.complete:
+            warn(
+                f"{self.path}: unfinished, {len(catalog.missing_shards)} of {plan.num_shards} shards are missing; "
+                "run `avr extract` again with the same settings to finish it"
+            )
+
+    def __enter__(self) -> "FeatureStore":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def __del__(self) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the files; reading opens them again."""
+        handles, self._handles = getattr(self, "_handles", {}), {}
+        for handle in handles.values():
+            os.close(handle)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_handles": {}, "_lock": None}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state, _lock=threading.Lock())
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def layers(self, stream: str) -> tuple[str, ...]:
+        """Names of a stream's layers."""
+        return tuple(array.layer for array in self.arrays.values() if array.stream == stream)
+
+    def split(self, name: str) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+        """Which videos are a split's training and test videos: two masks (M,).
+
+        Raises:
+            UsageError: no such split; the known ones are listed.
+        """
+        if name not in self.split_names:
+            raise UsageError(f"{self.path}: no split '{name}'; known: {', '.join(self.split_names)}")
+        parts = self._catalog.plan.splits[:, self.split_names.index(name)]
+        return parts == TRAIN, parts == TEST
+
+    def array(self, stream: str, layer: str) -> StreamLayer:
+        """One array's description. Raises UsageError naming the arrays there are."""
+        try:
+            return self.arrays[f"{stream}/{layer}"]
+        except KeyError:
+            known = ", ".join(self.arrays)
+            raise UsageError(f"{self.path}: no array '{stream}/{layer}'; it holds {known}") from None
+
+    def nbytes(self, stream: str, layer: str) -> int:
+        """Bytes of an array in memory."""
+        return int(self.views.sum()) * int(np.prod(self.array(stream, layer).shape)) * 2
+
+    def rows(self, videos: ArrayLike) -> NDArray[np.int32]:
+        """Rows (views) of each of the videos at these positions."""
+        return self.views[np.asarray(videos, dtype=np.intp)]
+
+    def row_numbers(self, videos: ArrayLike) -> NDArray[np.int64]:
+        """Row numbers of the videos at these positions, video after video."""
+        chosen = np.asarray(videos, dtype=np.intp)
+        counts = self.views[chosen].astype(np.int64)
+        ends = np.cumsum(counts)
+        return np.arange(counts.sum()) + np.repeat(self.first_row[chosen] - (ends - counts), counts)
+
+    def read(self, stream: str, layer: str, videos: ArrayLike) -> NDArray[np.float16]:
+        """Features of the videos at these positions (any order, repeats allowed): all their rows, video after video.
+
+        Returns:
+            float16 (rows, *shape); `rows(videos)` says how many are whose.
+
+        Raises:
+            UsageError: no such array, or a position outside 0 … M − 1.
+            WorkError: damaged, naming file and array.
+        """
+        chosen = np.atleast_1d(np.asarray(videos))
+        if chosen.dtype.kind not in "iu" and chosen.size:
+            raise UsageError(f"videos are given by position (integers), not by {chosen.dtype}")
+        if chosen.size and not (chosen.min() >= 0 and chosen.max() < len(self.ids)):
+            raise UsageError(f"{self.path}: video positions must lie in 0 … {len(self.ids) - 1}")
+        return self.read_rows(stream, layer, self.row_numbers(chosen))
+
+    def read_whole(self, stream: str, layer: str) -> NDArray[np.float16]:
+        """A whole array `(R, *shape)`, R all rows of all videos."""
+        return self.read_rows(stream, layer, np.arange(int(self.views.sum())))
+
+    def read_rows(self, stream: str, layer: str, rows: NDArray[np.int64]) -> NDArray[np.float16]:
+        """Rows by number, float16 (rows, *shape)."""
+        array = self.array(stream, layer)
+        if self._catalog.plan.compression:
+            raise UsageError("compressed stores: to be written")
+        place = self._catalog.places[array.name]
+        checked = self._checked[array.name]
+        out = np.empty((len(rows), *array.shape), dtype="<f2")
+        if not len(rows):
+            return out
+        flat = memoryview(out).cast("B")
+        step = len(flat) // len(rows)
+        files = np.searchsorted(self._catalog.file_first_row, rows, side="right") - 1
+        offsets = place["offset"][rows].astype(np.int64)
+        # A run: rows that follow one another both in what is asked for and in one file, so one read call gets them.
+        breaks = np.flatnonzero((np.diff(files) != 0) | (np.diff(offsets) != step)) + 1
+        starts = [0, *breaks.tolist()]
+        for start, stop in zip(starts, [*starts[1:], len(rows)], strict=True):
+            number = int(files[start])
+            target = flat[start * step : stop * step]
+            if os.preadv(self._handle(number), [target], int(offsets[start])) != len(target):
+                raise WorkError(f"{self._file(number)}: cut short; {DAMAGED}")
+            if not checked[rows[start:stop]].all():
+                for index in range(start, stop):
+                    if zlib.crc32(flat[index * step : (index + 1) * step]) != place["crc32"][rows[index]]:
+                        raise WorkError(f"{self._file(number)}: row {rows[index]} of {array.name} is {DAMAGED}")
+                checked[rows[start:stop]] = True
+        return out
+
+    def iterate(
+        self, stream_layers: Sequence[str], videos: ArrayLike, *, batch_videos: int = 16, read_ahead: int = 2
+    ) -> Iterator[tuple[NDArray[np.intp], Mapping[str, NDArray[np.float16]]]]:
+        """Whole videos streamed from disk, in the order given, while a thread reads ahead.
+
+        Args:
+            stream_layers: arrays to read, such as ["rgb/map", "flow/map"].
+            videos: positions of the videos.
+            batch_videos: videos a step.
+            read_ahead: steps read before they are asked for.
+
+        Yields:
+            positions (videos of this step,) and for every array its rows (rows, *shape).
+        """
+        chosen = np.asarray(videos, dtype=np.intp)
+        names = [self.array(*name.split("/", 1)).name for name in stream_layers]
+        steps = [chosen[start : start + batch_videos] for start in range(0, len(chosen), batch_videos)]
+
+        def load(step: NDArray[np.intp]) -> tuple[NDArray[np.intp], Mapping[str, NDArray[np.float16]]]:
+            return step, {name: self.read(*name.split("/", 1), step) for name in names}
+
+        yield from ahead(load, steps, depth=read_ahead)
+
+    def _file(self, number: int) -> Path:
+        return self._folder / self._catalog.files[number][0] if self._folder else self.path
+
+    def _handle(self, number: int) -> int:
+        handle = self._handles.get(number)
+        if handle is None:
+            with self._lock:
+                if number in self._handles:
+                    return self._handles[number]
+                path = self._file(number)
+                try:
+                    handle = os.open(path, os.O_RDONLY)
+                except OSError as error:
+                    raise WorkError(f"{path}: cannot be opened ({error.strerror})") from error
+                if self._folder and os.fstat(handle).st_size != self._catalog.files[number][1]:
+                    os.close(handle)
+                    raise WorkError(f"{path}: has another size than the index says: {DAMAGED}")
+                self._handles[number] = handle
+        return handle
+
+
+def open_catalog(path: Path) -> Catalog:
+    """The tables of a store; of an unfinished one, those of the shards that are there.
+
+    Raises:
+        UsageError: no store there.
+        WorkError: damaged.
+    """
+    if not path.is_dir():
+        return read_catalog(path)
+    if (path / INDEX_NAME).exists():
+        return read_catalog(path / INDEX_NAME)
+    if not (path / "plan.h5").exists():
+        raise UsageError(f"{path}: no store (neither {INDEX_NAME} nor plan.h5 in it); `avr extract` makes one")
+    plan, plan_sha256 = load_plan(path)
+    there = [path / shard_name(number) for number in range(plan.num_shards)]
+    return catalog_of_shards(plan, [read_shard(shard) for shard in there if shard.exists()], plan_sha256=plan_sha256)

@@ -1,0 +1,66 @@
+"""One run a store: a lock that a living process holds, and that dies with it however it dies."""
+
+import errno
+import fcntl
+import json
+import os
+import socket
+from pathlib import Path
+from typing import IO
+
+from avr.core import UsageError, WorkError
+
+_held: set[Path] = set()  # POSIX locks do not refuse the process that holds them: this does
+
+
+class StoreLock:
+    """Held from construction to `release`. The kernel drops it when the process ends, SIGKILL included.
+
+    A POSIX record lock rather than flock: children do not inherit it, so a worker that outlives its killed
+    coordinator does not keep the store locked, and NFS passes it on.
+
+    Raises:
+        UsageError: another run holds it; says which process on which host.
+        WorkError: the folder cannot be written.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.path = folder.resolve() / ".lock"
+        self._file: IO[str] | None = None
+        if self.path in _held:
+            raise UsageError(f"{folder}: this process already writes to this store")
+        try:
+            file = open(self.path, "a+")  # noqa: SIM115  (it stays open as long as the lock is held)
+        except OSError as error:
+            raise WorkError(f"{folder}: cannot be written ({error.strerror}); choose another --out") from error
+        try:
+            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            file.seek(0)
+            holder = file.read(1000)
+            file.close()
+            if error.errno in (errno.EACCES, errno.EAGAIN):
+                raise UsageError(
+                    f"{folder}: another run writes to this store ({_describe(holder)}); wait for it, or choose another --out"
+                ) from error
+            raise WorkError(f"{folder}: its file system cannot lock files ({error.strerror})") from error
+        file.truncate(0)
+        file.write(json.dumps({"pid": os.getpid(), "host": socket.gethostname()}))
+        file.flush()
+        self._file = file
+        _held.add(self.path)
+
+    def release(self) -> None:
+        """Give the lock back. The file stays: removing it would race with the next holder."""
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+            _held.discard(self.path)
+
+
+def _describe(holder: str) -> str:
+    try:
+        fields = json.loads(holder)
+        return f"process {int(fields['pid'])} on {str(fields['host'])[:100]}"
+    except (ValueError, KeyError, TypeError):
+        return "its process did not say who it is"

@@ -1,0 +1,147 @@
+"""Scores of videos, one small HDF5 file a run and split."""
+
+import io
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from avr.core import UsageError
+
+from .sealing import block_size, open_sealed, seal_image, utf8, write_file
+from .shards import new_file
+from .tables import RESERVED, read_json, read_numbers, read_text, write_json
+
+TEST_VIDEO = -1  # in `Scores.fold`
+
+
+@dataclass
+class Scores:
+    """Scores of M videos by one or more streams.
+
+    Attributes:
+        ids: (M,) str, none twice.
+        labels: (M,) int64.
+        groups: (M,) str; folds never split a group.
+        class_names: K names.
+        streams: name to (M, K) float32.
+        kind: what the numbers are: "logits" (their softmax is the probability) or "probabilities".
+        split: the split's name.
+        fold: (M,) int32: -1 a test video, f ≥ 0 an out-of-fold score of a training video held out in fold f.
+        head: what made them.
+        dataset: the data set's name.
+        provenance: how they were made.
+        fused: the stream that is the head's own combined prediction, kept out of fusion by default; None without.
+    """
+
+    ids: NDArray[np.str_]
+    labels: NDArray[np.int64]
+    groups: NDArray[np.str_]
+    class_names: tuple[str, ...]
+    streams: dict[str, NDArray[np.float32]]
+    kind: Literal["logits", "probabilities"]
+    split: str
+    fold: NDArray[np.int32]
+    head: str = ""
+    dataset: str = ""
+    provenance: dict[str, Any] = field(default_factory=dict)
+    fused: str | None = None
+
+
+def check_scores(scores: Scores) -> None:
+    """Raise UsageError, naming what and where, unless the scores make sense.
+
+    Checked: lengths, ids that repeat, labels outside the classes, fewer than two classes, no stream, NaN and
+    infinity, probabilities outside 0 … 1 or whose sum is not 1 (within 1e-2), `fused` naming no stream.
+    """
+    count, num_classes = len(scores.ids), len(scores.class_names)
+    for name in ("labels", "groups", "fold"):
+        if len(getattr(scores, name)) != count:
+            raise UsageError(f"scores: {len(getattr(scores, name))} {name} for {count} videos")
+    if len(set(scores.ids.tolist())) != count:
+        values, counts = np.unique(scores.ids, return_counts=True)
+        raise UsageError(f"scores: ids that repeat: {', '.join(values[counts > 1][:10])}")
+    if num_classes < 2:
+        raise UsageError(f"scores: {num_classes} class; at least two are needed")
+    if count and not (scores.labels.min() >= 0 and scores.labels.max() < num_classes):
+        raise UsageError(f"scores: labels {scores.labels.min()} … {scores.labels.max()} for {num_classes} classes")
+    if not scores.streams:
+        raise UsageError("scores: no stream")
+    if scores.kind not in ("logits", "probabilities"):
+        raise UsageError(f"scores: kind {scores.kind!r}; write 'logits' or 'probabilities'")
+    if scores.fused is not None and scores.fused not in scores.streams:
+        raise UsageError(f"scores: fused names no stream: {scores.fused!r}")
+    for name, values in scores.streams.items():
+        if values.shape != (count, num_classes):
+            raise UsageError(f"stream {name}: shape {values.shape}, expected ({count}, {num_classes})")
+        bad = np.flatnonzero(~np.isfinite(values).all(axis=1))
+        if len(bad):
+            raise UsageError(f"stream {name}: NaN or infinite scores of {len(bad)} videos, first {scores.ids[bad[0]]}")
+        if scores.kind == "probabilities" and count:
+            off = np.flatnonzero((np.abs(values.sum(axis=1) - 1) > 1e-2) | (values < 0).any(axis=1))
+            if len(off):
+                raise UsageError(f"stream {name}: no probabilities for {len(off)} videos, first {scores.ids[off[0]]}")
+
+
+def write_scores(path: Path | str, scores: Scores) -> Path:
+    """Write scores to a file, whole or not at all.
+
+    Raises:
+        UsageError: scores that make no sense (see `check_scores`).
+        WorkError: the file cannot be written.
+    """
+    path = Path(path)
+    scores.streams = {name: np.asarray(values, dtype="<f4") for name, values in scores.streams.items()}
+    check_scores(scores)
+    buffer = io.BytesIO()
+    with new_file(buffer, block_size(0)) as file:
+        for name, values in scores.streams.items():
+            if not name or "/" in name or name in (RESERVED, "."):
+                raise UsageError(f"stream name {name!r}: no '/', and not '{RESERVED}'")
+            file.create_dataset(name, data=values, track_times=False)
+        group = file.create_group(RESERVED)
+        group.create_dataset("id", **utf8(scores.ids.tolist()), track_times=False)
+        group.create_dataset("group", **utf8(scores.groups.tolist()), track_times=False)
+        group.create_dataset("label", data=np.asarray(scores.labels, dtype="<i8"), track_times=False)
+        group.create_dataset("fold", data=np.asarray(scores.fold, dtype="<i4"), track_times=False)
+        group.create_dataset("class_names", **utf8(scores.class_names), track_times=False)
+        about = {name: getattr(scores, name) for name in ("kind", "split", "head", "dataset", "fused")}
+        write_json(group, "about", {**about, "streams": list(scores.streams)})
+        write_json(group, "provenance", scores.provenance)
+    image = bytearray(buffer.getbuffer())
+    seal_image(image, "scores", block=block_size(0))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_file(path, image)
+    return path
+
+
+def read_scores(path: Path | str) -> Scores:
+    """Read a score file.
+
+    Raises:
+        UsageError: no such file, not avr's, of another format version, or scores that make no sense.
+        WorkError: damaged.
+    """
+    with open_sealed(Path(path), "scores") as (_, file):
+        group = file[RESERVED]
+        about = read_json(group, "about")
+        ids, class_names = read_text(group, "id"), read_text(group, "class_names")
+        shape = (len(ids), len(class_names))
+        scores = Scores(
+            ids=np.array(ids, dtype=str),
+            labels=read_numbers(group, "label", (len(ids),), "i8"),
+            groups=np.array(read_text(group, "group"), dtype=str),
+            class_names=class_names,
+            streams={str(name): read_numbers(file, str(name), shape, "f4") for name in about["streams"]},
+            kind=about["kind"],
+            split=str(about["split"]),
+            fold=read_numbers(group, "fold", (len(ids),), "i4"),
+            head=str(about["head"]),
+            dataset=str(about["dataset"]),
+            provenance=read_json(group, "provenance"),
+            fused=about["fused"],
+        )
+        check_scores(scores)
+        return scores

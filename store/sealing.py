@@ -1,0 +1,290 @@
+"""Sealed HDF5 files: every file avr writes says what it is, how long it is, and what its bytes must hash to.
+
+A sealed file is an ordinary HDF5 file with a user block (bytes before the HDF5 signature, which HDF5 skips):
+
+    avr-store 1\\n                     magic and format version
+    {"kind": …, "size": …, …}\\n      the seal, one line of JSON
+    crc32 of the two lines, 8 hexadecimal digits, \\n, then zeros up to the end of the block
+
+The seal holds SHA-256 of everything behind the block, and SHA-256 of everything behind the block but feature rows
+("structure"). So a reader checks a file's structure before the HDF5 library sees it, whatever the size of the rows,
+and rows are checked one by one with the CRC-32 that the (checked) structure holds for each.
+"""
+
+import hashlib
+import json
+import os
+import zlib
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import h5py
+
+from avr.core import AvrError, UsageError, WorkError
+
+MAGIC = b"avr-store "
+FORMAT_VERSION = 1
+LARGEST_BLOCK = 1 << 26  # bytes; no seal avr writes comes near it
+HDF5_SIGNATURE = b"\x89HDF\r\n\x1a\n"
+
+
+@dataclass(frozen=True)
+class Seal:
+    """What a sealed file says of itself.
+
+    Attributes:
+        kind: "plan", "shard", "index", "packed" or "scores".
+        block: bytes of the user block.
+        size: bytes of the whole file.
+        sha256: of the bytes behind the block, hexadecimal.
+        structure_sha256: of the bytes behind the block that are no feature rows.
+        rows: byte ranges (start, stop) of the file that hold feature rows, ascending.
+    """
+
+    kind: str
+    block: int
+    size: int
+    sha256: str
+    structure_sha256: str
+    rows: tuple[tuple[int, int], ...]
+
+
+def block_size(num_ranges: int) -> int:
+    """Bytes of a user block that holds a seal with so many row ranges: a power of two, as HDF5 asks."""
+    size = 1024
+    while size < 512 + 48 * num_ranges:
+        size *= 2
+    return size
+
+
+def merge_ranges(ranges: Sequence[tuple[int, int]]) -> tuple[tuple[int, int], ...]:
+    """Ascending ranges with neighbours that touch made one."""
+    merged: list[tuple[int, int]] = []
+    for start, stop in sorted(ranges):
+        if merged and merged[-1][1] == start:
+            merged[-1] = (merged[-1][0], stop)
+        elif stop > start:
+            merged.append((start, stop))
+    return tuple(merged)
+
+
+def structure_ranges(seal_block: int, size: int, rows: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
+    """The ranges behind the block that are no feature rows."""
+    edges = [seal_block, *(edge for pair in rows for edge in pair), size]
+    return [(start, stop) for start, stop in zip(edges[::2], edges[1::2], strict=True) if stop > start]
+
+
+def seal_head(seal: Seal) -> bytes:
+    """The user block of a sealed file."""
+    fields = {name: value for name, value in vars(seal).items() if name != "block"}
+    text = MAGIC + b"%d\n" % FORMAT_VERSION + json.dumps(fields, sort_keys=True).encode() + b"\n"
+    text += b"%08x\n" % zlib.crc32(text)
+    if len(text) > seal.block:
+        raise WorkError(f"a seal of {len(text)} bytes does not fit its block of {seal.block}; report this to avr")
+    return text.ljust(seal.block, b"\0")
+
+
+def seal_image(image: bytearray, kind: str, *, block: int, rows: Sequence[tuple[int, int]] = ()) -> Seal:
+    """Write the seal into the user block of a file's image, in place."""
+    view = memoryview(image)
+    merged = merge_ranges(rows)
+    structure = hashlib.sha256()
+    for start, stop in structure_ranges(block, len(image), merged):
+        structure.update(view[start:stop])
+    whole = hashlib.sha256(view[block:]).hexdigest() if merged else structure.hexdigest()
+    seal = Seal(kind, block, len(image), whole, structure.hexdigest(), merged)
+    view[:block] = seal_head(seal)
+    return seal
+
+
+def read_exactly(handle: int, start: int, count: int, path: Path) -> bytes:
+    """`count` bytes of an open file from `start`.
+
+    Raises:
+        WorkError: the file is shorter, or the disk fails.
+    """
+    parts = []
+    try:
+        while count:
+            part = os.pread(handle, min(count, 1 << 30), start)
+            if not part:
+                raise WorkError(f"{path}: cut short at byte {start}; `avr store repair` drops damaged shards")
+            parts.append(part)
+            start, count = start + len(part), count - len(part)
+    except OSError as error:
+        raise WorkError(f"{path}: cannot be read ({error.strerror})") from error
+    return b"".join(parts)
+
+
+def read_seal(handle: int, path: Path) -> Seal:
+    """Read and check the user block of an open file.
+
+    Raises:
+        UsageError: no file of avr's, or one of another format version (the message says what to do).
+        WorkError: damaged.
+    """
+    size = os.fstat(handle).st_size
+    start = read_exactly(handle, 0, min(size, 1024), path)
+    if not start.startswith(MAGIC):
+        if start[:1024].strip(b"\0") == b"" or start.startswith(b"avr"):
+            raise WorkError(f"{path}: damaged (its first bytes are gone)")
+        raise UsageError(f"{path}: no file of avr's (it should start with 'avr-store {FORMAT_VERSION}')")
+    version = start[len(MAGIC) :].split(b"\n", 1)[0][:20].decode("ascii", "replace")
+    if version != str(FORMAT_VERSION):
+        raise UsageError(
+            f"{path}: format version {version!r}, but this avr reads version {FORMAT_VERSION}: "
+            "update avr (pip install --upgrade avr), or extract again"
+        )
+    try:
+        lines = start.split(b"\n", 3)
+        while len(lines) < 4 and len(start) < min(size, LARGEST_BLOCK):
+            start = read_exactly(handle, 0, min(size, 2 * len(start)), path)
+            lines = start.split(b"\n", 3)
+        text = lines[0] + b"\n" + lines[1] + b"\n"
+        if lines[2] != b"%08x" % zlib.crc32(text):
+            raise ValueError("its checksum is wrong")
+        fields = json.loads(lines[1])
+        rows = tuple((int(start), int(stop)) for start, stop in fields.pop("rows"))
+        block = block_size(0)
+        while read_exactly(handle, block, len(HDF5_SIGNATURE), path) != HDF5_SIGNATURE:
+            block *= 2
+            if block > min(size, LARGEST_BLOCK):
+                raise ValueError("no HDF5 signature")
+        padding = read_exactly(handle, 0, block, path)[len(text) + 9 :]
+        seal = Seal(block=block, rows=rows, **fields)
+        _check_seal(seal, size, padding)
+    except (ValueError, KeyError, TypeError, IndexError) as error:
+        raise WorkError(f"{path}: its seal is damaged ({error})") from error
+    return seal
+
+
+def _check_seal(seal: Seal, size: int, padding: bytes) -> None:
+    """Raise ValueError where a seal contradicts itself or the file."""
+    if seal.size != size:
+        raise ValueError(f"the file has {size} bytes, the seal says {seal.size}")
+    if padding.strip(b"\0"):
+        raise ValueError("bytes behind it")
+    edges = [seal.block, *(edge for pair in seal.rows for edge in pair), size]
+    if any(first > second for first, second in zip(edges, edges[1:], strict=False)):
+        raise ValueError("row ranges out of order")
+    if not all(isinstance(text, str) for text in (seal.kind, seal.sha256, seal.structure_sha256)):
+        raise ValueError("not text")
+
+
+def check_structure(handle: int, seal: Seal, path: Path) -> None:
+    """Raise WorkError unless the bytes that are no rows hash to what the seal says."""
+    digest = hashlib.sha256()
+    for start, stop in structure_ranges(seal.block, seal.size, seal.rows):
+        while start < stop:
+            part = read_exactly(handle, start, min(stop - start, 1 << 24), path)
+            digest.update(part)
+            start += len(part)
+    if digest.hexdigest() != seal.structure_sha256:
+        raise WorkError(f"{path}: damaged (its structure does not hash to what its seal says)")
+
+
+def check_whole(handle: int, seal: Seal, path: Path) -> None:
+    """Raise WorkError unless all bytes behind the block hash to what the seal says."""
+    digest = hashlib.sha256()
+    start = seal.block
+    while start < seal.size:
+        part = read_exactly(handle, start, min(seal.size - start, 1 << 24), path)
+        digest.update(part)
+        start += len(part)
+    if digest.hexdigest() != seal.sha256:
+        raise WorkError(f"{path}: damaged (its bytes do not hash to what its seal says)")
+
+
+@contextmanager
+def open_sealed(path: Path, *kinds: str) -> Iterator[tuple[Seal, h5py.File]]:
+    """Open a sealed file whose structure has been checked, and turn whatever HDF5 then says into avr's error.
+
+    Args:
+        path: the file.
+        kinds: what it may be, such as "index".
+
+    Raises:
+        UsageError: no such file, not avr's, another kind or format version.
+        WorkError: damaged.
+    """
+    try:
+        handle = os.open(path, os.O_RDONLY)
+    except OSError as error:
+        raise UsageError(f"{path}: cannot be opened ({error.strerror})") from error
+    try:
+        seal = read_seal(handle, path)
+        if seal.kind not in kinds:
+            raise UsageError(f"{path}: holds {seal.kind!r}, not {' or '.join(kinds)}")
+        check_structure(handle, seal, path)
+    finally:
+        os.close(handle)
+    with hdf5_errors(path), h5py.File(path, "r", locking=False) as file:
+        yield seal, file
+
+
+@contextmanager
+def hdf5_errors(path: Path) -> Iterator[None]:
+    """Inside the block, whatever is wrong with the file at `path` is a WorkError naming it."""
+    try:
+        yield
+    except AvrError:
+        raise
+    except MemoryError as error:
+        raise WorkError(f"{path}: not enough memory to read it ({error})") from error
+    except Exception as error:  # h5py raises nearly every built-in error on a damaged file
+        place = f" at key {error.args[0]!r}" if isinstance(error, KeyError) and error.args else ""
+        raise WorkError(f"{path}: damaged{place} ({type(error).__name__}: {_one_line(error)})") from error
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())[:200]
+
+
+def write_file(path: Path, image: bytes | bytearray, *, writer: str = "") -> None:
+    """Write a whole file under a temporary name, sync it, and rename it: present means complete.
+
+    Args:
+        path: where it shall be; its folder exists.
+        image: its bytes.
+        writer: something unique to this writer among all that may write the same file at once.
+
+    Raises:
+        WorkError: disk full, read-only, or not allowed; nothing is left behind.
+    """
+    temporary = path.with_name(f".{path.name}.{writer or os.getpid()}.tmp")
+    try:
+        with open(temporary, "wb", buffering=0) as file:
+            view = memoryview(image)
+            while view:
+                view = view[file.write(view) :]
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+        folder = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+    except OSError as error:
+        try:
+            temporary.unlink(missing_ok=True)
+        except OSError:
+            pass  # the first error says more
+        raise WorkError(
+            f"{path}: cannot be written, {len(image)} bytes needed ({error.strerror}); nothing written before is "
+            "lost: make room or choose another --out, then run the same command again to continue"
+        ) from error
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def utf8(values: Sequence[str]) -> Any:
+    """Text as a fixed-length UTF-8 column for h5py (a `create_dataset` argument)."""
+    import numpy as np
+
+    encoded = [value.encode() for value in values]
+    width = max([1, *(len(value) for value in encoded)])
+    return {"data": np.array(encoded, dtype=h5py.string_dtype("utf-8", width))}
