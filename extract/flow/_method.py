@@ -1,26 +1,43 @@
 """What every flow method is, and finding one by its name."""
 
+from __future__ import annotations
+
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from avr.core import UsageError, load_item
 
+if TYPE_CHECKING:  # the methods on a CPU do not need torch
+    from torch import Tensor
+
 Pairs = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
 
 class FlowMethod:
-    """A flow method ready to be called: the item's function with its options, and a check of what goes in.
+    """A flow method ready to be called: what computes it, and a check of what goes in.
 
     Args:
         name: the method's name, such as "tvl1".
         compute: (P, H, W) uint8 twice, or (P, H, W, 3) where `needs_colour`, to (P, 2, H, W) float32. P is at least 1.
         needs_colour: whether it reads RGB frames; the others read grey ones.
-        backend: what computes it, such as "opencv" or "torch on cuda": kept with the features.
+        backend: what computes it, such as "opencv" or "triton"; kept with the features.
+        on_device: the same function from tensors to a tensor on the method's device, where the method has one: frames
+            already there need not come back. None where it runs on the CPU.
     """
 
-    def __init__(self, name: str, compute: Pairs, *, needs_colour: bool = False, backend: str = "opencv") -> None:
-        self.name, self.compute, self.needs_colour, self.backend = name, compute, needs_colour, backend
+    def __init__(
+        self,
+        name: str,
+        compute: Pairs,
+        *,
+        needs_colour: bool = False,
+        backend: str = "opencv",
+        on_device: Callable[[Tensor, Tensor], Tensor] | None = None,
+    ) -> None:
+        self.name, self.compute, self.on_device = name, compute, on_device
+        self.needs_colour, self.backend = needs_colour, backend
 
     def __call__(self, previous: np.ndarray, following: np.ndarray) -> np.ndarray:
         """Flow of each pair.
@@ -30,8 +47,8 @@ class FlowMethod:
             following: the same shape: the frames that come after.
 
         Returns:
-            (P, 2, H, W) float32, pixels, x then y. A pair's flow does not depend on the pairs beside it (bit for bit
-            on a CPU, except `raft`: within 1e-3 px).
+            (P, 2, H, W) float32, pixels, x then y. A pair's flow does not depend on the pairs beside it: bit for bit
+            on a CPU, except `raft`, within 1e-3 px.
 
         Raises:
             ValueError: another shape or dtype.
@@ -63,4 +80,5 @@ def load(name: str, device: str = "cpu", **options: object) -> FlowMethod:
     for key in options:
         if key not in known:
             raise UsageError(f"flow '{name}' has no option '{key}'; known: {', '.join(known) or 'none'}")
-    return build(device, **options)
+    method: FlowMethod = build(device, **options)
+    return method

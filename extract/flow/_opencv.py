@@ -1,4 +1,4 @@
-"""OpenCV's flow over a batch: pairs are shared among threads, each with a solver of its own."""
+"""Flow of one pair at a time on a CPU: pairs are shared among threads; OpenCV's solvers, one a thread."""
 
 import threading
 from collections.abc import Callable
@@ -13,33 +13,45 @@ from ._method import Pairs
 cv: Any = cv2  # the stubs that come with OpenCV leave out its flow classes
 
 
+def over_threads(one: Callable[[np.ndarray, np.ndarray], np.ndarray], *, threads: int | None = None) -> Pairs:
+    """A batch function from a function of one pair.
+
+    Threads suffice, since OpenCV and NumPy let go of the interpreter's lock while they work.
+
+    Args:
+        one: two (H, W) uint8 frames to (2, H, W) float32.
+        threads: how many pairs at once; None: one a core that OpenCV may use.
+    """
+    workers = threads or max(1, cv.getNumThreads())
+    pool: list[ThreadPoolExecutor] = []  # made at the first call that wants it
+
+    def compute(previous: np.ndarray, following: np.ndarray) -> np.ndarray:
+        if len(previous) == 1 or workers == 1:
+            return np.stack([one(*pair) for pair in zip(previous, following, strict=True)])
+        if not pool:
+            pool.append(ThreadPoolExecutor(workers, thread_name_prefix="flow"))
+        return np.stack(list(pool[0].map(one, previous, following)))
+
+    return compute
+
+
 def over_pairs(make: Callable[[], Any], *, threads: int | None = None) -> Pairs:
     """A batch function from an OpenCV solver of one pair.
 
-    OpenCV's solvers keep buffers between calls and are not safe to share, so each thread makes its own. They release
-    the interpreter's lock while they work, so threads suffice. A pair's flow depends on that pair alone.
+    Solvers keep buffers between calls and are not safe to share, so each thread makes its own.
 
     Args:
         make: makes a `cv2.DenseOpticalFlow`.
         threads: how many pairs at once; None: one a core that OpenCV may use.
     """
     local = threading.local()
-    workers = threads or max(1, cv.getNumThreads())
-    pool: list[ThreadPoolExecutor] = []  # made at the first call, so that a method can be sent to another process
 
-    def one(pair: tuple[np.ndarray, np.ndarray]) -> np.ndarray:
+    def one(previous: np.ndarray, following: np.ndarray) -> np.ndarray:
         # A solver a size: DualTVL1 keeps the number of pyramid levels that its smallest image so far allowed.
-        if getattr(local, "shape", None) != pair[0].shape:
-            local.solver, local.shape = make(), pair[0].shape
+        if getattr(local, "shape", None) != previous.shape:
+            local.solver, local.shape = make(), previous.shape
         # A fresh None each time: no solver starts from the flow of the pair before.
-        flow = local.solver.calc(pair[0], pair[1], None)
+        flow = local.solver.calc(previous, following, None)
         return np.ascontiguousarray(flow.transpose(2, 0, 1), dtype=np.float32)
 
-    def compute(previous: np.ndarray, following: np.ndarray) -> np.ndarray:
-        if len(previous) == 1 or workers == 1:
-            return np.stack([one(pair) for pair in zip(previous, following, strict=True)])
-        if not pool:
-            pool.append(ThreadPoolExecutor(workers, thread_name_prefix="flow"))
-        return np.stack(list(pool[0].map(one, zip(previous, following, strict=True))))
-
-    return compute
+    return over_threads(one, threads=threads)

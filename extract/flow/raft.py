@@ -1,0 +1,109 @@
+"""RAFT (Teed and Deng, ECCV 2020), torchvision's, learnt: for a GPU; minutes a video on a CPU."""
+
+from pathlib import Path
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from avr.core import UsageError, WorkError
+
+from ._method import FlowMethod
+from ._tensors import in_slices, on_arrays
+
+DESCRIPTION = "RAFT, learnt, torchvision: for a GPU"
+
+SMALLEST_SIDE = 128  # pixels: torchvision's correlation pyramid needs an eighth of the frame to be at least 16
+BATCH_PIXELS = 32 * 320 * 240
+
+
+def build(
+    device: str = "cpu",
+    *,
+    size: Literal["small", "large"] = "small",
+    weights: str = "DEFAULT",
+    updates: int = 12,
+    seed: int = 0,
+) -> FlowMethod:
+    """RAFT from torchvision.
+
+    Args:
+        device: "cpu" or "cuda" …
+        size: `raft_small` or `raft_large`.
+        weights: the name of a torchvision weights enum member ("DEFAULT", "C_T_V2", …: downloaded once), a file
+            (safetensors, or a `weights_only` .pth state dict), or "random".
+        updates: how often the flow is refined; 12 is torchvision's.
+        seed: of the random weights.
+
+    Raises:
+        UsageError: weights that are neither a file nor a member's name.
+        WorkError: weights that cannot be downloaded or do not fit the network.
+    """
+    place = torch.device(device)
+    network = _network(size, weights, seed).to(place).eval()
+
+    @torch.inference_mode()
+    def solve(previous: Tensor, following: Tensor) -> Tensor:
+        height, width = previous.shape[1:3]
+        padding = _padding(height, width)
+        first, second = (F.pad(_scaled(frames), padding, mode="replicate") for frames in (previous, following))
+        flow: Tensor = network(first, second, num_flow_updates=updates)[-1]  # (P, 2, H', W')
+        return flow[..., padding[2] : padding[2] + height, padding[0] : padding[0] + width].contiguous()
+
+    sliced = in_slices(solve, BATCH_PIXELS)
+    return FlowMethod("raft", on_arrays(sliced, place), needs_colour=True, backend="torchvision", on_device=sliced)
+
+
+def _scaled(frames: Tensor) -> Tensor:
+    """(P, H, W, 3) uint8 to (P, 3, H, W) in -1 … 1, what the weights' own preprocessing gives."""
+    return frames.permute(0, 3, 1, 2).float() / 127.5 - 1
+
+
+def _padding(height: int, width: int) -> tuple[int, int, int, int]:
+    """Left, right, top, bottom: up to a multiple of 8, and to the smallest side that RAFT takes, in the middle."""
+    wide, high = (max(SMALLEST_SIDE, -(-side // 8) * 8) - side for side in (width, height))
+    return wide // 2, wide - wide // 2, high // 2, high - high // 2
+
+
+def _network(size: str, weights: str, seed: int) -> torch.nn.Module:
+    from torchvision.models import get_model, get_model_weights
+
+    name = f"raft_{size}"
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        network: torch.nn.Module = get_model(name, weights=None)
+    if weights == "random":
+        return network
+    members = get_model_weights(name)
+    if Path(weights).is_file():
+        state = _read(Path(weights))
+    elif weights in members.__members__:
+        try:
+            state = members[weights].get_state_dict(progress=False, check_hash=True)
+        except Exception as error:
+            raise WorkError(
+                f"the weights {weights} of {name} cannot be downloaded ({error}): "
+                "give a file (--flow-weights FILE) or --flow-weights random"
+            ) from error
+    else:
+        known = ", ".join(members.__members__)
+        raise UsageError(f"no weights '{weights}' for {name}: neither a file nor one of {known}, random")
+    try:
+        network.load_state_dict(state)
+    except RuntimeError as error:
+        raise WorkError(f"the weights {weights} do not fit {name}: {str(error).splitlines()[-1].strip()}") from error
+    return network
+
+
+def _read(path: Path) -> dict[str, Tensor]:
+    """A state dict from a file, never an arbitrary pickle."""
+    try:
+        if path.suffix == ".safetensors":
+            from safetensors.torch import load_file
+
+            return load_file(path)
+        state = torch.load(path, map_location="cpu", weights_only=True)
+        return dict(state.get("state_dict", state))
+    except Exception as error:
+        raise WorkError(f"cannot read the weights {path}: {str(error).splitlines()[0]}") from error
