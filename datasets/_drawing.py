@@ -18,10 +18,14 @@ MOTIONS = ("sideways", "upright", "turning", "pulsing")
 SIZE = 96  # pixels, width and height
 NUM_FRAMES = 32
 CANVAS = 160  # side of the disc's texture before it is turned and scaled
-RADIUS = 27.0  # pixels
+RADIUS = 29.0  # pixels
 PERIOD = 14.0  # pixels of a pattern
-CHROMA = 38.0  # half the distance of a pattern's two colours in the CrCb plane
-NOISE = 36.0  # brightness, standard deviation / 2
+CHROMA = 50.0  # half the distance of a pattern's two colours in the CrCb plane
+HUE_STEP = np.pi / 4  # radians in the CrCb plane from one appearance's pair of colours to the next one's
+HUE_SPREAD = 0.2  # radians, standard deviation within an appearance
+TINT = 2.0  # standard deviation of a clip's colour cast on the disc, grey levels
+NOISE = 20.0  # brightness, standard deviation, grey levels
+SWINGS = {"sideways": 6.0, "upright": 6.0, "turning": 0.4, "pulsing": 0.25}  # pixels, pixels, radians, log scale
 
 
 def draw_clip(appearance: str, motion: str, rng: np.random.Generator) -> NDArray[np.uint8]:
@@ -66,11 +70,12 @@ def _texture(appearance: str, rng: np.random.Generator) -> NDArray[np.float32]:
         "dots": wave_x + wave_y - 0.4,
     }[appearance]
     pattern = np.tanh(2.5 * pattern)
-    hue = rng.uniform(0, 2 * np.pi)
+    hue = 0.4 + HUE_STEP * APPEARANCES.index(appearance) + rng.normal(0, HUE_SPREAD)
+    tint = rng.normal(0, TINT, 2)
     picture = np.full((CANVAS, CANVAS, 3), 128.0, dtype=np.float32)
     picture[..., 0] += _noise(CANVAS, rng)
-    picture[..., 1] += CHROMA * np.cos(hue) * pattern
-    picture[..., 2] += CHROMA * np.sin(hue) * pattern
+    picture[..., 1] += CHROMA * np.cos(hue) * pattern + tint[0]
+    picture[..., 2] += CHROMA * np.sin(hue) * pattern + tint[1]
     return picture
 
 
@@ -81,21 +86,16 @@ def _poses(motion: str, rng: np.random.Generator) -> list[tuple[float, float, fl
             SIZE / 2 + rng.uniform(-10, 10),
             SIZE / 2 + rng.uniform(-10, 10),
             rng.uniform(0, 2 * np.pi),
-            np.exp(rng.uniform(-0.2, 0.2)),
+            rng.uniform(-0.2, 0.2),
         ]
     )
     period, phase = rng.uniform(9, 14), rng.uniform(0, 2 * np.pi)
     strength = rng.uniform(0.8, 1.2)
     swing = strength * np.sin(2 * np.pi * np.arange(NUM_FRAMES) / period + phase)
     poses = np.tile(base, (NUM_FRAMES, 1))
-    if motion == "sideways":
-        poses[:, 0] += 5.0 * swing
-    elif motion == "upright":
-        poses[:, 1] += 5.0 * swing
-    elif motion == "turning":
-        poses[:, 2] += 0.3 * swing
-    else:
-        poses[:, 3] *= np.exp(0.2 * swing)
+    moved = MOTIONS.index(motion)
+    poses[:, moved] += SWINGS[motion] * swing
+    poses[:, 3] = np.exp(poses[:, 3])
     return [(float(x), float(y), float(angle), float(scale)) for x, y, angle, scale in poses]
 
 

@@ -1,0 +1,98 @@
+"""Official lists: where they are, their lines, and which file on disk each listed clip is."""
+
+import re
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path, PurePosixPath
+from typing import TypeVar
+
+from avr.core import UsageError, note
+
+from ._files import find_videos, say_missing
+
+T = TypeVar("T")
+
+
+def find_lists(root: Path, splits: Path | None, *, folder: str, pattern: str) -> Path:
+    """The folder that holds files matching `pattern`: `splits`, or else the root, in either a sub-folder `folder`.
+
+    Raises:
+        UsageError: none of the places has such a file.
+    """
+    places = [splits, splits / folder] if splits else [root / folder, root, root.parent / folder]
+    for place in places:
+        if place.is_dir() and any(place.glob(pattern)):
+            return place
+    looked = ", ".join(str(place) for place in places)
+    raise UsageError(f"no split lists ({pattern}) in {looked}; put {folder} under the root or give --splits DIR")
+
+
+def read_list(path: Path, parse: Callable[[str], T]) -> Iterator[T]:
+    """Parse each line that is not empty; `parse` raises ValueError saying what it expected.
+
+    Raises:
+        UsageError: a line that does not parse, as "file:line: what was expected".
+    """
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"{path}: cannot be read as a list: {error}") from error
+    for number, line in enumerate(text.splitlines(), 1):
+        if line.strip():
+            try:
+                yield parse(line.strip())
+            except ValueError as error:
+                raise UsageError(f"{path}:{number}: {error}; found {line.strip()[:80]!r}") from error
+
+
+class OnDisk:
+    """The video files under a root, to be found by class folder and clip name as the official lists write them.
+
+    A clip is matched by its class folder and name without suffix, wherever the class folder lies under the root: first
+    as written, then with letters of either case and `_` for signs, so that re-encoded and renamed copies are found.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.paths = find_videos(root)
+        self._exact: dict[str, Path] = {}
+        self._loose: dict[str, Path | None] = {}
+        # Shallow paths last, so that they win over copies in deeper folders.
+        for path in sorted(self.paths, key=lambda path: -len(path.parts)):
+            name = "/".join(path.with_suffix("").parts[-2:])
+            self._exact[name] = path
+        for name, path in self._exact.items():
+            loose = _loosened(name)
+            self._loose[loose] = None if loose in self._loose else path  # two candidates: none is taken
+
+    def find(self, clip_id: str) -> Path | None:
+        """The path of clip "class/name", or None."""
+        found = self._exact.get(clip_id) or self._loose.get(_loosened(clip_id))
+        return self.root / found if found else None
+
+
+def _loosened(name: str) -> str:
+    return re.sub(r"[^0-9a-z/]", "_", name.lower())
+
+
+def clip_id(listed: str) -> str:
+    """Id of a listed clip: "Archery/v_Archery_g01_c01.avi" is "Archery/v_Archery_g01_c01"."""
+    return PurePosixPath(listed.replace("\\", "/")).with_suffix("").as_posix()
+
+
+def match(name: str, on_disk: OnDisk, clip_ids: Sequence[str]) -> dict[str, Path]:
+    """Paths of the listed clips that are there; warns of those that are not.
+
+    Raises:
+        UsageError: none is there.
+    """
+    found = {clip: path for clip in clip_ids if (path := on_disk.find(clip)) is not None}
+    if not found:
+        raise UsageError(
+            f"{on_disk.root}: none of the {len(clip_ids)} listed videos of {name} is there, such as {clip_ids[0]}; "
+            f"{len(on_disk.paths)} other video files are"
+        )
+    say_missing(name, (clip for clip in clip_ids if clip not in found), listed=len(clip_ids))
+    unlisted = len(on_disk.paths) - len(set(found.values()))
+    if unlisted:
+        note(f"{name}: {unlisted} video files under {on_disk.root} are in no list and left out")
+    return found

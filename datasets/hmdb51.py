@@ -1,0 +1,81 @@
+"""HMDB51 (Kuehne et al. 2011): 6 766 clips of 51 actions from films and the web, three official splits.
+
+Layout as downloaded: `<root>/<class>/<clip>.avi` (hmdb51_org.rar, then one archive a class) and
+`testTrainMulti_7030_splits/<class>_test_split<1-3>.txt` under the root or in `--splits`. A line is `<clip>.avi <mark>`:
+1 trains, 2 tests, 0 is left out of that split. Class numbers are the alphabetical order of the class names.
+
+A clip's name ends in its class, the visible body parts, camera motion, number of people, viewpoint, quality and a
+number: `April_09_brush_hair_u_nm_np1_ba_goo_0`. What stands before is the film it was cut from: its group. One film
+gives clips to several classes, so the class is no part of the group.
+"""
+
+import re
+from pathlib import Path
+
+from avr.core import UsageError
+
+from ._lists import OnDisk, find_lists, match, read_list
+from ._types import Dataset, Split, Video
+
+DESCRIPTION = "51 actions, 6766 clips; three official splits"
+LAYOUT = "<root>/<class>/<clip>.avi, testTrainMulti_7030_splits/ under the root or --splits"
+SOURCE = "https://serre-lab.clps.brown.edu/resource/hmdb-a-large-human-motion-database/"
+LISTS = "testTrainMulti_7030_splits"
+# Visible parts, camera motion, people, viewpoint, quality, number.
+ATTRIBUTES = re.compile(r"_[a-z]+_(?:cm|nm)_np\d+_[a-z]+_[a-z]+_\d+$")
+
+
+def index(root: Path, *, splits: Path | None = None) -> Dataset:
+    """Index HMDB51 with its three official splits.
+
+    Args:
+        root: folder of the class folders.
+        splits: folder of the official lists, or one that holds `testTrainMulti_7030_splits`.
+
+    Raises:
+        UsageError: no lists, a line that does not parse (file:line), or none of the listed videos is there.
+    """
+    folder = find_lists(root, splits, folder=LISTS, pattern="*_test_split*.txt")
+    marks: dict[str, dict[str, int]] = {}  # clip id -> split -> mark
+    class_of: dict[str, str] = {}
+    for path in sorted(folder.glob("*_test_split*.txt")):
+        named = re.fullmatch(r"(.+)_test_split(\d+)", path.stem)
+        if named is None:
+            raise UsageError(f"{path}: expected a name such as brush_hair_test_split1.txt")
+        for name, mark in read_list(path, _parse_line):
+            clip = f"{named[1]}/{name}"
+            class_of[clip] = named[1]
+            marks.setdefault(clip, {})[named[2]] = mark
+    class_names = tuple(sorted(set(class_of.values())))
+    found = match("hmdb51", OnDisk(root), sorted(marks))
+    videos = tuple(
+        Video(clip, path, class_names.index(class_of[clip]), source_film(clip)) for clip, path in found.items()
+    )
+    names = sorted({name for by_split in marks.values() for name in by_split})
+    made = {
+        name: Split(
+            name,
+            train=tuple(video.id for video in videos if marks[video.id].get(name) == 1),
+            test=tuple(video.id for video in videos if marks[video.id].get(name) == 2),
+        )
+        for name in names
+    }
+    return Dataset("hmdb51", root, class_names, videos, made)
+
+
+def source_film(clip: str) -> str:
+    """The film of clip "class/name": the name without its attributes and class; a name unlike that is its own group.
+
+    Example: "brush_hair/April_09_brush_hair_u_nm_np1_ba_goo_0" is of "April_09".
+    """
+    class_name, _, name = clip.rpartition("/")
+    head, stripped = ATTRIBUTES.subn("", name)
+    film = head.removesuffix(class_name).rstrip("_")
+    return film if stripped and film else clip
+
+
+def _parse_line(line: str) -> tuple[str, int]:
+    name, _, mark = line.rpartition(" ")
+    if mark not in ("0", "1", "2") or not name.strip():
+        raise ValueError("expected '<clip>.avi <0, 1 or 2>'")
+    return name.strip().removesuffix(".avi"), int(mark)

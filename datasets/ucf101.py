@@ -1,0 +1,84 @@
+"""UCF101 (Soomro et al. 2012): 13 320 clips of 101 actions from the web, three official splits.
+
+Layout as downloaded: `<root>/<Class>/v_<Class>_g<NN>_c<NN>.avi` (or all under `<root>/UCF-101`) and
+`ucfTrainTestlist/{classInd,trainlist0k,testlist0k}.txt` under the root or in `--splits`.
+
+Class numbers come from classInd.txt, which is not in ASCII order (Hammering before HammerThrow), never from sorting.
+The folder `HandstandPushups` holds clips named `v_HandStandPushups_…`: the class of a clip is its folder's.
+
+The group of a clip is its class and gNN ("Archery_g07"), for gNN counts the sources within one class: clips of Archery
+g07 are of one scene, and Biking g07 is another video altogether. The official splits keep each gNN whole.
+"""
+
+import re
+from pathlib import Path
+
+from avr.core import UsageError
+
+from ._lists import OnDisk, clip_id, find_lists, match, read_list
+from ._types import Dataset, Split, Video
+
+DESCRIPTION = "101 actions, 13320 clips; three official splits"
+LAYOUT = "<root>/<Class>/v_<Class>_gNN_cNN.avi, ucfTrainTestlist/ under the root or --splits"
+SOURCE = "https://www.crcv.ucf.edu/data/UCF101.php"
+LISTS = "ucfTrainTestlist"
+
+
+def index(root: Path, *, splits: Path | None = None) -> Dataset:
+    """Index UCF101 with its three official splits.
+
+    Args:
+        root: folder of the class folders.
+        splits: folder of the official lists, or one that holds `ucfTrainTestlist`.
+
+    Raises:
+        UsageError: no lists, a line that does not parse or whose number is not its class's (file:line), or none of the
+            listed videos is there.
+    """
+    folder = find_lists(root, splits, folder=LISTS, pattern="classInd.txt")
+    numbers = dict(read_list(folder / "classInd.txt", _parse_class))
+    class_names = tuple(sorted(numbers, key=lambda name: numbers[name]))
+    if sorted(numbers.values()) != list(range(1, len(numbers) + 1)):
+        raise UsageError(f"{folder / 'classInd.txt'}: the class numbers are not 1 to {len(numbers)}, each once")
+
+    def parse_clip(line: str) -> str:
+        listed = re.fullmatch(r"(?P<class>[^/]+)/(?P<clip>.+?)\.avi(?:\s+(?P<number>\d+))?", line)
+        if listed is None:
+            raise ValueError("expected '<Class>/<clip>.avi', in training lists with a class number")
+        if listed["class"] not in numbers:
+            raise ValueError(f"class {listed['class']} is not in classInd.txt")
+        if listed["number"] and int(listed["number"]) != numbers[listed["class"]]:
+            raise ValueError(f"class {listed['class']} has number {numbers[listed['class']]} in classInd.txt")
+        return clip_id(f"{listed['class']}/{listed['clip']}.avi")
+
+    lists: dict[str, dict[str, list[str]]] = {}
+    for path in sorted(folder.glob("*list*.txt")):
+        named = re.fullmatch(r"(train|test)list0*(\d+)", path.stem)
+        if named:
+            lists.setdefault(named[2], {})[named[1]] = list(read_list(path, parse_clip))
+    if not lists:
+        raise UsageError(f"{folder}: no trainlist01.txt and testlist01.txt beside classInd.txt")
+    listed = sorted({clip for parts in lists.values() for clips in parts.values() for clip in clips})
+    found = match("ucf101", OnDisk(root), listed)
+    videos = tuple(
+        Video(clip, path, numbers[clip.partition("/")[0]] - 1, scene_group(clip)) for clip, path in found.items()
+    )
+    made = {
+        name: Split(name, *(tuple(clip for clip in parts.get(part, []) if clip in found) for part in ("train", "test")))
+        for name, parts in lists.items()
+    }
+    return Dataset("ucf101", root, class_names, videos, made)
+
+
+def scene_group(clip: str) -> str:
+    """Group of clip "Class/v_Class_gNN_cNN": "Class_gNN"; a name without gNN is its own group."""
+    class_name, _, name = clip.rpartition("/")
+    number = re.search(r"_(g\d+)_c\d+$", name)
+    return f"{class_name}_{number[1]}" if number else clip
+
+
+def _parse_class(line: str) -> tuple[str, int]:
+    number, _, name = line.partition(" ")
+    if not number.isdecimal() or not name.strip():
+        raise ValueError("expected '<number> <Class>'")
+    return name.strip(), int(number)
