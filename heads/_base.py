@@ -4,6 +4,7 @@ A head is one file in this folder; file name = registry name = command-line name
 binds it to the module name `HEAD`. docs/heads.md walks through one.
 """
 
+import math
 from collections.abc import Mapping
 from typing import ClassVar
 
@@ -142,7 +143,7 @@ def fuse_probabilities(outputs: Mapping[str, Tensor]) -> Tensor:
     The sum of softmax scores that papers fuse by, divided by S so that it is a probability again.
     """
     log_probabilities = torch.stack([F.log_softmax(scores.float(), dim=-1) for scores in outputs.values()])  # (S, B, K)
-    return torch.logsumexp(log_probabilities, dim=0) - torch.log(torch.tensor(float(len(outputs))))
+    return torch.logsumexp(log_probabilities, dim=0) - math.log(len(outputs))
 
 
 def spread_segments(stored: int, wanted: int) -> list[int]:
@@ -159,3 +160,19 @@ def spread_segments(stored: int, wanted: int) -> list[int]:
             f"--segments {wanted}"
         )
     return [(2 * i + 1) * stored // (2 * wanted) for i in range(wanted)] if wanted else list(range(stored))
+
+
+def only_stream(head: Head) -> tuple[str, tuple[int, ...]]:
+    """Name and shape of the one stream of a single-stream head.
+
+    Raises:
+        UsageError: built with several.
+    """
+    if len(head.shapes) != 1:
+        raise UsageError(f"the {type(head).__name__} head reads one stream, but is given {', '.join(head.shapes)}")
+    return next(iter(head.shapes.items()))
+
+
+def over_positions(features: Tensor) -> Tensor:
+    """Mean over the positions of a map: `(B, N, C, H, W)` to `(B, N, C)`; `(B, N, D)` stays as it is."""
+    return features.mean(dim=(3, 4)) if features.dim() == 5 else features

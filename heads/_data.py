@@ -1,0 +1,185 @@
+"""Features of a store as batches: whole in memory where they fit, else streamed from disk by whole videos.
+
+Both kinds have the same three calls: `epoch` (training batches, one view a video), `views` (every view, in order) and
+`labels`. In-memory arrays lie on the training's device and batches are gathered there, so an epoch costs no transfer
+and needs no loader processes.
+"""
+
+import itertools
+import os
+from collections.abc import Iterator, Mapping
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from avr.core import note
+from avr.store import FeatureStore
+
+BLOCK = 8  # streamed training: adjacent videos read together
+BLOCKS = 16  # streamed training: blocks mixed with one another before batches are cut
+
+
+class Batch(NamedTuple):
+    """Features by stream `(B, N, …)` fp16 on the device, labels `(B,)` int64 there, and the videos `(B,)`."""
+
+    features: dict[str, Tensor]
+    labels: Tensor
+    videos: NDArray[np.int64]
+
+
+class MemoryExamples:
+    """Features of all videos of a store, held on the device.
+
+    Args:
+        arrays: stream -> `(R, N, …)` rows (views), one video's rows adjacent.
+        rows: `(M,)` rows of each video.
+        labels: `(M,)` class numbers.
+        device: where to hold them.
+    """
+
+    def __init__(
+        self, arrays: Mapping[str, NDArray | Tensor], rows: NDArray, labels: NDArray, *, device: torch.device
+    ) -> None:
+        self.arrays = {stream: torch.as_tensor(array).to(device) for stream, array in arrays.items()}
+        self.rows = np.asarray(rows, dtype=np.int64)
+        self.first_row = np.concatenate([[0], np.cumsum(self.rows)[:-1]])
+        self.labels = np.asarray(labels, dtype=np.int64)
+        self.device = device
+
+    @property
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """Shape of one view by stream."""
+        return {stream: tuple(array.shape[1:]) for stream, array in self.arrays.items()}
+
+    def only(self, stream: str) -> "MemoryExamples":
+        """The same videos with one stream; nothing is copied."""
+        return MemoryExamples({stream: self.arrays[stream]}, self.rows, self.labels, device=self.device)
+
+    def epoch(self, videos: NDArray, *, batch_size: int, generator: np.random.Generator) -> Iterator[Batch]:
+        """Every video once, in random order, one random view each."""
+        order = generator.permutation(videos)
+        rows = self.first_row[order] + (generator.random(len(order)) * self.rows[order]).astype(np.int64)
+        # One transfer an epoch: a batch then is a gather on the device, which the CPU never waits for.
+        rows_there = torch.as_tensor(rows).to(self.device)
+        labels_there = torch.as_tensor(self.labels[order]).to(self.device)
+        for part in even_parts(len(order), batch_size):
+            features = {stream: array.index_select(0, rows_there[part]) for stream, array in self.arrays.items()}
+            yield Batch(features, labels_there[part], order[part])
+
+    def views(self, videos: NDArray, *, batch_size: int = 256) -> Iterator[tuple[dict[str, Tensor], NDArray]]:
+        """Every view of the videos, in their order: features `(R, N, …)` and the place in `videos` of each row."""
+        owner = np.repeat(np.arange(len(videos)), self.rows[videos])
+        rows = np.concatenate([np.arange(self.first_row[v], self.first_row[v] + self.rows[v]) for v in videos])
+        for start in range(0, len(rows), batch_size):
+            part = torch.as_tensor(rows[start : start + batch_size]).to(self.device)
+            features = {stream: array.index_select(0, part) for stream, array in self.arrays.items()}
+            yield features, owner[start : start + batch_size]
+
+
+class StreamedExamples:
+    """Features read from disk as they are needed, by whole videos and with read-ahead.
+
+    Shuffling: an epoch cuts the training videos, in the store's order, into blocks of 8 adjacent ones, which lie side
+    by side on disk; reads the blocks in random order; and mixes the videos of 16 blocks with one another before it cuts
+    batches. Videos 128 apart on disk meet in a batch, and the disk still reads in long runs.
+    """
+
+    def __init__(self, store: FeatureStore, layers: Mapping[str, str], *, device: torch.device) -> None:
+        self.store, self.layers, self.device = store, dict(layers), device
+        self.rows = store.views.astype(np.int64)
+        self.labels = np.asarray(store.labels, dtype=np.int64)
+
+    @property
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """Shape of one view by stream."""
+        return {s: tuple(self.store.arrays[f"{s}/{layer}"].shape) for s, layer in self.layers.items()}
+
+    def only(self, stream: str) -> "StreamedExamples":
+        """The same videos with one stream."""
+        return StreamedExamples(self.store, {stream: self.layers[stream]}, device=self.device)
+
+    def epoch(self, videos: NDArray, *, batch_size: int, generator: np.random.Generator) -> Iterator[Batch]:
+        """Every video once, shuffled as the class says, one random view each."""
+        ordered = np.sort(videos)
+        blocks = np.array_split(ordered, -(-len(ordered) // BLOCK))
+        order = generator.permutation(len(blocks))
+        pools = [
+            np.concatenate([blocks[index] for index in part])
+            for part in np.array_split(order, -(-len(blocks) // BLOCKS))
+        ]
+        read = self._read(np.concatenate(pools))
+        for pool in pools:
+            held: dict[str, list[NDArray]] = {stream: [] for stream in self.layers}
+            for video in pool:
+                view = int(generator.random() * self.rows[video])
+                for stream, array in next(read).items():
+                    held[stream].append(array[view])  # (N, …)
+            mixed = generator.permutation(len(pool))
+            for part in even_parts(len(pool), batch_size):
+                picked = mixed[part]
+                features = {
+                    stream: torch.as_tensor(np.stack([arrays[place] for place in picked])).to(self.device)
+                    for stream, arrays in held.items()
+                }
+                yield Batch(features, torch.as_tensor(self.labels[pool[picked]]).to(self.device), pool[picked])
+
+    def views(self, videos: NDArray, *, batch_size: int = 256) -> Iterator[tuple[dict[str, Tensor], NDArray]]:
+        """Every view, a video at a time."""
+        for place, arrays in enumerate(self._read(videos)):
+            features = {stream: torch.as_tensor(array).to(self.device) for stream, array in arrays.items()}
+            yield features, np.full(int(self.rows[videos[place]]), place)
+
+    def _read(self, videos: NDArray) -> Iterator[dict[str, NDArray]]:
+        """Features `(V, N, …)` by stream of one video after another."""
+        keys = {stream: f"{stream}/{layer}" for stream, layer in self.layers.items()}
+        for read, arrays in self.store.iterate(list(keys.values()), videos, batch_videos=BLOCK):
+            ends = np.cumsum(self.rows[read])
+            for start, end in zip(ends - self.rows[read], ends, strict=True):
+                yield {stream: arrays[key][start:end] for stream, key in keys.items()}
+
+
+Examples = MemoryExamples | StreamedExamples
+
+
+def open_examples(
+    store: FeatureStore, layers: Mapping[str, str], *, device: torch.device, memory_gb: float | None = None
+) -> Examples:
+    """Features of a store, in memory where they fit and streamed where they do not.
+
+    Args:
+        store: an open store.
+        layers: stream -> layer.
+        device: where batches are wanted.
+        memory_gb: most that may be held, in 10⁹ bytes; None is half of what the device has free.
+
+    Raises:
+        UsageError: the store has no such stream or layer.
+    """
+    size = sum(store.nbytes(stream, layer) for stream, layer in layers.items())
+    limit = free_bytes(device) / 2 if memory_gb is None else memory_gb * 1e9
+    if size > limit:
+        note(f"features of {size / 1e9:.2f} GB do not fit in {limit / 1e9:.2f} GB: streaming them by whole videos")
+        return StreamedExamples(store, layers, device=device)
+    arrays = {stream: store.read_whole(stream, layer) for stream, layer in layers.items()}
+    return MemoryExamples(arrays, store.views, store.labels, device=device)
+
+
+def free_bytes(device: torch.device) -> int:
+    """Memory free on a device, in bytes."""
+    if device.type == "cuda":
+        return int(torch.cuda.mem_get_info(device)[0])
+    return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+
+
+def even_parts(count: int, size: int) -> list[slice]:
+    """Slices of at most `size` that cover `count` and differ by at most one; size 0 is one slice.
+
+    A remainder is spread over all batches: a last batch of one video would break batch norm, and weigh its video most.
+    Example: (7, 3) gives 0:3, 3:5, 5:7.
+    """
+    parts = -(-count // size) if size else 1
+    edges = [count * part // parts for part in range(parts + 1)]
+    return [slice(start, end) for start, end in itertools.pairwise(edges)]

@@ -1,0 +1,214 @@
+"""The training loop, to be read from top to bottom.
+
+statistics of the features → a validation part → for each stage, for each epoch: steps, validation, log
+"""
+
+import copy
+import math
+import os
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from avr.core import WorkError
+
+from ._base import Head, prediction_name
+from ._data import Batch, Examples
+from ._folds import validation_part
+from ._predict import evaluate
+from ._schedules import Plateau, build_optimizer, learning_rate, stages
+from ._training import Training
+
+# Videos that the channel statistics are taken over, at most: enough for a mean, and a bound on one more pass over maps
+# that stream from disk.
+STATISTICS_VIDEOS = 2048
+# Steps between looks at the losses on CUDA: each look waits for the GPU to catch up.
+CUDA_CHECK_EVERY = 50
+
+EpochRow = dict[str, float]
+
+
+@dataclass
+class Trained:
+    """What `train` gives: the log, one row an epoch, and how long it took in seconds."""
+
+    rows: list[EpochRow] = field(default_factory=list)
+    seconds: float = 0.0
+    steps: int = 0
+
+
+def train(
+    head: Head,
+    examples: Examples,
+    videos: NDArray,
+    *,
+    training: Training,
+    groups: NDArray,
+    names: NDArray,
+    seed: int,
+    on_epoch: Callable[[EpochRow], None] = lambda row: None,
+) -> Trained:
+    """Train a head in place. The same seed on the same machine and number of threads gives the same weights, bitwise.
+
+    Args:
+        head: fresh; its weights and statistics are changed.
+        examples: features and labels of M videos, on the device to train on.
+        videos: indices of the training videos among the M.
+        training: settings.
+        groups: `(M,)` group of each video, for the validation part.
+        names: `(M,)` id of each video, for messages.
+        seed: of dropout, the order of videos, views and the validation part.
+        on_epoch: called with each epoch's log row.
+
+    Raises:
+        WorkError: the loss is no number, with the step and its videos.
+    """
+    started = time.monotonic()
+    device, trained = examples.device, Trained()
+    head.to(device)
+    head.label_smoothing = training.label_smoothing
+    generator = np.random.default_rng(seed)
+
+    # --- which videos -----------------------------------------------------------------------------------------------
+    held_out = np.zeros(0, dtype=np.int64)
+    if training.validation:
+        apart = validation_part(groups[videos], examples.labels[videos], training.validation, seed=seed)
+        videos, held_out = videos[~apart], videos[apart]
+    if training.standardise:
+        set_statistics(head, examples, videos, generator)
+
+    # --- steps ------------------------------------------------------------------------------------------------------
+    per_epoch = max(math.ceil(len(videos) / training.batch_size), 1) if training.batch_size else 1
+    lowest, best, waited = math.inf, None, 0
+    with reproducible(device, seed):
+        for stage_steps, stage_rate in stages(training, per_epoch):
+            optimizer = build_optimizer(head.parameters(), training, cuda=device.type == "cuda")
+            plateau = Plateau(training)
+            step, finished = 0, False
+            while step < stage_steps and not finished:
+                meter = Meter(names, first_step=trained.steps)
+                head.train()
+                for batch in examples.epoch(videos, batch_size=training.batch_size, generator=generator):
+                    rate = learning_rate(training, step, total_steps=stage_steps, steps_per_epoch=per_epoch)
+                    rate = plateau.rate if training.schedule == "plateau" else rate * stage_rate / training.lr
+                    optimizer.param_groups[0]["lr"] = rate
+                    take_step(head, optimizer, batch, meter, training)
+                    step, trained.steps = step + 1, trained.steps + 1
+                    if step == stage_steps:
+                        break
+
+                # --- the epoch's end ----------------------------------------------------------------------------------
+                row = {"step": trained.steps, "lr": rate, **meter.close()}
+                if len(held_out):
+                    row |= evaluate(head, examples, held_out)
+                    if row["validation_loss"] < lowest:
+                        lowest, best, waited = row["validation_loss"], copy.deepcopy(head.state_dict()), 0
+                    else:
+                        waited += 1
+                    finished = training.schedule == "plateau" and plateau.update(row["validation_loss"])
+                    finished |= 0 < training.early_stopping <= waited
+                row["seconds"] = time.monotonic() - started
+                trained.rows.append(row)
+                on_epoch(row)
+            if best is not None:
+                head.load_state_dict(best)  # the next stage, or the caller, goes on from the best epoch
+    head.eval()
+    trained.seconds = time.monotonic() - started
+    return trained
+
+
+def take_step(head: Head, optimizer: torch.optim.Optimizer, batch: Batch, meter: "Meter", training: Training) -> None:
+    """One optimiser step on one batch."""
+    optimizer.zero_grad(set_to_none=True)
+    with torch.autocast("cuda", torch.bfloat16, enabled=training.bf16 and batch.labels.is_cuda):
+        outputs = head(batch.features)
+        loss = head.loss(outputs, batch.labels)
+    # Looked at before the step: weights that a NaN has gone through are lost.
+    meter.add(loss.detach(), outputs[prediction_name(outputs)].detach(), batch)
+    torch.autograd.backward(loss)
+    if training.clip_norm:
+        nn.utils.clip_grad_norm_(head.parameters(), training.clip_norm)
+    optimizer.step()
+
+
+class Meter:
+    """Loss and accuracy of an epoch, kept on the device, and the watch for a loss that is no number."""
+
+    def __init__(self, names: NDArray, *, first_step: int) -> None:
+        self.names, self.first_step = names, first_step
+        self.losses: list[Tensor] = []
+        self.right: list[Tensor] = []
+        self.batches: list[NDArray] = []
+        self.checked = 0
+
+    def add(self, loss: Tensor, scores: Tensor, batch: Batch) -> None:
+        """Count one batch; on CUDA the losses are looked at every 50 steps, elsewhere at each."""
+        self.losses.append(loss)
+        self.right.append((scores.argmax(dim=1) == batch.labels).sum())
+        self.batches.append(batch.videos)
+        if not loss.is_cuda or len(self.losses) - self.checked >= CUDA_CHECK_EVERY:
+            self.check()
+
+    def check(self) -> None:
+        """Stop at the first loss that is no number.
+
+        Raises:
+            WorkError: naming the step, counted from 1, and the batch's videos.
+        """
+        finite = torch.isfinite(torch.stack(self.losses[self.checked :])).tolist()
+        if not all(finite):
+            bad = self.checked + finite.index(False)
+            videos = ", ".join(str(name) for name in self.names[self.batches[bad]])
+            raise WorkError(
+                f"the loss is {float(self.losses[bad])} at step {self.first_step + bad + 1}: lower --lr, or look for "
+                f"damaged features (avr store verify) among its videos: {videos}"
+            )
+        self.checked = len(self.losses)
+
+    def close(self) -> EpochRow:
+        """Mean loss over the epoch's videos and the share of them that was classified right, as it went."""
+        if self.checked < len(self.losses):
+            self.check()
+        counts = np.array([len(videos) for videos in self.batches])
+        losses = torch.stack(self.losses).float().cpu().numpy()
+        right = int(torch.stack(self.right).sum())
+        return {"loss": float(losses @ counts / counts.sum()), "accuracy": right / int(counts.sum())}
+
+
+@torch.no_grad()
+def set_statistics(head: Head, examples: Examples, videos: NDArray, generator: np.random.Generator) -> None:
+    """Give a head mean and deviation of each channel over (at most 2048 of) the training videos, every view."""
+    if len(videos) > STATISTICS_VIDEOS:
+        videos = np.sort(generator.choice(videos, STATISTICS_VIDEOS, replace=False))
+    count: dict[str, int] = {}
+    sums: dict[str, Tensor] = {}
+    squares: dict[str, Tensor] = {}
+    for features, _ in examples.views(videos):
+        for stream in head.streams:
+            channels = features[stream].transpose(1, 2).transpose(0, 1).flatten(1).double()  # (D, rows · N · positions)
+            count[stream] = count.get(stream, 0) + channels.shape[1]
+            sums[stream] = sums.get(stream, 0) + channels.sum(dim=1)
+            squares[stream] = squares.get(stream, 0) + channels.square().sum(dim=1)
+    for stream in head.streams:
+        mean = sums[stream] / count[stream]
+        deviation = (squares[stream] / count[stream] - mean.square()).clamp_min(0).sqrt()
+        head.set_statistics(stream, mean.float(), deviation.float())
+
+
+@contextmanager
+def reproducible(device: torch.device, seed: int) -> Iterator[None]:
+    """Inside, torch's generators start from the seed and CUDA picks deterministic kernels; both are put back after."""
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        torch.manual_seed(seed)
+        if device.type != "cuda":
+            yield
+            return
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # what cuBLAS asks for to be deterministic
+        with torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True):
+            yield

@@ -1,0 +1,40 @@
+"""Prediction with a trained head: probabilities averaged over a video's views."""
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from ._base import Head, prediction_name
+from ._data import Examples
+
+
+@torch.no_grad()
+def predict(head: Head, examples: Examples, videos: NDArray) -> dict[str, NDArray[np.float32]]:
+    """Log-probabilities of videos, `(len(videos), K)` by output: the mean over views of the softmax, and its log.
+
+    Args:
+        head: trained.
+        examples: features, on the head's device.
+        videos: indices among them.
+    """
+    head.eval()
+    sums: dict[str, Tensor] = {}
+    for features, owner in examples.views(videos):
+        places = torch.as_tensor(owner).to(examples.device)
+        for name, scores in head(features).items():
+            if name not in sums:
+                sums[name] = torch.zeros(len(videos), scores.shape[1], dtype=torch.float64, device=scores.device)
+            sums[name].index_add_(0, places, torch.softmax(scores.double(), dim=1))
+    views = torch.as_tensor(examples.rows[videos], dtype=torch.float64)[:, None]
+    # float64, so that the runner-up of a saturated softmax keeps a finite logarithm.
+    logs = {name: torch.log((total.cpu() / views).clamp_min(1e-300)) for name, total in sums.items()}
+    return {name: scores.float().numpy() for name, scores in logs.items()}
+
+
+def evaluate(head: Head, examples: Examples, videos: NDArray) -> dict[str, float]:
+    """Cross-entropy and accuracy of the head's prediction on some videos."""
+    outputs = predict(head, examples, videos)
+    scores, labels = outputs[prediction_name(outputs)], examples.labels[videos]
+    loss = -float(scores[np.arange(len(labels)), labels].mean())
+    return {"validation_loss": loss, "validation_accuracy": float((scores.argmax(axis=1) == labels).mean())}

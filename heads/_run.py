@@ -1,0 +1,225 @@
+"""`train_run`: train a head on a store's splits and write the run folder.
+
+    runs/<head>-<dataset>-<k>/run.json                      head, options, settings, store, seeds, versions, results
+    runs/<head>-<dataset>-<k>/split-1/checkpoint.safetensors, log.csv, scores.h5        a joint head
+    runs/<head>-<dataset>-<k>/split-1/rgb/checkpoint.safetensors, log.csv               one network a stream …
+    runs/<head>-<dataset>-<k>/split-1/scores.h5                                         … and the scores of all
+
+A split's folder is made under a temporary name and renamed when it is complete; an interrupted run keeps the splits
+that are finished, and nothing half-written.
+"""
+
+import dataclasses
+import itertools
+import json
+import platform
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+import avr
+from avr.core import UsageError, write_whole
+from avr.core.metrics import mean_class_accuracy, top_k_accuracy
+from avr.store import FeatureStore
+
+from ._base import Head
+from ._build import build_head, head_class, read_options, read_training
+from ._data import open_examples
+from ._split import Plan, SplitResult, train_split
+from ._training import Training
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """What a run wrote and how well its heads do.
+
+    Attributes:
+        folder: the run's folder.
+        splits: one result a split, in the order trained.
+        layers: stream -> layer that was read.
+    """
+
+    folder: Path
+    splits: tuple[SplitResult, ...]
+    layers: dict[str, str]
+
+    @property
+    def summary(self) -> dict[str, dict[str, float]]:
+        """Output -> top-1, top-5, mean class accuracy: the mean over splits, `top1_spread` (standard deviation over
+        splits, of n - 1), and `top1_pooled`, over the test videos of all splits together."""
+        names = list(self.splits[0].accuracy)
+        measured: dict[str, dict[str, float]] = {}
+        for name in names:
+            rows = [split.accuracy[name] for split in self.splits]
+            measured[name] = {figure: float(np.mean([row[figure] for row in rows])) for figure in rows[0]}
+            if len(rows) > 1:
+                measured[name]["top1_spread"] = float(np.std([row["top1"] for row in rows], ddof=1))
+                scores = np.concatenate([split.test_scores[name] for split in self.splits])
+                labels = np.concatenate([split.test_labels for split in self.splits])
+                measured[name]["top1_pooled"] = top_k_accuracy(scores, labels)
+                measured[name]["mean_class_pooled"] = mean_class_accuracy(scores, labels)
+        return measured
+
+
+def train_run(  # noqa: PLR0913 (the stage's one entry: all it can be told, keyword-only)
+    store: Path,
+    head: str,
+    *,
+    streams: tuple[str, ...] = (),
+    layers: Mapping[str, str] | None = None,
+    split: str | tuple[str, ...] = "",
+    options: Mapping[str, object] | None = None,
+    training: Training | Mapping[str, object] | None = None,
+    paper: bool = False,
+    folds: int | None = None,
+    seed: int = 0,
+    out: Path | None = None,
+    device: str = "auto",
+    memory_gb: float | None = None,
+) -> RunResult:
+    """Train a head on one or more splits of a store; write checkpoints, logs and scores.
+
+    Args:
+        store: feature store, a folder or a packed file.
+        head: registry name.
+        streams: streams to read, in the head's order; empty is all of the store, rgb and flow first.
+        layers: stream -> layer, where it is not the head's default.
+        split: name, several names, "all", or "" for the first.
+        options: of the head, values or texts.
+        training: changes to the head's settings (values or texts), or whole settings.
+        paper: start from the paper's settings instead of the command's defaults.
+        folds: grouped folds for out-of-fold scores of the training videos; 0 writes none; None takes 5 where they cost
+            less than a minute a split, judged by the time of the split's first training.
+        seed: of weights, order, dropout, validation part and folds.
+        out: the run's folder, which must not be there; None is the next free `runs/<head>-<dataset>-<k>`.
+        device: "auto" (CUDA when there is one), "cpu", "cuda", "cuda:1".
+        memory_gb: largest size of features held in memory, in 10⁹ bytes; None is half of what is free. Larger ones
+            stream from disk.
+
+    Raises:
+        UsageError: unknown head, option, setting, stream, layer or split; a folder that is there already.
+        WorkError: damaged features, or a loss that is no number.
+    """
+    made = head_class(head)
+    if not isinstance(training, Training):
+        training = read_training(made.paper if paper else made.defaults, training or {})
+    where = torch.device(("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device)
+    with FeatureStore(Path(store)) as features:
+        chosen = choose_layers(features, made, streams=streams, layers=layers or {})
+        plan = Plan(head, read_options(head, options or {}), training, chosen, folds, seed, describe_store(features))
+        names = choose_splits(features, split)
+        for stream_group in chosen if not made.joint else [tuple(chosen)]:  # refuse impossible options before loading
+            group = (stream_group,) if isinstance(stream_group, str) else stream_group
+            shapes = {s: tuple(features.arrays[f"{s}/{chosen[s]}"].shape) for s in group}
+            build_head(head, shapes, len(features.class_names), options=plan.options)
+        examples = open_examples(features, chosen, device=where, memory_gb=memory_gb)
+        folder = claim_folder(out, head, features.dataset)
+        results: list[SplitResult] = []
+        try:
+            for name in names:
+                results.append(train_split(plan, features, examples, split=name, run=folder))
+                write_record(folder, plan, RunResult(folder, tuple(results), chosen), wanted=names)
+        finally:
+            if not results and not any(folder.iterdir()):
+                folder.rmdir()
+    return RunResult(folder, tuple(results), chosen)
+
+
+def choose_layers(
+    store: FeatureStore, made: type[Head], *, streams: tuple[str, ...], layers: Mapping[str, str]
+) -> dict[str, str]:
+    """Stream -> layer to read: the streams asked for, or all; the layers asked for, or the head's.
+
+    Raises:
+        UsageError: the store lacks one.
+    """
+    first = [stream for stream in ("rgb", "flow") if stream in store.streams]
+    wanted = streams or (*first, *(stream for stream in store.streams if stream not in first))
+    for stream in (*wanted, *layers):
+        if stream not in store.streams:
+            raise UsageError(f"the store has no stream '{stream}'; it holds {', '.join(store.streams)}")
+    chosen = {}
+    for stream in wanted:
+        layer = layers.get(stream) or made.reads.get(stream) or made.reads["*"]
+        if layer not in store.layers(stream):
+            raise UsageError(
+                f"the store has no {stream}/{layer}; of {stream} it holds {', '.join(store.layers(stream))}: choose "
+                f"one with --layer {stream}=…, or extract again with --layers {layer}"
+            )
+        chosen[stream] = layer
+    return chosen
+
+
+def choose_splits(store: FeatureStore, split: str | tuple[str, ...]) -> tuple[str, ...]:
+    """Names of the splits asked for: the first for "", every one for "all".
+
+    Raises:
+        UsageError: no such split, or none in the store.
+    """
+    if not store.split_names:
+        raise UsageError("the store has no splits: extract it from a data set with training and test parts")
+    if split == "all":
+        return tuple(store.split_names)
+    wanted = ((split,) if split else (store.split_names[0],)) if isinstance(split, str) else tuple(split)
+    for name in wanted:
+        if name not in store.split_names:
+            raise UsageError(f"the store has no split '{name}'; it holds {', '.join(store.split_names)}, or say all")
+    return wanted
+
+
+def claim_folder(out: Path | None, head: str, dataset: str) -> Path:
+    """Make the run's folder: `out`, or the next free `runs/<head>-<dataset>-<k>`; safe against runs at the same time.
+
+    Raises:
+        UsageError: `out` is there and not empty.
+    """
+    if out is not None:
+        out = Path(out)
+        if out.is_file() or (out.is_dir() and any(out.iterdir())):
+            raise UsageError(f"{out} is there already: choose another --out, or remove it")
+        out.mkdir(parents=True, exist_ok=True)
+        return out
+    Path("runs").mkdir(exist_ok=True)
+    for number in itertools.count(1):
+        folder = Path("runs") / f"{head}-{dataset}-{number}"
+        try:
+            folder.mkdir()
+            return folder
+        except FileExistsError:
+            continue
+    raise AssertionError("unreachable: the numbers do not end")
+
+
+def describe_store(store: FeatureStore) -> dict[str, Any]:
+    """What a run remembers of the store it was trained on."""
+    return {
+        "path": str(Path(store.path).resolve()),
+        "digest": store.digest,
+        "dataset": store.dataset,
+        "settings": store.provenance.get("settings", {}),
+    }
+
+
+def write_record(folder: Path, plan: Plan, result: RunResult, *, wanted: tuple[str, ...]) -> None:
+    """Write run.json, whole; called after each split."""
+    record = {
+        "head": plan.head,
+        "options": plan.options,
+        "training": dataclasses.asdict(plan.training),
+        "layers": plan.layers,
+        "seed": plan.seed,
+        "store": plan.store,
+        "complete": len(result.splits) == len(wanted),
+        "splits": {
+            split.name: {"results": split.accuracy, "folds": split.folds, "seconds": round(split.seconds, 3)}
+            for split in result.splits
+        },
+        "summary": result.summary,
+        "versions": {"avr": avr.__version__, "torch": torch.__version__, "python": platform.python_version()},
+    }
+    with write_whole(folder / "run.json") as temporary:
+        temporary.write_text(json.dumps(record, indent=2, default=list) + "\n")

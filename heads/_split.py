@@ -1,0 +1,210 @@
+"""One split of a run: the heads trained on its training part, their test scores, and out-of-fold scores."""
+
+import csv
+import dataclasses
+import os
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from avr.core import Progress, UsageError, note, write_whole
+from avr.core.metrics import mean_class_accuracy, top_k_accuracy
+from avr.store import FeatureStore, Scores, write_scores
+
+from ._base import Head
+from ._build import build_head, head_class
+from ._checkpoint import save_checkpoint
+from ._data import Examples
+from ._folds import grouped_folds, possible_folds
+from ._loop import EpochRow, Trained, train
+from ._predict import predict
+from ._schedules import stages
+from ._trained import CHECKPOINT, with_average
+from ._training import Training
+
+FOLDS = 5  # where they are on by themselves
+FOLDS_SECONDS = 60.0  # the most they may cost then, a split
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a run trains, settled: head, all its options, settings, stream -> layer, folds asked for, seed, store."""
+
+    head: str
+    options: dict[str, Any]
+    training: Training
+    layers: dict[str, str]
+    folds: int | None
+    seed: int
+    store: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class SplitResult:
+    """One trained split: accuracies of its test part by output, and the test scores behind them.
+
+    For single-stream heads on several streams, "average" is the mean of their probabilities: shown for comparison, and
+    not kept in scores.h5, which fusers read.
+    """
+
+    name: str
+    folder: Path
+    accuracy: dict[str, dict[str, float]]
+    test_scores: dict[str, NDArray[np.float32]]
+    test_labels: NDArray[np.int64]
+    folds: int
+    seconds: float
+
+
+def train_split(plan: Plan, store: FeatureStore, examples: Examples, *, split: str, run: Path) -> SplitResult:
+    """Train, predict and write `run/split-<name>`, whole or not at all."""
+    train_mask, test_mask = store.split(split)
+    videos, test = np.flatnonzero(train_mask), np.flatnonzero(test_mask)
+    if not len(videos):
+        raise UsageError(f"split {split} has no training videos with features")
+    parts = _networks(plan, examples)
+    final, temporary = run / f"split-{split}", run / f".split-{split}.{os.getpid()}.tmp"
+    temporary.mkdir()
+    try:
+        # --- the heads ------------------------------------------------------------------------------------------------
+        test_scores: dict[str, NDArray[np.float32]] = {}
+        seconds = 0.0
+        total = _epochs(plan, len(videos)) * len(parts)
+        with Progress(f"{plan.head}, split {split}", total=total, unit="epochs") as bar:
+            for name, part in parts:
+                head, trained = _train_one(plan, store, part, videos, bar)
+                test_scores |= predict(head, part, test) if len(test) else {}
+                save_checkpoint(temporary / name / CHECKPOINT, head, describe(plan, store, part, split))
+                write_log(temporary / name / "log.csv", trained.rows)
+                seconds += trained.seconds
+
+        # --- out-of-fold scores ---------------------------------------------------------------------------------------
+        folds = _choose_folds(plan, store.groups[videos], seconds)
+        fold_of = grouped_folds(store.groups[videos], store.labels[videos], max(folds, 1), seed=plan.seed)
+        train_scores: dict[str, NDArray[np.float32]] = {}
+        with Progress(f"{plan.head}, split {split}, {folds} folds", total=total * folds, unit="epochs") as bar:
+            for fold, (_, part) in [(fold, named) for fold in range(folds) for named in parts]:
+                inside, outside = videos[fold_of != fold], videos[fold_of == fold]
+                head, _ = _train_one(plan, store, part, inside, bar)
+                for output, scores in predict(head, part, outside).items():
+                    whole = train_scores.setdefault(output, np.zeros((len(videos), scores.shape[1]), dtype=np.float32))
+                    whole[fold_of == fold] = scores
+
+        # --- what is kept ---------------------------------------------------------------------------------------------
+        kept = np.concatenate([test, videos]) if folds else test
+        fold_column = np.concatenate([np.full(len(test), -1), fold_of if folds else []]).astype(np.int32)
+        names = list(train_scores or test_scores)
+        outputs = {n: np.concatenate([s[n] for s in (test_scores, train_scores) if n in s]) for n in names}
+        if len(kept):
+            write_scores(temporary / "scores.h5", _scores(plan, store, kept, fold_column, outputs, split=split))
+        os.replace(temporary, final)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+    shown = with_average(test_scores, joint=head_class(plan.head).joint)
+    accuracy = {name: measure(scores, store.labels[test]) for name, scores in shown.items()}
+    return SplitResult(split, final, accuracy, shown, store.labels[test], folds, seconds)
+
+
+def measure(scores: NDArray, labels: NDArray) -> dict[str, float]:
+    """Top-1, top-5 and mean class accuracy of scores `(M, K)`, as shares."""
+    return {
+        "top1": top_k_accuracy(scores, labels),
+        "top5": top_k_accuracy(scores, labels, 5),
+        "mean_class": mean_class_accuracy(scores, labels),
+    }
+
+
+def describe(plan: Plan, store: FeatureStore, part: Examples, split: str) -> dict[str, Any]:
+    """A checkpoint's metadata."""
+    return {
+        "head": plan.head,
+        "options": plan.options,
+        "training": dataclasses.asdict(plan.training),
+        "seed": plan.seed,
+        "split": split,
+        "streams": list(plan.layers),
+        "layers": {stream: plan.layers[stream] for stream in part.shapes},
+        "shapes": {stream: list(shape) for stream, shape in part.shapes.items()},
+        "class_names": list(store.class_names),
+        "store": plan.store,
+    }
+
+
+def write_log(path: Path, rows: list[EpochRow]) -> None:
+    """Write the epochs' rows as CSV, with a header."""
+    with write_whole(path) as temporary, open(temporary, "w", newline="") as file:
+        writer = csv.DictWriter(file, ["epoch", *rows[0]])
+        writer.writeheader()
+        writer.writerows({"epoch": number, **row} for number, row in enumerate(rows, start=1))
+
+
+def _networks(plan: Plan, examples: Examples) -> list[tuple[str, Examples]]:
+    """(sub-folder, its features) of each network: one of all streams, or one a stream."""
+    if head_class(plan.head).joint:
+        return [("", examples)]
+    return [(stream, examples.only(stream)) for stream in plan.layers]
+
+
+def _train_one(plan: Plan, store: FeatureStore, part: Examples, videos: NDArray, bar: Progress) -> tuple[Head, Trained]:
+    """A fresh head of the plan, trained on some videos."""
+
+    def show(row: EpochRow) -> None:
+        figures = {name: f"{row[name]:.3f}" for name in ("loss", "accuracy", "validation_loss") if name in row}
+        bar.advance(1, **figures)
+
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(plan.seed)  # of the fresh weights, which are drawn on the CPU
+        head = build_head(plan.head, part.shapes, len(store.class_names), options=plan.options)
+    trained = train(
+        head,
+        part,
+        videos,
+        training=plan.training,
+        groups=store.groups,
+        names=store.ids,
+        seed=plan.seed,
+        on_epoch=show,
+    )
+    return head, trained
+
+
+def _epochs(plan: Plan, videos: int) -> int:
+    """Epochs a training will take, or at most takes, for the progress bar."""
+    per_epoch = -(-videos // plan.training.batch_size) if plan.training.batch_size else 1
+    return sum(-(-steps // per_epoch) for steps, _ in stages(plan.training, per_epoch))
+
+
+def _choose_folds(plan: Plan, groups: NDArray, seconds: float) -> int:
+    """How many folds to train: as asked, or 5 where they are cheap; fewer where the groups do not allow as many."""
+    if plan.folds is not None:
+        return possible_folds(groups, plan.folds)
+    cost = FOLDS * seconds
+    if cost > FOLDS_SECONDS:
+        note(f"no out-of-fold scores: {FOLDS} folds would take about {cost:.0f} s (ask for them with --folds {FOLDS})")
+        return 0
+    return possible_folds(groups, FOLDS)
+
+
+def _scores(
+    plan: Plan, store: FeatureStore, kept: NDArray, fold: NDArray, outputs: dict[str, NDArray], *, split: str
+) -> Scores:
+    """Scores of the kept videos in the store's form."""
+    return Scores(
+        ids=store.ids[kept],
+        labels=store.labels[kept],
+        groups=store.groups[kept],
+        class_names=store.class_names,
+        streams=outputs,
+        kind="logits",  # log-probabilities: their softmax is the probability
+        split=split,
+        fold=fold,
+        head=plan.head,
+        dataset=store.dataset,
+        provenance={"store": plan.store, "options": plan.options, "seed": plan.seed, "layers": plan.layers},
+        fused="fused" if "fused" in outputs else None,
+    )

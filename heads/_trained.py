@@ -1,0 +1,155 @@
+"""Trained runs read back: the head of a split as one module, and prediction from features."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from avr.core import UsageError, WorkError
+
+from ._base import Head, fuse_probabilities
+from ._checkpoint import load_checkpoint
+from ._data import MemoryExamples
+from ._predict import predict
+
+CHECKPOINT = "checkpoint.safetensors"
+
+
+class SeparateHeads(Head):
+    """The networks of a single-stream head, one a stream, as one head: outputs by stream, no output "fused"."""
+
+    joint = False
+
+    def __init__(self, heads: Mapping[str, Head]) -> None:
+        """Take trained heads by stream; each keeps its own statistics."""
+        super().__init__({s: head.shapes[s] for s, head in heads.items()}, next(iter(heads.values())).num_classes)
+        self.heads = nn.ModuleDict(heads)
+
+    def forward(self, features: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Logits `(B, K)` by stream."""
+        return {stream: head({stream: features[stream]})[stream] for stream, head in self.heads.items()}
+
+    def loss(self, outputs: dict[str, Tensor], labels: Tensor) -> Tensor:
+        """Sum of the networks' losses: their gradients do not meet."""
+        losses = [head.loss({stream: outputs[stream]}, labels) for stream, head in self.heads.items()]  # type: ignore[operator]
+        return torch.stack(losses).sum()
+
+
+@dataclass(frozen=True)
+class TrainedRun:
+    """One split of a run, ready to predict.
+
+    Attributes:
+        folder: the split's folder.
+        head: in evaluation mode; `SeparateHeads` for single-stream heads.
+        metadata: of the (first) checkpoint: head, options, training, shapes, class_names, layers, store, split, seed.
+    """
+
+    folder: Path
+    head: Head
+    metadata: dict[str, Any]
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """Names of the K classes."""
+        return tuple(self.metadata["class_names"])
+
+    @property
+    def prediction(self) -> str:
+        """The output that is the run's prediction: "fused", the only stream, or "average" of several streams."""
+        if type(self.head).joint:
+            return "fused"
+        return self.head.streams[0] if len(self.head.streams) == 1 else "average"
+
+    def predict(self, features: Mapping[str, NDArray]) -> dict[str, NDArray[np.float32]]:
+        """Log-probabilities `(K,)` of one video by output, averaged over its views as probabilities.
+
+        Args:
+            features: stream -> `(V, N, D)` or `(V, N, C, H, W)`, as in the store; rounded to fp16 as there.
+
+        Raises:
+            UsageError: a stream is missing, or has another shape than the head was trained on.
+        """
+        for stream, shape in self.head.shapes.items():
+            if stream not in features:
+                raise UsageError(f"the run reads the streams {', '.join(self.head.shapes)}; {stream} is missing")
+            if features[stream].shape[1:] != shape:
+                raise UsageError(f"{stream} features are {features[stream].shape[1:]} a view, the run reads {shape}")
+        arrays = {stream: np.asarray(features[stream], dtype=np.float16) for stream in self.head.shapes}
+        views = len(next(iter(arrays.values())))
+        device = next(self.head.parameters()).device
+        examples = MemoryExamples(arrays, np.array([views]), np.zeros(1, dtype=np.int64), device=device)
+        outputs = with_average(predict(self.head, examples, np.array([0])), joint=type(self.head).joint)
+        return {name: scores[0] for name, scores in outputs.items()}
+
+
+def load_head(folder: Path) -> tuple[Head, dict[str, Any]]:
+    """The trained head of a split folder (`runs/…/split-1`), or of one stream's (`runs/…/split-1/rgb`).
+
+    Returns:
+        The head, on the CPU in evaluation mode (`SeparateHeads` when the split holds one network a stream), and the
+        metadata of its checkpoint, the first one's where there are several; "layers" then names all streams.
+
+    Raises:
+        UsageError: no checkpoint there.
+        WorkError: a damaged checkpoint.
+    """
+    folder = Path(folder)
+    if (folder / CHECKPOINT).is_file():
+        return load_checkpoint(folder / CHECKPOINT)
+    found = sorted(folder.glob(f"*/{CHECKPOINT}"))
+    if not found:
+        raise UsageError(
+            f"no checkpoint in {folder}: name the folder of a run's split, such as runs/stfn-shapes-1/split-1"
+        )
+    loaded = [load_checkpoint(path) for path in found]
+    loaded.sort(key=lambda pair: list(pair[1]["streams"]).index(pair[0].streams[0]))
+    heads = {head.streams[0]: head for head, _ in loaded}
+    layers = {stream: layer for _, metadata in loaded for stream, layer in metadata["layers"].items()}
+    shapes = {stream: shape for _, metadata in loaded for stream, shape in metadata["shapes"].items()}
+    return SeparateHeads(heads).eval(), {**loaded[0][1], "layers": layers, "shapes": shapes}
+
+
+def load_run(path: Path, *, split: str | None = None) -> TrainedRun:
+    """A trained run, ready to predict: `load_run("runs/stfn-shapes-1").predict(features)`.
+
+    Args:
+        path: folder of the run, or of one of its splits.
+        split: name of the split; None takes the run's first.
+
+    Raises:
+        UsageError: no run there, or no such split in it.
+        WorkError: damaged run.json or checkpoint.
+    """
+    path = Path(path)
+    folder = path if split is None and path.name.startswith("split-") else path / f"split-{split or first_split(path)}"
+    if not folder.is_dir():
+        there = sorted(p.name.removeprefix("split-") for p in path.glob("split-*"))
+        raise UsageError(f"{path} has no split '{split}'; it holds {', '.join(there) or 'none'}")
+    head, metadata = load_head(folder)
+    return TrainedRun(folder, head, metadata)
+
+
+def first_split(run: Path) -> str:
+    """Name of a run's first split, from its run.json."""
+    try:
+        splits = json.loads((run / "run.json").read_text())["splits"]
+        return str(next(iter(splits)))
+    except FileNotFoundError:
+        raise UsageError(f"no run at {run}: it has no run.json") from None
+    except (ValueError, KeyError, TypeError, StopIteration, OSError) as error:
+        raise WorkError(f"{run / 'run.json'} is damaged ({error})") from error
+
+
+def with_average(outputs: dict[str, NDArray[np.float32]], *, joint: bool) -> dict[str, NDArray[np.float32]]:
+    """The outputs of several single-stream networks with "average": the log of their mean probability."""
+    if joint or len(outputs) < 2:
+        return outputs
+    mean = fuse_probabilities({name: torch.as_tensor(scores) for name, scores in outputs.items()})
+    return outputs | {"average": mean.numpy()}

@@ -1,0 +1,43 @@
+"""`linear`: mean over segments, one linear layer, one network a stream.
+
+The baseline of one stream alone: the 'Appear.' and 'Motion' columns of STFN table 5 and STILT table 4.
+"""
+
+from collections.abc import Mapping
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ._base import Head, Shapes, only_stream, over_positions
+from ._training import Training
+
+
+class Linear(Head):
+    """Mean over segments (and positions, of a map), then one linear layer: K (D + 1) parameters."""
+
+    source = "baseline"
+    joint = False
+    # Chosen by grouped validation inside the training videos of Weizmann and shapes, see docs/heads.md.
+    defaults = Training(epochs=30, min_steps=200, batch_size=128, lr=1e-2, weight_decay=1e-1)
+    paper = defaults
+
+    def __init__(self, shapes: Shapes, num_classes: int, *, dropout: float = 0.0) -> None:
+        """Build the layer.
+
+        Args:
+            shapes: the one stream's shape, `(N, D)` or `(N, C, H, W)`.
+            num_classes: K.
+            dropout: share of the mean feature's values dropped in training.
+        """
+        super().__init__(shapes, num_classes)
+        self.stream, shape = only_stream(self)
+        self.dropout = dropout
+        self.classifier = nn.Linear(shape[1], num_classes)
+
+    def forward(self, features: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Logits `(B, K)` under the stream's name, of its features `(B, N, D)` or `(B, N, C, H, W)`."""
+        mean = over_positions(features[self.stream]).mean(dim=1)  # (B, D)
+        return {self.stream: self.classifier(F.dropout(mean, self.dropout, self.training))}
+
+
+HEAD = Linear

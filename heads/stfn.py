@@ -1,0 +1,191 @@
+"""`stfn`: Spatio-Temporal Fusion Network (Cho & Foroosh), on the segments' pooled vectors of two or more streams.
+
+Each stream's segments pass a Residual Inception block over time, the streams are fused, and the fused sequences pass a
+second block each; the readouts' softmax scores are added (eq. 1, figures 2 to 5).
+"""
+
+import functools
+from collections.abc import Mapping, Sequence
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from avr.core import UsageError
+
+from ._base import Head, Shapes, fuse_probabilities, over_positions, spread_segments
+from ._training import Training
+
+
+class SameConv(nn.Module):
+    """1-D convolution over time, length kept, then batch norm; conv_b of figure 3 without its ReLU.
+
+    An even kernel k cannot be centred: k/2 - 1 zeros go before the first segment and k/2 behind the last, so that a
+    kernel of 2 sees a segment and the one after it. (The paper does not say; TensorFlow's 'same' does this.)
+    """
+
+    def __init__(self, width: int, out: int, *, kernel: int) -> None:
+        super().__init__()
+        self.before, self.after = (kernel - 1) // 2, kernel // 2
+        # Batch norm takes the mean away: a bias would do nothing.
+        self.conv = nn.Conv1d(width, out, kernel, bias=False)
+        self.norm = nn.BatchNorm1d(out)
+
+    def forward(self, sequence: Tensor) -> Tensor:
+        """`(B, width, N)` to `(B, out, N)`."""
+        normed: Tensor = self.norm(self.conv(F.pad(sequence, (self.before, self.after))))
+        return normed
+
+
+class ResInc(nn.Module):
+    """Residual Inception block (section 3.2, figure 3, eq. 3): `(B, D, N)` to `(B, D, N)`, and more widths with `out`.
+
+    A convolution a kernel size, each to D/4 channels (D over the number of kernels), with batch norm and ReLU,
+    concatenated to D; plus a skip convolution D to D with batch norm and no ReLU; ReLU of the sum. Where D is not a
+    multiple of the number of kernels, the first ones get a channel more.
+    """
+
+    def __init__(self, width: int, *, out: int = 0, kernels: Sequence[int] = (2, 3, 4, 5), skip: int = 2) -> None:
+        """Build the block.
+
+        Args:
+            width: D of the input.
+            out: D of the output; 0 is as the input.
+            kernels: kernel sizes of the inception branches.
+            skip: kernel size of the skip convolution; 0 adds the input itself (then `out` must be `width`).
+        """
+        super().__init__()
+        out = out or width
+        share, more = divmod(out, len(kernels))
+        self.branches = nn.ModuleList(
+            SameConv(width, share + (index < more), kernel=kernel) for index, kernel in enumerate(kernels)
+        )
+        self.skip = SameConv(width, out, kernel=skip) if skip else nn.Identity()
+
+    def forward(self, sequence: Tensor) -> Tensor:
+        """`(B, width, N)` to `(B, out, N)`."""
+        inception = torch.cat([F.relu(branch(sequence)) for branch in self.branches], dim=1)  # (B, out, N)
+        return F.relu(inception + self.skip(sequence))
+
+
+class Stfn(Head):
+    """STFN with every choice that tables 1 to 4 of the paper vary; the paper's best row is the default.
+
+    Designs (figure 4): `a` Res-Inc a stream, fusion, Res-Inc a stream; `b` without the second Res-Inc; `c` the streams'
+    features concatenated, then one Res-Inc of width S·D.
+    Readout: mean over time, linear, softmax, a stream; the softmax scores are added (eq. 1) and divided by S.
+
+    Any S ≥ 2 streams. With two, `a<-m` fuses motion into appearance: the first stream (a) goes on with the fused
+    sequence, the second (m) with its own; `a->m` is its mirror image; `both` gives each the fused one. With more, a is
+    the first stream and m all the others: `a<-m` lets the first one go on with the fusion of all, `a->m` all others
+    with the fusion of themselves and the first.
+
+    Departure from the paper: dropout before the readout is an option (`dropout`), because the command's defaults are
+    for small data sets; the paper has none. Streams of unequal width cannot be fused element-wise: those whose width
+    differs from the first one's are brought to it by their first Res-Inc block (design c takes them as they are).
+    """
+
+    source = "Cho & Foroosh, STFN"
+    streams_min = 2
+    defaults = Training(epochs=30, min_steps=150, batch_size=32, lr=1e-3, weight_decay=1e-2)
+    # Section 4.2: RMSprop from 1e-4 to 1e-7, × 0.1 as the validation error saturates. Its batch of 32 is the two-stream
+    # networks'; how many epochs a saturation takes, and the validation part, it does not say.
+    paper = Training(
+        epochs=200,
+        batch_size=32,
+        optimizer="rmsprop",
+        lr=1e-4,
+        schedule="plateau",
+        min_lr=1e-7,
+        patience=5,
+        validation=0.2,
+        standardise=False,
+    )
+
+    def __init__(  # noqa: PLR0913 (what the paper's tables vary)
+        self,
+        shapes: Shapes,
+        num_classes: int,
+        *,
+        design: Literal["a", "b", "c"] = "a",
+        fusion: Literal["average", "maximum", "multiply"] = "average",
+        direction: Literal["both", "a<-m", "a->m"] = "both",
+        segments: int = 0,
+        kernels: tuple[int, ...] = (2, 3, 4, 5),
+        skip: int = 2,
+        dropout: float = 0.5,
+    ) -> None:
+        """Build the network.
+
+        Args:
+            shapes: stream -> `(N, D)`, or `(N, C, H, W)`, of which the mean over positions is taken.
+            num_classes: K.
+            design: figure 4 (table 1).
+            fusion: eq. 4, 6 or 5 (table 2); design c concatenates instead and does not read it.
+            direction: figure 5 (table 3); not read by design c.
+            segments: N to use (table 4), evenly spread over the stored ones; 0 takes all.
+            kernels: kernel sizes of the inception branches.
+            skip: kernel size of the skip convolution; 0 adds the block's input itself.
+            dropout: share of the mean vector's values dropped before each readout, in training.
+
+        Raises:
+            UsageError: one stream alone, streams with unequal N, more segments than stored.
+        """
+        super().__init__(shapes, num_classes)
+        lengths = {shape[0] for shape in self.shapes.values()}
+        if len(lengths) > 1:
+            found = ", ".join(f"{stream} {shape[0]}" for stream, shape in self.shapes.items())
+            raise UsageError(f"stfn fuses segment by segment, but the streams' segments differ: {found}")
+        self.chosen = spread_segments(lengths.pop(), segments)
+        self.design, self.fusion, self.direction, self.dropout = design, fusion, direction, dropout
+        widths = [shape[1] for shape in self.shapes.values()]
+        block = functools.partial(ResInc, kernels=kernels, skip=skip)
+        if design == "c":
+            self.concatenated = block(sum(widths))
+            self.readouts = nn.ModuleDict({"fused": nn.Linear(sum(widths), num_classes)})
+            return
+        if skip == 0 and len(set(widths)) > 1:
+            raise UsageError("stfn skip=0 adds a block's input to its output: that needs streams of equal width")
+        width = widths[0]
+        self.first = nn.ModuleDict({s: block(d, out=width) for s, d in zip(shapes, widths, strict=True)})
+        self.second = nn.ModuleDict({s: block(width) for s in shapes} if design == "a" else {})
+        self.readouts = nn.ModuleDict({s: nn.Linear(width, num_classes) for s in shapes})
+
+    def forward(self, features: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """`(B, N, D)` a stream in; logits `(B, K)` a stream (not in design c) and "fused" log-probabilities out."""
+        sequences = {s: over_positions(features[s])[:, self.chosen].transpose(1, 2) for s in self.streams}  # (B, D, N)
+        if self.design == "c":
+            mixed = self.concatenated(torch.cat(list(sequences.values()), dim=1))  # (B, S·D, N)
+            return {"fused": self._read("fused", mixed)}
+        dynamics = {stream: self.first[stream](sequence) for stream, sequence in sequences.items()}
+        mixed = self._fuse(dynamics)
+        if self.design == "a":
+            mixed = {stream: self.second[stream](sequence) for stream, sequence in mixed.items()}
+        outputs = {stream: self._read(stream, sequence) for stream, sequence in mixed.items()}
+        return outputs | {"fused": fuse_probabilities(outputs)}
+
+    def _read(self, name: str, sequence: Tensor) -> Tensor:
+        """H of eq. 1 before its softmax: mean over time and linear, `(B, D, N)` to `(B, K)`."""
+        logits: Tensor = self.readouts[name](F.dropout(sequence.mean(dim=2), self.dropout, self.training))
+        return logits
+
+    def _fuse(self, dynamics: dict[str, Tensor]) -> dict[str, Tensor]:
+        """G of eq. 1 (eq. 4 to 6) along the fusion direction (figure 5); `(B, D, N)` a stream in and out."""
+        appearance, *motion = dynamics
+        if self.direction == "a->m":
+            injected = {stream: self._mix([dynamics[appearance], dynamics[stream]]) for stream in motion}
+            return {appearance: dynamics[appearance]} | injected
+        fused = self._mix(list(dynamics.values()))
+        if self.direction == "a<-m":
+            return {appearance: fused} | {stream: dynamics[stream] for stream in motion}
+        return dict.fromkeys(dynamics, fused)
+
+    def _mix(self, signals: list[Tensor]) -> Tensor:
+        stacked = torch.stack(signals)  # (S, B, D, N)
+        if self.fusion == "average":
+            return stacked.mean(dim=0)
+        return stacked.amax(dim=0) if self.fusion == "maximum" else stacked.prod(dim=0)
+
+
+HEAD = Stfn
