@@ -97,9 +97,9 @@ def _warp(first, texture, state, linear, height, width, plane, BLOCK: tl.constex
     row = tl.minimum(tl.maximum(y + v, -4.0), height + 4.0)
     left = tl.floor(column)
     top = tl.floor(row)
-    image = tl.zeros([BLOCK], tl.float32)
-    along_x = tl.zeros([BLOCK], tl.float32)
-    along_y = tl.zeros([BLOCK], tl.float32)
+    image = tl.full([BLOCK], 0.0, tl.float32)
+    along_x = tl.full([BLOCK], 0.0, tl.float32)
+    along_y = tl.full([BLOCK], 0.0, tl.float32)
     frame = texture + pair * 3 * plane
     for j in tl.static_range(4):
         tap_y = top.to(tl.int32) + (j - 1)
@@ -117,6 +117,16 @@ def _warp(first, texture, state, linear, height, width, plane, BLOCK: tl.constex
     tl.store(target, along_x, mask=inside)
     tl.store(target + plane, along_y, mask=inside)
     tl.store(target + 2 * plane, image - along_x * u - along_y * v - before, mask=inside)
+
+
+@triton.jit
+def _add(one, other):
+    return one + other
+
+
+@triton.jit
+def _total(values):
+    return tl.reduce(values, 0, _add)  # tl.sum, but for the interpreter, which cannot take over what Triton jitted
 
 
 @triton.jit
@@ -167,12 +177,12 @@ def _iterate(
     inside = offset < height * width
     block = tl.arange(0, BLOCKS)
     share = shares + pair * blocks + block
-    last = tl.sum(tl.load(share + (row - 1).to(tl.int64) * pairs * blocks, mask=block < blocks, other=0.0))
+    last = _total(tl.load(share + (row - 1).to(tl.int64) * pairs * blocks, mask=block < blocks, other=0.0))
     source += pair * 6 * plane
     target += pair * 6 * plane
     if last <= limit:
         # Converged. The one iteration after it copies, so that both buffers hold the result; later ones do nothing.
-        earlier = tl.sum(tl.load(share + (row - 2).to(tl.int64) * pairs * blocks, mask=block < blocks, other=0.0))
+        earlier = _total(tl.load(share + (row - 2).to(tl.int64) * pairs * blocks, mask=block < blocks, other=0.0))
         if earlier > limit:
             for part in tl.static_range(6):
                 value = tl.load(source + part * plane + offset, mask=inside)
@@ -184,7 +194,7 @@ def _iterate(
         has_right = inside & (x < width - 1)
         has_below = inside & (y < height - 1)
         u, v, du, dv = _new_flow(source, linear, offset, x, y, inside, width, plane, reach, theta)
-        change = tl.sum(tl.where(inside, du * du + dv * dv, 0.0))
+        change = _total(tl.where(inside, du * du + dv * dv, 0.0))
         here = row.to(tl.int64) * pairs * blocks + pair * blocks + tl.program_id(0)
         tl.store(shares + here, change)
         tl.store(target + offset, u, mask=inside)

@@ -14,11 +14,14 @@ _PRESETS = {
 }
 
 
-def build(device: str = "cpu", *, preset: Literal["ultrafast", "fast", "medium"] = "medium") -> FlowMethod:
+def build(
+    device: str = "cpu", *, preset: Literal["ultrafast", "fast", "medium"] = "medium", threads: int | None = None
+) -> FlowMethod:
     """Dense Inverse Search.
 
     Args:
         device: taken for the sake of a common signature; it runs on the CPU.
         preset: OpenCV's settings of that name; "medium" is OpenCV's own choice for quality.
+        threads: how many pairs at once; None: one a core.
     """
-    return FlowMethod("dis", over_pairs(lambda: cv.DISOpticalFlow_create(_PRESETS[preset])))
+    return FlowMethod("dis", over_pairs(lambda: cv.DISOpticalFlow_create(_PRESETS[preset]), threads=threads))

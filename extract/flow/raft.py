@@ -83,7 +83,7 @@ def _network(size: str, weights: str, seed: int) -> torch.nn.Module:
             state = members[weights].get_state_dict(progress=False, check_hash=True)
         except Exception as error:
             raise WorkError(
-                f"the weights {weights} of {name} cannot be downloaded ({error}): "
+                f"the weights {weights} of {name} cannot be downloaded ({str(error).splitlines()[0]}): "
                 "give a file (--flow-weights FILE) or --flow-weights random"
             ) from error
     else:

@@ -4,6 +4,7 @@ Ours follows OpenCV's DualTVL1 step by step (`_tvl1.py`), with the same paramete
 Against OpenCV 5 it differs in rounding alone; OpenCV 4 rounds the warp's positions to 1/32 pixel, ours does not.
 """
 
+from contextlib import nullcontext
 from typing import Literal
 
 from ._method import FlowMethod
@@ -20,6 +21,7 @@ def build(
     *,
     backend: Literal["auto", "numpy", "opencv", "torch", "triton"] = "auto",
     parameters: Parameters | None = None,
+    threads: int | None = None,
 ) -> FlowMethod:
     """TV-L1 with the parameters of OpenCV's DualTVL1.
 
@@ -28,17 +30,20 @@ def build(
         backend: "auto" is the fastest: "numpy" on a CPU (several times OpenCV's, `benchmarks/flow.py`), "triton" on a
             GPU, "torch" where that has no Triton.
         parameters: None: OpenCV's defaults.
+        threads: how many pairs at once on a CPU; None: one a core.
     """
     chosen = parameters or Parameters()
     if backend == "auto":
-        backend = "numpy" if device == "cpu" else "triton"
+        backend = "numpy" if device == "cpu" else "triton" if device.startswith("cuda") else "torch"
     if backend == "opencv":
-        return FlowMethod("tvl1", over_pairs(lambda: _opencv_solver(chosen)))
+        return FlowMethod("tvl1", over_pairs(lambda: _opencv_solver(chosen), threads=threads))
     if backend == "numpy":
         from ._tvl1_cpu import solve_pair
 
         return FlowMethod(
-            "tvl1", over_threads(lambda first, second: solve_pair(first, second, chosen)[0]), backend="numpy"
+            "tvl1",
+            over_threads(lambda first, second: solve_pair(first, second, chosen)[0], threads=threads),
+            backend="numpy",
         )
     return _batched(device, backend, chosen)
 
@@ -74,6 +79,12 @@ def _batched(device: str, backend: str, parameters: Parameters) -> FlowMethod:
 
         level = kernels_or_none(place)
     made = level or EagerLevel
-    solve = in_slices(lambda first, second: solve_batch(first, second, parameters, made), BATCH_PIXELS)
+
+    def on_place(first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
+        # Triton launches on the present device, whatever its arguments' device is.
+        with torch.cuda.device(place) if place.type == "cuda" else nullcontext():
+            return solve_batch(first, second, parameters, made)
+
+    solve = in_slices(on_place, BATCH_PIXELS)
     named = "triton" if level else "torch"
     return FlowMethod("tvl1", on_arrays(solve, place), backend=named, on_device=solve)

@@ -1,0 +1,175 @@
+"""Every flow method against motion that is known because the frames were drawn with it."""
+
+import numpy as np
+import pytest
+import torch
+
+from avr.core import UsageError, WorkError, item_names
+from avr.extract.flow import load
+
+ON_CPU = ["dis", "farneback", "tvl1"]
+
+
+def textured(height, width, shift, seed=0):
+    """A smooth texture moved by `shift` (x, y) pixels: twelve waves, evaluated, not resampled."""
+    generator = np.random.default_rng(seed)
+    y, x = np.mgrid[:height, :width].astype(np.float64)
+    image = np.zeros((height, width))
+    for _ in range(12):
+        (wave_x, wave_y), phase = generator.uniform(-0.45, 0.45, 2), generator.uniform(0, 6.3)
+        image += np.sin(wave_x * (x - shift[0]) + wave_y * (y - shift[1]) + phase)
+    return np.clip(128 + 22 * image, 0, 255).astype(np.uint8)
+
+
+def pairs_of(shifts, height=72, width=96):
+    previous = np.stack([textured(height, width, (0, 0), seed) for seed in range(len(shifts))])
+    following = np.stack([textured(height, width, shift, seed) for seed, shift in enumerate(shifts)])
+    return previous, following
+
+
+def test_one_file_a_method():
+    assert item_names("avr.extract.flow") == ["dis", "farneback", "raft", "tvl1"]
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "tolerance"),
+    # Mean endpoint error away from the border, where texture comes in that the first frame does not show. DIS works on
+    # patches of 8 pixels and stops at half resolution; the others are good to a few hundredths of a pixel.
+    [
+        ("dis", {}, 0.25),
+        ("dis", {"preset": "ultrafast"}, 0.4),
+        ("farneback", {}, 0.1),
+        ("tvl1", {}, 0.1),
+        ("tvl1", {"backend": "opencv"}, 0.1),
+        ("tvl1", {"backend": "torch"}, 0.1),
+    ],
+    ids=lambda value: str(value) if not isinstance(value, float) else "",
+)
+def test_translation_is_found(name, options, tolerance):
+    shifts = [(1.5, -1.0), (-0.75, 2.25)]
+    flow = load(name, **options)(*pairs_of(shifts))
+    assert flow.shape == (2, 2, 72, 96)
+    assert flow.dtype == np.float32
+    for found, shift in zip(flow, shifts, strict=True):
+        error = np.hypot(found[0] - shift[0], found[1] - shift[1])[12:-12, 12:-12]
+        assert error.mean() < tolerance
+
+
+# Farnebäck's polynomials see the frames' borders, and OpenCV's implementation moves a little there by itself.
+@pytest.mark.parametrize(("name", "border"), [("dis", 0), ("farneback", 16), ("tvl1", 0)])
+def test_a_still_pair_does_not_move(name, border):
+    frame = pairs_of([(0, 0)])[0]
+    flow = load(name)(frame, frame)[..., border : 72 - border, border : 96 - border]
+    assert np.abs(flow).max() < 2e-2
+
+
+@pytest.mark.parametrize("name", ON_CPU)
+@pytest.mark.parametrize("threads", [1, 3])
+def test_a_pair_does_not_depend_on_its_companions(name, threads):
+    method = load(name, threads=threads)
+    previous, following = pairs_of([(1, 0), (3.5, -2), (0, 0), (-1, 1)])
+    together = method(previous, following)
+    for pair in (2, 0, 3, 1):
+        alone = method(previous[pair : pair + 1], following[pair : pair + 1])
+        np.testing.assert_array_equal(alone[0], together[pair])  # bit for bit
+
+
+@pytest.mark.parametrize("name", [*ON_CPU, "raft"])
+def test_no_pairs_give_no_flow(name):
+    method = load(name, weights="random") if name == "raft" else load(name)
+    none = np.zeros((0, 30, 40, 3) if method.needs_colour else (0, 30, 40), np.uint8)
+    assert method(none, none).shape == (0, 2, 30, 40)
+
+
+def test_opencv_solver_is_not_spoilt_by_a_smaller_frame():
+    # OpenCV's DualTVL1 remembers the fewest pyramid levels it has used; a large motion then comes out wrong.
+    method = load("tvl1", backend="opencv", threads=1)
+    large, small = pairs_of([(4, 3)]), pairs_of([(1, 0)], 20, 20)
+    before = method(*large)
+    method(*small)
+    np.testing.assert_array_equal(method(*large), before)
+
+
+@pytest.mark.parametrize(
+    ("previous", "following"),
+    [
+        (np.zeros((2, 8, 8), np.uint8), np.zeros((1, 8, 8), np.uint8)),
+        (np.zeros((2, 8, 8), np.float32), np.zeros((2, 8, 8), np.float32)),
+        (np.zeros((8, 8), np.uint8), np.zeros((8, 8), np.uint8)),
+        (np.zeros((1, 8, 8, 3), np.uint8), np.zeros((1, 8, 8, 3), np.uint8)),
+    ],
+    ids=["lengths", "dtype", "one-frame", "colour"],
+)
+def test_wrong_frames_are_named(previous, following):
+    with pytest.raises(ValueError, match=r"flow 'dis' reads two arrays \(P, H, W\) uint8 grey of one shape, not"):
+        load("dis")(previous, following)
+
+
+def test_unknown_method_and_option_list_the_known():
+    with pytest.raises(UsageError, match=r"unknown flow method 'tvl' .*known: dis, farneback, raft, tvl1"):
+        load("tvl")
+    with pytest.raises(UsageError, match="flow 'dis' has no option 'pre'; known: preset, threads"):
+        load("dis", pre="medium")
+
+
+class TestRaft:
+    @pytest.fixture(scope="class")
+    @staticmethod
+    def raft():
+        return load("raft", weights="random", updates=2)
+
+    def frames(self, height=60, width=150):
+        generator = np.random.default_rng(1)
+        return generator.integers(0, 256, (2, 2, height, width, 3), dtype=np.uint8)
+
+    def test_is_torchvisions_network_on_torchvisions_preprocessing(self, raft):
+        from torchvision.models.optical_flow import Raft_Small_Weights, raft_small
+
+        previous, following = self.frames(128, 136)  # needs no padding
+        torch.manual_seed(0)
+        network = raft_small(weights=None).eval()
+        transform = Raft_Small_Weights.DEFAULT.transforms()
+        first, second = (torch.from_numpy(frames).permute(0, 3, 1, 2) for frames in (previous, following))
+        with torch.no_grad():
+            wanted = network(*transform(first, second), num_flow_updates=2)[-1].numpy()
+        # One network, the same weights and inputs but for rounding of the scaling: a thousandth of a pixel is ample.
+        np.testing.assert_allclose(raft(previous, following), wanted, atol=1e-3)
+
+    def test_pads_to_eight_and_128_and_cuts_back(self, raft):
+        previous, following = self.frames()
+        flow = raft(previous, following)
+        assert flow.shape == (2, 2, 60, 150)
+        padded = [np.pad(frames, ((0, 0), (34, 34), (1, 1), (0, 0)), mode="edge") for frames in (previous, following)]
+        np.testing.assert_allclose(flow, raft(*padded)[..., 34:94, 1:151], atol=1e-4)
+        alone = raft(previous[1:], following[1:])
+        np.testing.assert_allclose(alone[0], flow[1], atol=1e-3)  # convolutions of another batch size round otherwise
+
+    def test_weights_from_a_file(self, raft, tmp_path):
+        from safetensors.torch import save_file
+        from torchvision.models.optical_flow import raft_small
+
+        torch.manual_seed(0)
+        state = raft_small(weights=None).state_dict()
+        save_file(state, tmp_path / "raft.safetensors")
+        torch.save(state, tmp_path / "raft.pth")
+        previous, following = self.frames()
+        wanted = raft(previous, following)
+        for name in ("raft.safetensors", "raft.pth"):
+            loaded = load("raft", weights=str(tmp_path / name), updates=2)
+            np.testing.assert_array_equal(loaded(previous, following), wanted)
+
+    def test_weights_that_do_not_fit_or_read(self, tmp_path):
+        torch.save({"other": torch.zeros(1)}, tmp_path / "other.pth")
+        with pytest.raises(WorkError, match=r"other.pth do not fit raft_small"):
+            load("raft", weights=str(tmp_path / "other.pth"))
+        (tmp_path / "text.pth").write_text("not weights")
+        with pytest.raises(WorkError, match=r"cannot read the weights .*text.pth"):
+            load("raft", weights=str(tmp_path / "text.pth"))
+        with pytest.raises(UsageError, match="no weights 'IMAGENET' for raft_small: neither a file nor one of C_T_V1"):
+            load("raft", weights="IMAGENET")
+
+    def test_no_network_names_the_way_out(self, tmp_path, monkeypatch):
+        monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+        monkeypatch.setenv("https_proxy", "http://127.0.0.1:9")  # refuses
+        with pytest.raises(WorkError, match=r"DEFAULT of raft_small cannot be downloaded .*--flow-weights FILE"):
+            load("raft")
