@@ -1,0 +1,151 @@
+"""What every rule is: a scikit-learn classifier over scores `(M, S, K)`."""
+
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.utils.validation import check_is_fitted
+
+from avr.core import UsageError
+
+from ._probabilities import check_scores, floors_of, kinds_of, log_probabilities, normalise, probabilities
+
+
+class Fuser(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
+    """Base of the rules: arguments stored in `__init__`, `fit` validates and returns self, learnt names end in `_`.
+
+    A rule implements `_learn` (when it learns) and `_combine`. Labels are class numbers 0 … K-1; classes without a
+    training video are allowed.
+
+    Attributes:
+        classes_: (K,) int64, class numbers.
+        kinds_: "logits" or "probabilities" a stream, as taken in `fit`; `predict` reads its scores the same way.
+        floors_: (S,) float64, what stands for a probability of zero.
+    """
+
+    trained: ClassVar[bool] = True
+    """Whether the rule learns from labels; if not, `fit` only looks at shapes and kinds."""
+    reads: ClassVar[str] = "scores"
+    """"scores", or "features" for a rule over the store's pooled features."""
+    combines: str = "log-probabilities"
+    """What `_combine` gives: "log-probabilities" up to a constant a video, or "probabilities" up to a factor."""
+    default: ClassVar[bool] = True
+    """Whether `compare` runs the rule unasked."""
+
+    def __init__(self, *, kind: str | Sequence[str] = "auto") -> None:
+        self.kind = kind
+
+    def fit(self, X: object, y: object, groups: object = None) -> "Fuser":
+        """Learn from scores `X (M, S, K)`, labels `y (M,)` and, for the inner folds, `groups (M,)`.
+
+        Args:
+            X: scores, logits or probabilities a stream (`kind`).
+            y: class numbers 0 … K-1.
+            groups: what must not be split between folds (source film, person); None: each video is its own group.
+
+        Raises:
+            UsageError: shapes that do not fit, labels out of range, NaN or infinite scores, one class or one video.
+        """
+        scores = check_scores(X)
+        labels = check_labels(y, len(scores), scores.shape[2])
+        grouping = check_groups(groups, len(scores))
+        if self.trained:
+            check_learnable(labels)
+        self.classes_ = np.arange(scores.shape[2])
+        self.kinds_ = kinds_of(scores, self.kind)
+        self.floors_ = floors_of(scores, self.kinds_)
+        self._learn(scores, labels, grouping)
+        return self
+
+    def decision_function(self, X: object) -> NDArray:
+        """Fused scores `(M, K)`, the larger the better; log-probabilities up to a constant a video for most rules."""
+        check_is_fitted(self, "kinds_")
+        scores = check_scores(X)
+        _, S, K = scores.shape
+        if (len(self.kinds_), len(self.classes_)) != (S, K):
+            raise UsageError(
+                f"scores of {S} streams and {K} classes for a fuser fitted on {len(self.kinds_)} streams and "
+                f"{len(self.classes_)} classes"
+            )
+        return self._combine(scores)
+
+    def predict_proba(self, X: object) -> NDArray:
+        """Fused probabilities `(M, K)`, in the order of `decision_function`."""
+        fused = self.decision_function(X)
+        if self.combines == "log-probabilities":
+            return np.exp(normalise(np.array(fused, dtype=np.float64)))
+        return fused / fused.sum(axis=1, keepdims=True)
+
+    def predict(self, X: object) -> NDArray:
+        """Class numbers `(M,)`; a tie goes to the smaller number."""
+        return self.classes_[np.argmax(self.decision_function(X), axis=1)]
+
+    def class_weights(self) -> NDArray | None:
+        """Per-class stream weights `(K, S)` of a fitted rule that has them, each row summing to one, else None."""
+        return None
+
+    def notes(self) -> list[str]:
+        """What the rule has to say about its fit, a line each."""
+        return []
+
+    def _learn(self, X: NDArray, y: NDArray, groups: NDArray) -> None:
+        """Set the learnt attributes from valid scores, labels and groups."""
+
+    def _combine(self, X: NDArray) -> NDArray:
+        """Fused scores `(M, K)` of valid scores `(M, S, K)`."""
+        raise NotImplementedError
+
+    def _probabilities(self, X: NDArray) -> NDArray:
+        return probabilities(X, self.kinds_)
+
+    def _log_probabilities(self, X: NDArray) -> NDArray:
+        return log_probabilities(X, self.kinds_, self.floors_)
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.three_d_array = True
+        tags.input_tags.two_d_array = False
+        return tags
+
+
+def check_labels(y: object, num_videos: int, num_classes: int) -> NDArray[np.int64]:
+    """Labels as int64 `(M,)` in 0 … K-1.
+
+    Raises:
+        UsageError: another length, not whole numbers, or out of range.
+    """
+    labels = np.asarray(y)
+    if labels.shape != (num_videos,):
+        raise UsageError(f"labels of shape {labels.shape} for {num_videos} videos")
+    if labels.dtype.kind not in "iub" and not (labels.dtype.kind == "f" and (labels == np.floor(labels)).all()):
+        raise UsageError(f"labels of type {labels.dtype}: they are class numbers 0 … {num_classes - 1}")
+    labels = labels.astype(np.int64)
+    if len(labels) and not 0 <= labels.min() <= labels.max() < num_classes:
+        raise UsageError(
+            f"labels {labels.min()} … {labels.max()} for scores of {num_classes} classes: they count from 0 to "
+            f"{num_classes - 1}"
+        )
+    return labels
+
+
+def check_groups(groups: object, num_videos: int) -> NDArray[np.int64]:
+    """Groups as numbers `(M,)`; None makes each video its own group."""
+    if groups is None:
+        return np.arange(num_videos)
+    names = np.asarray(groups)
+    if names.shape != (num_videos,):
+        raise UsageError(f"groups of shape {names.shape} for {num_videos} videos")
+    return np.unique(names, return_inverse=True)[1].astype(np.int64)
+
+
+def check_learnable(labels: NDArray[np.int64]) -> None:
+    """Refuse what no rule can learn from: one video, or videos of one class."""
+    if len(labels) < 2:
+        raise UsageError("one video to learn from: give more, or use a rule that does not learn (average, multiply)")
+    if (labels == labels[0]).all():
+        raise UsageError(
+            f"all {len(labels)} videos to learn from are of class {labels[0]}: give videos of at least two classes, or "
+            "use a rule that does not learn (average, multiply)"
+        )

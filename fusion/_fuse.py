@@ -1,0 +1,155 @@
+"""`avr fuse RULE`: score files in, a fused result beside the untrained rules, and a run folder out."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from avr.core import note, warn
+from avr.store import Scores, write_scores
+
+from ._base import Fuser
+from ._early import early_parts, early_tables, judge_early
+from ._evaluate import Evaluation, Judged, Parts, judge_with_untrained, parts_of
+from ._inputs import Table, gather
+from ._report import calibration_report, differences, table_rows
+from ._rules import rule_class
+from ._runs import by_split, find_scores, new_run_folder
+from ._saving import save_fuser
+
+
+@dataclass(frozen=True)
+class FusionResult:
+    """What `fuse` found.
+
+    Attributes:
+        rule: its name. streams: S names. splits: names.
+        rows: one dict a line of the table, single streams first, then average, multiply and the rule: name, top1, top5,
+            mean_class, log_loss, ece (over all judged videos of all splits), spread (standard deviation over splits).
+        differences: the rule minus the best single stream, average and multiply in top-1: difference, low, high (95 %
+            interval, resampled by group), p (McNemar).
+        splits_rows: the same rows, split by split.
+        calibration: a stream: temperature, ece before and after, reliability tables.
+        notes: what the rule says about its fit.
+        protocol: what was fitted and judged on what.
+        out: the run folder; None if nothing was written.
+    """
+
+    rule: str
+    streams: tuple[str, ...]
+    splits: tuple[str, ...]
+    rows: list[dict[str, Any]]
+    differences: dict[str, dict[str, Any]]
+    splits_rows: dict[str, list[dict[str, Any]]]
+    calibration: dict[str, Any]
+    notes: list[str]
+    protocol: dict[str, str]
+    out: Path | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, for JSON."""
+        return {name: getattr(self, name) for name in self.__dataclass_fields__}
+
+
+def fuse(
+    rule: str = "awf",
+    scores: Sequence[Path | str] = (),
+    *,
+    split: str | None = None,
+    streams: Sequence[str] | None = None,
+    options: Mapping[str, Any] | None = None,
+    out: Path | None = None,
+    store: Path | None = None,
+    evaluation: Evaluation | None = None,
+) -> FusionResult:
+    """Fuse the streams of score files by a rule, judge it, write a run folder.
+
+    Args:
+        rule: name of a rule, such as "awf".
+        scores: score files, run folders or folders of runs; none: the newest run of each head under `runs/`.
+        split: one split's name; None: every split that all files have.
+        streams: which streams, "flow" or "linear/flow"; None: all but the heads' own fused ones.
+        options: of the rule.
+        out: the run folder to write; None: `runs/fuse-<rule>-<k>`.
+        store: a feature store, for `early-svm`; None: the newest under `features/`.
+        evaluation: folds, repeats, seed, bootstrap.
+
+    Raises:
+        UsageError: nothing to fuse, streams that do not fit together, an unknown rule or option.
+    """
+    evaluation = Evaluation() if evaluation is None else evaluation
+    chosen = dict(options or {})
+    if rule_class(rule).reads == "features":
+        tables = early_tables(store, split=split, streams=streams)
+    else:
+        tables = {name: gather(part, streams=streams) for name, part in by_split(find_scores(scores), split).items()}
+    first = next(iter(tables.values()))
+    if first.X.shape[1] == 1:
+        warn(f"only one stream, {first.streams[0]}: there is nothing to fuse it with")
+    early = rule_class(rule).reads == "features"
+    judged: dict[str, dict[str, Judged]] = {}
+    parts: dict[str, Parts] = {}
+    for name, table in tables.items():
+        parts[name] = early_parts(table) if early else parts_of(table, evaluation)
+        note(f"fuse: split {name}: {', '.join(table.streams)}; {parts[name].protocol}")
+        judge = judge_early if early else partial(judge_with_untrained, rule)
+        judged[name] = judge(table, parts[name], chosen)
+    result = FusionResult(
+        rule=rule,
+        streams=first.streams,
+        splits=tuple(tables),
+        rows=table_rows(tables, parts, judged),
+        differences=differences(rule, tables, parts, judged, evaluation),
+        splits_rows={name: table_rows({name: tables[name]}, parts, judged) for name in tables},
+        calibration={} if early else {name: calibration_report(tables[name], parts[name]) for name in tables},
+        notes=[text for name in tables for text in fitted(judged[name][rule]).notes()],
+        protocol={name: part.protocol for name, part in parts.items()},
+    )
+    folder = new_run_folder(rule) if out is None else Path(out)
+    for name, table in tables.items():
+        place = folder if len(tables) == 1 else folder / f"split-{name}"
+        _write(place, table, parts[name], judged[name][rule], result)
+    return replace(result, out=folder)
+
+
+def fitted(judged: Judged) -> Fuser:
+    """The rule that was fitted on all that may be fitted on."""
+    assert judged.fuser is not None
+    return judged.fuser
+
+
+def _write(folder: Path, table: Table, parts: Parts, judged: Judged, result: FusionResult) -> None:
+    """Write one split's fitted rule, fused scores and results."""
+    about = {
+        "dataset": table.dataset,
+        "split": table.split,
+        "class_names": list(table.class_names),
+        "streams": list(table.streams),
+        "kinds": list(table.kinds),
+        "sources": list(table.sources),
+        "protocol": parts.protocol,
+        "results": {"rows": result.splits_rows[table.split], "differences": result.differences},
+    }
+    save_fuser(folder, fitted(judged), about)
+    count = len(np.unique(parts.judged))  # the first repeat's, where there are several
+    rows = parts.judged[:count]
+    write_scores(
+        folder / "scores.h5",
+        Scores(
+            ids=table.ids[rows],
+            labels=table.labels[rows],
+            groups=table.groups[rows],
+            class_names=table.class_names,
+            streams={"fused": judged.probabilities[:count].astype(np.float32)},
+            kind="probabilities",
+            split=table.split,
+            fold=np.full(count, -1, dtype=np.int32),
+            head=f"fuse-{result.rule}",
+            dataset=table.dataset,
+            provenance={"protocol": parts.protocol, "sources": list(table.sources)},
+            fused="fused",
+        ),
+    )

@@ -1,0 +1,182 @@
+"""Score files to one table: streams side by side, joined by video id, checked."""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from avr.core import UsageError, note
+from avr.store import Scores, check_scores
+
+TRAINED_ON = -2
+"""`Scores.fold` of a training video scored by the very head that was trained on it."""
+STREAM_ORDER = ("rgb", "flow")
+
+
+@dataclass(frozen=True)
+class Table:
+    """Scores of several streams for the same M videos of one split.
+
+    Attributes:
+        X: (M, S, K) float64, logits or probabilities a stream.
+        labels: (M,) int64. groups: (M,) str. ids: (M,) str.
+        fold: (M,) int32: -1 test, f ≥ 0 out-of-fold training, -2 training and not out-of-fold.
+        streams: S names, "linear/rgb" and the like.
+        kinds: "logits" or "probabilities", one a stream.
+        sources: one dict a stream: head, stream, file, run's provenance in short.
+    """
+
+    X: NDArray
+    labels: NDArray[np.int64]
+    groups: NDArray
+    ids: NDArray
+    fold: NDArray[np.int32]
+    streams: tuple[str, ...]
+    kinds: tuple[str, ...]
+    class_names: tuple[str, ...]
+    split: str = ""
+    dataset: str = ""
+    sources: tuple[dict[str, Any], ...] = field(default=())
+
+    def take(self, videos: NDArray) -> "Table":
+        """The table of some videos, by position or mask."""
+        rows = {name: getattr(self, name)[videos] for name in ("X", "labels", "groups", "ids", "fold")}
+        return replace(self, **rows)
+
+
+def gather(files: Sequence[tuple[str, Scores]], *, streams: Sequence[str] | None = None) -> Table:
+    """One table of the streams of several score files of one split.
+
+    A head's own fused stream is left out, unless it is named in `streams` or is all there is.
+
+    Args:
+        files: (where it is from, scores) each; two files of one head get their source's name in the streams' names.
+        streams: names to take ("flow", "linear/flow"); None: all.
+
+    Raises:
+        UsageError: streams with different classes or class order, labels that differ, videos that do not meet, an
+            unknown stream.
+    """
+    if not files:
+        raise UsageError("no score files: train a head first (`avr heads train linear`), or name score files")
+    for _, scores in files:
+        check_scores(scores)
+    check_classes(files)
+    names = stream_names(files)
+    wanted = choose_streams(files, names, streams)
+    joined = join(files)
+    X = np.stack(
+        [files[index][1].streams[stream][rows] for index, stream, rows in ((i, s, joined[i]) for i, s in wanted)],
+        axis=1,
+    )
+    first = files[0][1]
+    rows = joined[0]
+    return Table(
+        X=X.astype(np.float64),
+        labels=first.labels[rows],
+        groups=first.groups[rows],
+        ids=first.ids[rows],
+        fold=first.fold[rows],
+        streams=tuple(names[index][stream] for index, stream in wanted),
+        kinds=tuple(files[index][1].kind for index, _ in wanted),
+        class_names=first.class_names,
+        split=first.split,
+        dataset=first.dataset,
+        sources=tuple(
+            {"head": files[index][1].head, "stream": stream, "file": files[index][0]} for index, stream in wanted
+        ),
+    )
+
+
+def check_classes(files: Sequence[tuple[str, Scores]]) -> None:
+    """Refuse files whose classes differ, in what they are or in their order."""
+    where, first = files[0][0], files[0][1].class_names
+    for other_where, scores in files[1:]:
+        other = scores.class_names
+        if other == first:
+            continue
+        if sorted(other) == sorted(first):
+            place = next(n for n, (a, b) in enumerate(zip(first, other, strict=True)) if a != b)
+            raise UsageError(
+                f"{other_where} has the classes of {where} in another order (class {place} is {other[place]}, not "
+                f"{first[place]}): write its scores again in one order"
+            )
+        missing, extra = sorted(set(first) - set(other)), sorted(set(other) - set(first))
+        parts = [f"lacks {', '.join(missing[:10])}"] if missing else []
+        parts += [f"has {', '.join(extra[:10])} besides"] if extra else []
+        raise UsageError(
+            f"{other_where} has {len(other)} classes and {where} {len(first)}: it {' and '.join(parts)}; "
+            "fuse scores of one data set"
+        )
+
+
+def stream_names(files: Sequence[tuple[str, Scores]]) -> list[dict[str, str]]:
+    """For each file, its streams' names in the table: "head/stream", or "source/stream" where heads repeat."""
+    pairs = Counter((scores.head, stream) for _, scores in files for stream in scores.streams)
+    labels = [
+        scores.head if scores.head and all(pairs[scores.head, s] == 1 for s in scores.streams) else where
+        for where, scores in files
+    ]
+    return [
+        {stream: f"{label}/{stream}" for stream in scores.streams}
+        for label, (_, scores) in zip(labels, files, strict=True)
+    ]
+
+
+def stream_rank(stream: str) -> int:
+    """Where a stream stands beside others: rgb, flow, then the rest."""
+    return STREAM_ORDER.index(stream) if stream in STREAM_ORDER else len(STREAM_ORDER)
+
+
+def choose_streams(
+    files: Sequence[tuple[str, Scores]], names: Sequence[dict[str, str]], streams: Sequence[str] | None
+) -> list[tuple[int, str]]:
+    """(file, stream) of the streams to take: rgb and flow first within a file, files in the order given."""
+    every = [(index, stream) for index, (_, scores) in enumerate(files) for stream in scores.streams]
+    heads = [scores.head for _, scores in files]
+    every.sort(key=lambda pair: (heads.index(heads[pair[0]]), stream_rank(pair[1]), pair[0]))
+    if streams is None:
+        parts = [(index, stream) for index, stream in every if stream != files[index][1].fused]
+        return parts or every
+    chosen = []
+    for wanted in streams:
+        found = [(i, s) for i, s in every if wanted in (s, names[i][s])]
+        if not found:
+            raise UsageError(f"no stream '{wanted}'; there are: {', '.join(names[i][s] for i, s in every)}")
+        chosen += [pair for pair in found if pair not in chosen]
+    return chosen
+
+
+def join(files: Sequence[tuple[str, Scores]]) -> list[NDArray[np.int64]]:
+    """For each file, the positions of the videos that all files share, in the first file's order.
+
+    Raises:
+        UsageError: no video is in all files, or the files disagree on a video's label.
+    """
+    first = files[0][1]
+    places = [{name: place for place, name in enumerate(scores.ids.tolist())} for _, scores in files]
+    shared = [name for name in first.ids.tolist() if all(name in place for place in places)]
+    for (where, _), place in zip(files, places, strict=True):
+        lost = sorted(set(place) - set(shared))
+        if lost:
+            text = f"{where}: {len(lost)} of {len(place)} videos have no partner, first {', '.join(lost[:10])}"
+            if not shared:
+                raise UsageError(f"the score files share no video; {text}")
+            note(text)
+    rows = [np.array([place[name] for name in shared], dtype=np.int64) for place in places]
+    for (where, scores), row in zip(files[1:], rows[1:], strict=True):
+        differ = np.flatnonzero(scores.labels[row] != first.labels[rows[0]])
+        if len(differ):
+            raise UsageError(
+                f"{where} and {files[0][0]} disagree on the label of {len(differ)} videos, first {shared[differ[0]]}"
+            )
+        roles = np.flatnonzero(np.minimum(scores.fold[row], 0) != np.minimum(first.fold[rows[0]], 0))
+        if len(roles):
+            raise UsageError(
+                f"{where} and {files[0][0]} disagree on which videos are for training, {len(roles)} of them, first "
+                f"{shared[roles[0]]}: fuse scores of one split"
+            )
+    return rows

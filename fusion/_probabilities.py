@@ -1,0 +1,109 @@
+"""From what a file holds (logits or probabilities, told apart a stream) to log-probabilities."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from avr.core import UsageError
+
+# Probabilities written with four decimals still sum to one within this, whatever K in use.
+SUM_TOLERANCE = 5e-3
+# Note [float32 above 64 million scores]: (240 000, 2, 400) in float64 is 1.5 GB a copy; the rounding of float32
+# (1e-6 on a log-probability of -10) is far below what any rule can tell apart, so big problems keep it.
+BIG = 2**26
+
+
+def check_scores(X: object, *, name: str = "X") -> NDArray:
+    """Scores as a float array `(M, S, K)`.
+
+    Raises:
+        UsageError: not three axes, no video, no stream, fewer than two classes, NaN or infinite values (with where).
+    """
+    scores = np.asarray(X)
+    if scores.ndim != 3:
+        raise UsageError(f"{name} has shape {scores.shape}: scores are (videos, streams, classes)")
+    M, S, K = scores.shape
+    if M == 0 or S == 0:
+        raise UsageError(f"{name} holds {M} videos and {S} streams: there is nothing to fuse")
+    if K < 2:
+        raise UsageError(f"{name} holds scores of {K} class: there is nothing to tell apart")
+    if scores.dtype.kind not in "fiu":
+        raise UsageError(f"{name} holds {scores.dtype} values: scores are numbers")
+    if not np.isfinite(scores).all():
+        video, stream, label = np.argwhere(~np.isfinite(scores))[0]
+        count = int((~np.isfinite(scores)).any(axis=(1, 2)).sum())
+        raise UsageError(
+            f"{name} holds NaN or infinite scores in {count} of {M} videos, first video {video}, stream {stream}, "
+            f"class {label}: write those scores again or leave the videos out"
+        )
+    dtype = np.float32 if scores.dtype == np.float32 and scores.size > BIG else np.float64
+    return scores.astype(dtype, copy=False)
+
+
+def looks_like_probabilities(scores: NDArray) -> bool:
+    """True if no score `(M, K)` is negative and every row sums to one (within 0.005, for files of four decimals)."""
+    return bool(scores.min() >= 0) and bool(np.abs(scores.sum(axis=-1) - 1).max() <= SUM_TOLERANCE)
+
+
+def kinds_of(X: NDArray, kind: str | Sequence[str]) -> list[str]:
+    """ "logits" or "probabilities" for each stream of `X (M, S, K)`; `kind` "auto" tells them apart by looking.
+
+    Raises:
+        UsageError: an unknown kind, a wrong number of them, or negative scores that are said to be probabilities.
+    """
+    S = X.shape[1]
+    kinds = [kind] * S if isinstance(kind, str) else list(kind)
+    if len(kinds) != S:
+        raise UsageError(f"{len(kinds)} kinds for {S} streams: give one, or one a stream")
+    for stream, name in enumerate(kinds):
+        if name not in ("auto", "logits", "probabilities"):
+            raise UsageError(f"unknown kind of scores '{name}'; known: auto, logits, probabilities")
+        if name == "auto":
+            kinds[stream] = "probabilities" if looks_like_probabilities(X[:, stream]) else "logits"
+        elif name == "probabilities" and X[:, stream].min() < 0:
+            raise UsageError(f"stream {stream} is said to hold probabilities, but has negative scores: logits?")
+    return kinds
+
+
+def floors_of(X: NDArray, kinds: Sequence[str]) -> NDArray:
+    """What stands for a probability of zero, one a stream `(S,)`.
+
+    A file rounded to four decimals holds zeros that only mean "under 0.00005"; taken as they are, one of them would
+    veto its class in every product. Half of the smallest positive probability seen stands for them, and never more
+    than a thousandth of a uniform guess. Streams of logits need none (0).
+    """
+    floors = np.zeros(X.shape[1])
+    for stream, kind in enumerate(kinds):
+        if kind == "probabilities":
+            positive = X[:, stream][X[:, stream] > 0]
+            smallest = float(positive.min()) / 2 if positive.size else 1.0
+            floors[stream] = min(max(smallest, float(np.finfo(np.float32).tiny)), 1e-3 / X.shape[2])
+    return floors
+
+
+def log_probabilities(X: NDArray, kinds: Sequence[str], floors: NDArray) -> NDArray:
+    """Log-probabilities `(M, S, K)` of scores `(M, S, K)`, each row of each stream normalised."""
+    result = np.array(X, copy=True)
+    for stream, kind in enumerate(kinds):
+        row = result[:, stream]
+        if kind == "probabilities":
+            np.log(np.maximum(row, floors[stream]), out=row)
+        normalise(row)
+    return result
+
+
+def normalise(scores: NDArray) -> NDArray:
+    """Turn scores `(…, K)` into log-probabilities in place, without overflow, and return them."""
+    scores -= scores.max(axis=-1, keepdims=True)
+    scores -= np.log(np.exp(scores).sum(axis=-1, keepdims=True))
+    return scores
+
+
+def probabilities(X: NDArray, kinds: Sequence[str]) -> NDArray:
+    """Probabilities `(M, S, K)`: those given as they are, logits through softmax."""
+    result = np.array(X, copy=True)
+    for stream, kind in enumerate(kinds):
+        if kind == "logits":
+            result[:, stream] = np.exp(normalise(result[:, stream]))
+    return result

@@ -1,0 +1,67 @@
+"""Mean of the streams with fixed weights: TSN's 1 : 1.5, or those given."""
+
+from collections.abc import Sequence
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from avr.core import UsageError
+
+from ._base import Fuser
+
+
+def weighted(scores: NDArray, weights: NDArray) -> NDArray:
+    """Weighted sum over streams: `(M, S, K)` and weights `(S,)` to `(M, K)`."""
+    return np.einsum("msk,s->mk", scores, weights)
+
+
+class Weighted(Fuser):
+    """Mean of the streams' probabilities (or log-probabilities) with given weights.
+
+    Args:
+        weights: one a stream, in the streams' order, not negative; None: 1 for rgb and 1.5 for flow (TSN, Wang et
+            al. 2016, section 5.2), which needs two streams in that order.
+        space: what is averaged, "probabilities" or "log-probabilities".
+        kind: what the scores are, "auto", "logits" or "probabilities".
+    """
+
+    trained = False
+
+    def __init__(
+        self,
+        *,
+        weights: Sequence[float] | None = None,
+        space: Literal["probabilities", "log-probabilities"] = "probabilities",
+        kind: str | Sequence[str] = "auto",
+    ) -> None:
+        super().__init__(kind=kind)
+        self.weights = weights
+        self.space = space
+
+    @property
+    def combines(self) -> str:  # type: ignore[override]
+        """As `space` says."""
+        return self.space
+
+    def _learn(self, X: NDArray, y: NDArray, groups: NDArray) -> None:
+        S = X.shape[1]
+        if self.weights is None and S != 2:
+            raise UsageError(f"weighted: {S} streams need {S} weights (1 : 1.5 is for rgb and flow)")
+        given = np.array([1.0, 1.5] if self.weights is None else self.weights, dtype=np.float64)
+        if given.shape != (S,):
+            raise UsageError(f"weighted: {given.size} weights for {S} streams")
+        if not np.isfinite(given).all() or given.min() < 0 or given.sum() <= 0:
+            raise UsageError(f"weighted: weights {given.tolist()} must be finite, not negative and not all zero")
+        self.weights_ = given / given.sum()
+
+    def class_weights(self) -> NDArray:
+        """The weights, the same for each class: `(K, S)`."""
+        return np.tile(self.weights_, (len(self.classes_), 1))
+
+    def _combine(self, X: NDArray) -> NDArray:
+        logarithms = self.space == "log-probabilities"
+        return weighted(self._log_probabilities(X) if logarithms else self._probabilities(X), self.weights_)
+
+
+RULE = Weighted
