@@ -32,15 +32,15 @@ def _plain(value: Any) -> Any:
     return value if isinstance(value, (str, int, bool, type(None))) else str(value)
 
 
-def print_table(header: Sequence[str], rows: Sequence[Sequence[object]], *, title: str = "") -> None:
-    """Print a table in plain text: the first column to the left, the others to the right."""
+def print_table(header: Sequence[str], rows: Sequence[Sequence[object]], *, title: str = "", align: str = "") -> None:
+    """Print a table in plain text: the first column to the left, others to the right, or as `align` says ("llr")."""
     cells = [[str(cell) for cell in row] for row in [header, *rows]]
     widths = [max(len(row[column]) for row in cells) for column in range(len(header))]
     if title:
         click.echo(title)
     for index, row in enumerate(cells):
         parts = [
-            cell.ljust(width) if not n else cell.rjust(width)
+            cell.ljust(width) if (align[n] == "l" if align else not n) else cell.rjust(width)
             for n, (cell, width) in enumerate(zip(row, widths, strict=True))
         ]
         click.echo("  ".join(parts).rstrip())

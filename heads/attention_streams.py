@@ -107,6 +107,8 @@ class AttentionStreams(Head):
 
     source: ClassVar[str] = "Zheng et al. 2020 (GLKA)"
     reads: ClassVar[Mapping[str, str]] = {"*": "map"}
+    # What the paper reads of one view; the recipes say what a store of it costs.
+    paper_shapes: ClassVar[Shapes] = {"rgb": (30, 512, 7, 7)}
     defaults: ClassVar[Training] = Training(epochs=20, min_steps=300, lr=3e-4, weight_decay=0.01)
     paper: ClassVar[Training] = Training(
         epochs=8, second_epochs=8, batch_size=28, optimizer="adam", lr=1e-5, schedule="two-stage", standardise=False

@@ -82,6 +82,8 @@ class CoAttention(Head):
 
     source: ClassVar[str] = "Liu et al. 2022 (STILT)"
     streams_min: ClassVar[int] = 2
+    # What the paper reads of one view; the recipes say what a store of it costs.
+    paper_shapes: ClassVar[Shapes] = {"rgb": (7, 2048), "flow": (7, 2048)}
     defaults: ClassVar[Training] = Training(epochs=30, min_steps=400, lr=3e-4, weight_decay=0.01)
     paper: ClassVar[Training] = Training(
         steps=50_000,

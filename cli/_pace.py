@@ -1,0 +1,46 @@
+"""Timing this machine: what `avr recipe plan` estimates hours with."""
+
+import time
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from avr.recipes.planning import Pace
+
+
+def measure_pace(flow_methods: Iterable[str]) -> "Pace":
+    """Time flow pairs of 320×240 and a convolution, on the GPU where there is one; a few seconds in all."""
+    import cv2
+    import numpy as np
+    import torch
+
+    from avr.extract.flow import load
+    from avr.recipes.planning import Pace
+
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    pairs = 64 if device == "cuda" else 4
+    frames = np.random.default_rng(0).integers(0, 255, (pairs, 240, 320), dtype=np.uint8)
+    first = np.stack([cv2.GaussianBlur(frame, (9, 9), 3) for frame in frames])
+    seconds = {}
+    for name in flow_methods:
+        method = load(name, device)
+        previous = np.repeat(first[..., None], 3, axis=3) if method.needs_colour else first
+        following = np.roll(previous, 2, axis=2)
+        seconds[name] = _fastest(lambda m=method, p=previous, f=following: m(p, f)) / pairs  # type: ignore[misc]
+    image, kernel = torch.zeros(8, 64, 56, 56, device=device), torch.zeros(64, 64, 3, 3, device=device)
+
+    def convolve() -> None:
+        torch.nn.functional.conv2d(image, kernel, padding=1)
+        if device == "cuda":
+            torch.cuda.synchronize()
+
+    return Pace(seconds, 2 * 8 * 64 * 64 * 9 * 56 * 56 / 1e9 / _fastest(convolve))
+
+
+def _fastest(work: Callable[[], object], times: int = 7) -> float:
+    taken = []
+    for _ in range(times):
+        start = time.perf_counter()
+        work()
+        taken.append(time.perf_counter() - start)
+    return min(taken)

@@ -1,0 +1,96 @@
+"""A row's accuracy from the scores of one trained split."""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from avr.core import UsageError
+from avr.core.metrics import top_k_accuracy
+from avr.fusion import gather, make_fuser
+from avr.fusion._rules import rule_class
+from avr.store import FeatureStore, Scores, read_scores
+
+from .reading import Row
+
+VIDEOS_AT_ONCE = 64  # read for the pooled vectors: maps of all videos need not fit in memory
+
+
+def needs_folds(rule: str) -> bool:
+    """Whether a rule learns from scores, and so needs out-of-fold scores of the training videos; "" does not."""
+    if not rule:
+        return False
+    made = rule_class(rule)
+    return made.trained and made.reads == "scores"
+
+
+def measure(row: Row, folder: Path, *, store: Path, layers: Mapping[str, str], outside: Sequence[Path] = ()) -> float:
+    """Top-1 accuracy, a share, of one row on the test part of one split.
+
+    Args:
+        row: the recipe's row.
+        folder: the split's folder of the trained run, which holds scores.h5.
+        store: the feature store it was trained on, for rules that read features.
+        layers: stream -> layer that was read.
+        outside: score files that the rule takes too.
+
+    Raises:
+        UsageError: an output the head does not have, or outside scores without some of the test videos.
+    """
+    scores = read_scores(folder / "scores.h5")
+    test = scores.fold == -1
+    if not row.fuse:
+        output = row.output or scores.fused or _only(scores)
+        return top_k_accuracy(_of(scores, output)[test], scores.labels[test])
+    fuser = make_fuser(row.fuse, **row.fuse_options)
+    if fuser.reads == "features":
+        with FeatureStore(store) as opened:
+            train, tested = opened.split(scores.split)
+            features = _features(opened, layers)
+            fuser.fit(features[train], opened.labels[train], opened.groups[train])
+            return top_k_accuracy(fuser.predict_proba(features[tested]), opened.labels[tested])
+    names = row.of or tuple(name for name in scores.streams if name != scores.fused)
+    own = dataclasses.replace(scores, streams={name: _of(scores, name) for name in names}, fused=None)
+    table = gather([("run", own), *((str(path), read_scores(path)) for path in outside)])
+    tested = table.fold == -1
+    if tested.sum() < test.sum():
+        raise UsageError(f"{row.name}: outside scores lack {test.sum() - tested.sum()} of {test.sum()} test videos")
+    learn = table.fold >= 0 if fuser.trained else tested
+    if not learn.any():
+        raise UsageError(f"{folder}: no out-of-fold scores for {row.fuse} to learn from")
+    fuser.set_params(kind=list(table.kinds))
+    fuser.fit(table.X[learn], table.labels[learn], table.groups[learn])
+    return top_k_accuracy(fuser.predict_proba(table.X[tested]), table.labels[tested])
+
+
+def _only(scores: Scores) -> str:
+    if len(scores.streams) > 1:
+        raise UsageError(
+            f"head {scores.head} has no prediction of its own: name an output of {', '.join(scores.streams)}"
+        )
+    return next(iter(scores.streams))
+
+
+def _of(scores: Scores, output: str) -> NDArray:
+    if output not in scores.streams:
+        raise UsageError(f"head {scores.head} has no output '{output}'; it has {', '.join(scores.streams)}")
+    return scores.streams[output]
+
+
+def _features(store: FeatureStore, layers: Mapping[str, str]) -> NDArray[np.float32]:
+    """One vector a video and stream, `(M, S, D)`: the mean over views, segments and positions; zeros at narrow ones."""
+    everything = np.arange(len(store.ids))
+    rows = store.rows(everything)
+    owner = np.repeat(everything, rows)
+    widest = max(store.array(stream, layer).shape[1] for stream, layer in layers.items())
+    vectors = np.zeros((len(rows), len(layers), widest), dtype=np.float32)
+    for column, (stream, layer) in enumerate(layers.items()):
+        for start in range(0, len(rows), VIDEOS_AT_ONCE):
+            videos = everything[start : start + VIDEOS_AT_ONCE]
+            array = store.read(stream, layer, videos).astype(np.float32)
+            array = array.reshape(*array.shape[:3], -1).mean(-1).mean(1)  # (R, D)
+            np.add.at(vectors[:, column, : array.shape[1]], owner[np.isin(owner, videos)], array)
+    vectors /= rows[:, None, None]
+    return vectors

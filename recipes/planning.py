@@ -1,0 +1,133 @@
+"""What a recipe needs extracted: the commands, and what they will cost in disk and time."""
+
+import shlex
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from avr.core import UsageError
+from avr.heads._cost import store_bytes
+
+from .reading import Recipe, StoreSpec
+
+# Videos of the data sets as published; of others their own count must be given.
+VIDEOS = {"hmdb51": 6766, "ucf101": 13320, "ucf11": 1600, "ucf-sports": 150, "kinetics": 260_000, "weizmann": 90}
+VIDEOS |= {"shapes": 360}
+# Shape of one step of a layer, of a frame of 224×224 (Inception-V3: 299×299).
+POOLED = {"resnet34": 512, "resnet50": 2048, "resnet101": 2048, "inception_v3": 2048, "vgg16": 512, "vgg19": 512}
+MAPS = {
+    ("resnet34", "map"): (512, 7, 7),
+    ("resnet50", "map"): (2048, 7, 7),
+    ("resnet101", "map"): (2048, 7, 7),
+    ("vgg16", "map"): (512, 7, 7),
+    ("vgg16", "conv5_3"): (512, 14, 14),
+    ("vgg16", "conv4_2"): (512, 28, 28),
+}
+# 10⁹ multiplications and additions of a forward pass (torchvision's own count of its weights, doubled).
+GFLOP = {"resnet34": 7.3, "resnet50": 8.2, "resnet101": 15.6, "inception_v3": 11.4, "vgg16": 31.0, "vgg19": 39.3}
+
+
+@dataclass(frozen=True)
+class Pace:
+    """What a machine does.
+
+    Attributes:
+        flow_seconds: method -> seconds of one pair of 320×240.
+        gflops: 10⁹ operations a second in a convolution.
+    """
+
+    flow_seconds: Mapping[str, float]
+    gflops: float
+
+
+@dataclass(frozen=True)
+class Extraction:
+    """One store that rows of a recipe need, on one data set.
+
+    Attributes:
+        section: name in the recipe.
+        rows: names of the rows that read it.
+        dataset: name.
+        command: what to type.
+        videos: how many.
+        shapes: "stream/layer" -> shape of one view.
+        views: of a video; with plan clips the most.
+        gigabytes: 10⁹ bytes on disk, at most.
+        hours: at most; flow and networks alone, which set the pace.
+    """
+
+    section: str
+    rows: tuple[str, ...]
+    dataset: str
+    command: str
+    videos: int
+    shapes: dict[str, tuple[int, ...]]
+    views: int
+    gigabytes: float
+    hours: float
+
+
+def plan_recipe(recipe: Recipe, *, pace: Pace, dataset: str = "", videos: int = 0) -> list[Extraction]:
+    """The extractions a recipe needs.
+
+    Args:
+        recipe: from load_recipe.
+        pace: of the machine that will extract.
+        dataset: one data set; "" plans those of the paper's figures, or UCF101 where the recipe has none.
+        videos: how many, for a data set whose number is not known here.
+
+    Raises:
+        UsageError: the number of videos is not known.
+    """
+    names = (dataset,) if dataset else recipe.datasets or ("ucf101",)
+    plans = []
+    for name in names:
+        count = videos or VIDEOS.get(name, 0)
+        if not count:
+            raise UsageError(f"the number of videos in {name} is not known here: give it with --videos")
+        for spec in recipe.stores.values():
+            rows = tuple(row.name for row in recipe.rows if row.store == spec.name)
+            shapes, views = view_shapes(spec), int(spec["views"])
+            size = store_bytes(shapes, videos=count, views=views) / 1e9
+            hours = seconds_a_video(spec, pace) * count / 3600
+            plans.append(Extraction(spec.name, rows, name, command(spec, name), count, shapes, views, size, hours))
+    return plans
+
+
+def view_shapes(spec: StoreSpec) -> dict[str, tuple[int, ...]]:
+    """Shape of one view by "stream/layer", `(N, D)` or `(N, C, H, W)`.
+
+    Raises:
+        UsageError: a layer whose shape is not known here.
+    """
+    shapes: dict[str, tuple[int, ...]] = {}
+    for stream in spec["streams"]:
+        for layer in spec.layers_of(stream):
+            step = (POOLED.get(spec["backbone"], 0),) if layer == "pooled" else MAPS.get((spec["backbone"], layer), ())
+            if not step or not step[0]:
+                raise UsageError(f"the shape of {layer} of {spec['backbone']} is not known here")
+            shapes[f"{stream}/{layer}"] = (spec.steps, *step)
+    return shapes
+
+
+def command(spec: StoreSpec, dataset: str) -> str:
+    """The `avr extract` command that writes the store, into a folder of its own."""
+    words = ["avr", "extract", "--dataset", dataset]
+    for name, value in spec.settings.items():
+        words += [f"--{name.replace('_', '-')}", ",".join(value) if isinstance(value, tuple) else str(value)]
+    return shlex.join([*words, "--out", f"features/{dataset}-{store_slug(spec)}"])
+
+
+def store_slug(spec: StoreSpec) -> str:
+    """A folder name that two sections share only when their settings are equal."""
+    streams = [stream for stream in ("flow",) if stream not in spec["streams"]]
+    layers = "-".join(dict.fromkeys(layer.replace("=", "-") for layer in spec["layers"]))
+    parts = [spec["backbone"], layers, f"{spec['plan']}{spec.steps}", *(["rgb"] if streams else [])]
+    return "-".join(parts).replace("_", "")
+
+
+def seconds_a_video(spec: StoreSpec, pace: Pace) -> float:
+    """Seconds to extract one video: its flow pairs and its forward passes, at most (views may share frames)."""
+    frames = spec.steps * int(spec["views"])
+    pairs = frames * int(spec["stack"]) if "flow" in spec["streams"] else 0
+    passes = frames * len(spec["streams"])
+    return pairs * pace.flow_seconds[spec["flow"]] + passes * GFLOP[spec["backbone"]] / pace.gflops

@@ -1,0 +1,192 @@
+"""Recipes as data: one TOML file a table of a paper, found by file name.
+
+title, paper, metric     what the table is
+split                    "first" or "all": the splits the paper's figures are over
+varies                   what its stores differ in ("segments", "backbone"), where they do
+notes                    what a reader must know to compare
+[stores.NAME]            what the rows read: the settings of `avr extract`
+[training.DATASET.HEAD]  changes to the head's paper settings on one data set
+[[rows]]                 name, head, options, training, store, streams, layers: one training;
+                         output: whose accuracy counts; or fuse, fuse_options, of, scores: a rule on its scores;
+                         figures: the paper's, in percent, by data set
+"""
+
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from avr.core import UsageError
+
+FOLDER = Path(__file__).parent
+
+
+# The settings of an extraction that a paper fixes, under the names `avr extract` gives them, and what stands where a
+# recipe leaves one out.
+STORE_SETTINGS = {
+    "streams": ("rgb", "flow"),
+    "backbone": "resnet50",
+    "weights": ("DEFAULT",),
+    "layers": ("pooled",),
+    "plan": "segments",
+    "segments": 7,
+    "per_segment": 1,
+    "views": 1,
+    "clip_stride": 15,
+    "stack": 10,
+    "flow": "dis",
+}
+
+
+@dataclass(frozen=True)
+class StoreSpec:
+    """What must be extracted for some rows.
+
+    Attributes:
+        name: of the section.
+        settings: those the recipe names, as `avr extract` takes them.
+    """
+
+    name: str
+    settings: dict[str, Any]
+
+    def __getitem__(self, setting: str) -> Any:
+        return self.settings.get(setting, STORE_SETTINGS[setting])
+
+    @property
+    def steps(self) -> int:
+        """N of one view."""
+        return int(self["segments"]) * int(self["per_segment"])
+
+    def layers_of(self, stream: str) -> tuple[str, ...]:
+        """Layers of one stream: entries such as "map", for all streams, or "flow=conv4_2", for one."""
+        split = [entry.partition("=") for entry in self["layers"]]
+        return tuple(rest if mark else name for name, mark, rest in split if not mark or name == stream)
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of a table.
+
+    Attributes:
+        name: as the paper prints it.
+        head: registry name of the head to train.
+        options: of the head.
+        training: changes to its training settings.
+        store: name of the store section.
+        streams: streams to read; empty is all.
+        layers: stream -> layer, where it is not the head's default.
+        output: the output whose accuracy counts; "" is the head's own prediction.
+        fuse: rule of `avr fuse` on the head's outputs; "" takes the head's own.
+        fuse_options: of the rule.
+        of: outputs that the rule fuses; empty is all but the head's own prediction.
+        scores: outside score files by name, given with --scores.
+        figures: data set -> the paper's figure in percent.
+    """
+
+    name: str
+    head: str
+    options: dict[str, Any] = field(default_factory=dict)
+    training: dict[str, Any] = field(default_factory=dict)
+    store: str = "main"
+    streams: tuple[str, ...] = ()
+    layers: dict[str, str] = field(default_factory=dict)
+    output: str = ""
+    fuse: str = ""
+    fuse_options: dict[str, Any] = field(default_factory=dict)
+    of: tuple[str, ...] = ()
+    scores: tuple[str, ...] = ()
+    figures: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """One table of a paper; the module's docstring says what each entry is."""
+
+    name: str
+    title: str
+    paper: str
+    metric: str
+    split: str
+    rows: tuple[Row, ...]
+    stores: dict[str, StoreSpec]
+    varies: str = ""
+    notes: tuple[str, ...] = ()
+    training: dict[str, dict[str, dict[str, Any]]] = field(default_factory=dict)
+
+    @property
+    def datasets(self) -> tuple[str, ...]:
+        """Data sets the paper gives figures on, or none."""
+        found: dict[str, None] = {}
+        for row in self.rows:
+            found |= dict.fromkeys(row.figures)
+        return tuple(found)
+
+
+def recipe_names() -> list[str]:
+    """Names of the recipes: the TOML files of this folder."""
+    return sorted(path.stem for path in FOLDER.glob("*.toml"))
+
+
+def load_recipe(name: str) -> Recipe:
+    """Read one recipe, by name or as a path to a TOML file of one's own.
+
+    Raises:
+        UsageError: no such recipe, or a file that is not one, with the entry at fault.
+    """
+    path = FOLDER / f"{name}.toml"
+    if name.endswith(".toml"):
+        path = Path(name)
+    if not path.is_file():
+        raise UsageError(f"unknown recipe '{name}'; known: {', '.join(recipe_names())}")
+    try:
+        table = tomllib.loads(path.read_text(encoding="utf-8"))
+    except tomllib.TOMLDecodeError as error:
+        raise UsageError(f"{path}: no TOML: {error}") from None
+    return _recipe(path.stem, table, path)
+
+
+def _recipe(name: str, table: Mapping[str, Any], path: Path) -> Recipe:
+    known = {f.name for f in fields(Recipe)} - {"name"}
+    _check_keys(table, known, {"title", "paper", "metric", "split", "rows", "stores"}, str(path))
+    if table["split"] not in ("first", "all"):
+        raise UsageError(f'{path}: split is "first" or "all", not {table["split"]!r}')
+    if table.get("varies", "") not in ("", "segments", "backbone"):
+        raise UsageError(f'{path}: varies is "segments" or "backbone", not {table["varies"]!r}')
+    stores = {key: _store(key, value, path) for key, value in table["stores"].items()}
+    rows = tuple(_row(value, stores, path) for value in table["rows"])
+    if len({row.name for row in rows}) < len(rows):
+        raise UsageError(f"{path}: two rows of one name")
+    rest = {key: table[key] for key in known - {"rows", "stores", "notes"} if key in table}
+    return Recipe(name=name, rows=rows, stores=stores, notes=tuple(table.get("notes", ())), **rest)
+
+
+def _store(name: str, table: Mapping[str, Any], path: Path) -> StoreSpec:
+    where = f"{path}: stores.{name}"
+    _check_keys(table, set(STORE_SETTINGS), {"backbone", "streams", "layers"}, where)
+    spec = StoreSpec(name, {key: tuple(value) if isinstance(value, list) else value for key, value in table.items()})
+    for stream in spec["streams"]:
+        if not spec.layers_of(stream):
+            raise UsageError(f"{where}: no layer for stream {stream}")
+    return spec
+
+
+def _row(table: Mapping[str, Any], stores: Mapping[str, StoreSpec], path: Path) -> Row:
+    where = f"{path}: row {table.get('name', '?')}"
+    _check_keys(table, {f.name for f in fields(Row)}, {"name", "head"}, where)
+    values: dict[str, Any] = {key: tuple(v) if isinstance(v, list) else v for key, v in table.items()}
+    row = Row(**values)
+    if row.store not in stores:
+        raise UsageError(f"{where}: no section stores.{row.store}")
+    if row.output and row.fuse:
+        raise UsageError(f"{where}: output and fuse exclude one another")
+    return row
+
+
+def _check_keys(table: Mapping[str, Any], known: set[str], required: set[str], where: str) -> None:
+    for key in table:
+        if key not in known:
+            raise UsageError(f"{where}: unknown entry '{key}'; known: {', '.join(sorted(known))}")
+    for key in sorted(required - set(table)):
+        raise UsageError(f"{where}: lacks '{key}'")

@@ -1,0 +1,114 @@
+"""A measured recipe as text: rows for the terminal, CSV, Markdown, and an object for JSON."""
+
+import csv
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from avr.core import write_whole
+
+from .running import Measured, Outcome
+
+HEADER = ("row", "paper", "measured", "runs")
+
+
+def summary(measured: Measured) -> tuple[float | None, float | None]:
+    """Mean and standard deviation (of n − 1) over seeds and splits, in percent; None where there is nothing to take."""
+    values = list(measured.values.values())
+    if not values:
+        return None, None
+    return float(np.mean(values)), float(np.std(values, ddof=1)) if len(values) > 1 else None
+
+
+def table_rows(outcome: Outcome) -> list[tuple[str, str, str, str]]:
+    """The table's cells as printed: row, paper, measured ± spread, runs; "-" where there is none."""
+    rows = []
+    for measured in outcome.rows:
+        mean, spread = summary(measured)
+        # two decimals where the paper prints two
+        figure = "-" if measured.figure is None else f"{measured.figure:.2f}".removesuffix("0")
+        shown = "-" if mean is None else f"{mean:.1f}" if spread is None else f"{mean:.1f} ± {spread:.1f}"
+        rows.append((measured.row.name, figure, shown, str(len(measured.values))))
+    return rows
+
+
+def head_lines(outcome: Outcome) -> list[str]:
+    """What stands above the table: title, conditions, notes."""
+    conditions = (
+        f"{outcome.dataset}, split {', '.join(outcome.splits)}, seed {', '.join(map(str, outcome.seeds))}, "
+        f"{'the paper' + chr(39) + 's training settings' if outcome.settings == 'paper' else 'settings for small data'}"
+    )
+    lines = [outcome.recipe.title, conditions]
+    if any(measured.figure is not None for measured in outcome.rows):
+        lines.append(f"paper: {outcome.recipe.metric}")
+        lines += [f"note: {text}" for text in outcome.recipe.notes]
+    return lines
+
+
+def foot_lines(outcome: Outcome) -> list[str]:
+    """What stands below it: rows that were left out, and why."""
+    return [f"{measured.row.name}: {measured.reason}" for measured in outcome.rows if measured.reason]
+
+
+def as_csv(outcome: Outcome) -> str:
+    """One line a row and one column a figure, numbers unrounded."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    runs = sorted({run for measured in outcome.rows for run in measured.values})
+    writer.writerow(["row", "paper", "mean", "deviation", *(f"seed {seed} split {split}" for seed, split in runs)])
+    for measured in outcome.rows:
+        mean, spread = summary(measured)
+        writer.writerow([measured.row.name, measured.figure, mean, spread, *(measured.values.get(run) for run in runs)])
+    return text.getvalue()
+
+
+def as_markdown(outcome: Outcome) -> str:
+    """The printed table in Markdown."""
+    lines = [f"## {outcome.recipe.title}", "", *head_lines(outcome)[1:], ""]
+    lines += ["| " + " | ".join(HEADER) + " |", "|" + " --- |" * len(HEADER)]
+    lines += ["| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in table_rows(outcome)]
+    below = foot_lines(outcome)
+    return "\n".join([*lines, *([""] if below else []), *(f"- {line}" for line in below)]) + "\n"
+
+
+def as_object(outcome: Outcome) -> dict[str, Any]:
+    """What `--json` prints."""
+    rows = []
+    for measured in outcome.rows:
+        mean, spread = summary(measured)
+        rows.append(
+            {
+                "row": measured.row.name,
+                "paper": measured.figure,
+                "mean": mean,
+                "deviation": spread,
+                "runs": [
+                    {"seed": seed, "split": split, "top1": value} for (seed, split), value in measured.values.items()
+                ],
+                "reason": measured.reason or None,
+            }
+        )
+    return {
+        "recipe": outcome.recipe.name,
+        "title": outcome.recipe.title,
+        "dataset": outcome.dataset,
+        "splits": list(outcome.splits),
+        "seeds": list(outcome.seeds),
+        "settings": outcome.settings,
+        "rows": rows,
+    }
+
+
+def write_tables(outcome: Outcome, folder: Path) -> None:
+    """Write table.csv, table.md and table.json, each whole."""
+    texts = {
+        "table.csv": as_csv(outcome),
+        "table.md": as_markdown(outcome),
+        "table.json": json.dumps(as_object(outcome), indent=2) + "\n",
+    }
+    for name, text in texts.items():
+        with write_whole(folder / name) as temporary:
+            temporary.write_text(text, encoding="utf-8")
