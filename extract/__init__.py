@@ -1,1 +1,23 @@
-"""(to be written)"""
+"""Videos to arrays: decoding, sampling plans, optical flow, backbones, and the run that writes a store.
+
+Names are loaded when they are first used: a decoder's child process imports this package too, and must not load torch.
+"""
+
+from typing import TYPE_CHECKING, Any
+
+from .settings import Settings
+
+if TYPE_CHECKING:
+    from .extractor import Extractor, Running
+    from .run import Summary, extract
+
+__all__ = ["Extractor", "Running", "Settings", "Summary", "extract"]
+_PLACES = {"extract": "run", "Summary": "run", "Extractor": "extractor", "Running": "extractor"}
+
+
+def __getattr__(name: str) -> Any:
+    import importlib
+
+    if name in _PLACES:
+        return getattr(importlib.import_module(f".{_PLACES[name]}", __name__), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,0 +1,75 @@
+"""Frames and flow images as a network reads them: resized, cropped, mirrored, normalised, on the device.
+
+Resizing and cropping are those of the weights' own `transforms()`: on uint8, with antialiasing. Flow images are
+resized and cropped like frames, a pair once, before pairs are gathered into stacks.
+"""
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+from torchvision.transforms import InterpolationMode
+from torchvision.transforms.v2 import functional
+
+from .settings import Settings
+
+
+def crop_images(images: Tensor, settings: Settings, *, stream: str) -> Tensor:
+    """All crops of a video's images.
+
+    Args:
+        images: (n, C, H, W) uint8; C is 3 for frames, 2 (x, y) for encoded flow pairs, which may be float32 0…255.
+        settings: resize, crop, interpolation, crops, mirror.
+        stream: "rgb" or "flow": mirrored flow has its x turned round, 255 − x.
+
+    Returns:
+        (A, n, C, crop, crop) of the same dtype, A = `settings.crops_a_view`: the corners (top left, top right, bottom
+        left, bottom right), the center, as `crops` has them, then the same mirrored.
+    """
+    resized = _resize(images, settings)
+    side = settings.crop
+    plain = torch.stack(
+        [resized[..., top : top + side, left : left + side] for top, left in _places(resized, settings)]
+    )
+    if not (settings.mirror or settings.crops == "ten"):
+        return plain
+    mirrored = plain.flip(-1)
+    if stream == "flow":
+        mirrored[:, :, 0] = 255 - mirrored[:, :, 0]
+    return torch.cat([plain, mirrored])
+
+
+def _resize(images: Tensor, settings: Settings) -> Tensor:
+    height, width = images.shape[-2:]
+    if min(height, width) == settings.resize:
+        return images
+    mode = InterpolationMode.BICUBIC if settings.interpolation == "bicubic" else InterpolationMode.BILINEAR
+    resized: Tensor = functional.resize(images, [settings.resize], interpolation=mode, antialias=True)
+    return resized
+
+
+def _places(images: Tensor, settings: Settings) -> Iterator[tuple[int, int]]:
+    """Top and left of each crop, before mirroring."""
+    down, right = images.shape[-2] - settings.crop, images.shape[-1] - settings.crop
+    if settings.crops != "center":
+        yield from ((0, 0), (0, right), (down, 0), (down, right))
+    if settings.crops != "corners":
+        yield round(down / 2.0), round(right / 2.0)
+
+
+def normalise(images: Tensor, settings: Settings, *, stream: str) -> Tensor:
+    """Network input from cropped images: (value / 255 − mean) / deviation, in one fused step.
+
+    Args:
+        images: (B, C, h, w) uint8 or float32, 0…255; C is 3, or 2L for flow stacks.
+        settings: mean and std a channel for RGB, one for all of flow's.
+        stream: "rgb" or "flow".
+
+    Returns:
+        (B, C, h, w) float32.
+    """
+    if stream == "flow":
+        return images.float().mul_(1 / (255 * settings.flow_std)).sub_(settings.flow_mean / settings.flow_std)
+    mean = torch.tensor(settings.mean, device=images.device).view(-1, 1, 1)
+    std = torch.tensor(settings.std, device=images.device).view(-1, 1, 1)
+    return torch.addcmul(-mean / std, images.float(), 1 / (255 * std))

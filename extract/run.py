@@ -1,0 +1,205 @@
+"""`extract`: a data set's videos to a store of features, continued where it stopped."""
+
+import math
+import platform
+import subprocess
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from avr.core import Progress, WorkError, note, warn
+from avr.datasets import Dataset
+from avr.store import StoreWriter
+
+from .backbones import Networks
+from .extractor import Extractor, Running
+from .pipeline import Job, Report, write_shards
+from .settings import Settings
+
+DEFAULT_FOLDER = Path("features")
+
+
+@dataclass
+class Summary:
+    """What an extraction did.
+
+    Attributes:
+        store: the folder written.
+        videos: videos of the data set.
+        extracted: videos whose features this run wrote; the others were there.
+        failures: id and reason of the videos of this run that have no features.
+        notes: id and remark of videos that have, such as frames their header promised and that do not decode.
+        seconds: wall time of the stages.
+        busy: share of the time that each stage's threads worked.
+        bottleneck: the stage that was busiest, "" when nothing was left to do.
+    """
+
+    store: Path
+    videos: int
+    extracted: int = 0
+    failures: list[tuple[str, str]] = field(default_factory=list)
+    notes: list[tuple[str, str]] = field(default_factory=list)
+    seconds: float = 0.0
+    busy: dict[str, float] = field(default_factory=dict)
+    bottleneck: str = ""
+
+    def line(self) -> str:
+        """What was done, for a person."""
+        there = self.videos - self.extracted - len(self.failures)
+        parts = [f"{self.extracted} extracted"] + ([f"{there} were there"] if there else [])
+        parts += [f"{len(self.failures)} failed"] if self.failures else []
+        rate = f", {self.extracted / self.seconds:.3g} videos/s" if self.extracted else ""
+        return f"{self.store}: {self.videos} videos: {', '.join(parts)}{rate}"
+
+    def to_dict(self) -> dict[str, Any]:
+        """For `--json`."""
+        result = asdict(self)
+        result["store"] = str(self.store)
+        for name in ("failures", "notes"):
+            result[name] = [{"id": video, "reason": reason} for video, reason in result[name]]
+        result["videos_per_second"] = self.extracted / self.seconds if self.seconds else None
+        return result
+
+
+def extract(
+    dataset: Dataset,
+    out: Path | None = None,
+    *,
+    settings: Settings | None = None,
+    running: Running | None = None,
+    strict: bool = False,
+) -> Summary:
+    """Extract features of every video into a store. An interrupted run, started again, goes on.
+
+    Args:
+        dataset: of `avr.datasets.index_dataset`.
+        out: the store's folder; default `features/<dataset>`.
+        settings: everything that changes a feature; default ResNet-50 with its default weights, both streams.
+        running: device and sizes.
+        strict: videos without features are an error, once all others are done.
+
+    Raises:
+        UsageError: unknown names, or a store begun with other settings (says which differ).
+        WorkError: weights that cannot be had, a full disk; with `strict`, failed videos.
+    """
+    out = DEFAULT_FOLDER / dataset.name if out is None else Path(out)
+    extractor = Extractor(settings or Settings(), running=running)
+    _say_what(dataset, out, extractor)
+    shapes = extractor.networks.shapes()
+    with StoreWriter(out, dataset, arrays=shapes, provenance=provenance(extractor.networks)) as writer:
+        videos = {video.id: video for video in dataset.videos}
+        jobs = [
+            Job(shard.number, tuple(videos[video] for video in shard.video_ids)) for shard in writer.pending_shards()
+        ]
+        report = _run(extractor, out, jobs)
+    summary = Summary(
+        store=out,
+        videos=len(dataset.videos),
+        extracted=report.done,
+        failures=report.failures,
+        notes=report.notes,
+        seconds=report.seconds,
+        busy=report.shares() if jobs else {},
+    )
+    summary.bottleneck = max(summary.busy, key=lambda name: summary.busy[name], default="")
+    _say_done(summary)
+    if strict and summary.failures:
+        raise WorkError(f"{len(summary.failures)} videos have no features (listed above); the others are in {out}")
+    return summary
+
+
+def _run(extractor: Extractor, out: Path, jobs: list[Job]) -> Report:
+    total = sum(len(job.videos) for job in jobs)
+    if not total:
+        return Report()
+    failed = 0
+    with Progress("extract", total=total, unit="videos") as progress:
+
+        def on_video(_: str, reason: str) -> None:
+            nonlocal failed
+            failed += bool(reason)
+            progress.advance(1, **({"failed": failed} if failed else {}))
+
+        return write_shards(extractor, out, jobs, on_video=on_video)
+
+
+def expected_bytes(shapes: dict[str, tuple[int, ...]], settings: Settings, num_videos: int) -> int:
+    """Bytes of features that a store of so many videos will hold; of plan clips, at most."""
+    row = sum(2 * math.prod(shape) for shape in shapes.values())
+    return row * settings.views * settings.crops_a_view * num_videos
+
+
+def _say_what(dataset: Dataset, out: Path, extractor: Extractor) -> None:
+    settings = extractor.settings
+    shapes = extractor.networks.shapes()
+    size = expected_bytes(shapes, settings, len(dataset.videos))
+    arrays = ", ".join(f"{name} {'×'.join(map(str, shape))}" for name, shape in shapes.items())
+    views = settings.views * settings.crops_a_view
+    most = "at most " if settings.plan == "clips" else ""
+    note(
+        f"extract: {len(dataset.videos)} videos of {dataset.name} → {out}; {settings.backbone} "
+        f"({', '.join(settings.weights)}) on {extractor.device}"
+    )
+    note(f"extract: {most}{views} view{'s' * (views > 1)} a video of {arrays}; {most or 'about '}{_size(size)} in all")
+
+
+def _size(num_bytes: float) -> str:
+    for unit in ("B", "KB", "MB", "GB"):
+        if num_bytes < 1000:
+            return f"{num_bytes:.3g} {unit}"
+        num_bytes /= 1000
+    return f"{num_bytes:.3g} TB"
+
+
+def _say_done(summary: Summary) -> None:
+    _list("note", summary.notes)
+    for line in _lines(summary.failures):
+        warn(f"no features: {line}")
+
+
+def _list(kind: str, entries: Iterable[tuple[str, str]]) -> None:
+    for line in _lines(list(entries)):
+        note(f"{kind}: {line}")
+
+
+def _lines(entries: list[tuple[str, str]], most: int = 20) -> list[str]:
+    lines = [f"{video}: {reason}" for video, reason in entries[:most]]
+    return lines + ([f"and {len(entries) - most} more (avr store info lists all)"] if len(entries) > most else [])
+
+
+def provenance(networks: Networks) -> dict[str, Any]:
+    """What a store keeps of how it was made. Nothing of the run itself: it must not change the bytes."""
+    import cv2
+    import numpy
+    import torch
+    import torchvision
+
+    import avr
+
+    made_with = {"avr": avr.__version__, "python": platform.python_version(), "torch": torch.__version__}
+    made_with |= {"torchvision": torchvision.__version__, "opencv": cv2.__version__, "numpy": numpy.__version__}
+    return {
+        "settings": networks.settings.to_dict(),
+        "weights_files": networks.files,
+        "decoder": "opencv",
+        "versions": made_with,
+        "commit": _commit(Path(avr.__file__).parent),
+    }
+
+
+def _commit(folder: Path) -> str:
+    """avr's own git commit when it runs from a clone, "" else; "+" marks changes not committed."""
+    if not (folder / ".git").exists():
+        return ""
+    try:
+        done = subprocess.run(
+            ["git", "-C", str(folder), "describe", "--always", "--dirty=+", "--abbrev=40"],
+            capture_output=True,
+            text=True,
+            timeout=10,
+            check=True,
+        )
+    except (OSError, subprocess.SubprocessError):
+        return ""
+    return done.stdout.strip()

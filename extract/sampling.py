@@ -1,0 +1,130 @@
+"""Which frames a plan looks at: pure integer functions of a video's length, tested without any video.
+
+Frames count from 0; `F` is the number of frames decoded. One list is one view (a sequence of N frames). A video shorter
+than the plan repeats its last frame. A flow pair is named by its first frame: pair 7 is the motion from frame 7 to 8.
+"""
+
+import numpy as np
+
+View = list[int]
+
+
+def _repeat_last(num_frames: int, num_wanted: int) -> View:
+    return [min(index, num_frames - 1) for index in range(num_wanted)]
+
+
+def _check(num_frames: int, **counts: int) -> None:
+    if num_frames < 1:
+        raise ValueError(f"num_frames must be at least 1, not {num_frames}")
+    for name, count in counts.items():
+        if count < 1:
+            raise ValueError(f"{name} must be at least 1, not {count}")
+
+
+def segments(num_frames: int, num_segments: int, *, num_views: int = 1) -> list[View]:
+    """Frames evenly spaced in N equal segments (STFN, section 4.1).
+
+    One view takes the centre of each segment. V views split each segment evenly, as STFN's five test sequences do:
+    view v takes each segment's v-th part's centre.
+
+        F = 12, N = 3, V = 1:   ..0. ..0. ..0.   (the digit is the view, '.' a frame left out)
+        F = 12, N = 3, V = 2:   .0.1 .0.1 .0.1
+
+    Returns:
+        V lists of N frames, ascending.
+    """
+    _check(num_frames, num_segments=num_segments, num_views=num_views)
+    if num_frames < num_segments:
+        return [_repeat_last(num_frames, num_segments) for _ in range(num_views)]
+    parts = 2 * num_views * num_segments
+    return [
+        [(2 * num_views * segment + 2 * view + 1) * num_frames // parts for segment in range(num_segments)]
+        for view in range(num_views)
+    ]
+
+
+def random_segments(
+    num_frames: int, num_segments: int, generator: np.random.Generator, *, per_segment: int = 1
+) -> View:
+    """Random frames of each of N equal segments, ascending: one as STFN trains, four of three segments as GLKA does on
+    Kinetics (section IV-H).
+
+        F = 12, N = 3, one a segment:   ...x .x.. x...
+        F = 12, N = 3, two a segment:   x..x .xx. x.x.
+    """
+    _check(num_frames, num_segments=num_segments, per_segment=per_segment)
+    if num_frames < num_segments * per_segment:
+        return _repeat_last(num_frames, num_segments * per_segment)
+    edges = [segment * num_frames // num_segments for segment in range(num_segments + 1)]
+    return [
+        start + int(offset)
+        for start, stop in zip(edges[:-1], edges[1:], strict=True)
+        for offset in sorted(generator.choice(stop - start, per_segment, replace=False))
+    ]
+
+
+def strided(num_frames: int, num_wanted: int) -> View:
+    """Ou & Sun's test frames (2019, eq. 13-14): t' = floor(F / T), frames t', 2t', … Tt', counted from 1.
+
+    F = 11, T = 3, t' = 3:   ..x..x..x..
+    """
+    _check(num_frames, num_wanted=num_wanted)
+    if num_frames < num_wanted:
+        return _repeat_last(num_frames, num_wanted)
+    step = num_frames // num_wanted
+    return [step * (index + 1) - 1 for index in range(num_wanted)]
+
+
+def random_strided(
+    num_frames: int, num_wanted: int, generator: np.random.Generator, *, stride_range: tuple[int, int] = (2, 10)
+) -> View:
+    """Ou & Sun's training frames: a stride drawn from [2, 10] and a start, so that T frames fit.
+
+        F = 11, T = 3, stride 4, start 1:   .x...x...x.
+
+    Where not even the smallest stride fits, the test frames (`strided`).
+    """
+    _check(num_frames, num_wanted=num_wanted)
+    smallest, largest = stride_range
+    gaps = max(1, num_wanted - 1)
+    largest = min(largest, (num_frames - 1) // gaps)
+    if largest < smallest:
+        return strided(num_frames, num_wanted)
+    stride = int(generator.integers(smallest, largest + 1))
+    start = int(generator.integers(0, num_frames - (num_wanted - 1) * stride))
+    return [start + stride * index for index in range(num_wanted)]
+
+
+def clips(num_frames: int, *, length: int = 30, stride: int = 15, most: int = 20) -> list[View]:
+    """Overlapping clips of consecutive frames (GLKA, section IV-G: 30 frames, stride 15, at most 20).
+
+        F = 11, length 4, stride 3:   0000.......
+                                      ...1111....
+                                      ......2222.
+
+    A longer video keeps `most` clips spread evenly over all it has. (Departure from the paper: it says only that the
+    number is restricted; the first 20 would leave the end of a long video unseen.)
+
+    Returns:
+        1 to `most` lists of `length` frames; frames behind the last whole clip are left out.
+    """
+    _check(num_frames, length=length, stride=stride, most=most)
+    if num_frames <= length:
+        return [_repeat_last(num_frames, length)]
+    count = 1 + (num_frames - length) // stride
+    kept = range(count) if count <= most else [(2 * index + 1) * count // (2 * most) for index in range(most)]
+    return [list(range(stride * index, stride * index + length)) for index in kept]
+
+
+def centred_pairs(frame: int, num_pairs: int, num_frames: int) -> list[int]:
+    """The L flow pairs of a stack centred on a frame, each named by its first frame.
+
+        frame 5 (x), L = 4:   pairs 3 4 5 6, over frames   ...ff x ff..   (frames 3 4 5 6 7)
+
+    At the video's ends the stack is moved inside; a video with fewer than L pairs repeats its last pair. A video of one
+    frame has the pair 0 alone, of the frame with itself: no motion.
+    """
+    _check(num_frames, num_pairs=num_pairs)
+    last = max(0, num_frames - 2)
+    start = max(0, min(frame - num_pairs // 2, last - num_pairs + 1))
+    return [min(start + index, last) for index in range(num_pairs)]

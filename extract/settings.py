@@ -1,0 +1,180 @@
+"""The settings of an extraction: everything that changes a feature, saved in the store and compared when continuing."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields, replace
+from typing import Any, Literal
+
+from avr.core import UsageError
+
+STREAMS = ("rgb", "flow")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Everything that changes a feature. Zero and "auto" ask for what the weights and the device bring; a store holds
+    the settings with all of them filled in (`avr.extract.backbones.resolve`).
+
+    Attributes:
+        streams: which of "rgb" and "flow".
+        backbone: a torchvision classification model, such as "resnet50".
+        weights: a name of the model's weights ("DEFAULT", "IMAGENET1K_V1"), "random", or a file; "flow=FILE" is for
+            one stream alone. In a store, a file's name without its folder.
+        weights_sha256: "stream=SHA-256" of each stream's weights file, filled in.
+        layers: short names (pooled, map, conv5_3, fc6, …) or torchvision node names; "flow=conv4_2" is for one stream
+            alone.
+        plan: segments (N equal segments), strided (Ou & Sun), clips (GLKA).
+        segments: N of the plan; for clips the frames of a clip, 0 is the plan's own (7, 17, 30).
+        per_segment: frames a segment (plan segments): 3 segments of 4 are GLKA's 12 frames on Kinetics.
+        views: V, sequences of one video; of clips, the most.
+        view: fixed, or random draws (as the papers train).
+        clip_stride: frames from a clip's start to the next one's.
+        seed: of random weights and of random views.
+        stack: L, flow pairs centred on a frame.
+        flow: a flow method, such as "dis" or "tvl1".
+        flow_size: the short side flow is computed at, pixels; 0 is the frame's own size.
+        quantise: round flow to 0…255 as the papers' JPEGs do.
+        resize: the short side frames are resized to, pixels; 0 is the weights' own.
+        crop: side of the square the network sees, pixels; 0 is the weights' own.
+        interpolation: "bilinear", "bicubic", or "auto": the weights' own.
+        crops: center, corners (4), five (corners and center), ten (five, each also mirrored): more views.
+        mirror: adds each view mirrored (flow's x changes sign).
+        mean, std: of the network's input per RGB channel, in 0…1, filled in; a single value for all channels of flow.
+        precision: "float32", "bfloat16", or "auto": bfloat16 on CUDA, else float32.
+    """
+
+    streams: tuple[str, ...] = STREAMS
+    backbone: str = "resnet50"
+    weights: tuple[str, ...] = ("DEFAULT",)
+    weights_sha256: tuple[str, ...] = ()
+    layers: tuple[str, ...] = ("pooled", "map")
+    plan: Literal["segments", "strided", "clips"] = "segments"
+    segments: int = 0
+    per_segment: int = 1
+    views: int = 0
+    view: Literal["fixed", "random"] = "fixed"
+    clip_stride: int = 15
+    seed: int = 0
+    stack: int = 10
+    flow: str = "dis"
+    flow_size: int = 0
+    quantise: bool = True
+    resize: int = 0
+    crop: int = 0
+    interpolation: str = "auto"
+    crops: Literal["center", "corners", "five", "ten"] = "center"
+    mirror: bool = False
+    mean: tuple[float, ...] = ()
+    std: tuple[float, ...] = ()
+    flow_mean: float = 0.0
+    flow_std: float = 0.0
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+
+    def __post_init__(self) -> None:
+        """Check what can be checked without a model, and fill in the plan's own numbers.
+
+        Raises:
+            UsageError: a value that makes no sense, or an unknown name; the known ones are listed.
+        """
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if isinstance(value, list):
+                object.__setattr__(self, field.name, tuple(value))
+        self._check_names()
+        self._check_numbers()
+        own = {"segments": (7, 1), "strided": (17, 1), "clips": (30, 20)}[self.plan]
+        object.__setattr__(self, "segments", self.segments or own[0])
+        object.__setattr__(self, "views", self.views or own[1])
+        if self.plan == "strided" and self.views > 1 and self.view == "fixed":
+            raise UsageError("plan strided has one fixed view; more need --view random")
+        if self.plan == "clips" and self.view == "random":
+            raise UsageError("plan clips takes all clips of a video; it has no random view")
+
+    def _check_names(self) -> None:
+        known: dict[str, tuple[str, ...]] = {
+            "plan": ("segments", "strided", "clips"),
+            "view": ("fixed", "random"),
+            "crops": ("center", "corners", "five", "ten"),
+            "precision": ("auto", "float32", "bfloat16"),
+            "interpolation": ("auto", "bilinear", "bicubic"),
+        }
+        for name, values in known.items():
+            if getattr(self, name) not in values:
+                raise UsageError(f"unknown {name} '{getattr(self, name)}'; known: {', '.join(values)}")
+        for stream in self.streams:
+            if stream not in STREAMS:
+                raise UsageError(f"unknown stream '{stream}'; known: {', '.join(STREAMS)}")
+        if not self.streams or len(set(self.streams)) != len(self.streams):
+            raise UsageError(f"streams must be one or more of {', '.join(STREAMS)}, each once")
+        for stream in self.streams:
+            if not self.layers_of(stream):
+                raise UsageError(f"no layer of stream {stream} is asked for; name one with --layers")
+            self.weights_of(stream)
+
+    def _check_numbers(self) -> None:
+        for name, least in (
+            ("segments", 0), ("views", 0), ("per_segment", 1), ("clip_stride", 1), ("seed", 0), ("stack", 1),
+            ("flow_size", 0), ("resize", 0), ("crop", 0),
+        ):  # fmt: skip
+            if getattr(self, name) < least:
+                raise UsageError(f"{name} must be at least {least}, not {getattr(self, name)}")
+        if 0 < self.resize < self.crop:
+            raise UsageError(f"crop {self.crop} does not fit into frames resized to {self.resize}")
+
+    def layers_of(self, stream: str) -> tuple[str, ...]:
+        """The layers of one stream, in the order asked."""
+        return _entries(self.layers, stream)
+
+    def weights_of(self, stream: str) -> str:
+        """What one stream's network starts from: its own entry, or the one for all.
+
+        Raises:
+            UsageError: none, or more than one.
+        """
+        own = [entry for entry in self.weights if entry.startswith(f"{stream}=")]
+        found = [entry.split("=", 1)[1] for entry in own] or list(_entries(self.weights, stream))
+        if len(found) != 1:
+            raise UsageError(f"{len(found)} weights for stream {stream}; give one, such as --weights {stream}=FILE")
+        return found[0]
+
+    @property
+    def num_steps(self) -> int:
+        """N, time steps of one view."""
+        return self.segments * (self.per_segment if self.plan == "segments" else 1)
+
+    @property
+    def crops_a_view(self) -> int:
+        """How many crops and mirrored crops each sequence of frames becomes."""
+        return {"center": 1, "corners": 4, "five": 5, "ten": 10}[self.crops] * (2 if self.mirror else 1)
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON can hold it."""
+        return {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> "Settings":
+        """The settings kept in a store's provenance.
+
+        Raises:
+            UsageError: a setting that this version does not know.
+        """
+        known = {field.name for field in fields(cls)}
+        strange = sorted(set(values) - known)
+        if strange:
+            raise UsageError(f"the store has settings this version of avr does not know: {', '.join(strange)}")
+        return cls(**{name: tuple(value) if isinstance(value, list) else value for name, value in values.items()})
+
+    def change(self, **values: Any) -> "Settings":
+        """A copy with other values."""
+        return replace(self, **values)
+
+
+def _entries(entries: tuple[str, ...], stream: str) -> tuple[str, ...]:
+    """Entries for all streams, and those for this one without their prefix."""
+    found = []
+    for entry in entries:
+        prefix, separator, rest = entry.partition("=")
+        if not separator or prefix not in STREAMS:
+            found.append(entry)
+        elif prefix == stream:
+            found.append(rest)
+    return tuple(found)
