@@ -1,0 +1,141 @@
+"""The papers' augmentation: which part of the image is taken, at what scale, mirrored or not, the same for all frames.
+
+A way of cropping is a pure function of the image's size and a generator; it gives a `Crop`, which is then applied to
+all frames of a sample and, as STFN asks (sec. 4.2), to its flow stacks too. Sizes are relative to the shorter side, so
+that the papers' 256-pixel frames and smaller ones are treated alike.
+
+    corners          STFN sec. 4.2, after Wang et al. 2015: width and height drawn one by one from
+                     {256, 224, 192, 168} / 256 of the shorter side, at one of the four corners or the centre
+    random-resized   GLKA: 0.08 to 1 of the area, aspect 3/4 to 4/3
+    jitter           scale jitter (Simonyan and Zisserman 2014): the shorter side is resized to 256…320, then a square
+                     of 224 is taken anywhere
+    centre           the square in the middle, 224 / 256 of the shorter side: what testing sees
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from torch import Tensor
+from torch.nn import functional as F
+
+from avr.core import UsageError
+
+SIDES = (256 / 256, 224 / 256, 192 / 256, 168 / 256)  # of the shorter side, STFN sec. 4.2
+
+
+@dataclass(frozen=True)
+class Crop:
+    """A box of an image in whole pixels, and whether it is mirrored left to right."""
+
+    top: int
+    left: int
+    height: int
+    width: int
+    mirrored: bool = False
+
+
+Augmentation = Callable[[int, int, np.random.Generator], Crop]
+
+
+def corner_crop(height: int, width: int, generator: np.random.Generator) -> Crop:
+    """Four corners or centre, width and height one by one from `SIDES` of the shorter side."""
+    shorter = min(height, width)
+    tall, wide = (max(1, round(shorter * SIDES[index])) for index in generator.integers(len(SIDES), size=2))
+    place = int(generator.integers(5))  # corners from the top left, row by row; 4 the centre
+    if place == 4:
+        return Crop((height - tall) // 2, (width - wide) // 2, tall, wide)
+    return Crop((height - tall) * (place // 2), (width - wide) * (place % 2), tall, wide)
+
+
+def random_resized_crop(height: int, width: int, generator: np.random.Generator) -> Crop:
+    """A box of 0.08 to 1 of the area, aspect 3/4 to 4/3 (uniform in its logarithm), anywhere.
+
+    Ten draws are made; when none fits, the largest centred box within the range of aspects is taken: the rule of
+    torchvision's `RandomResizedCrop`, with numpy's generator.
+    """
+    for _ in range(10):
+        area = height * width * generator.uniform(0.08, 1.0)
+        aspect = math.exp(generator.uniform(math.log(3 / 4), math.log(4 / 3)))
+        wide, tall = round(math.sqrt(area * aspect)), round(math.sqrt(area / aspect))
+        if 0 < wide <= width and 0 < tall <= height:
+            top, left = int(generator.integers(height - tall + 1)), int(generator.integers(width - wide + 1))
+            return Crop(top, left, tall, wide)
+    tall, wide = min(height, round(width * 4 / 3)), min(width, round(height * 4 / 3))
+    return Crop((height - tall) // 2, (width - wide) // 2, tall, wide)
+
+
+def jitter_crop(height: int, width: int, generator: np.random.Generator) -> Crop:
+    """A square anywhere: 224 pixels of an image whose shorter side is resized to a whole number in 256…320."""
+    side = max(1, round(min(height, width) * 224 / int(generator.integers(256, 321))))
+    top, left = int(generator.integers(height - side + 1)), int(generator.integers(width - side + 1))
+    return Crop(top, left, side, side)
+
+
+def centre_crop(height: int, width: int, generator: np.random.Generator | None = None) -> Crop:
+    """The square in the middle, 224 / 256 of the shorter side; nothing is drawn."""
+    side = max(1, round(min(height, width) * 224 / 256))
+    return Crop((height - side) // 2, (width - side) // 2, side, side)
+
+
+AUGMENTATIONS: dict[str, Augmentation] = {
+    "corners": corner_crop,
+    "random-resized": random_resized_crop,
+    "jitter": jitter_crop,
+    "centre": centre_crop,
+}
+
+
+def draw_crop(name: str, size: tuple[int, int], generator: np.random.Generator, *, mirror: bool = True) -> Crop:
+    """One sample's crop, mirrored with probability one half where `mirror` allows it.
+
+    Args:
+        name: "corners", "random-resized", "jitter" or "centre".
+        size: height and width of the images, pixels.
+        generator: gives every draw; the same generator state gives the same crop.
+        mirror: whether mirroring is allowed: not where left and right are what the classes differ in.
+
+    Raises:
+        UsageError: unknown name; the known ones are listed.
+    """
+    if name not in AUGMENTATIONS:
+        raise UsageError(f"unknown augmentation '{name}'; known: {', '.join(AUGMENTATIONS)}")
+    crop = AUGMENTATIONS[name](*size, generator)
+    mirrored = bool(generator.integers(2)) and mirror  # drawn in any case: `mirror` does not shift later draws
+    return Crop(crop.top, crop.left, crop.height, crop.width, mirrored)
+
+
+def apply_crop(images: Tensor, crop: Crop, side: int, *, mirror: Callable[[Tensor], Tensor] | None = None) -> Tensor:
+    """Take a crop of all images of a sample and resize it.
+
+    Args:
+        images: `(N, C, H, W)`, uint8 or floating point.
+        crop: the box.
+        side: height and width of the result, pixels.
+        mirror: how such images are mirrored; None: the columns are reversed. Flow images need more: their x changes
+            sign (`mirror_flow`).
+
+    Returns:
+        `(N, C, side, side)` floating point, in the images' own range (float32 for uint8). Bilinear with
+        anti-aliasing, as the weights' own preprocessing resizes.
+    """
+    part = images[..., crop.top : crop.top + crop.height, crop.left : crop.left + crop.width]
+    part = part if part.is_floating_point() else part.float()
+    if crop.mirrored:
+        part = mirror(part) if mirror is not None else part.flip(-1)
+    if part.shape[-2:] == (side, side):
+        return part
+    return F.interpolate(part, size=(side, side), mode="bilinear", align_corners=False, antialias=True)
+
+
+def mirror_flow(stack: Tensor, *, zero: float = 0.0) -> Tensor:
+    """Mirror flow stacks `(…, 2L, H, W)` ordered x1 y1 x2 y2 …: columns reversed and x's sign changed.
+
+    Args:
+        stack: flow in pixels, or as values in which `zero` stands for no motion.
+        zero: 0 for pixels; 127.5 for values quantised to 0…255, so that q becomes 255 - q.
+    """
+    mirrored = stack.flip(-1).clone()
+    mirrored[..., 0::2, :, :] = 2 * zero - mirrored[..., 0::2, :, :]
+    return mirrored

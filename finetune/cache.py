@@ -1,0 +1,171 @@
+"""Decoded frames and flow pairs, stored once, so that an epoch decodes nothing and computes no flow.
+
+A video is one `.npy` file a stream, read through a memory map: frames `(T, 3, H, W)` uint8 RGB, and encoded flow pairs
+`(P, 2, H, W)`, uint8 or, unquantised, float16. They are what extraction makes before it crops, so that testing from
+the cache sees what a store would hold. Images larger than `settings.resize` are stored at that size.
+
+A file's name is a digest of the video (id, path, size, time of change) and of the settings that shaped it: changed
+videos or settings give new files beside the old ones, and several runs share one folder. Files are written whole, so
+what is there is complete.
+"""
+
+import hashlib
+import json
+import os
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from avr.core import Progress, WorkError, note, warn, write_whole
+from avr.datasets import Video
+from avr.extract import Settings, flow
+from avr.extract.decode import Decoded, VideoError, count_frames, decode_video
+from avr.extract.encoding import encode_flow
+from avr.extract.plan import needs_of, plan_frames
+from avr.extract.preprocess import _resize
+
+PAIRS_AT_ONCE = 64  # flow in pixels is held for so many pairs
+DEFAULT_FOLDER = Path("cache")
+
+
+class ClipCache:
+    """The stored frames and flow pairs of videos.
+
+    Args:
+        folder: made when missing; may be shared by runs and processes.
+        settings: an extraction's, filled in; streams, flow, flow size, quantisation, resize and interpolation count.
+        device: where flow is computed.
+    """
+
+    def __init__(self, folder: Path, settings: Settings, *, device: str = "cpu") -> None:
+        self.folder, self.settings = Path(folder), settings
+        self.flow = flow.load(settings.flow, device) if "flow" in settings.streams else None
+
+    def path(self, video: Video, stream: str) -> Path:
+        """The file of one video's stream."""
+        settings = self.settings
+        shaped: dict[str, Any] = {"stream": stream, "resize": settings.resize, "with": settings.interpolation}
+        if self.flow is not None and stream == "flow":
+            shaped |= {"flow": settings.flow, "backend": self.flow.backend, "size": settings.flow_size}
+            shaped |= {"quantise": settings.quantise}
+        try:
+            status = os.stat(video.path)
+        except OSError:
+            size, changed = 0, 0
+        else:
+            size, changed = status.st_size, status.st_mtime_ns
+        identity = [video.id, str(video.path.resolve()), video.start, video.end, size, changed]
+        digest = hashlib.sha256(json.dumps([identity, shaped], sort_keys=True).encode()).hexdigest()
+        return self.folder / digest[:2] / f"{digest[2:26]}.{stream}.npy"
+
+    def has(self, video: Video) -> bool:
+        """Whether all streams of a video are stored."""
+        return all(self.path(video, stream).exists() for stream in self.settings.streams)
+
+    def build(self, videos: Iterable[Video]) -> dict[str, str]:
+        """Store what is missing; gives the reason by id of each video that cannot be decoded.
+
+        Raises:
+            WorkError: the disk is full or cannot be written.
+        """
+        missing = [video for video in videos if not self.has(video)]
+        failures: dict[str, str] = {}
+        if not missing:
+            return failures
+        note(f"cache: {' and '.join(self.settings.streams)} of {len(missing)} videos → {self.folder}")
+        written = 0
+        with Progress("cache", total=len(missing), unit="videos") as progress:
+            for number, video in enumerate(missing, start=1):
+                try:
+                    written += self._store(video)
+                except VideoError as error:
+                    failures[video.id] = error.reason
+                    warn(f"left out: {video.id}: {error.reason}")
+                if number in (1, 20) and number < len(missing):
+                    note(f"cache: about {written / number * len(missing) / 1e9:.2g} GB in all")
+                progress.advance()
+        return failures
+
+    def decoded(self, video: Video, settings: Settings, *, generator: np.random.Generator | None = None) -> Decoded:
+        """What `avr.extract.decode.decode_video` gives for a plan, with the flow computed, from the store.
+
+        Args:
+            video: one that `build` stored.
+            settings: the plan; otherwise the cache's own.
+            generator: draws random views.
+        """
+        arrays = {stream: self._open(self.path(video, stream)) for stream in self.settings.streams}
+        num_frames = len(arrays["rgb"]) if "rgb" in arrays else len(arrays["flow"]) + 1
+        views = plan_frames(settings, num_frames, key=video.id, generator=generator)
+        if settings.plan == "clips" and generator is not None:
+            views = views[[int(generator.integers(len(views)))]]  # training draws one of the video's clips
+        needs = needs_of(settings, views, num_frames)
+        rgb, pairs = np.zeros((0, 0, 0), np.uint8), None
+        if "rgb" in arrays:
+            rgb = np.ascontiguousarray(arrays["rgb"][needs.frames]).transpose(0, 2, 3, 1)
+        if "flow" in arrays:
+            pairs = np.ascontiguousarray(arrays["flow"][needs.pairs])
+            pairs = pairs if pairs.dtype == np.uint8 else pairs.astype(np.float32)
+        return Decoded(needs, rgb, np.zeros((0, 0, 0), np.uint8), pairs)
+
+    def _open(self, path: Path) -> NDArray:
+        try:
+            array: NDArray = np.load(path, mmap_mode="r", allow_pickle=False)
+        except (OSError, ValueError) as error:
+            raise WorkError(f"{path} is damaged or gone ({error}): remove it, and it is made again") from error
+        return array
+
+    def _store(self, video: Video) -> int:
+        """Decode one video, compute its flow, write both; gives the bytes written."""
+        # Every frame and every pair: as many strided frames as there are, stacks of one pair.
+        every = self.settings.change(plan="strided", view="fixed", views=1, segments=count_frames(video), stack=1)
+        decoded = decode_video(video, every, colour_flow=self.flow is not None and self.flow.needs_colour)
+        written = 0
+        for stream in self.settings.streams:
+            images = decoded.rgb.transpose(0, 3, 1, 2) if stream == "rgb" else self._flow(decoded)
+            images = self._shrink(images)
+            path = self.path(video, stream)
+            try:
+                with write_whole(path) as temporary, open(temporary, "wb") as file:
+                    np.save(file, images if images.dtype == np.uint8 else images.astype(np.float16))
+            except OSError as error:
+                raise WorkError(f"cannot write the cache at {self.folder}: {error.strerror}") from error
+            written += images.nbytes
+        return written
+
+    def _flow(self, decoded: Decoded) -> NDArray:
+        if decoded.flow_images is not None:
+            return decoded.flow_images
+        assert self.flow is not None
+        needs = decoded.needs
+        first = np.searchsorted(needs.flow_frames, needs.pairs)
+        second = np.searchsorted(needs.flow_frames, needs.following)
+        parts = []
+        for start in range(0, len(first), PAIRS_AT_ONCE):
+            chunk = slice(start, start + PAIRS_AT_ONCE)
+            pixels = self.flow(decoded.flow_frames[first[chunk]], decoded.flow_frames[second[chunk]])
+            parts.append(encode_flow(pixels, quantise=self.settings.quantise))
+        return np.concatenate(parts)
+
+    def _shrink(self, images: NDArray) -> NDArray:
+        """Images at the size that extraction resizes them to, where that is smaller: it then leaves them as they are."""
+        if min(images.shape[-2:]) <= self.settings.resize:
+            return np.ascontiguousarray(images)
+        shrunk: NDArray = _resize(torch.from_numpy(np.ascontiguousarray(images)), self.settings).numpy()
+        return shrunk
+
+
+def leave_out(videos: Sequence[Video], failures: dict[str, str]) -> list[Video]:
+    """The videos that decode.
+
+    Raises:
+        WorkError: none does.
+    """
+    kept = [video for video in videos if video.id not in failures]
+    if videos and not kept:
+        raise WorkError(f"none of the {len(videos)} videos decodes: {next(iter(failures.values()))}")
+    return kept

@@ -1,0 +1,102 @@
+"""One process or several: the same training under `torchrun` as without it.
+
+`torchrun --standalone --nproc-per-node 2 --no-python avr finetune backbone …` starts processes that find one another through the
+environment it sets. One process is the same code with nobody to wait for.
+"""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from avr.core import UsageError
+
+
+@dataclass(frozen=True)
+class Processes:
+    """Which of how many processes this is.
+
+    Attributes:
+        rank: number of this process among all machines', from 0.
+        world: how many there are.
+        local_rank: its number on this machine: the GPU it takes.
+    """
+
+    rank: int = 0
+    world: int = 1
+    local_rank: int = 0
+
+    @property
+    def first(self) -> bool:
+        """Whether this is the process that writes files and speaks."""
+        return self.rank == 0
+
+    def wait(self) -> None:
+        """Until every process is here."""
+        if self.world > 1:
+            dist.barrier()
+
+    def total(self, values: Tensor) -> Tensor:
+        """Sum of a tensor over all processes."""
+        if self.world > 1:
+            dist.all_reduce(values)
+        return values
+
+    def wrap(self, network: nn.Module, device: torch.device) -> nn.Module:
+        """The network as it is called in training: with several processes its gradients are averaged over them."""
+        if self.world == 1:
+            return network
+        return DistributedDataParallel(
+            network,
+            device_ids=[device.index] if device.type == "cuda" else None,
+            # Running statistics of batch norm are not sent round at each step: process 0's are the ones written.
+            broadcast_buffers=False,
+        )
+
+
+@contextmanager
+def join_processes(device: str = "auto") -> Iterator[tuple[Processes, torch.device]]:
+    """Join the processes that torchrun started, if it did, and choose this process's device.
+
+    Args:
+        device: "auto" (a GPU when there is one), "cpu", "cuda" or "cuda:1".
+
+    Raises:
+        UsageError: a device that is not there.
+    """
+    place = _device(device, int(os.environ.get("LOCAL_RANK", "0")))
+    if "RANK" not in os.environ or "WORLD_SIZE" not in os.environ:
+        yield Processes(), place
+        return
+    if place.type == "cuda":
+        torch.cuda.set_device(place)
+    joined = not dist.is_initialized()
+    if joined:
+        dist.init_process_group("nccl" if place.type == "cuda" else "gloo")
+    try:
+        yield Processes(dist.get_rank(), dist.get_world_size(), int(os.environ.get("LOCAL_RANK", "0"))), place
+    finally:
+        if joined:
+            dist.destroy_process_group()
+
+
+def _device(name: str, local_rank: int) -> torch.device:
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise UsageError(f"unknown device '{name}'; known: auto, cpu, cuda, cuda:N") from None
+    if device.type == "cuda":
+        if not torch.cuda.is_available():
+            raise UsageError("there is no CUDA device here: use --device cpu")
+        index = local_rank if device.index is None else device.index
+        if index >= torch.cuda.device_count():
+            raise UsageError(f"there is no device cuda:{index}; this machine has {torch.cuda.device_count()}")
+        return torch.device("cuda", index)
+    return device

@@ -1,0 +1,124 @@
+"""Every random number of a fine-tuning, as a pure function of (seed, what it is for): nothing depends on what ran before.
+
+An epoch's order depends on (seed, epoch); a video's frames and crop on (seed, epoch, video); a dropout mask on (seed,
+step, layer, video). So a run that is continued draws what an uninterrupted one would have drawn, and a batch draws the
+same whether one process takes it, several share it, or it is cut into pieces that fit the memory.
+"""
+
+import math
+import zlib
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+
+def generator_for(seed: int, purpose: str, *key: int) -> np.random.Generator:
+    """A generator of its own for each seed, purpose and key."""
+    return np.random.default_rng([seed, zlib.crc32(purpose.encode()), *key])
+
+
+def seed_for(seed: int, purpose: str, *key: int) -> int:
+    """A 63-bit seed of its own for each seed, purpose and key, for torch's generators."""
+    return int(generator_for(seed, purpose, *key).integers(2**63))
+
+
+def epoch_order(seed: int, epoch: int, count: int) -> list[int]:
+    """The order in which an epoch takes `count` videos: the one global order that all processes cut their part from."""
+    return [int(index) for index in generator_for(seed, "order", epoch).permutation(count)]
+
+
+def share(batch: Sequence[int], rank: int, world: int) -> list[int]:
+    """One process's part of a global batch: contiguous, sizes differing by one at most.
+
+    5 videos among 2 processes: `00011`. Processes beyond the batch's size get none.
+    """
+    first, rest = divmod(len(batch), world)
+    start = rank * first + min(rank, rest)
+    return list(batch[start : start + first + (rank < rest)])
+
+
+def cut(batch: Sequence[int], micro_batch: int, *, rank: int = 0, world: int = 1) -> list[list[int]]:
+    """One process's part of a global batch, in pieces of at most `micro_batch` videos (0: one piece).
+
+    Every process gets the same number of pieces, so that all meet in the same sums; some may be empty. 10 videos among
+    3 processes, 2 at a time: `[[0, 1], [2, 3]] [[4, 5], [6]] [[7, 8], [9]]`.
+    """
+    mine = share(batch, rank, world)
+    largest = math.ceil(len(batch) / world)
+    pieces = math.ceil(largest / (micro_batch or largest))
+    return [share(mine, number, pieces) for number in range(pieces)]
+
+
+class DropoutKeys:
+    """What the dropout masks of one forward pass depend on; the training loop sets it before each."""
+
+    def __init__(self, seed: int) -> None:
+        self.seed, self.step, self.videos = seed, 0, [0]
+
+    def set(self, step: int, videos: Sequence[int]) -> None:
+        """Name the step and the videos whose rows follow, video by video."""
+        self.step, self.videos = step, list(videos)
+
+
+class KeyedDropout(nn.Module):
+    """Dropout whose mask depends on (seed, step, layer, video) alone.
+
+    The rows of its input are taken video by video: `(videos · rows, …)`. Where the rows are no multiple of the videos
+    (a layer that runs over time first, say) one mask is drawn for the whole input, and then only the same batch in the
+    same process draws the same.
+    """
+
+    def __init__(self, p: float, keys: DropoutKeys, layer: int) -> None:
+        super().__init__()
+        self.p, self.keys, self.layer = p, keys, layer
+
+    def extra_repr(self) -> str:
+        return f"p={self.p}"
+
+    @torch.compiler.disable
+    def mask(self, shape: Sequence[int], device: torch.device) -> Tensor:
+        """What the input is multiplied by: 0 with probability p, else 1 / (1 - p). Drawn on the CPU, for any device."""
+        keys = self.keys
+        rows = shape[0] // len(keys.videos)
+        if rows * len(keys.videos) == shape[0]:
+            parts = [self._draw((video,), (rows, *shape[1:])) for video in keys.videos]
+            uniform = torch.cat(parts)
+        else:
+            uniform = self._draw(tuple(keys.videos), shape)
+        return ((uniform >= self.p) / (1 - self.p)).to(device)
+
+    def _draw(self, videos: tuple[int, ...], shape: Sequence[int]) -> Tensor:
+        generator = torch.Generator().manual_seed(
+            seed_for(self.keys.seed, "dropout", self.keys.step, self.layer, *videos)
+        )
+        return torch.rand(tuple(shape), generator=generator)
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not self.training or self.p == 0:
+            return x
+        if self.p >= 1:
+            return x * 0
+        return x * self.mask(x.shape, x.device).to(x.dtype)
+
+
+def key_dropout(network: nn.Module, keys: DropoutKeys, *, p: float | None = None) -> int:
+    """Replace every `nn.Dropout` in a network by a `KeyedDropout`, in place.
+
+    Args:
+        network: the module to change.
+        keys: shared by all layers.
+        p: probability for all of them; None keeps each one's own.
+
+    Returns:
+        How many there were. Dropout in functional form inside a module is left: the loop seeds torch's own generator
+        at each step, which makes it repeatable, but it then depends on how the batch is shared.
+    """
+    count = 0
+    for module in list(network.modules()):
+        for name, child in list(module.named_children()):
+            if isinstance(child, (nn.Dropout, nn.Dropout1d, nn.Dropout2d)):
+                setattr(module, name, KeyedDropout(child.p if p is None else p, keys, count))
+                count += 1
+    return count

@@ -1,0 +1,252 @@
+"""The fine-tuning loop, read from top to bottom: one global order, shared among processes, cut to fit the memory.
+
+What it promises, and how:
+    - the same seed gives the same weights on one machine: every draw is keyed (`draws.py`), torch's generator is seeded
+      at each step, CUDA's algorithms are the deterministic ones;
+    - a continued run equals an uninterrupted one: the state holds network, optimiser, schedule and counters, and the
+      draws need none;
+    - several processes train as one: each takes its part of the same global batch, and the loss is the mean over the
+      whole of it. Batch norm is the exception unless its mode is sync or frozen (`batchnorm.py`);
+    - a loss or gradient that is not finite stops the run before it touches the weights.
+"""
+
+import csv
+import math
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from avr.core import Progress, WorkError, write_whole
+from avr.heads import Training
+from avr.heads._schedules import build_optimizer
+
+from .distributed import Processes
+from .draws import cut, epoch_order, seed_for
+from .learner import Economy, Fitted, Learner, Samples
+from .schedule import Schedule
+from .state import load_state, save_state
+
+class Loop:
+    """One training, from its start or from the state it was left in.
+
+    Args:
+        learner: network and loss, on the device.
+        samples: the training videos.
+        training: optimiser, schedule, epochs, batch size (over all processes).
+        seed: of every draw.
+        economy: see there.
+        folder: where `state.pt` and `log.csv` are written; None: nowhere.
+        settings: what the training is, for the state; it is not continued with others.
+    """
+
+    def __init__(
+        self,
+        learner: Learner,
+        samples: Samples,
+        *,
+        training: Training,
+        seed: int = 0,
+        economy: Economy | None = None,
+        folder: Path | None = None,
+        settings: Mapping[str, Any] | None = None,
+    ) -> None:
+        self.learner, self.samples, self.training, self.seed = learner, samples, training, seed
+        self.economy, self.folder, self.settings = economy or Economy(), folder, dict(settings or {})
+        count = len(samples.names)
+        self.batch_size = min(training.batch_size or count, count)
+        self.steps_per_epoch = math.ceil(count / self.batch_size)
+        self.schedule = Schedule(training, self.steps_per_epoch)
+        self.step, self.sums, self.fitted = 0, [0.0, 0.0, 0.0], Fitted()
+        self.best: dict[str, Tensor] = {}
+        self._fresh_optimizer()
+
+    def run(self, processes: Processes, device: torch.device, *, stop_after: int | None = None) -> Fitted:
+        """Train to the end.
+
+        Args:
+            processes: this one's place among them.
+            device: where the network lies.
+            stop_after: leave after so many steps, as if interrupted.
+
+        Raises:
+            WorkError: the loss or its gradient is not finite; step and videos are named, and the state on disk stays
+                that of the last checkpoint before it.
+        """
+        self._continue()
+        until = math.inf if stop_after is None else self.step + stop_after
+        network = processes.wrap(self.learner.network, device)
+        with deterministic(device), Progress("fine-tune", total=self.schedule.total_steps, unit="steps") as progress:
+            progress.advance(self.step)
+            while not self.schedule.ended(self.step) and self.step < until:
+                self._epoch(network, processes, device, until=until, progress=progress)
+        self.fitted.finished = self.schedule.ended(self.step)
+        if self.fitted.finished and self.best:
+            self.learner.network.load_state_dict(self.best)
+        return self.fitted
+
+    def _epoch(
+        self, network: nn.Module, processes: Processes, device: torch.device, *, until: float, progress: Progress
+    ) -> None:
+        """What is left of the epoch that the next step lies in."""
+        began = time.monotonic()
+        epoch, done = divmod(self.step, self.steps_per_epoch)
+        self.learner.begin()
+        order = epoch_order(self.seed, epoch, len(self.samples.names))
+        batches = [order[start : start + self.batch_size] for start in range(0, len(order), self.batch_size)]
+        end = int(min(self.schedule.total_steps, (epoch + 1) * self.steps_per_epoch, until))
+        todo = batches[done:][: end - self.step]
+        if done == 0:
+            self.sums = [0.0, 0.0, 0.0]
+        for batch, pieces in self._ahead(todo, epoch, processes):
+            if self.schedule.begins_stage(self.step):
+                self._fresh_optimizer()
+            loss, right = self._step(network, batch, pieces, processes=processes, device=device)
+            self.sums = [self.sums[0] + loss * len(batch), self.sums[1] + right, self.sums[2] + len(batch)]
+            self.fitted.losses.append(loss)
+            self.step += 1
+            epoch_over = self.step % self.steps_per_epoch == 0 or self.step >= self.schedule.total_steps
+            if epoch_over:
+                self._end_epoch(epoch, seconds=time.monotonic() - began, processes=processes)
+            elif self.economy.save_every and self.step % self.economy.save_every == 0:
+                self._save(processes)
+            progress.advance(1, loss=f"{loss:.3f}", epoch=epoch + 1)
+
+    def _ahead(
+        self, batches: Sequence[list[int]], epoch: int, processes: Processes
+    ) -> Iterator[tuple[list[int], list[tuple[list[int], Any]]]]:
+        """Each global batch with this process's pieces of it, read one batch ahead in a thread."""
+
+        def read(batch: list[int]) -> list[tuple[list[int], Any]]:
+            pieces = cut(batch, self.economy.micro_batch, rank=processes.rank, world=processes.world)
+            # A process without a video of its own goes along with the batch's first, which then counts nothing.
+            return [(piece, self.samples.read(piece or batch[:1], epoch)) for piece in pieces]
+
+        with ThreadPoolExecutor(1, thread_name_prefix="read") as pool:
+            coming = pool.submit(read, batches[0]) if batches else None
+            for number, batch in enumerate(batches):
+                assert coming is not None
+                pieces = coming.result()
+                coming = pool.submit(read, batches[number + 1]) if number + 1 < len(batches) else None
+                yield batch, pieces
+
+    def _step(
+        self,
+        network: nn.Module,
+        batch: list[int],
+        pieces: Iterable[tuple[list[int], Any]],
+        *,
+        processes: Processes,
+        device: torch.device,
+    ) -> tuple[float, float]:
+        """One optimiser step on a global batch; its mean loss, and how many were right."""
+        for group, (_, factor) in zip(self.optimizer.param_groups, self.learner.groups, strict=True):
+            group["lr"] = self.schedule.rate(self.step) * factor
+        torch.manual_seed(seed_for(self.seed, "step", self.step, processes.rank))
+        self.optimizer.zero_grad(set_to_none=True)
+        sums = torch.zeros(2, dtype=torch.float64)
+        pieces = list(pieces)
+        for number, (videos, raw) in enumerate(pieces):
+            waits = processes.world > 1 and number < len(pieces) - 1
+            with network.no_sync() if waits else nullcontext():  # type: ignore[operator]
+                inputs, labels = self.samples.prepare(raw, device)
+                self.learner.keys.set(self.step, videos or batch[:1])
+                with torch.autocast(device.type, torch.bfloat16, enabled=self.economy.bf16 and device.type == "cuda"):
+                    outputs = network(inputs)
+                loss = self.learner.loss(outputs, labels)
+                part = len(videos) / len(batch)
+                # Gradients are averaged over the processes, so each one's share is scaled up by their number.
+                (loss * (part * processes.world)).backward()
+            right = (self.learner.prediction(outputs).argmax(1) == labels).sum()
+            sums += torch.tensor([float(loss.detach()) * part, float(right) if videos else 0.0], dtype=torch.float64)
+        loss_and_right = processes.total(sums.to(device) if device.type == "cuda" else sums).tolist()
+        self._check(batch, loss_and_right[0])
+        self.optimizer.step()
+        return loss_and_right[0], loss_and_right[1]
+
+    def _check(self, batch: Sequence[int], loss: float) -> None:
+        """Stop before the weights are touched when the loss or the gradient is not finite; clip the gradient."""
+        parameters = [p for group, _ in self.learner.groups for p in group if p.grad is not None]
+        limit = self.training.clip_norm or math.inf
+        norm = float(nn.utils.clip_grad_norm_(parameters, limit, foreach=None))
+        if math.isfinite(loss) and math.isfinite(norm):
+            return
+        what = f"loss is {loss}" if not math.isfinite(loss) else f"gradient's norm is {norm} (loss {loss:.4g})"
+        kept = f"the last good checkpoint is {self.folder / 'state.pt'}" if self.folder else "nothing was changed by it"
+        if self.folder and not (self.folder / "state.pt").exists():
+            kept = "no checkpoint was written before it"
+        videos = ", ".join(self.samples.names[index] for index in batch)
+        raise WorkError(
+            f"step {self.step + 1}: the {what}; {kept}; try a smaller --lr or clip_norm; the batch's videos: {videos}"
+        )
+
+    def _fresh_optimizer(self) -> None:
+        cuda = next(self.learner.network.parameters()).is_cuda
+        groups = [{"params": group} for group, _ in self.learner.groups]
+        self.optimizer = build_optimizer(groups, self.training, cuda=cuda)  # type: ignore[arg-type]
+
+    def _end_epoch(self, epoch: int, *, seconds: float, processes: Processes) -> None:
+        row = {
+            "epoch": epoch + 1,
+            "rate": self.schedule.rate(self.step - 1),
+            "loss": self.sums[0] / self.sums[2],
+            "accuracy": self.sums[1] / self.sums[2],
+        }
+        if self.learner.validate is not None:
+            row["validation_loss"] = self.learner.validate()
+            if self.schedule.watch(row["validation_loss"]):
+                state = self.learner.network.state_dict()
+                self.best = {name: value.detach().cpu().clone() for name, value in state.items()}
+        self.fitted.history.append({**row, "seconds": seconds})
+        self._save(processes)
+
+    def _save(self, processes: Processes) -> None:
+        if self.folder is None or not processes.first:
+            return
+        state = {
+            "settings": self.settings,
+            "network": self.learner.network.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "schedule": self.schedule.state(),
+            "best": self.best,
+            "step": self.step,
+            "sums": self.sums,
+            "history": self.fitted.history,
+            "losses": self.fitted.losses,
+        }
+        save_state(self.folder / "state.pt", state)
+        if self.fitted.history:
+            with write_whole(self.folder / "log.csv") as temporary, open(temporary, "w", newline="") as file:
+                writer = csv.DictWriter(file, list(self.fitted.history[0]))
+                writer.writeheader()
+                writer.writerows(self.fitted.history)
+
+    def _continue(self) -> None:
+        state = load_state(self.folder / "state.pt", self.settings) if self.folder else None
+        if state is None:
+            return
+        self.learner.network.load_state_dict(state["network"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.schedule.restore(state["schedule"])
+        self.best, self.step, self.sums = state["best"], state["step"], state["sums"]
+        self.fitted = Fitted(state["history"], state["losses"])
+
+
+@contextmanager
+def deterministic(device: torch.device) -> Iterator[None]:
+    """Inside the block CUDA's convolutions are chosen once and for all; the settings before it come back after it."""
+    if device.type != "cuda":
+        yield
+        return
+    cudnn = torch.backends.cudnn
+    before = cudnn.deterministic, cudnn.benchmark
+    cudnn.deterministic, cudnn.benchmark = True, False
+    try:
+        yield
+    finally:
+        cudnn.deterministic, cudnn.benchmark = before

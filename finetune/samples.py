@@ -1,0 +1,110 @@
+"""Training samples out of the cache: random frames, one crop for all of them, the networks' input."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from avr.datasets import Video
+from avr.extract import Settings
+from avr.extract.decode import Decoded
+from avr.extract.preprocess import normalise
+
+from .augmentation import Crop, apply_crop, draw_crop, mirror_flow
+from .cache import ClipCache
+from .draws import generator_for
+
+Inputs = dict[str, Tensor]
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """One video as drawn for an epoch: its frames and pairs, and the box taken of all of them."""
+
+    decoded: Decoded
+    crop: Crop
+    label: int
+
+
+class VideoSamples:
+    """Training videos: one random view and one random crop each, anew in each epoch.
+
+    Args:
+        videos: the training videos, all in the cache.
+        cache: frames and flow pairs.
+        settings: an extraction's, filled in: the plan whose random form is drawn, the crop's side, normalisation.
+        augmentation: how crops are drawn; see `avr.finetune.augmentation`.
+        mirror: whether half of the samples are mirrored.
+        seed: of all draws.
+    """
+
+    def __init__(
+        self,
+        videos: Sequence[Video],
+        cache: ClipCache,
+        *,
+        settings: Settings,
+        augmentation: str = "corners",
+        mirror: bool = True,
+        seed: int = 0,
+    ) -> None:
+        self.videos, self.cache = list(videos), cache
+        self.names = [video.id for video in videos]
+        view = "fixed" if settings.plan == "clips" else "random"  # one of the fixed clips is drawn
+        self.settings = settings.change(view=view, views=settings.views if settings.plan == "clips" else 1)
+        self.augmentation, self.mirror, self.seed = augmentation, mirror, seed
+
+    def read(self, videos: Sequence[int], epoch: int) -> list[Drawn]:
+        """Draw and read some videos for an epoch; a video's draws depend on seed, epoch and its number alone."""
+        return [self._draw(index, epoch) for index in videos]
+
+    def _draw(self, index: int, epoch: int) -> Drawn:
+        generator = generator_for(self.seed, "sample", epoch, index)
+        video = self.videos[index]
+        decoded = self.cache.decoded(video, self.settings, generator=generator)
+        height, width = decoded.rgb.shape[1:3] if decoded.flow_images is None else decoded.flow_images.shape[-2:]
+        crop = draw_crop(self.augmentation, (height, width), generator, mirror=self.mirror)
+        return Drawn(decoded, crop, video.label)
+
+    def prepare(self, raw: list[Drawn], device: torch.device) -> tuple[Inputs, Tensor]:
+        """Crop, resize, mirror and normalise on the device.
+
+        Returns:
+            Stream -> `(B·N, 3 or 2L, crop, crop)` float32, the N frames of a video adjacent; labels `(B,)` int64.
+        """
+        inputs = {stream: self._stack(raw, stream, device) for stream in self.settings.streams}
+        return inputs, torch.tensor([drawn.label for drawn in raw], device=device)
+
+    def _stack(self, raw: list[Drawn], stream: str, device: torch.device) -> Tensor:
+        parts = []
+        for drawn in raw:
+            needs, crop = drawn.decoded.needs, drawn.crop
+            array: Any = drawn.decoded.rgb.transpose(0, 3, 1, 2) if stream == "rgb" else drawn.decoded.flow_images
+            images = torch.from_numpy(np.ascontiguousarray(array)).to(device, non_blocking=True)
+            mirror = None if stream == "rgb" else _mirror_pairs
+            if stream == "flow" and images.shape[-2:] != drawn.decoded.rgb.shape[1:3] and len(drawn.decoded.rgb):
+                crop = scale_crop(crop, drawn.decoded.rgb.shape[1:3], tuple(images.shape[-2:]))
+            cropped = apply_crop(images, crop, self.settings.crop, mirror=mirror)
+            view = torch.as_tensor(needs.views[0], device=device)
+            if stream == "rgb":
+                parts.append(cropped[view])  # (N, 3, crop, crop)
+            else:
+                stacks = torch.as_tensor(needs.stacks, device=device)[view]  # (N, L)
+                parts.append(cropped[stacks].flatten(1, 2))  # (N, 2L, crop, crop): x1 y1 x2 y2 …
+        return normalise(torch.cat(parts), self.settings, stream=stream)
+
+
+def _mirror_pairs(pairs: Tensor) -> Tensor:
+    return mirror_flow(pairs, zero=127.5)
+
+
+def scale_crop(crop: Crop, size: tuple[int, ...], other: tuple[int, ...]) -> Crop:
+    """The same box of an image of another size: flow computed at `--flow-size` beside larger frames."""
+    down, right = other[0] / size[0], other[1] / size[1]
+    top, left = round(crop.top * down), round(crop.left * right)
+    height = max(1, min(round(crop.height * down), other[0] - top))
+    width = max(1, min(round(crop.width * right), other[1] - left))
+    return Crop(top, left, height, width, crop.mirrored)

@@ -1,0 +1,184 @@
+"""The loop's promises: continued equals uninterrupted, several processes equal one, what is not finite stops."""
+
+import csv
+import json
+import os
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from avr.core import UsageError, WorkError
+from avr.finetune.distributed import Processes
+from avr.finetune.draws import cut
+from avr.finetune.learner import Economy
+from avr.finetune.loop import Loop
+
+sys.path.insert(0, str(Path(__file__).parent))
+from toy import TRAINING, Noise, learner, losses
+
+CPU = torch.device("cpu")
+
+
+def make_loop(folder=None, *, training=TRAINING, save_every=2, samples=None, validate=None, seed=0):
+    return Loop(
+        learner(batch_norm=True, seed=seed, validate=validate),
+        samples or Noise(),
+        training=training,
+        seed=seed,
+        economy=Economy(save_every=save_every),
+        folder=folder,
+        settings={"lr": training.lr},
+    )
+
+
+def weights(loop):
+    return {name: value.clone() for name, value in loop.learner.network.state_dict().items()}
+
+
+def assert_same(left, right):
+    assert left.keys() == right.keys()
+    for name in left:
+        assert torch.equal(left[name], right[name]), name
+
+
+def test_it_learns():
+    fitted = make_loop(training=replace(TRAINING, epochs=12)).run(Processes(), CPU)
+    assert fitted.finished
+    assert fitted.history[-1]["accuracy"] > 0.9 > fitted.history[0]["accuracy"]
+    assert len(fitted.losses) == 12 * 3  # 13 videos in batches of 5
+
+
+def test_the_same_seed_gives_the_same_weights_and_another_seed_others():
+    first, second, other = make_loop(), make_loop(), make_loop(seed=1)
+    for loop in (first, second, other):
+        loop.run(Processes(), CPU)
+    assert_same(weights(first), weights(second))
+    assert not torch.equal(weights(first)["layers.0.weight"], weights(other)["layers.0.weight"])
+
+
+VARIANTS = {
+    "sgd": TRAINING,
+    "adamw": replace(TRAINING, optimizer="adamw", lr=1e-2, weight_decay=0.1),
+    "two-stage": replace(TRAINING, schedule="two-stage", epochs=2, second_epochs=2),
+    "step": replace(TRAINING, schedule="step", drop_every=4, drop_unit="steps"),
+}
+
+
+@pytest.mark.parametrize("stop", [1, 2, 3, 6, 7, 11])
+@pytest.mark.parametrize("name", sorted(VARIANTS))
+def test_a_continued_run_equals_an_uninterrupted_one_to_the_bit(tmp_path, name, stop):
+    whole = make_loop(tmp_path / "whole", training=VARIANTS[name])
+    expected = whole.run(Processes(), CPU)
+    stopped = make_loop(tmp_path / "parts", training=VARIANTS[name]).run(Processes(), CPU, stop_after=stop)
+    assert not stopped.finished
+    torch.manual_seed(99)  # what another program did to the generator in between
+    loop = make_loop(tmp_path / "parts", training=VARIANTS[name])
+    continued = loop.run(Processes(), CPU)
+    assert_same(weights(whole), weights(loop))
+    assert continued.losses == expected.losses
+    without_time = [{k: v for k, v in row.items() if k != "seconds"} for row in continued.history]
+    assert without_time == [{k: v for k, v in row.items() if k != "seconds"} for row in expected.history]
+
+
+def test_the_validation_part_chooses_the_weights_and_survives_a_stop(tmp_path):
+    training = replace(TRAINING, schedule="plateau", patience=1, validation=0.2, epochs=6, min_lr=5e-3)
+    script = [1.0, 0.5, 0.8, 0.4, 0.9, 0.95]
+
+    def loop_with_losses(folder, start=0):
+        left = iter(script[start:])
+        return make_loop(folder, training=training, validate=lambda: next(left))
+
+    whole = loop_with_losses(tmp_path / "whole")
+    fitted = whole.run(Processes(), CPU)
+    # 0.8 does not fall below 0.5: × 0.1, the floor; 0.9 does not fall below 0.4 there: the end, after five epochs.
+    assert [row["rate"] for row in fitted.history] == pytest.approx([0.05, 0.05, 0.05, 0.005, 0.005])
+    fourth = loop_with_losses(None)
+    fourth.run(Processes(), CPU, stop_after=12)
+    assert_same(weights(whole), weights(fourth))
+    loop_with_losses(tmp_path / "parts").run(Processes(), CPU, stop_after=7)
+    continued = loop_with_losses(tmp_path / "parts", start=2)
+    continued.run(Processes(), CPU)
+    assert_same(weights(whole), weights(continued))
+
+
+def test_nan_stops_before_the_weights_are_touched_and_names_step_and_videos(tmp_path):
+    training = replace(TRAINING, epochs=3)
+    loop = make_loop(tmp_path, training=training, samples=Noise(poison=(1, 4)), save_every=1)
+    with pytest.raises(WorkError) as caught:
+        loop.run(Processes(), CPU)
+    message = str(caught.value)
+    step = loop.step
+    assert 3 <= step < 6
+    assert f"step {step + 1}: the loss is nan" in message
+    assert "class1/video4" in message
+    assert str(tmp_path / "state.pt") in message
+    state = torch.load(tmp_path / "state.pt", weights_only=True)
+    assert state["step"] == step
+    assert all(torch.isfinite(value).all() for value in state["network"].values())
+    sound = make_loop(training=training)
+    sound.run(Processes(), CPU, stop_after=step)
+    assert_same(dict(state["network"]), weights(sound))
+
+
+def test_a_state_of_other_settings_is_refused_and_says_which(tmp_path):
+    make_loop(tmp_path).run(Processes(), CPU, stop_after=2)
+    with pytest.raises(UsageError, match=r"other settings \(lr 0.05, now 0.01\): choose another --out"):
+        make_loop(tmp_path, training=replace(TRAINING, lr=0.01)).run(Processes(), CPU)
+
+
+def test_a_damaged_state_is_named(tmp_path):
+    (tmp_path / "state.pt").write_bytes(b"half a file")
+    with pytest.raises(WorkError, match=r"state.pt is damaged .*: remove it to start again"):
+        make_loop(tmp_path).run(Processes(), CPU)
+
+
+def test_the_log_holds_a_row_an_epoch(tmp_path):
+    make_loop(tmp_path).run(Processes(), CPU)
+    with open(tmp_path / "log.csv") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["epoch"] for row in rows] == ["1", "2", "3", "4"]
+    assert list(rows[0]) == ["epoch", "rate", "loss", "accuracy", "seconds"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        ((10, 2, 0, 3), [[0, 1], [2, 3]]),
+        ((10, 2, 1, 3), [[4, 5], [6]]),
+        ((10, 2, 2, 3), [[7, 8], [9]]),
+        ((10, 0, 1, 2), [[5, 6, 7, 8, 9]]),
+        ((1, 4, 1, 2), [[]]),
+        ((5, 1, 0, 1), [[0], [1], [2], [3], [4]]),
+    ],
+)
+def test_a_batch_is_cut_alike_in_every_process(arguments, expected):
+    count, micro_batch, rank, world = arguments
+    assert cut(range(count), micro_batch, rank=rank, world=world) == expected
+
+
+def test_pieces_of_a_batch_give_the_losses_of_the_whole():
+    # The same sums in another order: float32 rounding, grown over 12 steps.
+    np.testing.assert_allclose(losses(Processes(), CPU, micro_batch=2), losses(Processes(), CPU), atol=1e-5)
+
+
+@pytest.mark.slow
+def test_two_processes_train_as_one(tmp_path):
+    """Equal losses for twelve steps, batches of 5 shared as 3 + 2, the last of an epoch as 2 + 1; dropout on."""
+    script = str(Path(__file__).parent / "toy.py")
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    found = {}
+    for name, start in {"one": [sys.executable], "two": torchrun}.items():
+        subprocess.run([*start, script, str(tmp_path / name)], check=True, capture_output=True, env=environment, timeout=120)
+        found[name] = json.loads((tmp_path / name).read_text())
+    for kind in ("plain", "pieces", "sync", "frozen"):
+        assert len(found["one"][kind]) == 12
+        # float32: each process sums its part before the parts are added.
+        np.testing.assert_allclose(found["two"][kind], found["one"][kind], atol=1e-5, err_msg=kind)
+    # Batch norm that stays local normalises 3 + 2 videos apart: it is another training, and avr says so.
+    assert np.abs(np.subtract(found["two"]["local"], found["one"]["local"])).max() > 1e-3
