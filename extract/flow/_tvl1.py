@@ -34,6 +34,15 @@ class Parameters(NamedTuple):
         return self.epsilon**2 * height * width
 
 
+class Work(NamedTuple):
+    """What one pair took on one level."""
+
+    pixels: int
+    iterations: int
+    medians: int  # how often the flow was filtered
+    warps: int
+
+
 def pyramid_sizes(height: int, width: int, parameters: Parameters) -> list[tuple[int, int]]:
     """(height, width) of each level, the finest first.
 

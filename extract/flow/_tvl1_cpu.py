@@ -10,12 +10,12 @@ from collections.abc import Callable
 import cv2
 import numpy as np
 
-from ._tvl1 import Parameters, pyramid_sizes
+from ._tvl1 import Parameters, Work, pyramid_sizes
 
 _TINY = np.finfo(np.float32).eps  # squared gradients below it count as none, as in OpenCV
 
 
-def solve_pair(previous: np.ndarray, following: np.ndarray, parameters: Parameters) -> tuple[np.ndarray, int]:
+def solve_pair(previous: np.ndarray, following: np.ndarray, parameters: Parameters) -> tuple[np.ndarray, list[Work]]:
     """Flow of one pair.
 
     Args:
@@ -23,19 +23,19 @@ def solve_pair(previous: np.ndarray, following: np.ndarray, parameters: Paramete
         parameters: of the method.
 
     Returns:
-        (2, H, W) float32 pixels, x then y; and the iterations it took, all levels together.
+        (2, H, W) float32 pixels, x then y; and what each level took, the coarsest first.
     """
     sizes = pyramid_sizes(previous.shape[0], previous.shape[1], parameters)
     firsts, seconds = _pyramid(previous, sizes, parameters), _pyramid(following, sizes, parameters)
     flow = np.zeros((2, *sizes[-1]), np.float32)
-    iterations = 0
+    work = []
     for first, second in zip(reversed(firsts), reversed(seconds), strict=True):
         height, width = first.shape
         if flow.shape[1:] != first.shape:
             flow = np.stack([cv2.resize(part, (width, height)) for part in flow])
             flow *= np.float32(1 / parameters.scale_step)
-        iterations += _solve_level(first, second, flow, parameters)
-    return flow, iterations
+        work.append(_solve_level(first, second, flow, parameters))
+    return flow, work
 
 
 def _pyramid(image: np.ndarray, sizes: list[tuple[int, int]], parameters: Parameters) -> list[np.ndarray]:
@@ -53,15 +53,15 @@ def centred_gradient(image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return half * (padded[1:-1, 2:] - padded[1:-1, :-2]), half * (padded[2:, 1:-1] - padded[:-2, 1:-1])
 
 
-def _solve_level(first: np.ndarray, second: np.ndarray, flow: np.ndarray, parameters: Parameters) -> int:
-    """Improve `flow` (2, H, W) in place on one level; returns the iterations taken."""
+def _solve_level(first: np.ndarray, second: np.ndarray, flow: np.ndarray, parameters: Parameters) -> Work:
+    """Improve `flow` (2, H, W) in place on one level; returns what it took."""
     height, width = first.shape
     limit = parameters.limit(height, width)
     texture = np.dstack([second, *centred_gradient(second)])
     columns, rows = np.arange(width, dtype=np.float32), np.arange(height, dtype=np.float32)[:, None]
     dual = np.zeros((2, 2, height, width), np.float32)
     step = _bind_step(flow, dual, parameters)
-    iterations = 0
+    iterations = medians = 0
     for _ in range(parameters.warps):
         # Outside the frame the warped image and its derivatives are 0: cv2.remap's default border.
         warped = cv2.remap(texture, columns + flow[0], rows + flow[1], cv2.INTER_CUBIC)
@@ -73,6 +73,7 @@ def _solve_level(first: np.ndarray, second: np.ndarray, flow: np.ndarray, parame
             if error <= limit:
                 break
             if parameters.median:
+                medians += 1
                 for part in flow:
                     part[:] = cv2.medianBlur(part, 5)
             for _ in range(parameters.inner_iterations):
@@ -80,7 +81,7 @@ def _solve_level(first: np.ndarray, second: np.ndarray, flow: np.ndarray, parame
                 iterations += 1
                 if error <= limit:
                     break
-    return iterations
+    return Work(height * width, iterations, medians, parameters.warps)
 
 
 def _bind_step(flow: np.ndarray, dual: np.ndarray, parameters: Parameters) -> Callable[..., float]:
