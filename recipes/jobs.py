@@ -88,8 +88,8 @@ def _fits(store: FeatureStore, spec: StoreSpec, varies: str) -> bool:
     return store.provenance.get("settings", {}).get("backbone") == spec["backbone"]
 
 
-def look_at(served: Mapping[str, Path], splits: str) -> tuple[str, dict[str, str], tuple[str, ...]]:
-    """The stores' data set, digest by section, and the names of the splits asked for.
+def look_at(served: Mapping[str, Path], splits: str) -> tuple[str, tuple[str, ...]]:
+    """The stores' data set, and the names of the splits asked for.
 
     Raises:
         UsageError: stores of different data sets, no store, an unknown split.
@@ -97,21 +97,18 @@ def look_at(served: Mapping[str, Path], splits: str) -> tuple[str, dict[str, str
     if not served:
         raise UsageError("no store: give one with --store PATH, or --store SECTION=PATH")
     dataset = ""
-    digests: dict[str, str] = {}
     names: tuple[str, ...] = ()
-    for section, path in served.items():
+    for path in served.values():
         with FeatureStore(path) as store:
             if dataset and store.dataset != dataset:
                 raise UsageError(f"stores of different data sets, {dataset} and {store.dataset}: run one at a time")
-            dataset, digests[section] = store.dataset, store.digest
+            dataset = store.dataset
             asked = splits if splits == "all" else "" if splits == "first" else tuple(splits.split(","))
             names = choose_splits(store, asked)
-    return dataset, digests, names
+    return dataset, names
 
 
-def jobs_of(
-    recipe: Recipe, *, served: Mapping[str, Path], digests: Mapping[str, str], dataset: str, changes: Changes
-) -> dict[str, Job | str]:
+def jobs_of(recipe: Recipe, *, served: Mapping[str, Path], dataset: str, changes: Changes) -> dict[str, Job | str]:
     """Each row's training by the row's name, or why it cannot be run.
 
     Raises:
@@ -126,23 +123,27 @@ def jobs_of(
             jobs[row.name] = f"no outside scores: give --scores {missing[0]}=FILE"
         else:
             changed_there = recipe.training.get(dataset, {}).get(row.head, {})
-            jobs[row.name] = _job(row, served[row.store], digests[row.store], changes, changed_there)
+            streams = row.streams or recipe.stores[row.store]["streams"]
+            jobs[row.name] = _job(row, streams, store=served[row.store], changes=changes, on_dataset=changed_there)
     return _share_folds(jobs)
 
 
-def _job(row: Row, path: Path, digest: str, changes: Changes, on_dataset: Mapping[str, Any]) -> Job | str:
+def _job(
+    row: Row, streams: tuple[str, ...], *, store: Path, changes: Changes, on_dataset: Mapping[str, Any]
+) -> Job | str:
     """A row's training, or which layer its store lacks."""
     made = head_class(row.head)
     known = option_types(row.head)
     paper = changes.settings == "paper"
-    with FeatureStore(path) as store:
+    with FeatureStore(store) as opened:
         try:
-            layers = choose_layers(store, made, streams=row.streams, layers=row.layers)
+            layers = choose_layers(opened, made, streams=streams, layers=row.layers)
+            digest = opened.digest
         except UsageError as error:
             return str(error)
     own = {**on_dataset, **row.training} if paper else {}
     return Job(
-        store=path,
+        store=store,
         head=row.head,
         layers=layers,
         options=read_options(row.head, {**row.options, **{k: v for k, v in changes.options.items() if k in known}}),

@@ -113,7 +113,8 @@ def command(spec: StoreSpec, dataset: str) -> str:
     """The `avr extract` command that writes the store, into a folder of its own."""
     words = ["avr", "extract", "--dataset", dataset]
     for name, value in spec.settings.items():
-        words += [f"--{name.replace('_', '-')}", ",".join(value) if isinstance(value, tuple) else str(value)]
+        option = "stream" if name == "streams" else name.replace("_", "-")
+        words += [f"--{option}", ",".join(value) if isinstance(value, tuple) else str(value)]
     return shlex.join([*words, "--out", f"features/{dataset}-{store_slug(spec)}"])
 
 

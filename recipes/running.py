@@ -91,10 +91,10 @@ def run_recipe(
     """
     changes = changes or Changes()
     served = assign_stores(recipe, stores)
-    dataset, digests, names = look_at(served, splits or recipe.split)
+    dataset, names = look_at(served, splits or recipe.split)
     if changes.settings == "auto":
         changes = dataclasses.replace(changes, settings="paper" if dataset in recipe.datasets else "small")
-    jobs = jobs_of(recipe, served=served, digests=digests, dataset=dataset, changes=changes)
+    jobs = jobs_of(recipe, served=served, dataset=dataset, changes=changes)
     if all(isinstance(job, str) for job in jobs.values()):
         raise UsageError(f"no row of {recipe.name} can be run: {next(iter(jobs.values()))}")
     rows = []

@@ -1,0 +1,53 @@
+"""A store small enough to train a recipe's rows in seconds."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from avr.datasets import Dataset, Split, Video
+from avr.store import StoreWriter
+
+STEPS = 3
+ARRAYS = {
+    "rgb/pooled": (STEPS, 8),
+    "flow/pooled": (STEPS, 8),
+    "rgb/map": (STEPS, 8, 3, 3),
+    "rgb/conv5_3": (STEPS, 8, 3, 3),
+    "flow/conv5_3": (STEPS, 8, 3, 3),
+    "flow/conv4_2": (STEPS, 8, 6, 6),
+}
+
+
+def write_store(folder: Path, *, name: str = "toy") -> Path:
+    """48 videos of four classes, appearance × motion: rgb tells the one, flow the other; two splits by group."""
+    generator = np.random.default_rng(3)
+    videos = tuple(
+        Video(f"class{label}/g{group}_{take}", Path(f"/nowhere/class{label}/g{group}_{take}.avi"), label, f"g{group}")
+        for label in range(4)
+        for group in range(6)
+        for take in range(2)
+    )
+    splits = {}
+    for number, tested in (("1", ("g0", "g1")), ("2", ("g2", "g3"))):
+        test = tuple(video.id for video in videos if video.group in tested)
+        splits[number] = Split(number, tuple(video.id for video in videos if video.id not in test), test)
+    dataset = Dataset(name, Path("/nowhere"), ("aa", "ab", "ba", "bb"), videos, splits)
+    prototypes = generator.normal(size=(2, 2, 8))  # stream, its two kinds, D
+    with StoreWriter(folder, dataset, arrays=ARRAYS, provenance={"settings": {"backbone": "toy"}}) as writer:
+        for video in videos:
+            kinds = {"rgb": video.label // 2, "flow": video.label % 2}
+            features = {}
+            for array, shape in ARRAYS.items():
+                stream = array.split("/")[0]
+                signal = prototypes[("rgb", "flow").index(stream), kinds[stream]]
+                signal = signal.reshape(8, *[1] * (len(shape) - 2))
+                features[array] = (signal + 0.3 * generator.normal(size=(1, *shape))).astype(np.float32)
+            writer.add(video.id, features, frames=20)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def toy_store(tmp_path_factory) -> Path:
+    """A finished store of the data set "toy"."""
+    return write_store(tmp_path_factory.mktemp("toy") / "store")

@@ -1,0 +1,202 @@
+"""Recipes run end to end on a toy store: trained, killed, continued, printed."""
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+
+from avr.cli import main
+from avr.core import UsageError
+from avr.core.metrics import top_k_accuracy
+from avr.recipes import Changes, load_recipe, run_recipe
+from avr.recipes.running import Measured, Outcome
+from avr.recipes.tables import as_markdown, table_rows
+from avr.store import read_scores
+
+QUICK = {"epochs": 30, "min_steps": 0, "lr": 0.003}
+
+
+def quick(name, store, out, **more):
+    changes = Changes(training={**QUICK, **more.pop("training", {})}, **more.pop("changes", {}))
+    return run_recipe(load_recipe(name), stores={"": store}, out=out, changes=changes, **more)
+
+
+def test_rows_measure_the_accuracy_of_the_trained_run(toy_store, tmp_path):
+    outcome = quick("stfn-table2", toy_store, tmp_path, splits="all", seeds=(0, 1))
+    assert outcome.dataset == "toy"
+    assert outcome.settings == "small"
+    for measured in outcome.rows:
+        assert set(measured.values) == {(seed, split) for seed in (0, 1) for split in ("1", "2")}
+        assert measured.figure is None  # the paper's are of other data
+    # the figure of one run, from the scores it wrote
+    row = outcome.rows[0]
+    kept = json.loads(next((tmp_path / "rows").glob("average-*/seed-1-split-2.json")).read_text())
+    scores = read_scores(tmp_path / kept["run"] / "split-2" / "scores.h5")
+    test = scores.fold == -1
+    expected = 100 * top_k_accuracy(scores.streams["fused"][test], scores.labels[test])
+    assert row.values[1, "2"] == pytest.approx(expected)
+
+
+def test_what_is_done_is_not_done_again_and_changed_settings_are(toy_store, tmp_path, monkeypatch):
+    first = quick("stilt-table5", toy_store, tmp_path, splits="first")
+    assert all(len(measured.values) == 1 for measured in first.rows)
+    # four rows, one training
+    assert len(list((tmp_path / "runs").glob("*/seed-0-split-1"))) == 1
+    with monkeypatch.context() as patch:
+        patch.setattr("avr.recipes.running.train_run", None)  # cannot be called
+        patch.setattr("avr.recipes.running.measure", None)
+        assert quick("stilt-table5", toy_store, tmp_path, splits="first").rows == first.rows
+    quick("stilt-table5", toy_store, tmp_path, splits="first", training={"lr": 0.002})
+    assert len(list((tmp_path / "runs").glob("*/seed-0-split-1"))) == 2
+
+
+def test_a_row_of_several_splits_trains_each_and_late_fusion_rows_share(toy_store, tmp_path):
+    outcome = quick("stilt-table4", toy_store, tmp_path)
+    spatial, temporal, two_stream, stil, awf = (m.values[0, "1"] for m in outcome.rows)
+    # each stream alone leaves two classes to choose between, both together tell all four
+    assert max(spatial, temporal) < 75
+    assert min(two_stream, stil, awf) > 85
+    # linear once, coattention once, in both splits of the paper's protocol
+    assert len(list((tmp_path / "runs").glob("*/seed-0-split-*"))) == 4
+
+
+def test_a_store_serves_the_rows_it_fits(toy_store, tmp_path):
+    outcome = quick("stfn-table4", toy_store, tmp_path)  # the store holds 3 segments
+    assert [bool(measured.values) for measured in outcome.rows] == [True, False, False, False]
+    assert outcome.rows[2].reason == "no store for it: give --store n7=PATH (see avr recipe plan stfn-table4)"
+    with pytest.raises(UsageError, match=r"fits no row: the rows of stfn-table5 differ in backbone; name its section"):
+        quick("stfn-table5", toy_store, tmp_path)
+    named = run_recipe(
+        load_recipe("stfn-table5"), stores={"inception": toy_store}, out=tmp_path, changes=Changes(training=QUICK)
+    )
+    assert [bool(measured.values) for measured in named.rows] == [False] * 3 + [True] * 3
+    with pytest.raises(UsageError, match="no store section 'vgg'; it has resnet101, inception"):
+        run_recipe(load_recipe("stfn-table5"), stores={"vgg": toy_store}, out=tmp_path)
+
+
+def test_outside_scores_are_averaged_in(toy_store, tmp_path):
+    from avr.store import write_scores
+
+    recipe = load_recipe("stfn-table6")
+    given = {"stores": {"resnet101": toy_store}, "out": tmp_path, "splits": "1"}
+    plain = run_recipe(recipe, **given, changes=Changes(training=QUICK))
+    assert [measured.reason for measured in plain.rows][1] == "no outside scores: give --scores mifs=FILE"
+    scores = read_scores(next((tmp_path / "runs").glob("*/seed-0-split-1/split-1/scores.h5")))
+    perfect = np.eye(4, dtype=np.float32)[scores.labels]
+    scores.streams, scores.kind, scores.fused, scores.head = {"mifs": perfect}, "probabilities", None, "mifs"
+    write_scores(tmp_path / "mifs.h5", scores)
+    changes = Changes(training=QUICK, scores={"mifs": tmp_path / "mifs.h5"})
+    both = run_recipe(recipe, **given, changes=changes)
+    # a perfect stream has all the weight that averaging gives it: its class has at least 1/2
+    assert both.rows[1].values[0, "1"] == 100.0
+
+
+@pytest.mark.parametrize("name", ["glka-table4", "frame-attention-table1", "temporal-pyramid-table1"])
+def test_recipes_on_maps_run_too(toy_store, tmp_path, name):
+    options = {"hidden": 4, "layers": 1, "fc6_width": 8}
+    if name != "glka-table4":
+        options = {"fc6_width": 8}
+    outcome = quick(name, toy_store, tmp_path, training={"epochs": 1}, changes={"options": options}, splits="first")
+    assert [measured.reason for measured in outcome.rows] == [""] * len(outcome.rows)
+
+
+def test_bad_requests_are_refused(toy_store, tmp_path):
+    with pytest.raises(UsageError, match="no split '7'; it holds 1, 2"):
+        quick("stfn-table2", toy_store, tmp_path, splits="7")
+    with pytest.raises(UsageError, match="unknown training setting 'epoch'"):
+        quick("stfn-table2", toy_store, tmp_path, training={"epoch": 1})
+    with pytest.raises(UsageError, match="no store: give one with --store"):
+        run_recipe(load_recipe("stfn-table2"), stores={}, out=tmp_path)
+
+
+def test_a_killed_run_goes_on_where_it_stopped(toy_store, tmp_path):
+    """SIGKILL after the first row; what it had measured stays, the half-trained rest is trained again."""
+    out = tmp_path / "out"
+    arguments = ["recipe", "run", "stfn-table2", "--store", str(toy_store), "--out", str(out), "--seeds", "0,1"]
+    arguments += ["--train", "epochs=60", "--train", "min_steps=0"]
+    code = "import sys; from avr.cli import main; sys.argv[0] = 'avr'; main()"
+    command = [sys.executable, "-c", code, *arguments]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    silent = {"stderr": subprocess.DEVNULL, "stdout": subprocess.DEVNULL}
+    running = subprocess.Popen(command, cwd=tmp_path, env=environment, **silent)
+    deadline = time.monotonic() + 60
+    while not list(out.glob("rows/*/*.json")) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    running.send_signal(signal.SIGKILL)
+    running.wait()
+    done = sorted(out.glob("rows/*/*.json"))
+    assert 1 <= len(done) < 6
+    before = {path: path.stat().st_mtime_ns for path in done}
+    finished = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=True)
+    assert {path: path.stat().st_mtime_ns for path in done} == before
+    assert len(list(out.glob("rows/*/*.json"))) == 6
+    assert list(out.glob("runs/*/.*")) == []  # nothing half-trained is left
+    lines = finished.stdout.splitlines()
+    assert lines[0] == "STFN table 2: fusion operations"
+    assert lines[1] == "toy, split 1, seed 0, 1, settings for small data"
+    assert [line.split("  ")[0] for line in lines[-3:]] == ["Average", "Maximum", "Multiplication"]
+    table = list(csv.reader((out / "table.csv").read_text().splitlines()))
+    assert table[0] == ["row", "paper", "mean", "deviation", "seed 0 split 1", "seed 1 split 1"]
+    assert float(table[1][2]) == pytest.approx((float(table[1][4]) + float(table[1][5])) / 2)
+    assert "| Average | - |" in (out / "table.md").read_text()
+
+
+def test_json_is_one_object_and_nothing_else(runner, toy_store, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    arguments = [
+        "recipe",
+        "run",
+        "stfn-table2",
+        "--store",
+        str(toy_store),
+        "--train",
+        "epochs=1",
+        "--train",
+        "min_steps=0",
+    ]
+    arguments += ["--json"]
+    result = runner.invoke(main, arguments)
+    assert result.exit_code == 0, result.stderr
+    printed = json.loads(result.stdout)
+    assert [row["row"] for row in printed["rows"]] == ["Average", "Maximum", "Multiplication"]
+    assert json.loads((tmp_path / "recipes" / "stfn-table2-toy" / "table.json").read_text()) == printed
+
+
+def test_table_prints_mean_and_deviation_beside_the_papers_figure():
+    recipe = load_recipe("glka-table1")
+    values = {(0, "1"): 50.0, (0, "2"): 52.0, (0, "3"): 57.0}
+    rows = (
+        Measured(recipe.rows[0], 51.11, values),
+        Measured(recipe.rows[1], 52.2, {(0, "1"): 50.04}),
+        Measured(recipe.rows[2], None, {}, "no store"),
+    )
+    outcome = Outcome(recipe, "hmdb51", ("1", "2", "3"), (0,), "paper", rows)
+    # 50, 52, 57: mean 53, deviation √((9 + 1 + 16)/2) = 3.61
+    assert table_rows(outcome) == [
+        ("Global Pooling", "51.11", "53.0 ± 3.6", "3"),
+        ("Statistic-based Attention", "52.2", "50.0", "1"),
+        ("Learning-based Attention", "-", "-", "0"),
+    ]
+    text = as_markdown(outcome)
+    assert "hmdb51, split 1, 2, 3, seed 0, the paper's training settings" in text
+    assert "- Learning-based Attention: no store" in text
+
+
+def test_list_show_and_plan_print_every_row(runner):
+    listed = runner.invoke(main, ["recipe", "list"])
+    assert "stfn-table2" in listed.stdout
+    shown = runner.invoke(main, ["recipe", "show", "stilt-table5"])
+    assert "Two-stream + STIL + AWF" in shown.stdout
+    assert "72.4" in shown.stdout
+    planned = runner.invoke(main, ["recipe", "plan", "frame-attention-table2"])
+    assert planned.exit_code == 0, planned.output
+    # 17·512·14·14 values of 2 bytes in two streams, 1 600 videos
+    assert "at most 10.9 GB and" in planned.stdout
+    assert "--backbone vgg16" in planned.stdout
+    assert json.loads(runner.invoke(main, ["recipe", "plan", "stfn-table4", "--json"]).stdout)["extractions"]
