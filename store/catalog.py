@@ -171,7 +171,7 @@ def read_tables(group: h5py.Group, seal: Seal) -> Catalog:
     return catalog
 
 
-def index_image(catalog: Catalog) -> bytearray:
+def index_image(catalog: Catalog) -> memoryview:
     """The bytes of an index file: the tables, and every array as a virtual data set over the shards."""
     buffer = io.BytesIO()
     with new_file(buffer, block_size(0)) as file:
@@ -187,7 +187,7 @@ def index_image(catalog: Catalog) -> bytearray:
             else:
                 file.create_dataset(name, shape=(0, *shape), dtype="<f2", track_times=False)
         write_tables(file, catalog)
-    image = bytearray(buffer.getbuffer())
+    image = buffer.getbuffer()
     seal_image(image, "index", block=block_size(0))
     return image
 
@@ -200,4 +200,9 @@ def read_catalog(path: Path) -> Catalog:
         WorkError: damaged.
     """
     with open_sealed(path, "index", "packed") as (seal, file):
-        return read_tables(file[RESERVED], seal)
+        catalog = read_tables(file[RESERVED], seal)
+        if seal.kind == "packed":
+            if len(catalog.files) != 1:
+                raise ValueError("a packed file that names others")
+            catalog = replace(catalog, files=((path.name, seal.size, seal.sha256),))
+        return catalog

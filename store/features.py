@@ -1,8 +1,5 @@
 """Reading a feature store: a folder of shards with its index, or one packed file."""
 
-import os
-import threading
-import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,14 +8,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from avr.core import UsageError, WorkError, warn
+from avr.core import UsageError, warn
 
 from .catalog import INDEX_NAME, Catalog, catalog_of_shards, read_catalog
 from .readahead import ahead
+from .rows import RowReader
 from .shards import load_plan, read_shard, shard_name
 from .tables import TEST, TRAIN
-
-DAMAGED = "damaged; `avr store verify` lists what is, `avr store repair` drops it so that `avr extract` redoes it"
 
 
 @dataclass(frozen=True)
@@ -38,11 +34,12 @@ class StreamLayer:
 class FeatureStore:
     """A store, read only. Rows are checked against their checksum when they are first read.
 
-    Several threads may read one `FeatureStore` at once. Pickling or forking is safe: files are opened by need and
-    read at given places.
+    Several threads may read one `FeatureStore` at once, and it may be pickled or forked.
 
     Args:
         path: the store's folder, or a packed file.
+        cache_bytes: memory that `read` may keep rows in, all arrays together; an array is kept if it fits whole.
+        always_check: check rows each time they are read (by default the first time), and keep none.
 
     Attributes:
         ids, paths, groups: (M,) str, of the videos that have features; labels: (M,) int64.
@@ -59,10 +56,9 @@ class FeatureStore:
         WorkError: damaged.
     """
 
-    def __init__(self, path: Path | str) -> None:
+    def __init__(self, path: Path | str, *, cache_bytes: int = 1 << 30, always_check: bool = False) -> None:
         self.path = Path(path)
         self._catalog = catalog = open_catalog(self.path)
-        self._folder = self.path if self.path.is_dir() else None
         plan = catalog.plan
         self.dataset, self.class_names, self.split_names = plan.dataset, plan.class_names, plan.split_names
         self.ids: NDArray[np.str_] = np.array(plan.ids, dtype=str)
@@ -78,9 +74,7 @@ class FeatureStore:
         self.provenance: dict[str, Any] = plan.provenance
         self.digest = catalog.digest
         self.complete = not catalog.missing_shards
-        self._checked = {name: np.zeros(len(place), dtype=bool) for name, place in catalog.places.items()}
-        self._handles: dict[int, int] = {}
-        self._lock = threading.Lock()
+        self._rows = RowReader(catalog, self.path, cache_bytes=cache_bytes, always_check=always_check)
         if not self.complete:
             warn(
                 f"{self.path}: unfinished, {len(catalog.missing_shards)} of {plan.num_shards} shards are missing; "
@@ -98,15 +92,8 @@ class FeatureStore:
 
     def close(self) -> None:
         """Close the files; reading opens them again."""
-        handles, self._handles = getattr(self, "_handles", {}), {}
-        for handle in handles.values():
-            os.close(handle)
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_handles": {}, "_lock": None}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state, _lock=threading.Lock())
+        if hasattr(self, "_rows"):
+            self._rows.close()
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -146,6 +133,8 @@ class FeatureStore:
         """Row numbers of the videos at these positions, video after video."""
         chosen = np.asarray(videos, dtype=np.intp)
         counts = self.views[chosen].astype(np.int64)
+        if counts.sum() == len(chosen):
+            return self.first_row[chosen]
         ends = np.cumsum(counts)
         return np.arange(counts.sum()) + np.repeat(self.first_row[chosen] - (ends - counts), counts)
 
@@ -168,36 +157,12 @@ class FeatureStore:
 
     def read_whole(self, stream: str, layer: str) -> NDArray[np.float16]:
         """A whole array `(R, *shape)`, R all rows of all videos."""
-        return self.read_rows(stream, layer, np.arange(int(self.views.sum())))
+        array = self.array(stream, layer)
+        return self._rows.read(array.name, np.arange(int(self.views.sum())), keep=False)
 
     def read_rows(self, stream: str, layer: str, rows: NDArray[np.int64]) -> NDArray[np.float16]:
-        """Rows by number, float16 (rows, *shape)."""
-        array = self.array(stream, layer)
-        if self._catalog.plan.compression:
-            raise UsageError("compressed stores: to be written")
-        place = self._catalog.places[array.name]
-        checked = self._checked[array.name]
-        out = np.empty((len(rows), *array.shape), dtype="<f2")
-        if not len(rows):
-            return out
-        flat = memoryview(out).cast("B")
-        step = len(flat) // len(rows)
-        files = np.searchsorted(self._catalog.file_first_row, rows, side="right") - 1
-        offsets = place["offset"][rows].astype(np.int64)
-        # A run: rows that follow one another both in what is asked for and in one file, so one read call gets them.
-        breaks = np.flatnonzero((np.diff(files) != 0) | (np.diff(offsets) != step)) + 1
-        starts = [0, *breaks.tolist()]
-        for start, stop in zip(starts, [*starts[1:], len(rows)], strict=True):
-            number = int(files[start])
-            target = flat[start * step : stop * step]
-            if os.preadv(self._handle(number), [target], int(offsets[start])) != len(target):
-                raise WorkError(f"{self._file(number)}: cut short; {DAMAGED}")
-            if not checked[rows[start:stop]].all():
-                for index in range(start, stop):
-                    if zlib.crc32(flat[index * step : (index + 1) * step]) != place["crc32"][rows[index]]:
-                        raise WorkError(f"{self._file(number)}: row {rows[index]} of {array.name} is {DAMAGED}")
-                checked[rows[start:stop]] = True
-        return out
+        """Rows by number (0 … R − 1), float16 (rows, *shape)."""
+        return self._rows.read(self.array(stream, layer).name, rows)
 
     def iterate(
         self, stream_layers: Sequence[str], videos: ArrayLike, *, batch_videos: int = 16, read_ahead: int = 2
@@ -221,26 +186,6 @@ class FeatureStore:
             return step, {name: self.read(*name.split("/", 1), step) for name in names}
 
         yield from ahead(load, steps, depth=read_ahead)
-
-    def _file(self, number: int) -> Path:
-        return self._folder / self._catalog.files[number][0] if self._folder else self.path
-
-    def _handle(self, number: int) -> int:
-        handle = self._handles.get(number)
-        if handle is None:
-            with self._lock:
-                if number in self._handles:
-                    return self._handles[number]
-                path = self._file(number)
-                try:
-                    handle = os.open(path, os.O_RDONLY)
-                except OSError as error:
-                    raise WorkError(f"{path}: cannot be opened ({error.strerror})") from error
-                if self._folder and os.fstat(handle).st_size != self._catalog.files[number][1]:
-                    os.close(handle)
-                    raise WorkError(f"{path}: has another size than the index says: {DAMAGED}")
-                self._handles[number] = handle
-        return handle
 
 
 def open_catalog(path: Path) -> Catalog:

@@ -41,7 +41,7 @@ class StoreLock:
             file.close()
             if error.errno in (errno.EACCES, errno.EAGAIN):
                 raise UsageError(
-                    f"{folder}: another run writes to this store ({_describe(holder)}); wait for it, or choose another --out"
+                    f"{folder}: another run writes to this store ({_describe(holder)}): wait, or choose another --out"
                 ) from error
             raise WorkError(f"{folder}: its file system cannot lock files ({error.strerror})") from error
         file.truncate(0)

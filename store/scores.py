@@ -110,7 +110,7 @@ def write_scores(path: Path | str, scores: Scores) -> Path:
         about = {name: getattr(scores, name) for name in ("kind", "split", "head", "dataset", "fused")}
         write_json(group, "about", {**about, "streams": list(scores.streams)})
         write_json(group, "provenance", scores.provenance)
-    image = bytearray(buffer.getbuffer())
+    image = buffer.getbuffer()
     seal_image(image, "scores", block=block_size(0))
     path.parent.mkdir(parents=True, exist_ok=True)
     write_file(path, image)

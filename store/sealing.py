@@ -16,8 +16,9 @@ import json
 import os
 import zlib
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -87,9 +88,9 @@ def seal_head(seal: Seal) -> bytes:
     return text.ljust(seal.block, b"\0")
 
 
-def seal_image(image: bytearray, kind: str, *, block: int, rows: Sequence[tuple[int, int]] = ()) -> Seal:
+def seal_image(image: memoryview, kind: str, *, block: int, rows: Sequence[tuple[int, int]] = ()) -> Seal:
     """Write the seal into the user block of a file's image, in place."""
-    view = memoryview(image)
+    view = image
     merged = merge_ranges(rows)
     structure = hashlib.sha256()
     for start, stop in structure_ranges(block, len(image), merged):
@@ -168,7 +169,7 @@ def _check_seal(seal: Seal, size: int, padding: bytes) -> None:
     if padding.strip(b"\0"):
         raise ValueError("bytes behind it")
     edges = [seal.block, *(edge for pair in seal.rows for edge in pair), size]
-    if any(first > second for first, second in zip(edges, edges[1:], strict=False)):
+    if any(first > second for first, second in pairwise(edges)):
         raise ValueError("row ranges out of order")
     if not all(isinstance(text, str) for text in (seal.kind, seal.sha256, seal.structure_sha256)):
         raise ValueError("not text")
@@ -178,24 +179,58 @@ def check_structure(handle: int, seal: Seal, path: Path) -> None:
     """Raise WorkError unless the bytes that are no rows hash to what the seal says."""
     digest = hashlib.sha256()
     for start, stop in structure_ranges(seal.block, seal.size, seal.rows):
-        while start < stop:
-            part = read_exactly(handle, start, min(stop - start, 1 << 24), path)
-            digest.update(part)
-            start += len(part)
+        _hash_range(handle, path, start, stop, digest)
     if digest.hexdigest() != seal.structure_sha256:
         raise WorkError(f"{path}: damaged (its structure does not hash to what its seal says)")
 
 
-def check_whole(handle: int, seal: Seal, path: Path) -> None:
-    """Raise WorkError unless all bytes behind the block hash to what the seal says."""
-    digest = hashlib.sha256()
-    start = seal.block
-    while start < seal.size:
-        part = read_exactly(handle, start, min(seal.size - start, 1 << 24), path)
-        digest.update(part)
-        start += len(part)
+def check_whole(path: Path, *kinds: str) -> Seal:
+    """Hash a whole file against its seal.
+
+    Raises:
+        UsageError: no such file, not avr's, of another kind or format version.
+        WorkError: damaged.
+    """
+    with open_handle(path) as handle:
+        seal = read_seal(handle, path)
+        if seal.kind not in kinds:
+            raise UsageError(f"{path}: holds {seal.kind!r}, not {' or '.join(kinds)}")
+        check_structure(handle, seal, path)
+        digest = hashlib.sha256()
+        _hash_range(handle, path, seal.block, seal.size, digest)
     if digest.hexdigest() != seal.sha256:
         raise WorkError(f"{path}: damaged (its bytes do not hash to what its seal says)")
+    return seal
+
+
+def hash_file(handle: int, path: Path, kind: str, block: int, rows: Sequence[tuple[int, int]]) -> Seal:
+    """The seal of a file that lies on disk but for its seal."""
+    size = os.fstat(handle).st_size
+    whole, structure = hashlib.sha256(), hashlib.sha256()
+    _hash_range(handle, path, block, size, whole)
+    for start, stop in structure_ranges(block, size, rows):
+        _hash_range(handle, path, start, stop, structure)
+    return Seal(kind, block, size, whole.hexdigest(), structure.hexdigest(), tuple(rows))
+
+
+def _hash_range(handle: int, path: Path, start: int, stop: int, digest: Any) -> None:
+    while start < stop:
+        part = read_exactly(handle, start, min(stop - start, 1 << 24), path)
+        digest.update(part)
+        start += len(part)
+
+
+@contextmanager
+def open_handle(path: Path) -> Iterator[int]:
+    """A file's descriptor, for reading. Raises UsageError when it cannot be opened."""
+    try:
+        handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError as error:
+        raise UsageError(f"{path}: cannot be opened ({error.strerror})") from error
+    try:
+        yield handle
+    finally:
+        os.close(handle)
 
 
 @contextmanager
@@ -210,17 +245,11 @@ def open_sealed(path: Path, *kinds: str) -> Iterator[tuple[Seal, h5py.File]]:
         UsageError: no such file, not avr's, another kind or format version.
         WorkError: damaged.
     """
-    try:
-        handle = os.open(path, os.O_RDONLY)
-    except OSError as error:
-        raise UsageError(f"{path}: cannot be opened ({error.strerror})") from error
-    try:
+    with open_handle(path) as handle:
         seal = read_seal(handle, path)
         if seal.kind not in kinds:
             raise UsageError(f"{path}: holds {seal.kind!r}, not {' or '.join(kinds)}")
         check_structure(handle, seal, path)
-    finally:
-        os.close(handle)
     with hdf5_errors(path), h5py.File(path, "r", locking=False) as file:
         yield seal, file
 
@@ -243,7 +272,7 @@ def _one_line(error: Exception) -> str:
     return " ".join(str(error).split())[:200]
 
 
-def write_file(path: Path, image: bytes | bytearray, *, writer: str = "") -> None:
+def write_file(path: Path, image: memoryview, *, writer: str = "") -> None:
     """Write a whole file under a temporary name, sync it, and rename it: present means complete.
 
     Args:
@@ -257,21 +286,15 @@ def write_file(path: Path, image: bytes | bytearray, *, writer: str = "") -> Non
     temporary = path.with_name(f".{path.name}.{writer or os.getpid()}.tmp")
     try:
         with open(temporary, "wb", buffering=0) as file:
-            view = memoryview(image)
+            view = image
             while view:
                 view = view[file.write(view) :]
             os.fsync(file.fileno())
         os.replace(temporary, path)
-        folder = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+        sync_folder(path.parent)
     except OSError as error:
-        try:
+        with suppress(OSError):  # the first error says more
             temporary.unlink(missing_ok=True)
-        except OSError:
-            pass  # the first error says more
         raise WorkError(
             f"{path}: cannot be written, {len(image)} bytes needed ({error.strerror}); nothing written before is "
             "lost: make room or choose another --out, then run the same command again to continue"
@@ -281,10 +304,19 @@ def write_file(path: Path, image: bytes | bytearray, *, writer: str = "") -> Non
         raise
 
 
+def sync_folder(folder: Path) -> None:
+    """Make a rename in `folder` survive a power cut."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
 def utf8(values: Sequence[str]) -> Any:
     """Text as a fixed-length UTF-8 column for h5py (a `create_dataset` argument)."""
     import numpy as np
 
-    encoded = [value.encode() for value in values]
+    encoded = [value.encode("utf-8", "surrogateescape") for value in values]
     width = max([1, *(len(value) for value in encoded)])
     return {"data": np.array(encoded, dtype=h5py.string_dtype("utf-8", width))}

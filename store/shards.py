@@ -19,10 +19,11 @@ from numpy.typing import ArrayLike, NDArray
 from avr.core import UsageError, WorkError
 
 from .sealing import Seal, block_size, open_sealed, seal_image, utf8, write_file
-from .tables import RESERVED, Plan, read_json, read_numbers, read_plan, read_text, write_json
+from .tables import RESERVED, Plan, load, read_json, read_numbers, read_plan, read_text, write_json
 
 LARGEST_HALF = 65504.0
-PLACE = np.dtype([("offset", "<u8"), ("stored", "<u4"), ("crc32", "<u4")])  # where a row lies, and its checksum
+# Where a row lies in its file, the CRC-32 of its stored bytes, and which filters were left out for it (HDF5's mask).
+PLACE = np.dtype([("offset", "<u8"), ("stored", "<u4"), ("crc32", "<u4"), ("filter_mask", "<u4")])
 
 
 def shard_name(number: int) -> str:
@@ -50,7 +51,7 @@ def as_rows(name: str, values: ArrayLike, shape: tuple[int, ...]) -> NDArray[np.
 
 
 @lru_cache(maxsize=4)
-def _read_plan_file(path: Path, stamp: int) -> tuple[Plan, str]:
+def _read_plan_file(path: Path, stamp: tuple[int, int, int]) -> tuple[Plan, str]:
     with open_sealed(path, "plan") as (seal, file):
         return read_plan(file[RESERVED]), seal.sha256
 
@@ -59,10 +60,10 @@ def load_plan(folder: Path) -> tuple[Plan, str]:
     """A store's plan and its SHA-256, which every shard carries."""
     path = Path(folder) / "plan.h5"
     try:
-        stamp = os.stat(path).st_mtime_ns
+        status = os.stat(path)
     except OSError as error:
         raise UsageError(f"{path}: cannot be opened ({error.strerror})") from error
-    return _read_plan_file(path, stamp)
+    return _read_plan_file(path.absolute(), (status.st_mtime_ns, status.st_ino, status.st_size))
 
 
 class ShardWriter:
@@ -144,7 +145,7 @@ class ShardWriter:
         write_file(path, image, writer=f"{socket.gethostname()}-{os.getpid()}-{threading.get_ident()}")
         return path
 
-    def _image(self) -> bytearray:
+    def _image(self) -> memoryview:
         """The bytes of the shard, built in memory, so that a full disk meets one plain write and not the library."""
         stored = [video for video in self.video_ids if video in self._frames]
         counts = np.array([len(next(iter(self._features[video].values()))) for video in stored], dtype="<i4")
@@ -167,7 +168,7 @@ class ShardWriter:
             for name, place in places.items():
                 group.create_dataset(f"rows/{name}", data=place, track_times=False)
             write_json(group, "about", {"number": self.number, "plan": self._plan_sha256})
-        image = bytearray(buffer.getbuffer())
+        image = buffer.getbuffer()
         check_places(image, places)
         seal_image(image, "shard", block=block, rows=[pair for place in places.values() for pair in row_ranges(place)])
         return image
@@ -195,12 +196,12 @@ def write_rows(
         if compression:
             dataset[index] = row
         else:
-            dataset.id.write_direct_chunk((index, *origin), memoryview(np.ascontiguousarray(row)).cast("B"))
+            dataset.id.write_direct_chunk((index, *origin), row)
     file.flush()
-    place["offset"], place["stored"] = chunk_places(dataset)
     for index, row in enumerate(rows):
-        raw = dataset.id.read_direct_chunk((index, *origin))[1] if compression else np.ascontiguousarray(row)
-        place["crc32"][index] = zlib.crc32(raw)
+        info = dataset.id.get_chunk_info_by_coord((index, *origin))
+        stored = dataset.id.read_direct_chunk((index, *origin))[1] if compression else row
+        place[index] = (info.byte_offset, info.size, zlib.crc32(stored), info.filter_mask)
     return place
 
 
@@ -239,18 +240,11 @@ def filter_arguments(compression: str) -> dict[str, Any]:
     return dict(getattr(hdf5plugin, plugins[compression])())
 
 
-def chunk_places(dataset: h5py.Dataset) -> tuple[NDArray, NDArray]:
-    """Offsets and stored bytes of an array's rows."""
-    found = [dataset.id.get_chunk_info_by_coord((index,) + (0,) * (dataset.ndim - 1)) for index in range(len(dataset))]
-    return np.array([info.byte_offset for info in found], "<u8"), np.array([info.size for info in found], "<u4")
-
-
-def check_places(image: bytearray, places: Mapping[str, NDArray]) -> None:
-    """Raise WorkError unless the rows lie where their places say (a guard against libraries that count otherwise)."""
-    view = memoryview(image)
+def check_places(image: memoryview, places: Mapping[str, NDArray]) -> None:
+    """Raise WorkError unless rows lie where their places say (a guard against libraries that count otherwise)."""
     for name, place in places.items():
-        for offset, stored, crc32 in place.tolist():
-            if zlib.crc32(view[offset : offset + stored]) != crc32:
+        for offset, stored, crc32, _ in place[[0, -1]].tolist() if len(place) else ():
+            if zlib.crc32(image[offset : offset + stored]) != crc32:
                 raise WorkError(f"{name}: this HDF5 library counts chunk offsets in a way avr does not know")
 
 
@@ -302,8 +296,8 @@ def read_shard(path: Path) -> ShardTable:
 
 def read_places(group: h5py.Group, name: str, total: int, size: int) -> NDArray:
     """Where an array's rows lie. Raises ValueError where that is outside the file."""
-    place = group[f"rows/{name}"][()]
-    if place.dtype != PLACE or place.shape != (total,):
+    place = load(group, f"rows/{name}")
+    if not isinstance(place, np.ndarray) or place.dtype != PLACE or place.shape != (total,):
         raise ValueError(f"rows/{name} has dtype {place.dtype} and shape {place.shape}")
     if len(place) and int((place["offset"] + place["stored"]).max()) > size:
         raise ValueError(f"rows/{name} lie outside the file")

@@ -110,8 +110,8 @@ def plan_of(
     labels = np.array([video.label for video in dataset.videos], dtype=np.int64)
     position = {video: index for index, video in enumerate(ids)}
     if len(position) != len(ids):
-        repeated = sorted({video for video in ids if ids.count(video) > 1})[:3] if len(ids) < 10000 else "some"
-        raise UsageError(f"{dataset.name}: ids that repeat: {repeated}")
+        repeated = [video for index, video in enumerate(ids) if position[video] != index]
+        raise UsageError(f"{dataset.name}: {len(repeated)} ids repeat, first {', '.join(repeated[:3])}")
     if len(labels) and not (labels.min() >= 0 and labels.max() < len(dataset.class_names)):
         raise UsageError(f"{dataset.name}: labels outside its {len(dataset.class_names)} classes")
     splits = np.zeros((len(ids), len(dataset.splits)), dtype=np.int8)
@@ -120,6 +120,9 @@ def plan_of(
             splits[[position[video] for video in members if video in position], column] = part
     for name, shape in arrays.items():
         check_array(name, shape)
+    bad = [video for video in ids if not video or "\0" in video]
+    if bad:
+        raise UsageError(f"{dataset.name}: an id is empty or holds a zero byte: {bad[0]!r}")
     return Plan(
         dataset=dataset.name,
         class_names=tuple(dataset.class_names),
@@ -202,23 +205,36 @@ def write_json(group: h5py.Group, name: str, value: Any) -> None:
 
 
 def read_json(group: h5py.Group, name: str) -> Any:
-    value = group[name][()]
-    return json.loads(value.decode() if isinstance(value, bytes) else value)
+    """A value that was written as JSON."""
+    value = load(group, name)
+    if not isinstance(value, bytes | np.bytes_):
+        raise ValueError(f"{name} is no text")
+    return json.loads(bytes(value).decode())
 
 
 def read_text(group: h5py.Group, name: str) -> tuple[str, ...]:
     """A column of text. Raises ValueError when it is anything else."""
-    values = group[name][()]
+    values = load(group, name)
     if not isinstance(values, np.ndarray) or values.ndim != 1 or values.dtype.kind != "S":
         raise ValueError(f"{name} is no column of text")
-    return tuple(value.decode() for value in values.tolist())
+    return tuple(value.decode("utf-8", "surrogateescape") for value in values.tolist())
 
 
 def read_numbers(group: h5py.Group, name: str, shape: tuple[int, ...] | None, dtype: str) -> NDArray:
     """A column of numbers of exactly this dtype. Raises ValueError when it is anything else."""
-    values = group[name][()]
+    values = load(group, name)
     if not isinstance(values, np.ndarray) or values.dtype != np.dtype(dtype).newbyteorder("<"):
         raise ValueError(f"{name} holds no {dtype}")
     if shape is not None and values.shape != shape:
         raise ValueError(f"{name} has shape {values.shape}, not {shape}")
     return values
+
+
+def load(group: h5py.Group, name: str) -> Any:
+    """A small data set, whole. Raises ValueError when it claims more than its file holds, or lies in another file."""
+    dataset = group[name]
+    if not isinstance(dataset, h5py.Dataset) or dataset.file.filename != group.file.filename:
+        raise ValueError(f"{name} is no data set of this file")
+    if dataset.is_virtual or dataset.external or dataset.compression or dataset.nbytes > group.file.id.get_filesize():
+        raise ValueError(f"{name} is not stored as it should be")
+    return dataset[()]

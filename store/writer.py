@@ -3,6 +3,7 @@
 import io
 import json
 import math
+import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -87,6 +88,7 @@ class StoreWriter:
             raise
         self._shard_of = {video: index // self.plan.shard_videos for index, video in enumerate(self.plan.ids)}
         self._open: dict[int, ShardWriter] = {}
+        self._threads = threading.Lock()
         self._finished = self._find_shards()
         self._closed = False
 
@@ -94,7 +96,10 @@ class StoreWriter:
         """The plan that lies there if it is the same, or the wanted one, written."""
         path = self.path / "plan.h5"
         if not path.exists():
-            strangers = [item.name for item in self.path.iterdir() if not item.name.startswith(".")]
+            # Shards alone may lie there (repair drops a damaged plan): those of this very plan are taken.
+            strangers = [
+                item.name for item in self.path.iterdir() if not item.name.startswith((".", "shard-", "index.h5"))
+            ]
             if strangers:
                 raise UsageError(f"{self.path}: holds {strangers[0]} but no plan.h5: no store; choose an empty folder")
             write_file(path, plan_image(wanted))
@@ -117,7 +122,7 @@ class StoreWriter:
             left.unlink(missing_ok=True)
 
     def _find_shards(self) -> set[int]:
-        """Numbers of the shards that are there, structure checked."""
+        """Numbers of the shards that are there, structure checked; an index that names others is taken away."""
         _, plan_sha256 = load_plan(self.path)
         found = set()
         for number in range(self.plan.num_shards):
@@ -125,6 +130,8 @@ class StoreWriter:
             if path.exists():
                 check_shard(self.plan, read_shard(path), plan_sha256=plan_sha256)
                 found.add(number)
+        if len(found) < self.plan.num_shards:
+            (self.path / INDEX_NAME).unlink(missing_ok=True)
         if found:
             note(f"{self.path}: continuing, {len(found)} of {self.plan.num_shards} shards are there")
         return found
@@ -133,7 +140,7 @@ class StoreWriter:
     def done(self) -> set[str]:
         """Ids of the videos that need no more work: in a finished shard, or added or failed in this run."""
         done = {video for number in self._finished for video in self.plan.ids[self.plan.shard_slice(number)]}
-        for shard in self._open.values():
+        for shard in list(self._open.values()):
             done |= set(shard.video_ids) - set(shard.missing)
         return done
 
@@ -167,17 +174,24 @@ class StoreWriter:
         if video_id not in self._shard_of:
             raise UsageError(f"{video_id}: not in the data set of {self.path}")
         number = self._shard_of[video_id]
-        if number in self._finished:
-            raise UsageError(f"{video_id}: its shard is written already (see StoreWriter.done)")
-        if number not in self._open:
-            self._open[number] = ShardWriter(self.path, number)
-        return self._open[number]
+        with self._threads:
+            if number in self._finished:
+                raise UsageError(f"{video_id}: its shard is written already (see StoreWriter.done)")
+            if number not in self._open:
+                self._open[number] = ShardWriter(self.path, number)
+            return self._open[number]
 
     def _write_if_whole(self, shard: ShardWriter) -> None:
-        if not shard.missing:
-            shard.finish()
+        with self._threads:
+            if shard.missing or shard.number in self._finished:
+                return
             self._finished.add(shard.number)
-            del self._open[shard.number]
+        try:
+            shard.finish()
+        except BaseException:
+            self._finished.discard(shard.number)  # it stays open: `close` tries again
+            raise
+        del self._open[shard.number]
 
     def finish(self) -> None:
         """Build the index of a store whose shards are all there, whoever wrote them.
@@ -199,6 +213,8 @@ class StoreWriter:
             return
         self._closed = True
         try:
+            for shard in list(self._open.values()):
+                self._write_if_whole(shard)  # one that a full disk refused before
             if not self.pending_shards():
                 self.finish()
         finally:
@@ -221,12 +237,12 @@ def default_shard_videos(arrays: Mapping[str, Sequence[int]]) -> int:
     return max(1, min(64, SHARD_BYTES // max(1, video_bytes)))
 
 
-def plan_image(plan: Plan) -> bytearray:
+def plan_image(plan: Plan) -> memoryview:
     """The bytes of a plan file."""
     buffer = io.BytesIO()
     with new_file(buffer, block_size(0)) as file:
         write_plan(file, plan)
-    image = bytearray(buffer.getbuffer())
+    image = buffer.getbuffer()
     seal_image(image, "plan", block=block_size(0))
     return image
 

@@ -1,0 +1,233 @@
+"""Scores that other tools wrote, made into avr's: TSN's npz, mmaction2's results, pickled dicts, npy and csv."""
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from avr.core import UsageError, sha256_of
+
+from .foreign import Foreign, read_foreign
+from .joining import SUFFIXES, match_ids, reordered
+from .scores import TEST_VIDEO, Scores, check_scores
+
+HMDB51_NAME = re.compile(r"_[a-z]+_(?:cm|nm)_np\d+_[a-z]+_[a-z]+_\d+$")
+UCF101_NAME = re.compile(r"(_g\d+)_c\d+$")
+
+
+@dataclass(frozen=True)
+class Imported:
+    """Imported scores, and what was found out on the way, a line each."""
+
+    scores: Scores
+    notes: list[str]
+
+
+def import_scores(
+    path: Path | str,
+    *,
+    stream: str | None = None,
+    ids: Sequence[str] | None = None,
+    labels: Mapping[str, int] | Sequence[int] | None = None,
+    class_names: Sequence[str] | None = None,
+    group_of: Callable[[str], str] | None = None,
+    kind: Literal["auto", "logits", "probabilities"] = "auto",
+    split: str = "",
+) -> Imported:
+    """Read a file of scores that another tool wrote. Crops and segments of a video are averaged.
+
+    Ids that say "class/video" name the classes: where each label goes with one class folder, column k of the scores
+    is the class whose videos carry label k, whatever the alphabet says. `class_names` then only sets the order.
+
+    Args:
+        path: `.npz` as TSN's tools write it (`scores` or the first array: object rows of (crops × K, label), or
+            M × K; `labels` and `names` if there), `.pkl` of mmaction2 (a list of vectors, or of dicts with
+            `pred_score`) or of {video: vector}, `.npy` M × K, `.csv` (id, K scores; or K scores).
+        stream: what to call the stream; the file's name by default.
+        ids: the videos' ids in the file's order, for files that hold none.
+        labels: class numbers, by id or in the file's order, for files that hold none, else checked against them.
+        class_names: K names. Where ids name the classes, too, the columns are put into this order.
+        group_of: the group (source film, scene) of an id; by default told from HMDB51's and UCF101's names, and
+            each video its own group otherwise.
+        kind: what the numbers are; "auto" looks: rows of non-negative numbers that sum to 1 are probabilities.
+        split: the split's name, to be kept with the scores.
+
+    Raises:
+        UsageError: a format not known, a pickle with names that are not allowed, no ids, no labels, NaN, ids that
+            repeat, labels that disagree, one class.
+        WorkError: damaged.
+    """
+    path = Path(path)
+    foreign = read_foreign(path)
+    notes = list(foreign.notes)
+    found = _ids(foreign, ids, path)
+    numbers = _labels(foreign, found, labels, path, notes)
+    names = _class_names(found, numbers, foreign, class_names, notes)
+    values = foreign.values
+    if values.shape[1] != len(names):
+        raise UsageError(f"{path}: {values.shape[1]} scores a video, but {len(names)} class names")
+    if not np.isfinite(values).all():
+        bad = np.flatnonzero(~np.isfinite(values).all(axis=1))
+        raise UsageError(f"{path}: NaN or infinite scores of {len(bad)} videos, first {found[bad[0]]}")
+    what = kind if kind != "auto" else tell_kind(values)
+    notes.append(f"the numbers are {what}" + ("" if kind != "auto" else " (by their look; --kind says otherwise)"))
+    groups, how = _groups(found, group_of)
+    notes.append(f"{len(set(groups))} groups {how}")
+    scores = Scores(
+        ids=np.array(found, dtype=str),
+        labels=numbers,
+        groups=np.array(groups, dtype=str),
+        class_names=tuple(names),
+        streams={stream or re.sub(r"[^\w.-]", "_", path.stem): values.astype(np.float32)},
+        kind=what,
+        split=split,
+        fold=np.full(len(found), TEST_VIDEO, dtype=np.int32),
+        head="imported",
+        provenance={"imported": path.name, "sha256": sha256_of(path), "format": foreign.format},
+    )
+    check_scores(scores)
+    if class_names is not None and tuple(class_names) != scores.class_names:
+        scores = reordered(scores, tuple(class_names))
+        notes.append("columns put into the order of the class names given: the file numbers its classes otherwise")
+    right = float((next(iter(scores.streams.values())).argmax(axis=1) == scores.labels).mean()) * 100
+    notes.append(f"{len(found)} videos, {len(names)} classes, top-1 accuracy {right:.1f} %")
+    return Imported(scores, notes)
+
+
+def tell_kind(values: NDArray) -> Literal["logits", "probabilities"]:
+    """Whether scores `(M, K)` are probabilities: non-negative, every row summing to 1 within 1e-3 (float16 files)."""
+    probable = bool((values >= 0).all()) and bool((np.abs(values.sum(axis=1, dtype=np.float64) - 1) < 1e-3).all())
+    return "probabilities" if probable else "logits"
+
+
+def _ids(foreign: Foreign, given: Sequence[str] | None, path: Path) -> list[str]:
+    """Ids of the file's videos, checked."""
+    found = list(given) if given is not None else foreign.ids
+    if found is None:
+        raise UsageError(f"{path}: holds no video names; give them in its order (--names FILE, one a line)")
+    if len(found) != len(foreign.values):
+        raise UsageError(f"{path}: {len(foreign.values)} videos, but {len(found)} names")
+    found = [SUFFIXES.sub("", str(video)) for video in found]
+    if len(set(found)) != len(found):
+        twice = [video for video in dict.fromkeys(found) if found.count(video) > 1][:10]
+        raise UsageError(f"{path}: ids that repeat: {', '.join(twice)}")
+    if not all(found):
+        raise UsageError(f"{path}: a video without a name")
+    return found
+
+
+def _labels(
+    foreign: Foreign, ids: list[str], given: Mapping[str, int] | Sequence[int] | None, path: Path, notes: list[str]
+) -> NDArray[np.int64]:
+    """Labels of the file's videos: the file's own, else those given; those given are checked against the file's."""
+    if given is None and foreign.labels is None:
+        raise UsageError(f"{path}: holds no labels; give them (--labels FILE: 'id number' a line, or --dataset)")
+    if given is None:
+        return np.asarray(foreign.labels, dtype=np.int64)
+    if isinstance(given, Mapping):
+        known = list(given)
+        matches = match_ids(known, ids)
+        missing = [video for index, video in enumerate(ids) if index not in matches]
+        if missing:
+            raise UsageError(f"{path}: no label for {len(missing)} videos, first {', '.join(missing[:10])}")
+        numbers = np.array([given[known[matches[index]]] for index in range(len(ids))], dtype=np.int64)
+    else:
+        numbers = np.asarray(given, dtype=np.int64)
+        if numbers.shape != (len(ids),):
+            raise UsageError(f"{path}: {len(ids)} videos, but {numbers.size} labels")
+    if foreign.labels is not None:
+        differing = np.flatnonzero(numbers != foreign.labels)
+        if len(differing):
+            at = differing[0]
+            raise UsageError(
+                f"{path}: its own labels disagree with those given for {len(differing)} videos, first {ids[at]} "
+                f"({foreign.labels[at]} and {numbers[at]}); leave out the labels, or give those of its class order"
+            )
+    return numbers
+
+
+def _class_names(
+    ids: list[str], labels: NDArray[np.int64], foreign: Foreign, given: Sequence[str] | None, notes: list[str]
+) -> tuple[str, ...]:
+    """Names of the columns: as the ids' folders tell, else the file's own, else those given, else numbers."""
+    count = foreign.values.shape[1]
+    by_label: dict[int, set[str]] = {}
+    for video, label in zip(ids, labels.tolist(), strict=True):
+        by_label.setdefault(label, set()).add(video.rpartition("/")[0].rpartition("/")[2])
+    folders = {label: next(iter(names)) for label, names in by_label.items() if len(names) == 1}
+    told = len(folders) == len(by_label) == len(set(folders.values())) and all(folders.values())
+    if told and set(folders) == set(range(count)) and (given is None or set(given) == set(folders.values())):
+        notes.append("class names from the folders in the ids")
+        return tuple(folders[label] for label in range(count))
+    if told and given is not None and len(set(given)) == count:
+        wrong = [label for label, name in folders.items() if not 0 <= label < count or given[label] != name]
+        if wrong and set(folders.values()) <= set(given):
+            raise UsageError(
+                f"label {wrong[0]} is of class folder '{folders[wrong[0]]}' in the file, but not in the class names "
+                "given; as not every class has a video here, give the names in the file's order"
+            )
+    if foreign.class_names is not None:
+        return tuple(foreign.class_names)
+    return tuple(given) if given is not None else tuple(f"class {number}" for number in range(count))
+
+
+def _groups(ids: Sequence[str], group_of: Callable[[str], str] | None) -> tuple[list[str], str]:
+    """Groups of ids, and how they were told."""
+    if group_of is not None:
+        return [str(group_of(video)) for video in ids], "as given"
+    for name, pattern, rule in (("HMDB51", HMDB51_NAME, _film), ("UCF101", UCF101_NAME, _scene)):
+        if sum(bool(pattern.search(video)) for video in ids) > len(ids) / 2:
+            return [rule(video) for video in ids], f"from {name}'s names"
+    return list(ids), "(each video its own: no known pattern in the names)"
+
+
+def _film(video: str) -> str:
+    """HMDB51: what stands before class and attributes; a film's clips may lie in several classes."""
+    folder, _, name = video.rpartition("/")
+    head = HMDB51_NAME.sub("", name)
+    film = head.removesuffix(folder.rpartition("/")[2]).rstrip("_")
+    return film if film and head != name else video
+
+
+def _scene(video: str) -> str:
+    """UCF101: the class and its gNN."""
+    return UCF101_NAME.sub(r"\1", video.rpartition("/")[2])
+
+
+def ids_from_list(path: Path) -> list[str]:
+    """Video names, one a line; a line may go on with more fields (TSN and mmaction2 lists), which are left out."""
+    try:
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"{path}: cannot be read as text ({error})") from error
+    return [_first_field(line) for line in lines if line.strip()]
+
+
+def _first_field(line: str) -> str:
+    """The name in a line: all but trailing whole numbers, so that names with spaces stay whole."""
+    return re.sub(r"(?:[ \t,]+-?\d+)+$", "", line.strip())
+
+
+def labels_from_list(path: Path) -> dict[str, int]:
+    """Class numbers by video: "name … label" a line, the label last.
+
+    Raises:
+        UsageError: a line without a label (file:line).
+    """
+    found: dict[str, int] = {}
+    try:
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"{path}: cannot be read as text ({error})") from error
+    for number, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
+        match = re.search(r"[ \t,](-?\d+)$", line.strip())
+        if match is None:
+            raise UsageError(f"{path}:{number}: expected 'video … label'")
+        found[_first_field(line)] = int(match[1])
+    return found

@@ -1,0 +1,229 @@
+"""Pickles and npz files of others, read as data: nothing in them is ever called but what stands here.
+
+The unpickler knows a handful of names, none of which does anything but make arrays, numbers, text, lists and dicts; a
+pickle that asks for another name is refused with the name. Arrays are built here from their bytes, not by NumPy's own
+`__setstate__`, so that a forged pickle meets checks and no C code that trusts it.
+"""
+
+import io
+import pickle
+import re
+import zipfile
+from pathlib import Path
+from typing import Any, NoReturn
+
+import numpy as np
+from numpy.typing import NDArray
+
+from avr.core import AvrError, UsageError, WorkError
+
+LARGEST_FILE = 8 << 30  # bytes; scores are small, and a zip can claim anything
+DTYPE = re.compile(r"[biufSUO]\d{0,9}")
+
+
+class PickledArray:
+    """An array on its way out of a pickle: `_reconstruct` makes it, its state fills it."""
+
+    __slots__ = ("value",)
+
+    def __init__(self) -> None:
+        self.value: Any = None
+
+    def __setstate__(self, state: Any) -> None:
+        _, shape, dtype, fortran, content = state
+        self.value = array_of(content, dtype, tuple(int(side) for side in shape), fortran=bool(fortran))
+
+
+class PickledDtype:
+    """A dtype on its way out of a pickle."""
+
+    __slots__ = ("code",)
+
+    def __init__(self, code: Any) -> None:
+        text = code.decode("ascii") if isinstance(code, bytes) else code
+        if not isinstance(text, str) or not DTYPE.fullmatch(text):
+            raise pickle.UnpicklingError(f"an array of dtype {str(code)[:40]!r}")
+        self.code = text
+
+    def __setstate__(self, state: Any) -> None:
+        order = state[1].decode("ascii") if isinstance(state[1], bytes) else state[1]
+        if order not in ("<", ">", "|", "="):
+            raise pickle.UnpicklingError(f"byte order {str(order)[:10]!r}")
+        self.code = order + self.code.lstrip("<>|=")
+
+    @property
+    def dtype(self) -> np.dtype:
+        return np.dtype("O" if self.code.lstrip("<>|=").startswith("O") else self.code)
+
+
+def array_of(content: Any, dtype: Any, shape: tuple[int, ...], *, fortran: bool = False) -> NDArray:
+    """An array from its pickled bytes, or from the list of its items when it holds objects."""
+    if not isinstance(dtype, PickledDtype):
+        raise pickle.UnpicklingError("an array without a dtype")
+    order: Any = "F" if fortran else "C"
+    if dtype.dtype.kind == "O":
+        if not isinstance(content, list):
+            raise pickle.UnpicklingError("an object array that is no list")
+        objects = np.empty(len(content), dtype=object)
+        for index, item in enumerate(content):
+            objects[index] = plain(item)
+        return objects.reshape(shape, order=order)
+    raw = content.encode("latin1") if isinstance(content, str) else content
+    if not isinstance(raw, bytes | bytearray):
+        raise pickle.UnpicklingError("an array without bytes")
+    return np.frombuffer(bytes(raw), dtype=dtype.dtype).reshape(shape, order=order)
+
+
+def plain(value: Any) -> Any:
+    """A value with the arrays in it made NumPy's."""
+    if isinstance(value, PickledArray):
+        return value.value
+    if isinstance(value, dict):
+        return {plain(key): plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(item) for item in value]
+    return value
+
+
+class RestrictedUnpickler(pickle.Unpickler):
+    """Resolves the names below and no other. They are bound methods, which a pickle cannot alter."""
+
+    def find_class(self, module: str, name: str) -> Any:
+        known = {
+            ("numpy.core.multiarray", "_reconstruct"): self._array,
+            ("numpy._core.multiarray", "_reconstruct"): self._array,
+            ("numpy.core.multiarray", "scalar"): self._scalar,
+            ("numpy._core.multiarray", "scalar"): self._scalar,
+            ("numpy.core.numeric", "_frombuffer"): self._frombuffer,
+            ("numpy._core.numeric", "_frombuffer"): self._frombuffer,
+            ("numpy", "ndarray"): "ndarray",
+            ("numpy", "dtype"): self._dtype,
+            ("_codecs", "encode"): self._encode,
+            ("collections", "OrderedDict"): self._mapping,
+            ("torch._utils", "_rebuild_tensor_v2"): self._tensor,
+            ("torch.storage", "_load_from_bytes"): self._storage,
+        }
+        if (module, name) not in known:
+            raise pickle.UnpicklingError(f"it asks for {module}.{name}, which avr does not load")
+        return known[module, name]
+
+    def persistent_load(self, pid: Any) -> NoReturn:
+        raise pickle.UnpicklingError("it refers to data outside itself; save plain arrays instead")
+
+    def _array(self, *_: Any) -> PickledArray:
+        return PickledArray()
+
+    def _dtype(self, code: Any, *_: Any) -> PickledDtype:
+        return PickledDtype(code)
+
+    def _scalar(self, dtype: Any, content: Any) -> Any:
+        return array_of(content, dtype, ()).item()
+
+    def _frombuffer(self, content: Any, dtype: Any, shape: Any, order: Any) -> Any:
+        made = PickledArray()
+        made.value = array_of(bytes(content), dtype, tuple(shape), fortran=order == "F")
+        return made
+
+    def _encode(self, text: Any, encoding: Any = "latin1") -> bytes:
+        if encoding not in ("latin1", "latin-1", "utf-8", "ascii") or not isinstance(text, str):
+            raise pickle.UnpicklingError("text in an encoding avr does not load")
+        return text.encode(encoding)
+
+    def _mapping(self, items: Any = ()) -> dict[Any, Any]:
+        return dict(items)
+
+    def _storage(self, content: Any) -> Any:
+        """A tensor's storage, which PyTorch pickles as a file of its own; it has a restricted reader, too."""
+        import warnings
+
+        import torch
+
+        raw = content.encode("latin1") if isinstance(content, str) else bytes(content)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # that typed storages are deprecated is no news to the user
+            storage = torch.load(io.BytesIO(raw), map_location="cpu", weights_only=True)
+            return torch.tensor([], dtype=storage.dtype).set_(storage).float().numpy()
+
+    def _tensor(self, storage: Any, offset: Any, size: Any, stride: Any, *_: Any) -> Any:
+        made = PickledArray()
+        size, stride = tuple(map(int, size)), tuple(map(int, stride))
+        last = int(offset) + sum((side - 1) * step for side, step in zip(size, stride, strict=True))
+        if not isinstance(storage, np.ndarray) or min((offset, *size, *stride), default=0) < 0:
+            raise pickle.UnpicklingError("a tensor without numbers")
+        if 0 not in size and last >= storage.size:
+            raise pickle.UnpicklingError("a tensor larger than its storage")
+        strided = np.lib.stride_tricks.as_strided(
+            storage[int(offset) :], size, tuple(step * storage.itemsize for step in stride)
+        )
+        made.value = strided.copy() if 0 not in size else np.zeros(size, np.float32)
+        return made
+
+
+def load_pickle(content: bytes, path: Path, *, what: str = "pickle") -> Any:
+    """The value of a pickle (Python 2's too), arrays as NumPy arrays, text that was Python 2's bytes as Latin-1.
+
+    Raises:
+        UsageError: it asks for a name that is not on the list, or is no pickle.
+    """
+    try:
+        return plain(RestrictedUnpickler(io.BytesIO(content), encoding="latin1").load())
+    except AvrError:
+        raise
+    except Exception as error:  # a forged pickle can raise anything
+        message = " ".join(str(error).split())[:200]
+        raise UsageError(f"{path}: this {what} cannot be read as scores: {message or type(error).__name__}") from error
+
+
+def load_npy(content: bytes, path: Path) -> NDArray:
+    """An array from the bytes of an npy file; one of objects goes through the restricted unpickler.
+
+    Raises:
+        UsageError: no npy file, or pickled objects that are not plain arrays.
+        WorkError: cut short.
+    """
+    stream = io.BytesIO(content)
+    try:
+        version = np.lib.format.read_magic(stream)
+        if version == (1, 0):
+            shape, fortran, dtype = np.lib.format.read_array_header_1_0(stream)
+        elif version == (2, 0):
+            shape, fortran, dtype = np.lib.format.read_array_header_2_0(stream)
+        else:
+            raise ValueError(f"npy version {version}")
+    except Exception as error:  # the header is text of a stranger: NumPy raises what its parser raises
+        raise UsageError(f"{path}: no npy array ({' '.join(str(error).split())[:200]})") from error
+    rest = content[stream.tell() :]
+    if dtype.kind == "O":
+        objects = load_pickle(rest, path, what="array of pickled objects")
+        if not isinstance(objects, np.ndarray) or objects.shape != tuple(shape):
+            raise UsageError(f"{path}: its objects have another shape than its header says")
+        return objects
+    if dtype.kind not in "biufSU":
+        raise UsageError(f"{path}: an array of {dtype}, which are no scores")
+    count = int(np.prod(shape, dtype=object))
+    if len(rest) < count * dtype.itemsize:
+        raise WorkError(f"{path}: cut short ({len(rest)} of {count * dtype.itemsize} bytes)")
+    values = np.frombuffer(rest, dtype=dtype, count=count)
+    return values.reshape(shape, order="F" if fortran else "C")
+
+
+def load_npz(path: Path) -> dict[str, NDArray]:
+    """All arrays of an npz file, by name.
+
+    Raises:
+        UsageError: no npz file, or one that is absurdly large.
+        WorkError: damaged.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            members = [member for member in archive.infolist() if member.filename.endswith(".npy")]
+            if sum(member.file_size for member in members) > LARGEST_FILE:
+                raise UsageError(f"{path}: more than {LARGEST_FILE >> 30} GB of scores")
+            contents = {member.filename.removesuffix(".npy"): archive.read(member) for member in members}
+    except AvrError:
+        raise
+    except OSError as error:
+        raise UsageError(f"{path}: cannot be opened ({error.strerror or error})") from error
+    except Exception as error:  # zipfile raises its own, zlib's, struct's and more
+        raise WorkError(f"{path}: a damaged zip archive ({' '.join(str(error).split())[:200]})") from error
+    return {name: load_npy(content, path) for name, content in contents.items()}

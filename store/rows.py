@@ -1,0 +1,268 @@
+"""Feature rows from their files to memory: read at known places, checked, decompressed where need be.
+
+The files are read past the HDF5 library: where a row lies and what it must hash to stands in the index, whose own hash
+was checked. So reads run in several threads at once, and no damaged byte ever reaches the library.
+
+Note [three ways to read]: a row's first read goes through `pread` and its checksum, so that a damaged file or disk is
+an error and not a signal. Where the whole array fits the memory allowed, the row is then kept, and later reads are
+copies from memory. Where it does not, later reads copy from a mapping of the file, which is as fast as `numpy.memmap`;
+before each, the file must still have its size, since touching a mapping behind a file's end would kill the process.
+"""
+
+import io
+import math
+import mmap
+import os
+import resource
+import threading
+import zlib
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from avr.core import WorkError
+
+from .catalog import Catalog
+from .sealing import block_size, hdf5_errors
+from .shards import create_array, new_file
+
+DAMAGED = "damaged; `avr store verify` lists what is, `avr store repair` drops it so that `avr extract` redoes it"
+PIECE_BYTES = 1 << 20  # read and checked at once: small enough that the check still finds the bytes in the cache
+PARALLEL_BYTES = 1 << 19  # a thread's least share: below it, threads cost more than they bring
+NUM_THREADS = min(4, os.cpu_count() or 1)
+
+
+class _OpenFile:
+    """A file's handle and, once asked for, its mapping; both closed when nobody refers to it any more."""
+
+    def __init__(self, path: Path, size: int) -> None:
+        self.path, self.size, self.handle = path, size, -1
+        self._view: memoryview | None = None
+        try:
+            self.handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        except OSError as error:
+            raise WorkError(f"{path}: cannot be opened ({error.strerror}), {DAMAGED}") from error
+        self.check_size()
+
+    def check_size(self) -> None:
+        size = os.lseek(self.handle, 0, os.SEEK_END)  # half the price of fstat
+        if size != self.size:
+            raise WorkError(f"{self.path}: has {size} bytes, the index says {self.size}: {DAMAGED}")
+
+    def view(self) -> memoryview:
+        """The file's bytes, mapped."""
+        if self._view is None:
+            try:
+                self._view = memoryview(mmap.mmap(self.handle, self.size, prot=mmap.PROT_READ))
+            except (OSError, ValueError) as error:
+                raise WorkError(f"{self.path}: cannot be mapped ({error})") from error
+        return self._view
+
+    def read_into(self, target: memoryview, offset: int) -> None:
+        """Fill `target` from `offset` on."""
+        try:
+            got = os.preadv(self.handle, [target], offset)
+            while got < len(target):
+                more = os.preadv(self.handle, [target[got:]], offset + got)
+                if not more:
+                    raise WorkError(f"{self.path}: cut short, {DAMAGED}")
+                got += more
+        except OSError as error:
+            raise WorkError(f"{self.path}: cannot be read ({error.strerror}), {DAMAGED}") from error
+
+    def __del__(self) -> None:
+        if self.handle >= 0:
+            os.close(self.handle)
+
+
+class RowReader:
+    """Reads rows of a store by array name and row number. Several threads may use one at once.
+
+    Args:
+        catalog: the store's tables.
+        path: the store's folder, or its packed file.
+        cache_bytes: memory that rows may be kept in, all arrays together; an array is kept if it fits whole.
+        always_check: check rows each time they are read, not the first time alone; nothing is kept.
+    """
+
+    def __init__(self, catalog: Catalog, path: Path, *, cache_bytes: int, always_check: bool = False) -> None:
+        packed = not path.is_dir()
+        self.files = [(path if packed else path / name, size) for name, size, _ in catalog.files]
+        self._plan = catalog.plan
+        counts = np.diff(catalog.file_first_row)
+        self._file_of_row = np.repeat(np.arange(len(counts), dtype=np.int32), counts)
+        self._first_row = catalog.file_first_row
+        self._places = catalog.places
+        self._offsets = {name: place["offset"].astype(np.int64) for name, place in catalog.places.items()}
+        self._crc32 = {name: place["crc32"].copy() for name, place in catalog.places.items()}
+        self._unchecked = {name: np.ones(len(place), dtype=bool) for name, place in catalog.places.items()}
+        self._kept: dict[str, NDArray[np.float16] | None] = {}
+        self._absent: dict[str, NDArray[np.bool_]] = {}
+        self._cache_bytes = 0 if always_check else cache_bytes
+        self._always_check = always_check
+        self._open: dict[int, _OpenFile] = {}
+        # A file takes two descriptors, its own and its mapping's.
+        self._most_open = max(8, resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 4)
+        self._lock, self._keeping = threading.Lock(), threading.Lock()
+        self._pool: tuple[int, ThreadPoolExecutor] | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        """A copy in another process starts with no file open and nothing kept."""
+        empty = {"_open": {}, "_kept": {}, "_absent": {}, "_lock": None, "_keeping": None, "_pool": None}
+        return {**self.__dict__, **empty}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state, _lock=threading.Lock(), _keeping=threading.Lock())
+
+    def close(self) -> None:
+        """Close the files and end the threads; a later read starts them again. What was kept is forgotten."""
+        with self._keeping, self._lock:
+            self._open, self._kept, self._absent = {}, {}, {}
+            pool, self._pool = self._pool, None
+        if pool is not None and pool[0] == os.getpid():
+            pool[1].shutdown()
+
+    def read(self, name: str, rows: NDArray[np.int64], *, keep: bool = True) -> NDArray[np.float16]:
+        """Rows of one array by number, float16 (rows, *shape).
+
+        Args:
+            name: "stream/layer".
+            rows: their numbers.
+            keep: keep them in memory, where the array fits; False for a caller who keeps the result itself.
+
+        Raises:
+            WorkError: damaged or gone, naming file, array and row.
+        """
+        kept = self._memory_for(name) if keep else None
+        if kept is not None:
+            with self._keeping:
+                absent = self._absent[name][rows]
+                if absent.any():
+                    needed = np.unique(rows[absent])
+                    self._load(name, needed, kept, needed)
+                    self._absent[name][needed] = False
+            return kept[rows]
+        out = np.empty((len(rows), *self._plan.arrays[name]), dtype="<f2")
+        self._load(name, rows, out, np.arange(len(rows)))
+        return out
+
+    def _memory_for(self, name: str) -> NDArray[np.float16] | None:
+        """The array that keeps rows, or None where it does not fit. Memory is taken only as rows are written to it."""
+        with self._keeping:
+            if name not in self._kept:
+                shape = (len(self._offsets[name]), *self._plan.arrays[name])
+                used = sum(kept.nbytes for kept in self._kept.values() if kept is not None)
+                fits = used + 2 * math.prod(shape) <= self._cache_bytes
+                self._kept[name] = np.empty(shape, dtype="<f2") if fits else None
+                self._absent[name] = np.ones(len(self._offsets[name]), dtype=bool)
+            return self._kept[name]
+
+    def _load(self, name: str, rows: NDArray[np.int64], out: NDArray[np.float16], places: NDArray[np.int64]) -> None:
+        """Read `rows` from their files to `out[places]`, checking those not checked yet."""
+        if not len(rows):
+            return
+        if self._plan.compression:
+            out[places] = self._read_compressed(name, rows)
+            return
+        step = 2 * math.prod(self._plan.arrays[name])
+        files, offsets = self._file_of_row[rows], self._offsets[name][rows]
+        edges = _run_edges(files, offsets, places, step)
+        starts = edges[:-1]
+        runs = list(
+            zip(
+                starts,
+                edges[1:],
+                files[starts].tolist(),
+                offsets[starts].tolist(),
+                places[starts].tolist(),
+                strict=True,
+            )
+        )
+        flat = memoryview(out).cast("B")
+        check = self._always_check or bool(self._unchecked[name][rows].any())
+        expected = self._crc32[name][rows].tolist() if check else []
+
+        def load(first: int, last: int) -> None:
+            for start, stop, number, offset, place in runs[first:last]:
+                target = flat[place * step : (place + stop - start) * step]
+                file = self._open.get(number) or self._file(number)
+                if not check:
+                    file.check_size()
+                    target[:] = file.view()[offset : offset + len(target)]
+                    continue
+                file.read_into(target, offset)
+                for index in range(start, stop):
+                    at = (index - start) * step
+                    if zlib.crc32(target[at : at + step]) != expected[index]:
+                        raise self._damaged(name, int(rows[index]))
+
+        self._in_parallel(load, len(runs), len(rows) * step)
+        if check:
+            self._unchecked[name][rows] = False
+
+    def _in_parallel(self, load: Callable[[int, int], None], num_runs: int, total: int) -> None:
+        parts = min(NUM_THREADS, num_runs, total // PARALLEL_BYTES)
+        if parts < 2:
+            load(0, num_runs)
+            return
+        with self._lock:
+            if self._pool is None or self._pool[0] != os.getpid():  # a parent's threads do not live on in its forks
+                self._pool = (os.getpid(), ThreadPoolExecutor(NUM_THREADS, thread_name_prefix="store"))
+            pool = self._pool[1]
+        edges = [num_runs * part // parts for part in range(parts + 1)]
+        futures = [pool.submit(load, first, last) for first, last in pairwise(edges)]
+        for future in futures:
+            future.result()
+
+    def _damaged(self, name: str, row: int) -> WorkError:
+        number = self._file_of_row[row]
+        return WorkError(f"{self.files[number][0]}: row {row - self._first_row[number]} of {name} is {DAMAGED}")
+
+    def _file(self, number: int) -> _OpenFile:
+        with self._lock:
+            if number not in self._open:
+                while len(self._open) >= self._most_open:
+                    del self._open[next(iter(self._open))]
+                self._open[number] = _OpenFile(*self.files[number])
+            return self._open[number]
+
+    def read_stored(self, name: str, rows: NDArray[np.int64]) -> list[bytes]:
+        """The bytes of rows as they are stored, checked."""
+        contents = []
+        places = self._places[name][rows].tolist()
+        for row, (offset, stored, crc32, _) in zip(rows.tolist(), places, strict=True):
+            content = bytearray(stored)
+            self._file(int(self._file_of_row[row])).read_into(memoryview(content), offset)
+            if zlib.crc32(content) != crc32:
+                raise self._damaged(name, row)
+            contents.append(bytes(content))
+        return contents
+
+    def _read_compressed(self, name: str, rows: NDArray[np.int64]) -> NDArray[np.float16]:
+        """Compressed rows: checked as they are stored, then decompressed by the library from memory."""
+        contents = self.read_stored(name, rows)
+        masks = self._places[name]["filter_mask"][rows].tolist()
+        shape = self._plan.arrays[name]
+        with hdf5_errors(self.files[0][0]), new_file(io.BytesIO(), block_size(0)) as file:
+            dataset = create_array(file, name, (len(rows), *shape), self._plan.compression)
+            for index, (content, filter_mask) in enumerate(zip(contents, masks, strict=True)):
+                dataset.id.write_direct_chunk((index,) + (0,) * len(shape), content, filter_mask)
+            return dataset[()]
+
+
+def _run_edges(files: NDArray, offsets: NDArray, places: NDArray, step: int) -> list[int]:
+    """Where runs begin, and the end: a run is rows that follow one another in their file and in memory.
+
+    Runs are cut to about PIECE_BYTES.
+    """
+    breaks = (files[1:] != files[:-1]) | (offsets[1:] - offsets[:-1] != step) | (places[1:] - places[:-1] != 1)
+    edges = [0, *(np.flatnonzero(breaks) + 1).tolist(), len(files)]
+    longest = max(1, PIECE_BYTES // step)
+    if len(edges) - 1 == len(files):
+        return edges
+    return [edge for start, stop in pairwise(edges) for edge in range(start, stop, longest)] + [len(files)]
