@@ -1,6 +1,19 @@
 """Which videos there are: ids, labels, class names, official splits, groups. One file a data set."""
 
-from ._index import DEFAULT_FOLDER, index_dataset
+from ._check import CheckResult, Finding, check_dataset
+from ._index import DEFAULT_FOLDER, Description, describe_dataset, index_dataset
 from ._types import Dataset, RawFrames, Split, Video
 
-__all__ = ["DEFAULT_FOLDER", "Dataset", "RawFrames", "Split", "Video", "index_dataset"]
+__all__ = [
+    "DEFAULT_FOLDER",
+    "CheckResult",
+    "Dataset",
+    "Description",
+    "Finding",
+    "RawFrames",
+    "Split",
+    "Video",
+    "check_dataset",
+    "describe_dataset",
+    "index_dataset",
+]

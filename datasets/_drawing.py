@@ -6,8 +6,6 @@ computed on grey frames, cannot see it. The motion is a swing to and fro about a
 random phase: a still frame shows one pose of many and cannot tell which motion it was taken from.
 """
 
-from typing import Any
-
 import cv2
 import numpy as np
 from numpy.typing import NDArray
@@ -18,14 +16,14 @@ MOTIONS = ("sideways", "upright", "turning", "pulsing")
 SIZE = 96  # pixels, width and height
 NUM_FRAMES = 32
 CANVAS = 160  # side of the disc's texture before it is turned and scaled
-RADIUS = 29.0  # pixels
+RADIUS = 27.0  # pixels
 PERIOD = 14.0  # pixels of a pattern
 CHROMA = 50.0  # half the distance of a pattern's two colours in the CrCb plane
-HUE_STEP = np.pi / 4  # radians in the CrCb plane from one appearance's pair of colours to the next one's
+HUES = {"stripes": 0.3, "checks": 2.3, "rings": 1.35, "dots": 2.5}  # radians in the CrCb plane
 HUE_SPREAD = 0.2  # radians, standard deviation within an appearance
 TINT = 2.0  # standard deviation of a clip's colour cast on the disc, grey levels
 NOISE = 20.0  # brightness, standard deviation, grey levels
-SWINGS = {"sideways": 6.0, "upright": 6.0, "turning": 0.4, "pulsing": 0.25}  # pixels, pixels, radians, log scale
+SWINGS = {"sideways": 6.0, "upright": 6.0, "turning": 0.4, "pulsing": 0.22}  # pixels, pixels, radians, log scale
 
 
 def draw_clip(appearance: str, motion: str, rng: np.random.Generator) -> NDArray[np.uint8]:
@@ -40,10 +38,11 @@ def draw_clip(appearance: str, motion: str, rng: np.random.Generator) -> NDArray
     background = np.full((SIZE, SIZE, 3), 128.0, dtype=np.float32)
     background[..., 0] += _noise(SIZE, rng)
     frames = np.empty((NUM_FRAMES, SIZE, SIZE, 3), dtype=np.uint8)
-    for time, pose in enumerate(_poses(motion, rng)):
-        matrix = _matrix(*pose)
+    for time, (x, y, angle, log_scale) in enumerate(_poses(motion, rng).tolist()):
+        scale = float(np.exp(log_scale))
+        matrix = _matrix(x, y, angle, scale)
         disc = cv2.warpAffine(texture, matrix, (SIZE, SIZE), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT)
-        alpha = _disc_mask(*pose)[..., None]
+        alpha = _disc_mask(x, y, scale)[..., None]
         picture = alpha * disc + (1 - alpha) * background
         frames[time] = cv2.cvtColor(np.clip(picture, 0, 255).astype(np.uint8), cv2.COLOR_YCrCb2BGR)
     return frames
@@ -70,7 +69,7 @@ def _texture(appearance: str, rng: np.random.Generator) -> NDArray[np.float32]:
         "dots": wave_x + wave_y - 0.4,
     }[appearance]
     pattern = np.tanh(2.5 * pattern)
-    hue = 0.4 + HUE_STEP * APPEARANCES.index(appearance) + rng.normal(0, HUE_SPREAD)
+    hue = HUES[appearance] + rng.normal(0, HUE_SPREAD)
     tint = rng.normal(0, TINT, 2)
     picture = np.full((CANVAS, CANVAS, 3), 128.0, dtype=np.float32)
     picture[..., 0] += _noise(CANVAS, rng)
@@ -79,24 +78,18 @@ def _texture(appearance: str, rng: np.random.Generator) -> NDArray[np.float32]:
     return picture
 
 
-def _poses(motion: str, rng: np.random.Generator) -> list[tuple[float, float, float, float]]:
-    """The disc's pose in each frame: centre x, centre y (pixels), angle (radians), scale."""
-    base: NDArray[Any] = np.array(
-        [
-            SIZE / 2 + rng.uniform(-10, 10),
-            SIZE / 2 + rng.uniform(-10, 10),
-            rng.uniform(0, 2 * np.pi),
-            rng.uniform(-0.2, 0.2),
-        ]
-    )
-    period, phase = rng.uniform(9, 14), rng.uniform(0, 2 * np.pi)
-    strength = rng.uniform(0.8, 1.2)
-    swing = strength * np.sin(2 * np.pi * np.arange(NUM_FRAMES) / period + phase)
-    poses = np.tile(base, (NUM_FRAMES, 1))
-    moved = MOTIONS.index(motion)
-    poses[:, moved] += SWINGS[motion] * swing
-    poses[:, 3] = np.exp(poses[:, 3])
-    return [(float(x), float(y), float(angle), float(scale)) for x, y, angle, scale in poses]
+def _poses(motion: str, rng: np.random.Generator) -> NDArray[np.float64]:
+    """The disc's pose in each frame `(NUM_FRAMES, 4)`: centre x, centre y (pixels), angle (radians), log of the scale.
+
+    Each of the four stands somewhere in its swing, and one of them goes on swinging: so a single frame's pose has the
+    same distribution for every motion.
+    """
+    base = np.array([SIZE / 2, SIZE / 2, np.pi, 0.0]) + rng.uniform(-1, 1, 4) * [5, 5, np.pi, 0.1]
+    strength, phase = rng.uniform(0.8, 1.2, 4), rng.uniform(0, 2 * np.pi, 4)
+    phases = np.tile(phase, (NUM_FRAMES, 1))
+    phases[:, MOTIONS.index(motion)] += 2 * np.pi * np.arange(NUM_FRAMES) / rng.uniform(18, 30)
+    poses: NDArray[np.float64] = base + strength * np.array([SWINGS[name] for name in MOTIONS]) * np.sin(phases)
+    return poses
 
 
 def _matrix(x: float, y: float, angle: float, scale: float) -> NDArray[np.float32]:
@@ -112,8 +105,8 @@ def _matrix(x: float, y: float, angle: float, scale: float) -> NDArray[np.float3
     )
 
 
-def _disc_mask(x: float, y: float, angle: float, scale: float) -> NDArray[np.float32]:
-    """How much of each pixel the disc covers `(SIZE, SIZE)`, with a soft edge; the angle is no matter."""
+def _disc_mask(x: float, y: float, scale: float) -> NDArray[np.float32]:
+    """How much of each pixel the disc covers `(SIZE, SIZE)`, with a soft edge."""
     rows, columns = np.mgrid[:SIZE, :SIZE].astype(np.float32)
     distance = np.hypot(columns - np.float32(x), rows - np.float32(y))
     mask: NDArray[np.float32] = np.clip(RADIUS * scale - distance + 0.5, 0, 1).astype(np.float32)

@@ -1,6 +1,9 @@
 """`index_dataset`: from a data set's name and folder to its videos, labels, groups and splits."""
 
 import inspect
+import types
+import typing
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +14,31 @@ from ._types import Dataset
 DEFAULT_FOLDER = Path("data")
 
 
+@dataclass(frozen=True)
+class Description:
+    """What avr knows of a data set without its videos. `options` are its own, with their defaults."""
+
+    name: str
+    text: str
+    layout: str
+    source: str
+    options: dict[str, Any]
+    makes_itself: bool
+
+
+def describe_dataset(name: str) -> Description:
+    """Describe a data set that avr knows.
+
+    Raises:
+        UsageError: unknown data set; the message lists the known ones.
+    """
+    item = load_item("avr.datasets", name, "data set")
+    options = {key: parameter.default for key, parameter in inspect.signature(item.index).parameters.items()}
+    own = {key: default for key, default in options.items() if key not in ("root", "splits")}
+    makes_itself = getattr(item, "MAKES_ITSELF", False)
+    return Description(name, item.DESCRIPTION, item.LAYOUT, getattr(item, "SOURCE", ""), own, makes_itself)
+
+
 def index_dataset(name: str, root: Path | None = None, *, splits: Path | None = None, **options: Any) -> Dataset:
     """Index a data set.
 
@@ -18,7 +46,8 @@ def index_dataset(name: str, root: Path | None = None, *, splits: Path | None = 
         name: a data set that avr knows (`avr datasets list`), such as "hmdb51" or "folder".
         root: folder that holds the videos, laid out as downloaded; default `data/<name>`.
         splits: folder (or file) of the official lists, where they are not under the root.
-        options: what the data set's own `index` function takes beyond that, such as `seed` or `group_pattern`.
+        options: what the data set's own `index` function takes beyond that, such as `seed` or `group_pattern`; text,
+            as it comes from a command line, is turned into the option's type.
 
     Raises:
         UsageError: unknown data set (the known ones are listed) or option, missing or empty folder, lists that do not
@@ -26,10 +55,12 @@ def index_dataset(name: str, root: Path | None = None, *, splits: Path | None = 
     """
     item = load_item("avr.datasets", name, "data set")
     known = inspect.signature(item.index).parameters
-    for option in options:
-        if option not in known:
+    hints = typing.get_type_hints(item.index)
+    for option, value in options.items():
+        if option not in known or option in ("root", "splits"):
             takes = ", ".join(key for key in known if key not in ("root", "splits")) or "none"
             raise UsageError(f"data set {name} has no option '{option}'; it takes: {takes}")
+        options[option] = _converted(option, value, hints[option])
     if splits is not None:
         if "splits" not in known:
             raise UsageError(f"data set {name} reads no split lists; leave --splits out")
@@ -38,6 +69,21 @@ def index_dataset(name: str, root: Path | None = None, *, splits: Path | None = 
         options["splits"] = Path(splits)
     root = DEFAULT_FOLDER / name if root is None else Path(root)
     if not root.is_dir() and not getattr(item, "MAKES_ITSELF", False):
-        raise UsageError(f"{root}: no such folder; put the videos of {name} there or name their folder with --root")
+        what = "is a file, not a folder" if root.exists() else "no such folder"
+        raise UsageError(f"{root}: {what}; put the videos of {name} there or name their folder with --root")
     dataset: Dataset = item.index(root, **options)
     return dataset
+
+
+def _converted(option: str, value: Any, hint: Any) -> Any:
+    """Text turned into the option's type: int, float, Path or str; anything else stays as it is."""
+    if not isinstance(value, str):
+        return value
+    choices = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
+    for kind in (int, float, Path):
+        if kind in choices:
+            try:
+                return kind(value)
+            except ValueError:
+                raise UsageError(f"option {option}: {value!r} is no {kind.__name__}") from None
+    return value

@@ -26,8 +26,8 @@ def find_lists(root: Path, splits: Path | None, *, folder: str, pattern: str) ->
     raise UsageError(f"no split lists ({pattern}) in {looked}; put {folder} under the root or give --splits DIR")
 
 
-def read_list(path: Path, parse: Callable[[str], T]) -> Iterator[T]:
-    """Parse each line that is not empty; `parse` raises ValueError saying what it expected.
+def read_list(path: Path, parse: Callable[[str], T]) -> Iterator[tuple[int, T]]:
+    """Number and parsed value of each line that is not empty; `parse` raises ValueError saying what it expected.
 
     Raises:
         UsageError: a line that does not parse, as "file:line: what was expected".
@@ -39,7 +39,7 @@ def read_list(path: Path, parse: Callable[[str], T]) -> Iterator[T]:
     for number, line in enumerate(text.splitlines(), 1):
         if line.strip():
             try:
-                yield parse(line.strip())
+                yield number, parse(line.strip())
             except ValueError as error:
                 raise UsageError(f"{path}:{number}: {error}; found {line.strip()[:80]!r}") from error
 

@@ -43,6 +43,16 @@ def split_by_group(videos: Sequence[Video], *, name: str = "1", test_share: floa
     return split
 
 
+def drawn_splits(videos: Sequence[Video], *, num_splits: int, test_share: float, seed: int) -> dict[str, Split]:
+    """`num_splits` draws of `split_by_group`, named "1", "2", …, from seed, seed + 1, …."""
+    if num_splits < 1:
+        raise UsageError(f"{num_splits} splits were asked for; at least one is needed")
+    return {
+        str(number + 1): split_by_group(videos, name=str(number + 1), test_share=test_share, seed=seed + number)
+        for number in range(num_splits)
+    }
+
+
 def leave_one_group_out(videos: Sequence[Video]) -> dict[str, Split]:
     """One split a group, named after it: the group's videos test, all others train."""
     return {

@@ -5,14 +5,11 @@ Layout: `<root>/<class>/…/<video>.avi`, any depth below the class, any usual v
 Without that, the split is drawn: about 30 % of each class test, by group.
 """
 
-import re
-from collections.abc import Sequence
 from pathlib import Path
 
-from avr.core import UsageError, note
-
 from ._files import find_videos, ids_of, require_videos
-from ._splits import split_by_group
+from ._groups import groups_by_pattern
+from ._splits import drawn_splits
 from ._types import Dataset, Split, Video
 
 DESCRIPTION = "your own videos, class = sub-folder; split by seed or by group pattern"
@@ -56,33 +53,7 @@ def index(
     ]
     if depth:
         test = tuple(video_id for video_id in ids if not video_id.startswith("train/"))
-        splits = [Split("1", tuple(video_id for video_id in ids if video_id.startswith("train/")), test)]
+        splits = {"1": Split("1", tuple(video_id for video_id in ids if video_id.startswith("train/")), test)}
     else:
-        splits = [
-            split_by_group(videos, name=str(number + 1), test_share=test_share, seed=seed + number)
-            for number in range(num_splits)
-        ]
-    return Dataset("folder", root, class_names, tuple(videos), {split.name: split for split in splits})
-
-
-def groups_by_pattern(ids: Sequence[str], pattern: str | None) -> list[str]:
-    """Group of each id: the pattern's first capture (or whole match); the id itself where it does not match.
-
-    Raises:
-        UsageError: the pattern does not compile, or matches none of the ids.
-    """
-    if pattern is None:
-        return list(ids)
-    try:
-        matches = [re.search(pattern, video_id) for video_id in ids]
-    except re.error as error:
-        raise UsageError(f"the group pattern {pattern!r} is no regular expression: {error}") from error
-    missed = [video_id for video_id, match in zip(ids, matches, strict=True) if match is None]
-    if len(missed) == len(ids):
-        raise UsageError(f"the group pattern {pattern!r} matches no video, such as {ids[0]!r}")
-    if missed:
-        note(f"the group pattern misses {len(missed)} of {len(ids)} videos, each its own group: first {missed[0]!r}")
-    return [
-        video_id if match is None else (match.group(1) if match.re.groups else match.group()) or video_id
-        for video_id, match in zip(ids, matches, strict=True)
-    ]
+        splits = drawn_splits(videos, num_splits=num_splits, test_share=test_share, seed=seed)
+    return Dataset("folder", root, class_names, tuple(videos), splits)

@@ -42,7 +42,7 @@ def index(root: Path, *, splits: Path | None = None) -> Dataset:
         named = re.fullmatch(r"(.+)_test_split(\d+)", path.stem)
         if named is None:
             raise UsageError(f"{path}: expected a name such as brush_hair_test_split1.txt")
-        for name, mark in read_list(path, _parse_line):
+        for _, (name, mark) in read_list(path, _parse_line):
             clip = f"{named[1]}/{name}"
             class_of[clip] = named[1]
             marks.setdefault(clip, {})[named[2]] = mark
@@ -70,8 +70,8 @@ def source_film(clip: str) -> str:
     """
     class_name, _, name = clip.rpartition("/")
     head, stripped = ATTRIBUTES.subn("", name)
-    film = head.removesuffix(class_name).rstrip("_")
-    return film if stripped and film else clip
+    film = head.removesuffix(f"_{class_name}")
+    return film if stripped and film != head else clip
 
 
 def _parse_line(line: str) -> tuple[str, int]:

@@ -24,7 +24,7 @@ DESCRIPTION = "clips that avr draws itself: appearance x motion, made when missi
 LAYOUT = "<root>/<appearance>-<motion>/scene<NN>.avi"
 MAKES_ITSELF = True
 # Changing what is drawn means a new number: old folders are then drawn anew.
-VERSION = 2
+VERSION = 3
 SEED = 20
 NUM_SCENES = 72
 NUM_SPLITS = 3
@@ -32,11 +32,11 @@ FRAMES_PER_SECOND = 12
 MARKER = "shapes.json"
 PAIRS = (
     ("stripes", "sideways"),
-    ("stripes", "upright"),
-    ("checks", "upright"),
-    ("rings", "turning"),
+    ("stripes", "turning"),
+    ("checks", "turning"),
     ("rings", "pulsing"),
-    ("dots", "pulsing"),
+    ("rings", "upright"),
+    ("dots", "upright"),
 )
 CLASS_NAMES = tuple(f"{appearance}-{motion}" for appearance, motion in PAIRS)
 

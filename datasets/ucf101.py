@@ -36,7 +36,7 @@ def index(root: Path, *, splits: Path | None = None) -> Dataset:
             listed videos is there.
     """
     folder = find_lists(root, splits, folder=LISTS, pattern="classInd.txt")
-    numbers = dict(read_list(folder / "classInd.txt", _parse_class))
+    numbers = dict(parsed for _, parsed in read_list(folder / "classInd.txt", _parse_class))
     class_names = tuple(sorted(numbers, key=lambda name: numbers[name]))
     if sorted(numbers.values()) != list(range(1, len(numbers) + 1)):
         raise UsageError(f"{folder / 'classInd.txt'}: the class numbers are not 1 to {len(numbers)}, each once")
@@ -55,7 +55,7 @@ def index(root: Path, *, splits: Path | None = None) -> Dataset:
     for path in sorted(folder.glob("*list*.txt")):
         named = re.fullmatch(r"(train|test)list0*(\d+)", path.stem)
         if named:
-            lists.setdefault(named[2], {})[named[1]] = list(read_list(path, parse_clip))
+            lists.setdefault(named[2], {})[named[1]] = [clip for _, clip in read_list(path, parse_clip)]
     if not lists:
         raise UsageError(f"{folder}: no trainlist01.txt and testlist01.txt beside classInd.txt")
     listed = sorted({clip for parts in lists.values() for clips in parts.values() for clip in clips})

@@ -1,0 +1,114 @@
+"""Kinetics (Kay et al. 2017; 400, 600 or 700 classes) and data sets in its csv format.
+
+Layout: the lists `train.csv`, `validate.csv` or `val.csv`, `test.csv` (any name that contains the part's will do, as
+`kinetics-400_val.csv`) under the root, its `annotations` folder or `--splits`, with at least the columns `label`,
+`youtube_id`, `time_start`, `time_end`, and perhaps `split`. The clips, as the usual downloaders cut and name them,
+`<youtube id>_<start, six digits>_<end, six digits>.mp4`, or `<youtube id>.mp4` where it is the only one of that id, in
+any folders under the root. They are taken as already cut.
+
+Many listed videos have gone from the web: those that are not there are counted and named. Class numbers are the
+alphabetical order of the labels in the lists. The group is the video that a clip was cut from. Split "1" trains on the
+training list and tests on the validation list; where test labels were published and the clips are there, split "test"
+tests on those.
+"""
+
+import csv
+from collections.abc import Iterator
+from pathlib import Path
+
+from avr.core import UsageError
+
+from ._files import find_videos, require_videos, say_missing
+from ._types import Dataset, Split, Video
+
+DESCRIPTION = "400-700 human actions, by the official csv lists; train, validation"
+LAYOUT = "clips <youtube id>_<start>_<end>.mp4 under <root>, train.csv, validate.csv, … there or in --splits"
+SOURCE = "https://github.com/cvdfoundation/kinetics-dataset"
+PARTS = {"train": "train", "val": "validate", "test": "test"}
+COLUMNS = ("label", "youtube_id", "time_start", "time_end")
+
+
+def index(root: Path, *, splits: Path | None = None) -> Dataset:
+    """Index the listed clips that are there.
+
+    Args:
+        root: folder that holds the clips.
+        splits: a csv file, or the folder of the csv files.
+
+    Raises:
+        UsageError: no lists, a list without its columns, a line that does not parse (file:line), or no clip there.
+    """
+    paths = find_videos(root)
+    require_videos(root, paths, layout=LAYOUT)
+    by_stem = {path.stem: path for path in reversed(paths)}
+    part_of: dict[str, str] = {}
+    label_of: dict[str, str] = {}
+    for file in _lists(root, splits):
+        for stem, label, part in _rows(file):
+            label_of[stem], part_of[stem] = label, part
+    class_names = tuple(sorted(set(label_of.values())))
+    if not class_names:
+        raise UsageError(f"{root}: the lists hold no labelled clips")
+    number = {name: label for label, name in enumerate(class_names)}
+    cut_from: dict[str, list[str]] = {}
+    for stem in label_of:
+        cut_from.setdefault(stem[:-14], []).append(stem)
+    videos, part_by_id, missing = [], {}, []
+    for stem in sorted(label_of):
+        source = stem[:-14]
+        path = by_stem.get(stem) or (by_stem.get(source) if len(cut_from[source]) == 1 else None)
+        if path is None:
+            missing.append(stem)
+            continue
+        video_id = path.with_suffix("").as_posix()
+        videos.append(Video(video_id, root / path, number[label_of[stem]], source))
+        part_by_id[video_id] = part_of[stem]
+    if not videos:
+        raise UsageError(f"{root}: none of the {len(label_of)} listed clips is there, such as {missing[0]}.mp4")
+    say_missing("kinetics", missing, listed=len(label_of))
+    return Dataset("kinetics", root, class_names, tuple(videos), _splits(videos, part_by_id))
+
+
+def _splits(videos: list[Video], part_of: dict[str, str]) -> dict[str, Split]:
+    ids = {part: tuple(video.id for video in videos if part_of[video.id] == part) for part in PARTS}
+    made = {"1": Split("1", ids["train"], ids["val"])}
+    if ids["test"]:
+        made["test"] = Split("test", ids["train"], ids["test"])
+    return made
+
+
+def _lists(root: Path, splits: Path | None) -> list[Path]:
+    if splits is not None and splits.is_file():
+        return [splits]
+    places = [splits] if splits is not None else [root, root / "annotations"]
+    for place in places:
+        found = sorted(place.glob("*.csv"))
+        if found:
+            return found
+    raise UsageError(f"no csv lists in {' or '.join(map(str, places))}; give --splits FILE or DIR")
+
+
+def _rows(file: Path) -> Iterator[tuple[str, str, str]]:
+    """Clip name, label and part of each labelled row of a list."""
+    by_name = next((part for part in PARTS if part in file.stem.lower()), "")
+    with open(file, newline="", encoding="utf-8-sig") as handle:
+        reader = csv.DictReader(handle)
+        lacking = [column for column in COLUMNS if column not in (reader.fieldnames or [])]
+        if lacking == ["label"]:
+            return  # a test list without labels
+        if lacking:
+            raise UsageError(f"{file}:1: columns {', '.join(COLUMNS)} expected; {', '.join(lacking)} missing")
+        for row in reader:
+            where = f"{file}:{reader.line_num}"
+            try:
+                start, end = (int(float(row[column])) for column in ("time_start", "time_end"))
+            except (TypeError, ValueError):
+                raise UsageError(f"{where}: time_start and time_end must be seconds") from None
+            if not row["youtube_id"]:
+                raise UsageError(f"{where}: no youtube_id")
+            word = (row.get("split") or "").lower()
+            part = next((part for part in PARTS if word.startswith(part)), by_name)
+            if not part:
+                raise UsageError(f"{where}: neither a column split nor the file's name says train, val or test")
+            if row["label"]:
+                yield f"{row['youtube_id']}_{start:06d}_{end:06d}", row["label"].strip(), part

@@ -1,0 +1,128 @@
+"""Annotation files of TSN and mmaction2: one line a video, videos or folders of raw frames.
+
+A line is, with paths relative to the root,
+    `some/video.avi 3`                    a video and its label,
+    `some/folder 120 3`                   a folder of raw frames, their number, the label,
+    `some/folder 30 120 3`                the same from frame 30 on (mmaction2's `with_offset`).
+A raw-frame folder holds `img_00001.jpg` and, for precomputed flow, `flow_x_00001.jpg` and `flow_y_00001.jpg`: grey
+images of flow clipped to ±20 pixels. The templates are options; whether the first number is 0 or 1 is looked up.
+
+Layout: the files under the root, its `annotations` folder or `--splits`; each file's name must say train, val or test,
+and may say which split, as in `ucf101_train_split_2_rawframes.txt`, `hmdb51_rgb_val_split_1.txt`, `trainlist01.txt`.
+Where a split has both val and test lists, val is left out. Class names come from `--classes`, or `classInd.txt` or
+`label_map*.txt` beside the lists, or the class folders where each label has its own, or else are the numbers.
+"""
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from avr.core import UsageError
+
+from ._annotations import Line, parse_lines, read_class_names
+from ._files import say_missing
+from ._groups import groups_by_pattern
+from ._types import Dataset, RawFrames, Split, Video
+
+DESCRIPTION = "annotation files of TSN and mmaction2, videos or raw-frame folders"
+LAYOUT = "<name>_train_split_<k>*.txt and <name>_val_split_<k>*.txt there or in --splits"
+
+
+def index(
+    root: Path,
+    *,
+    splits: Path | None = None,
+    classes: Path | None = None,
+    group_pattern: str | None = None,
+    first_label: int = 0,
+    image: str = RawFrames.image,
+    flow_x: str = RawFrames.flow_x,
+    flow_y: str = RawFrames.flow_y,
+) -> Dataset:
+    """Index the videos of annotation files.
+
+    Args:
+        root: folder that the lines' paths start from.
+        splits: folder of the annotation files; default the root or its `annotations`.
+        classes: file of class names, one a line in label order (a number before each is dropped).
+        group_pattern: as for `folder`; `(.*)_c\\d+$` gives UCF101's groups.
+        first_label: label of the first class, 0 or 1.
+        image: name of an RGB frame, as a format of its number.
+        flow_x: name of a horizontal flow image.
+        flow_y: name of a vertical flow image.
+
+    Raises:
+        UsageError: no annotation files, a line that does not parse (file:line), a video with two labels, labels beyond
+            the class names, or none of the listed videos there.
+    """
+    _check_templates(image=image, flow_x=flow_x, flow_y=flow_y)
+    files = _annotation_files(root, splits)
+    lines: dict[str, Line] = {}
+    parts: dict[tuple[str, str], list[str]] = {}
+    for file, (name, part) in files.items():
+        members = parts.setdefault((name, part), [])
+        for line in parse_lines(file, root, first_label=first_label):
+            known = lines.setdefault(line.id, line)
+            if known.label != line.label:
+                raise UsageError(
+                    f"{line.where}: {line.id} has label {line.label} here and {known.label} at {known.where}"
+                )
+            members.append(line.id)
+    there = {video_id: line for video_id, line in lines.items() if line.path.exists()}
+    if not there:
+        raise UsageError(f"{root}: none of the {len(lines)} listed videos is there, such as {next(iter(lines))}")
+    say_missing("list", (video_id for video_id in lines if video_id not in there), listed=len(lines))
+    class_names = read_class_names(classes, next(iter(files)).parent, list(lines.values()), first_label=first_label)
+    groups = groups_by_pattern(list(there), group_pattern)
+    videos = tuple(
+        _video(line, group, (image, flow_x, flow_y)) for line, group in zip(there.values(), groups, strict=True)
+    )
+    made = {}
+    for name in sorted({name for name, _ in parts}):
+        test = parts.get((name, "test")) or parts.get((name, "val")) or []
+        train = parts.get((name, "train")) or []
+        made[name] = Split(name, *(tuple(dict.fromkeys(v for v in ids if v in there)) for ids in (train, test)))
+    return Dataset("list", root, class_names, videos, made)
+
+
+def _check_templates(**templates: str) -> None:
+    for option, template in templates.items():
+        try:
+            told = template.format(1) != template.format(2)
+        except (ValueError, LookupError):
+            told = False
+        if not told:
+            raise UsageError(
+                f"option {option}: {template!r} is no format of a frame number, such as 'img_{{:05d}}.jpg'"
+            )
+
+
+def _annotation_files(root: Path, splits: Path | None) -> dict[Path, tuple[str, str]]:
+    """Annotation files, with the split and the part (train, val, test) that their names say."""
+    places = [splits] if splits is not None else [root, root / "annotations"]
+    for place in places:
+        found = {}
+        for file in [place] if place.is_file() else sorted(place.glob("*.txt")):
+            part = re.search(r"train|val|test", file.stem.lower())
+            if part is not None:
+                after = file.stem[part.end() :]
+                number = re.search(r"split_?0*(\d+)|(?:list|_)0*(\d+)(?!\d)", after)
+                found[file] = ((number[1] or number[2]) if number else "1", part[0])
+        if found:
+            return found
+    looked = " or ".join(str(place) for place in places)
+    raise UsageError(f"no annotation files (*train*.txt, *val*.txt, *test*.txt) in {looked}; give --splits DIR")
+
+
+def _video(line: Line, group: str, templates: Sequence[str]) -> Video:
+    if line.count is None:
+        return Video(line.id, line.path, line.label, group)
+    image, flow_x, flow_y = templates
+    # Whichever stream is there tells where the count starts.
+    zero = any((line.path / template.format(0)).exists() for template in templates)
+    start = line.start or None
+    frames = RawFrames(
+        count=line.count + (line.start or 0), first=0 if zero else 1, image=image, flow_x=flow_x, flow_y=flow_y
+    )
+    end = None if start is None else start + line.count
+    return Video(line.id, line.path, line.label, group, start=start, end=end, frames=frames)

@@ -1,0 +1,43 @@
+"""UCF11, "YouTube Action" (Liu et al. 2009): 11 actions, 25 groups a class, about 1 600 clips.
+
+Layout as downloaded: `<root>/<class>/v_<word>_<group>/v_<word>_<group>_<clip>.mpg` (or all under
+`<root>/UCF11_updated_mpg`), with the word not always the class: `basketball/v_shooting_01/…`. The class is the
+folder's; the group is the class and the number, since clips of one group share scene and actor within the class only.
+There is no official list: 70:30 by group, drawn from a seed.
+"""
+
+import re
+from pathlib import Path
+
+from ._files import find_videos, ids_of, require_videos
+from ._splits import drawn_splits
+from ._types import Dataset, Video
+
+DESCRIPTION = "11 actions, about 1600 clips; 70:30 by group"
+LAYOUT = "<root>/<class>/v_<word>_<group>/v_<word>_<group>_<clip>.mpg"
+SOURCE = "https://www.crcv.ucf.edu/data/UCF_YouTube_Action.php"
+
+
+def index(root: Path, *, test_share: float = 0.3, num_splits: int = 3, seed: int = 0) -> Dataset:
+    """Index UCF11; splits "1", "2", … are drawn by group from seed, seed + 1, ….
+
+    Raises:
+        UsageError: no videos laid out as expected.
+    """
+    top = root / "UCF11_updated_mpg"
+    top = top if top.is_dir() else root
+    paths = [path for path in find_videos(top) if len(path.parts) > 1]
+    require_videos(top, paths, layout=LAYOUT)
+    class_names = tuple(sorted({path.parts[0] for path in paths}))
+    videos = [
+        Video(video_id, top / path, class_names.index(path.parts[0]), _group(path, video_id))
+        for path, video_id in zip(paths, ids_of(paths), strict=True)
+    ]
+    made = drawn_splits(videos, num_splits=num_splits, test_share=test_share, seed=seed)
+    return Dataset("ucf11", top, class_names, tuple(videos), made)
+
+
+def _group(path: Path, video_id: str) -> str:
+    """Class and group number of v_<word>_<group>_<clip>; a name unlike that is its own group."""
+    number = re.search(r"_(\d+)_\d+$", path.stem)
+    return f"{path.parts[0]}_{number[1]}" if number else video_id

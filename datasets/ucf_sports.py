@@ -1,0 +1,62 @@
+"""UCF Sports (Rodriguez et al. 2008): 10 actions, about 150 clips from broadcasts.
+
+Layout as downloaded: `<root>/<Class>[-<view>]/<number>/<tape>_<frame>.avi` (or all under `<root>/ucf action`). The
+folders Golf-Swing-Back, -Front and -Side are one class, Kicking-Front and -Side one; Swing-Bench (gymnastics, on the
+pommel horse) and Swing-SideAngle (on the high bar) are two. Folders that hold single images and no video are left out.
+
+Clips cut from one tape share field and players, so the group is class and tape (`2538-5_70133` is of tape 2538-5). A
+class with a single tape could not be split by it: there each clip is its own group, and avr says so.
+There is no official list: 70:30 by group, drawn from a seed.
+"""
+
+import re
+from collections import defaultdict
+from pathlib import Path
+
+from avr.core import note
+
+from ._files import find_videos, ids_of, require_videos
+from ._splits import drawn_splits
+from ._types import Dataset, Video
+
+DESCRIPTION = "10 sports actions, about 150 clips; 70:30 by group"
+LAYOUT = "<root>/<Class>-<view>/<number>/<tape>_<frame>.avi"
+SOURCE = "https://www.crcv.ucf.edu/data/UCF_Sports_Action.php"
+
+
+def index(root: Path, *, test_share: float = 0.3, num_splits: int = 3, seed: int = 0) -> Dataset:
+    """Index UCF Sports; splits "1", "2", … are drawn by group from seed, seed + 1, ….
+
+    Raises:
+        UsageError: no videos laid out as expected.
+    """
+    top = next((root / name for name in ("ucf action", "ucf_action") if (root / name).is_dir()), root)
+    paths = [path for path in find_videos(top) if len(path.parts) > 1]
+    require_videos(top, paths, layout=LAYOUT)
+    class_of = {path: class_of_folder(path.parts[0]) for path in paths}
+    class_names = tuple(sorted(set(class_of.values())))
+    tapes: dict[str, set[str]] = defaultdict(set)
+    for path in paths:
+        tapes[class_of[path]].add(_tape(path))
+    single = [name for name in class_names if len(tapes[name]) == 1]
+    if single:
+        note(f"ucf-sports: all clips of {', '.join(single)} are of one tape, so there each clip is its own group")
+    videos = []
+    for path, video_id in zip(paths, ids_of(paths), strict=True):
+        name = class_of[path]
+        group = video_id if name in single else f"{name}/{_tape(path)}"
+        videos.append(Video(video_id, top / path, class_names.index(name), group))
+    made = drawn_splits(videos, num_splits=num_splits, test_share=test_share, seed=seed)
+    return Dataset("ucf-sports", top, class_names, tuple(videos), made)
+
+
+def class_of_folder(folder: str) -> str:
+    """Class of a folder: its name without the camera's view; Swing-SideAngle is Swing-Side.
+
+    Example: "Golf-Swing-Back" is "Golf-Swing", "Swing-Bench" and "Lifting" are themselves.
+    """
+    return re.sub(r"(-Back|-Front|-Side|(?<=-Side)Angle)$", "", folder)
+
+
+def _tape(path: Path) -> str:
+    return path.stem.rpartition("_")[0] or path.stem
