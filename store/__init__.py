@@ -2,9 +2,10 @@
 
 from .checking import repair, verify
 from .defaults import default_store
+from .describing import describe
 from .exporting import export
 from .features import FeatureStore, StreamLayer
-from .importing import Imported, import_scores
+from .importing import Imported, ids_from_list, import_scores, labels_from_list
 from .joining import JoinReport, join_scores, match_ids
 from .packing import pack
 from .scores import Scores, check_scores, read_scores, write_scores
@@ -22,9 +23,12 @@ __all__ = [
     "StreamLayer",
     "check_scores",
     "default_store",
+    "describe",
     "export",
+    "ids_from_list",
     "import_scores",
     "join_scores",
+    "labels_from_list",
     "match_ids",
     "pack",
     "read_scores",

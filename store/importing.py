@@ -4,7 +4,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +17,19 @@ from .scores import TEST_VIDEO, Scores, check_scores
 
 HMDB51_NAME = re.compile(r"_[a-z]+_(?:cm|nm)_np\d+_[a-z]+_[a-z]+_\d+$")
 UCF101_NAME = re.compile(r"(_g\d+)_c\d+$")
+
+
+class VideosLike(Protocol):
+    """What a store and scores both say of their videos."""
+
+    @property
+    def ids(self) -> NDArray[np.str_]: ...
+    @property
+    def labels(self) -> NDArray[np.int64]: ...
+    @property
+    def groups(self) -> NDArray[np.str_]: ...
+    @property
+    def class_names(self) -> tuple[str, ...]: ...
 
 
 @dataclass(frozen=True)
@@ -35,8 +48,8 @@ def import_scores(
     labels: Mapping[str, int] | Sequence[int] | None = None,
     class_names: Sequence[str] | None = None,
     group_of: Callable[[str], str] | None = None,
+    like: VideosLike | None = None,
     kind: Literal["auto", "logits", "probabilities"] = "auto",
-    split: str = "",
 ) -> Imported:
     """Read a file of scores that another tool wrote. Crops and segments of a video are averaged.
 
@@ -53,8 +66,9 @@ def import_scores(
         class_names: K names. Where ids name the classes, too, the columns are put into this order.
         group_of: the group (source film, scene) of an id; by default told from HMDB51's and UCF101's names, and
             each video its own group otherwise.
+        like: a store or other scores of the same videos (ids, labels, groups, class_names): its ids are taken for
+            the videos that meet one, also by sanitised names, with its groups; labels and classes must fit its own.
         kind: what the numbers are; "auto" looks: rows of non-negative numbers that sum to 1 are probabilities.
-        split: the split's name, to be kept with the scores.
 
     Raises:
         UsageError: a format not known, a pickle with names that are not allowed, no ids, no labels, NaN, ids that
@@ -65,6 +79,10 @@ def import_scores(
     foreign = read_foreign(path)
     notes = list(foreign.notes)
     found = _ids(foreign, ids, path)
+    if like is not None:
+        class_names = like.class_names if class_names is None else class_names
+        if labels is None and foreign.labels is None:
+            labels = dict(zip(like.ids.tolist(), like.labels.tolist(), strict=True))
     numbers = _labels(foreign, found, labels, path, notes)
     names = _class_names(found, numbers, foreign, class_names, notes)
     values = foreign.values
@@ -84,7 +102,7 @@ def import_scores(
         class_names=tuple(names),
         streams={stream or re.sub(r"[^\w.-]", "_", path.stem): values.astype(np.float32)},
         kind=what,
-        split=split,
+        split="",
         fold=np.full(len(found), TEST_VIDEO, dtype=np.int32),
         head="imported",
         provenance={"imported": path.name, "sha256": sha256_of(path), "format": foreign.format},
@@ -93,9 +111,35 @@ def import_scores(
     if class_names is not None and tuple(class_names) != scores.class_names:
         scores = reordered(scores, tuple(class_names))
         notes.append("columns put into the order of the class names given: the file numbers its classes otherwise")
+    if like is not None:
+        scores = _like(scores, like, path, notes)
     right = float((next(iter(scores.streams.values())).argmax(axis=1) == scores.labels).mean()) * 100
     notes.append(f"{len(found)} videos, {len(names)} classes, top-1 accuracy {right:.1f} %")
     return Imported(scores, notes)
+
+
+def _like(scores: Scores, like: VideosLike, path: Path, notes: list[str]) -> Scores:
+    """Scores under the ids and groups that `like` has for its videos; labels must agree."""
+    if tuple(like.class_names) != scores.class_names:
+        raise UsageError(f"{path}: its classes are not those given, such as {scores.class_names[0]}")
+    matches = match_ids(like.ids.tolist(), scores.ids.tolist())
+    if not matches:
+        raise UsageError(f"{path}: shares no video with those given, such as {scores.ids[0]} and {like.ids[0]}")
+    mine, theirs = np.array(list(matches), np.intp), np.array(list(matches.values()), np.intp)
+    differing = mine[scores.labels[mine] != like.labels[theirs]]
+    if len(differing):
+        raise UsageError(f"{path}: labels that differ for {len(differing)} videos, first {scores.ids[differing[0]]}")
+    ids, groups = scores.ids.astype(object), scores.groups.astype(object)
+    ids[mine], groups[mine] = like.ids[theirs], like.groups[theirs]
+    scores.ids, scores.groups = ids.astype(str), groups.astype(str)
+    alone = sorted(set(range(len(scores.ids))) - set(matches))
+    notes.append(f"{len(mine)} videos known by their ids")
+    if alone:
+        first = ", ".join(scores.ids[alone[:10]].tolist())
+        notes.append(
+            f"{len(alone)} videos without partner keep their own ids: {first}{', …' if len(alone) > 10 else ''}"
+        )
+    return scores
 
 
 def tell_kind(values: NDArray) -> Literal["logits", "probabilities"]:

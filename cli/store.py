@@ -1,0 +1,225 @@
+"""`avr store info | verify | pack | repair | export | import-scores`."""
+
+import json
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import click
+
+from ._output import json_option, print_json, print_table
+
+PATH = click.Path(path_type=Path)
+
+
+@click.group()
+def command() -> None:
+    """Look at, verify, pack and repair stores; import scores.
+
+    STORE is a store's folder, its packed file, or a score file; without one, the newest store under features/ is
+    taken.
+    """
+
+
+def _chosen(store: Path | None) -> Path:
+    from avr.store import default_store
+
+    return default_store() if store is None else store
+
+
+def _size(count: float) -> str:
+    for unit in ("B", "KB", "MB", "GB", "TB"):
+        if count < 1000 or unit == "TB":
+            break
+        count /= 1000
+    return f"{count:.3g} {unit}" if unit != "B" else f"{count:.0f} B"
+
+
+@command.command()
+@click.argument("store", type=PATH, required=False)
+@json_option
+def info(store: Path | None, as_json: bool) -> None:
+    """Show what a store or score file holds: arrays, sizes, splits, failures with their reasons, settings."""
+    from avr.core import quiet
+    from avr.store import describe
+
+    with quiet(as_json):
+        result = describe(_chosen(store))
+    if as_json:
+        print_json(result)
+        return
+    hidden = ("arrays", "splits", "failures", "provenance", "class_names", "streams")
+    width = max(map(len, result))
+    for name, value in result.items():
+        if name.endswith("bytes_on_disk"):
+            value = _size(value)
+        if name not in hidden:
+            click.echo(f"{name.replace('_', ' ').ljust(width)}  {value}")
+    if "streams" in result:
+        click.echo(f"{'streams'.ljust(width)}  {', '.join(result['streams'])}")
+    if result.get("arrays"):
+        click.echo()
+        rows = [
+            [n, " × ".join(map(str, a["shape"])), a["dtype"], _size(a["bytes"])] for n, a in result["arrays"].items()
+        ]
+        print_table(["array", "shape of a view", "dtype", "size"], rows)
+    if result.get("splits"):
+        click.echo()
+        print_table(["split", "train", "test"], [[n, s["train"], s["test"]] for n, s in result["splits"].items()])
+    if result.get("failures"):
+        click.echo(f"\n{len(result['failures'])} videos have no features:")
+        for failure in result["failures"]:
+            click.echo(f"  {failure['id']}: {failure['reason']}")
+    click.echo("\nprovenance")
+    click.echo(json.dumps(result["provenance"], indent=2, ensure_ascii=False, sort_keys=True))
+
+
+@command.command()
+@click.argument("store", type=PATH, required=False)
+@json_option
+def verify(store: Path | None, as_json: bool) -> None:
+    """Read every byte and check it. Names what is damaged, and then ends with exit code 1."""
+    from avr.core import quiet
+    from avr.store import verify
+
+    with quiet(as_json):
+        result = verify(_chosen(store))
+    if as_json:
+        print_json(result)
+    else:
+        for damage in result["damaged"]:
+            click.echo(f"{damage['file']}: {damage['problem']}")
+        if result["missing_shards"]:
+            click.echo(f"unfinished: {result['missing_shards']} shards are missing; `avr extract` makes them")
+        checked = f"{result['files']} files, {_size(result['bytes'])}"
+        bad = len(result["damaged"])
+        click.echo(f"sound: {checked}" if result["ok"] else f"damaged: {bad} of {checked}; see `avr store repair`")
+    if not result["ok"]:
+        raise click.exceptions.Exit(1)
+
+
+@command.command()
+@click.argument("store", type=PATH, required=False)
+@click.option("--failures", is_flag=True, help="Also drop the shards that hold failed videos, to try these again.")
+@json_option
+def repair(store: Path | None, failures: bool, as_json: bool) -> None:
+    """Drop what is damaged in a store's folder, so that `avr extract` makes it again."""
+    from avr.core import quiet
+    from avr.store import repair
+
+    with quiet(as_json):
+        result = repair(_chosen(store), failures=failures)
+    if as_json:
+        print_json(result)
+        return
+    click.echo(f"dropped: {', '.join(result['dropped']) or 'nothing'}")
+    if not result["complete"]:
+        click.echo("the store is unfinished: run `avr extract` again with the same settings to finish it")
+
+
+@command.command()
+@click.argument("store", type=PATH, required=False)
+@click.option("--out", type=PATH, help="File to write.  [default: the folder's name with .h5, beside it]")
+@click.option("--overwrite", is_flag=True, help="Replace a file that is there.")
+@json_option
+def pack(store: Path | None, out: Path | None, overwrite: bool, as_json: bool) -> None:
+    """Copy a store's folder into one self-contained file, which every command takes in its place."""
+    from avr.core import quiet
+    from avr.store import pack
+
+    with quiet(as_json):
+        written = pack(_chosen(store), out, overwrite=overwrite)
+    size = written.stat().st_size
+    if as_json:
+        print_json({"path": written, "bytes": size})
+    else:
+        click.echo(f"{written} ({_size(size)})")
+
+
+@command.command()
+@click.argument("store", type=PATH, required=False)
+@click.option("--out", type=PATH, required=True, help="Folder to write to.")
+@json_option
+def export(store: Path | None, out: Path, as_json: bool) -> None:
+    """Write a store or score file as .npy arrays, videos.csv and classes.txt."""
+    from avr.core import quiet
+    from avr.store import export
+
+    with quiet(as_json):
+        written = export(_chosen(store), out)
+    if as_json:
+        print_json({"written": written})
+    else:
+        for path in written:
+            click.echo(path)
+
+
+@command.command("import-scores")
+@click.argument("files", type=PATH, nargs=-1, required=True)
+@click.option("--out", type=PATH, default=Path("scores"), show_default=True, help="Folder to write to.")
+@click.option("--stream", help="What to call the stream.  [default: the file's name]")
+@click.option("--names", type=PATH, help="Video names in the file's order, one a line, for files that hold none.")
+@click.option("--labels", type=PATH, help="Lines 'video … label', for files that hold no labels.")
+@click.option("--class-names", type=PATH, help="Class names in order, one a line.")
+@click.option("--store", type=PATH, help="Take ids, labels, groups and class order from this store.")
+@click.option("--dataset", help="Take ids, labels, groups and class order from this data set.")
+@click.option("--root", type=PATH, help="Folder of the data set's videos.  [default: data/DATASET]")
+@click.option("--splits", type=PATH, help="Folder of the data set's split lists, if elsewhere.")
+@click.option("--split", default="", help="The split's name, to be kept with the scores.")
+@click.option("--kind", type=click.Choice(["auto", "logits", "probabilities"]), default="auto", show_default=True)
+@json_option
+def import_scores_command(files: tuple[Path, ...], out: Path, as_json: bool, **options: Any) -> None:
+    """Import scores that other tools wrote: TSN's .npz, mmaction2's .pkl, a pickled {video: vector}, .npy, .csv.
+
+    Each file becomes OUT/<name>.h5, which `avr fuse` takes. Pickles are read through a short list of what they may
+    hold. Say --stream for one file only.
+    """
+    from avr.core import UsageError, note, quiet
+    from avr.store import ids_from_list, import_scores, labels_from_list, write_scores
+
+    if options["stream"] and len(files) > 1:
+        raise UsageError("--stream names one stream; import the files one by one")
+    results = []
+    with quiet(as_json):
+        class_names = options["class_names"]
+        given = {
+            "ids": ids_from_list(options["names"]) if options["names"] else None,
+            "labels": labels_from_list(options["labels"]) if options["labels"] else None,
+            "class_names": tuple(ids_from_list(class_names)) if class_names else None,
+            "like": _videos_like(options),
+        }
+        for file in files:
+            imported = import_scores(file, stream=options["stream"], kind=options["kind"], **given)
+            imported.scores.split = options["split"]
+            imported.scores.dataset = options["dataset"] or getattr(given["like"], "dataset", "")
+            for line in imported.notes:
+                note(f"{file}: {line}")
+            results.append({"file": file, "out": out / f"{file.stem}.h5", "notes": imported.notes})
+            write_scores(out / f"{file.stem}.h5", imported.scores)
+    if as_json:
+        print_json({"imported": results})
+    else:
+        for result in results:
+            click.echo(result["out"])
+
+
+def _videos_like(options: dict[str, Any]) -> Any:
+    """Ids, labels, groups and classes of the store or data set named, or None."""
+    if options["store"]:
+        from avr.store import FeatureStore
+
+        return FeatureStore(options["store"])
+    if not options["dataset"]:
+        return None
+    import numpy as np
+
+    from avr.datasets import index_dataset
+
+    dataset = index_dataset(options["dataset"], options["root"], splits=options["splits"])
+    return SimpleNamespace(
+        ids=np.array([video.id for video in dataset.videos]),
+        labels=np.array([video.label for video in dataset.videos]),
+        groups=np.array([video.group for video in dataset.videos]),
+        class_names=dataset.class_names,
+        dataset=dataset.name,
+    )
