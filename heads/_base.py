@@ -111,9 +111,11 @@ class Head(nn.Module):
     def set_statistics(self, stream: str, mean: Tensor, deviation: Tensor) -> None:
         """Remember mean and standard deviation `(D,)` or `(C,)` of a stream's channels over the training videos.
 
-        A channel that never changes (deviation 0) is only shifted.
+        A deviation counts as at least 0.3 of the stream's root mean square deviation: a channel that hardly moved in
+        training would else be blown up where it moves in a test video.
         """
-        scale = torch.where(deviation > 0, 1 / deviation.clamp_min(1e-12), torch.ones_like(deviation))
+        floor = 0.3 * deviation.square().mean().sqrt()
+        scale = 1 / deviation.clamp_min(floor) if floor > 0 else torch.ones_like(deviation)
         self.get_buffer(f"mean_{stream}").copy_(mean)
         self.get_buffer(f"scale_{stream}").copy_(scale)
 

@@ -65,7 +65,7 @@ def option_types(name: str) -> dict[str, tuple[Any, Any]]:
 
 def describe_options(name: str) -> list[str]:
     """One text an option, such as "design=a|b|c (a)": what it takes and its default."""
-    return [f"{option}={_takes(hint)} ({default})" for option, (hint, default) in option_types(name).items()]
+    return [f"{option}={_takes(hint)} ({_plain(default)})" for option, (hint, default) in option_types(name).items()]
 
 
 def read_training(base: Training, given: Mapping[str, object]) -> Training:
@@ -121,6 +121,8 @@ def read_value(name: str, value: object, hint: Any) -> Any:
 
 
 def _plain(value: object) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
     return ",".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value)
 
 

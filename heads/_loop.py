@@ -36,7 +36,11 @@ EpochRow = dict[str, float]
 
 @dataclass
 class Trained:
-    """What `train` gives: the log, one row an epoch, and how long it took in seconds."""
+    """What `train` gives: the log, one row an epoch, the steps taken, and the seconds a training like it takes.
+
+    `seconds` leaves out what only the first step of a process pays (imports, kernels), so that it tells what the next
+    training will cost.
+    """
 
     rows: list[EpochRow] = field(default_factory=list)
     seconds: float = 0.0
@@ -69,7 +73,7 @@ def train(
     Raises:
         WorkError: the loss is no number, with the step and its videos.
     """
-    started = time.monotonic()
+    started = warm = time.monotonic()
     device, trained = examples.device, Trained()
     head.to(device)
     head.label_smoothing = training.label_smoothing
@@ -100,6 +104,7 @@ def train(
                     optimizer.param_groups[0]["lr"] = rate
                     take_step(head, optimizer, batch, meter, training)
                     step, trained.steps = step + 1, trained.steps + 1
+                    warm = time.monotonic() if trained.steps == 1 else warm
                     if step == stage_steps:
                         break
 
@@ -119,7 +124,7 @@ def train(
             if best is not None:
                 head.load_state_dict(best)  # the next stage, or the caller, goes on from the best epoch
     head.eval()
-    trained.seconds = time.monotonic() - started
+    trained.seconds = (time.monotonic() - warm) * trained.steps / max(trained.steps - 1, 1)
     return trained
 
 

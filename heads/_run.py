@@ -93,7 +93,7 @@ def train_run(  # noqa: PLR0913 (the stage's one entry: all it can be told, keyw
         training: changes to the head's settings (values or texts), or whole settings.
         paper: start from the paper's settings instead of the command's defaults.
         folds: grouped folds for out-of-fold scores of the training videos; 0 writes none; None takes 5 where they cost
-            less than a minute a split, judged by the time of the split's first training.
+            less than a minute over all splits, judged by the time of the first split's training.
         seed: of weights, order, dropout, validation part and folds.
         out: the run's folder, which must not be there; None is the next free `runs/<head>-<dataset>-<k>`.
         device: "auto" (CUDA when there is one), "cpu", "cuda", "cuda:1".
@@ -107,26 +107,58 @@ def train_run(  # noqa: PLR0913 (the stage's one entry: all it can be told, keyw
     made = head_class(head)
     if not isinstance(training, Training):
         training = read_training(made.paper if paper else made.defaults, training or {})
-    where = torch.device(("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device)
+    where = choose_device(device)
     with FeatureStore(Path(store)) as features:
         chosen = choose_layers(features, made, streams=streams, layers=layers or {})
-        plan = Plan(head, read_options(head, options or {}), training, chosen, folds, seed, describe_store(features))
         names = choose_splits(features, split)
-        for stream_group in chosen if not made.joint else [tuple(chosen)]:  # refuse impossible options before loading
-            group = (stream_group,) if isinstance(stream_group, str) else stream_group
-            shapes = {s: tuple(features.arrays[f"{s}/{chosen[s]}"].shape) for s in group}
-            build_head(head, shapes, len(features.class_names), options=plan.options)
+        plan = Plan(
+            head=head,
+            options=read_options(head, options or {}),
+            training=training,
+            layers=chosen,
+            folds=folds,
+            seed=seed,
+            store=describe_store(features),
+            splits=len(names),
+        )
+        try_head(plan, features)
         examples = open_examples(features, chosen, device=where, memory_gb=memory_gb)
         folder = claim_folder(out, head, features.dataset)
         results: list[SplitResult] = []
         try:
             for name in names:
                 results.append(train_split(plan, features, examples, split=name, run=folder))
+                plan = dataclasses.replace(plan, folds=results[0].folds)  # settled by the first split
                 write_record(folder, plan, RunResult(folder, tuple(results), chosen), wanted=names)
         finally:
             if not results and not any(folder.iterdir()):
                 folder.rmdir()
     return RunResult(folder, tuple(results), chosen)
+
+
+def choose_device(device: str) -> torch.device:
+    """The device of a name; "auto" is CUDA when there is one.
+
+    Raises:
+        UsageError: no such device here.
+    """
+    if device == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    kind, _, number = device.partition(":")
+    if kind not in ("cpu", "cuda") or (number and not number.isdigit()):
+        raise UsageError(f"unknown device '{device}'; known: auto, cpu, cuda, cuda:<number>")
+    if kind == "cuda" and int(number or 0) >= torch.cuda.device_count():
+        raise UsageError(f"no device {device}: torch sees {torch.cuda.device_count()} CUDA devices here")
+    return torch.device(device)
+
+
+def try_head(plan: Plan, store: FeatureStore) -> None:
+    """Build the heads of a plan without memory or values, so that what they refuse is told before anything is read."""
+    groups = [tuple(plan.layers)] if head_class(plan.head).joint else [(stream,) for stream in plan.layers]
+    for group in groups:
+        shapes = {stream: store.array(stream, plan.layers[stream]).shape for stream in group}
+        with torch.device("meta"):
+            build_head(plan.head, shapes, len(store.class_names), options=plan.options)
 
 
 def choose_layers(
@@ -144,7 +176,7 @@ def choose_layers(
             raise UsageError(f"the store has no stream '{stream}'; it holds {', '.join(store.streams)}")
     chosen = {}
     for stream in wanted:
-        layer = layers.get(stream) or made.reads.get(stream) or made.reads["*"]
+        layer = layers.get(stream) or made.reads.get(stream) or made.reads.get("*") or "pooled"
         if layer not in store.layers(stream):
             raise UsageError(
                 f"the store has no {stream}/{layer}; of {stream} it holds {', '.join(store.layers(stream))}: choose "

@@ -28,12 +28,20 @@ from ._trained import CHECKPOINT, with_average
 from ._training import Training
 
 FOLDS = 5  # where they are on by themselves
-FOLDS_SECONDS = 60.0  # the most they may cost then, a split
+FOLDS_SECONDS = 60.0  # the most they may cost then, over all splits of the run
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What a run trains, settled: head, all its options, settings, stream -> layer, folds asked for, seed, store."""
+    """What a run trains, settled.
+
+    Attributes:
+        head, options, training, seed: the registry name, every option, the settings.
+        layers: stream -> layer.
+        folds: asked for; None lets the cost decide.
+        store: what checkpoints and scores say of it.
+        splits: how many the run trains.
+    """
 
     head: str
     options: dict[str, Any]
@@ -42,6 +50,7 @@ class Plan:
     folds: int | None
     seed: int
     store: dict[str, Any]
+    splits: int
 
 
 @dataclass(frozen=True)
@@ -183,10 +192,11 @@ def _choose_folds(plan: Plan, groups: NDArray, seconds: float) -> int:
     """How many folds to train: as asked, or 5 where they are cheap; fewer where the groups do not allow as many."""
     if plan.folds is not None:
         return possible_folds(groups, plan.folds)
-    cost = FOLDS * seconds
+    cost = (FOLDS - 1) * seconds * plan.splits  # each of FOLDS trainings sees all videos but a fold
     if cost > FOLDS_SECONDS:
         note(f"no out-of-fold scores: {FOLDS} folds would take about {cost:.0f} s (ask for them with --folds {FOLDS})")
         return 0
+    note(f"out-of-fold scores of the training videos: {FOLDS} folds, about {cost:.0f} s (--folds 0 leaves them out)")
     return possible_folds(groups, FOLDS)
 
 

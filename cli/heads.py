@@ -1,0 +1,133 @@
+"""`avr heads`: list the heads, train one on a store."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from ._output import json_option, print_json, print_table
+
+if TYPE_CHECKING:
+    from avr.heads import RunResult
+
+
+def _names(_: click.Context, __: click.Parameter, value: str) -> tuple[str, ...]:
+    return tuple(part.strip() for part in value.split(",") if part.strip())
+
+
+def _pairs(_: click.Context, parameter: click.Parameter, values: tuple[str, ...]) -> dict[str, str]:
+    for value in values:
+        if "=" not in value:
+            raise click.BadParameter(f"'{value}' is not of the form name=value", param=parameter)
+    return {name: text for name, _, text in (value.partition("=") for value in values)}
+
+
+@click.group()
+def command() -> None:
+    """Train heads on a store's features: no videos needed, seconds to minutes."""
+
+
+@command.command("list")
+@json_option
+def list_heads(as_json: bool) -> None:
+    """List the heads: paper, the layers they read, their options."""
+    from avr.core import item_names
+    from avr.heads import describe_options, head_class
+
+    heads = {name: head_class(name) for name in item_names("avr.heads")}
+    if as_json:
+        print_json(
+            {
+                name: {"source": made.source, "reads": dict(made.reads), "options": describe_options(name)}
+                for name, made in heads.items()
+            }
+        )
+        return
+    rows = [(name, _reads(made.reads), made.source) for name, made in heads.items()]
+    widths = [max(len(row[column]) for row in [("head", "reads", ""), *rows]) for column in (0, 1)]
+    for row in [("head", "reads", "paper"), *rows]:
+        click.echo(f"{row[0]:<{widths[0]}}  {row[1]:<{widths[1]}}  {row[2]}")
+    click.echo()
+    for name in heads:
+        click.echo(f"{name} --set: {'; '.join(describe_options(name)) or 'none'}")
+
+
+@command.command()
+@click.argument("head")
+@click.option("--store", type=click.Path(path_type=Path), help="Feature store.  [default: the newest under features/]")
+@click.option(
+    "--stream", "streams", default="", metavar="NAMES", callback=_names, help="Such as rgb,flow.  [default: all]"
+)
+@click.option(
+    "--layer", "layers", multiple=True, metavar="STREAM=LAYER", callback=_pairs, help="Read another layer; repeat."
+)
+@click.option("--split", default="", metavar="NAME", help="Split name, or all.  [default: the store's first]")
+@click.option("--set", "options", multiple=True, metavar="OPTION=VALUE", callback=_pairs, help="Of the head; repeat.")
+@click.option("--epochs", type=int, help="Passes over the training videos.  [default: the head's]")
+@click.option("--lr", type=float, help="Learning rate.  [default: the head's]")
+@click.option("--optimizer", metavar="NAME", help="adamw, sgd, rmsprop or adam.  [default: the head's]")
+@click.option("--batch-size", type=int, help="Videos a step; 0 is all of them.  [default: the head's]")
+@click.option("--weight-decay", type=float, help="[default: the head's]")
+@click.option("--schedule", metavar="NAME", help="constant, cosine, step, plateau, two-stage.  [default: the head's]")
+@click.option(
+    "--training", "more", multiple=True, metavar="SETTING=VALUE", callback=_pairs, help="Any other setting; repeat."
+)
+@click.option("--paper", is_flag=True, help="Start from the paper's settings, not those for small data sets.")
+@click.option(
+    "--folds", type=int, help="Folds for out-of-fold scores, 0 for none.  [default: 5, if under a minute in all]"
+)
+@click.option("--seed", default=0, show_default=True, help="Of weights, order of videos, dropout, folds.")
+@click.option("--out", type=click.Path(path_type=Path), help="Run folder.  [default: runs/<head>-<dataset>-<number>]")
+@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:1.")
+@click.option("--memory-gb", type=float, help="Features held in memory, at most.  [default: half of what is free]")
+@json_option
+def train(head: str, store: Path | None, as_json: bool, more: dict[str, str], **arguments: Any) -> None:
+    """Train HEAD (`avr heads list`) on a store; write checkpoints, logs and scores to a run folder.
+
+    Prints the accuracy of the test part for each stream and for the head's fused prediction; of several splits, their
+    mean and spread (standard deviation) and the accuracy over all test videos together.
+    """
+    from avr.core import quiet
+    from avr.heads import head_class, train_run
+    from avr.store import default_store
+
+    names = ("epochs", "lr", "optimizer", "batch_size", "weight_decay", "schedule")
+    named = {name: value for name in names if (value := arguments.pop(name)) is not None}
+    with quiet(as_json):
+        head_class(head)  # an unknown head is told before a missing store
+        result = train_run(store or default_store(), head, training={**more, **named}, **arguments)
+    if as_json:
+        print_json(_record(head, result))
+    else:
+        _print_result(head, result)
+
+
+def _reads(reads: Any) -> str:
+    """ "pooled", or "conv5_3 (flow: conv4_2)"."""
+    special = [f"{stream}: {layer}" for stream, layer in reads.items() if stream != "*"]
+    general = [reads["*"]] if "*" in reads else []
+    return " ".join(general + ([f"({', '.join(special)})"] if special and general else special))
+
+
+def _record(head: str, result: "RunResult") -> dict[str, Any]:
+    splits = {
+        split.name: {"results": split.accuracy, "scores": split.folder / "scores.h5", "folds": split.folds}
+        for split in result.splits
+    }
+    return {"head": head, "run": result.folder, "layers": result.layers, "splits": splits, "summary": result.summary}
+
+
+def _print_result(head: str, result: "RunResult") -> None:
+    several = len(result.splits) > 1
+    header = ["test accuracy, %", "top-1", "top-5", "mean class"]
+    rows = []
+    for name, row in result.summary.items():
+        top1 = f"{100 * row['top1']:.1f}" + (f" ± {100 * row['top1_spread']:.1f}" if several else "")
+        rows.append([name, top1, f"{100 * row['top5']:.1f}", f"{100 * row['mean_class']:.1f}"])
+        if several:
+            rows[-1].append(f"{100 * row['top1_pooled']:.1f}")
+    reads = ", ".join(f"{stream}/{layer}" for stream, layer in result.layers.items())
+    splits = f"{len(result.splits)} splits" if several else f"split {result.splits[0].name}"
+    print_table(header + (["pooled"] if several else []), rows, title=f"{head} on {reads}, {splits}")
+    folds = {split.folds for split in result.splits}
+    click.echo(f"wrote {result.folder}" + (f", with out-of-fold scores ({max(folds)} folds)" if any(folds) else ""))
