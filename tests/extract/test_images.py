@@ -1,0 +1,121 @@
+"""Flow as images and images as network input, against the weights' own transforms and formulas written out."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torchvision import models
+from torchvision.transforms.v2 import functional
+
+from avr.extract import Settings
+from avr.extract.backbones import load_networks
+from avr.extract.encoding import encode_flow, stack_flow
+from avr.extract.preprocess import crop_images, normalise
+
+
+def test_flow_values_by_hand():
+    pixels = np.array([-30, -20, -10, 0, 0.04, 0.12, 10, 20, 1e9], np.float32).reshape(9, 1, 1)
+    # 255·(v + 20)/40: −10 → 63.75, 0 → 127.5 (rounds to even), 0.04 → 127.755, 0.12 → 128.265, 10 → 191.25.
+    assert encode_flow(pixels).ravel().tolist() == [0, 0, 64, 128, 128, 128, 191, 255, 255]
+    assert encode_flow(pixels).dtype == np.uint8
+    unquantised = encode_flow(pixels, quantise=False)
+    np.testing.assert_allclose(unquantised.ravel(), [0, 0, 63.75, 127.5, 127.755, 128.265, 191.25, 255, 255], rtol=1e-6)
+    assert pixels[0] == -30  # the input is left alone
+
+
+def test_flow_values_are_those_of_the_papers_tool():
+    """TSN's dense_flow: CAST(v, L, H) = v > H ? 255 : v < L ? 0 : cvRound(255·(v − L)/(H − L))."""
+    values = np.random.default_rng(0).normal(0, 9, 2000).astype(np.float32)
+    expected = [255 if v > 20 else 0 if v < -20 else round(255 * (v + 20) / 40) for v in values.astype(np.float64)]
+    found = encode_flow(values.reshape(-1, 1, 1)).ravel().astype(int)
+    # float32 against float64 may fall on the other side of a half, by one step and hardly ever.
+    assert np.abs(found - expected).max() <= 1
+    assert (found != expected).mean() < 0.005
+
+
+def test_a_stack_is_x1_y1_x2_y2():
+    images = np.arange(4 * 2).reshape(4, 2, 1, 1).astype(np.uint8)  # pair p: x = 2p, y = 2p + 1
+    stack = stack_flow(images, np.array([[0, 1, 2], [1, 2, 3]]))
+    assert stack.shape == (2, 6, 1, 1)
+    assert stack[..., 0, 0].tolist() == [[0, 1, 2, 3, 4, 5], [2, 3, 4, 5, 6, 7]]
+
+
+@pytest.mark.parametrize("backbone", ["resnet18", "efficientnet_b0", "inception_v3"], ids=str)
+@pytest.mark.parametrize("size", [(240, 320), (48, 64)], ids=["larger", "smaller"])
+def test_input_is_what_the_weights_own_transforms_make(backbone, size):
+    settings = load_networks(Settings(streams=("rgb",), backbone=backbone, weights=("random",), layers=("pooled",)))
+    settings = settings.settings
+    frames = torch.randint(0, 256, (2, 3, *size), dtype=torch.uint8)
+    ours = normalise(crop_images(frames, settings, stream="rgb")[0], settings, stream="rgb")
+    # As the weights were made and measured: on PIL images.
+    transforms = models.get_model_weights(backbone).DEFAULT.transforms()
+    reference = torch.stack([transforms(Image.fromarray(frame.permute(1, 2, 0).numpy())) for frame in frames])
+    # torchvision's fixed-point resizing rounds fewer than 1 % of the values to a neighbouring level (on noise, the
+    # hardest image; two levels in bicubic); all others are equal up to float32 roundings.
+    level = 1 / (255 * min(settings.std))
+    difference = (ours - reference).abs()
+    assert difference.max() < 2.01 * level
+    assert (difference > 2e-6).float().mean() < 0.01
+
+
+def settings_of(**values) -> Settings:
+    """Filled in by hand, without a network."""
+    return Settings(resize=20, crop=16, interpolation="bilinear", mean=(0.1, 0.2, 0.3), std=(0.5, 0.6, 0.7), **values)
+
+
+def test_crops_are_torchvisions_five_and_ten():
+    images = torch.randint(0, 256, (2, 3, 20, 31), dtype=torch.uint8)
+    *corners, center = functional.five_crop(images, [16, 16])
+    assert torch.equal(crop_images(images, settings_of(), stream="rgb"), center[None])
+    assert torch.equal(crop_images(images, settings_of(crops="corners"), stream="rgb"), torch.stack(corners))
+    assert torch.equal(crop_images(images, settings_of(crops="five"), stream="rgb"), torch.stack([*corners, center]))
+    ten = functional.ten_crop(images, [16, 16])
+    assert torch.equal(
+        crop_images(images, settings_of(crops="ten"), stream="rgb"),
+        torch.stack([*ten[:5], *(crop.flip(-1) for crop in ten[:5])]),
+    )
+    for crops in ("center", "corners", "five"):
+        for mirror in (False, True):
+            settings = settings_of(crops=crops, mirror=mirror)
+            assert len(crop_images(images, settings, stream="rgb")) == settings.crops_a_view
+
+
+def test_mirrored_flow_runs_the_other_way():
+    images = torch.randint(0, 256, (3, 2, 20, 31), dtype=torch.uint8)
+    plain, mirrored = crop_images(images, settings_of(mirror=True), stream="flow")
+    assert torch.equal(mirrored[:, 0].flip(-1), 255 - plain[:, 0])
+    assert torch.equal(mirrored[:, 1].flip(-1), plain[:, 1])
+
+
+@pytest.mark.parametrize("size", [(24, 40), (17, 19), (20, 20)])
+def test_flow_images_are_resized_a_pair_at_a_time_as_a_stack_would_be(size):
+    images = torch.randint(0, 256, (5, 2, *size), dtype=torch.uint8)
+    positions = np.array([[0, 1, 2], [2, 3, 4]])
+    ours = crop_images(images, settings_of(), stream="flow")[0].numpy()
+    stacks = torch.from_numpy(stack_flow(images.numpy(), positions))
+    reference = functional.center_crop(functional.resize(stacks, [20], antialias=True), [16, 16])
+    np.testing.assert_array_equal(stack_flow(ours, positions), reference.numpy())
+
+
+def test_flow_normalisation():
+    settings = settings_of().change(flow_mean=0.5, flow_std=0.25)
+    images = torch.tensor([0, 127.5, 255]).view(1, 3, 1, 1)
+    assert normalise(images, settings, stream="flow").ravel().tolist() == pytest.approx([-2, 0, 2], abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("backbone", "mean", "std"),
+    [("squeezenet1_1", 0.5, (0.229 + 0.224 + 0.225) / 3), ("inception_v3", 0.5, 0.5)],
+)
+def test_flow_is_normalised_as_tsn_does(backbone, mean, std):
+    settings = load_networks(Settings(backbone=backbone, weights=("random",), layers=("pooled",))).settings
+    assert settings.flow_mean == mean
+    assert math.isclose(settings.flow_std, std, abs_tol=1e-6)
+
+
+def test_a_crop_asked_for_alone_keeps_the_weights_proportion():
+    settings = Settings(streams=("rgb",), backbone="squeezenet1_1", weights=("random",), crop=112)
+    assert load_networks(settings).settings.resize == 128  # 256 : 224
+    assert load_networks(settings.change(resize=120)).settings.resize == 120

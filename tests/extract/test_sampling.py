@@ -1,0 +1,133 @@
+"""Sampling plans against literal lists; no video is needed."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from avr.extract import sampling
+
+
+@pytest.mark.parametrize(
+    ("num_frames", "num_segments", "expected"),
+    [
+        pytest.param(12, 3, [[2, 6, 10]], id="centres-of-equal-segments"),
+        pytest.param(7, 7, [[0, 1, 2, 3, 4, 5, 6]], id="as-many-frames-as-segments"),
+        pytest.param(10, 3, [[1, 5, 8]], id="uneven"),
+        pytest.param(3, 7, [[0, 1, 2, 2, 2, 2, 2]], id="shorter-repeats-the-last"),
+        pytest.param(1, 3, [[0, 0, 0]], id="one-frame"),
+        pytest.param(5, 1, [[2]], id="one-segment"),
+    ],
+)
+def test_segments(num_frames, num_segments, expected):
+    assert sampling.segments(num_frames, num_segments) == expected
+
+
+def test_several_views_split_each_segment_evenly():
+    assert sampling.segments(12, 3, num_views=2) == [[1, 5, 9], [3, 7, 11]]
+    assert sampling.segments(30, 2, num_views=5) == [[1, 16], [4, 19], [7, 22], [10, 25], [13, 28]]
+    assert sampling.segments(2, 3, num_views=2) == [[0, 1, 1], [0, 1, 1]]
+
+
+def test_random_segments_draw_inside_their_segment_and_all_of_it():
+    generator = np.random.default_rng(3)
+    draws = np.array([sampling.random_segments(12, 3, generator) for _ in range(300)])
+    for segment, frames in enumerate(([0, 1, 2, 3], [4, 5, 6, 7], [8, 9, 10, 11])):
+        assert sorted(set(draws[:, segment])) == frames
+    same = sampling.random_segments(100, 7, np.random.default_rng(5))
+    assert same == sampling.random_segments(100, 7, np.random.default_rng(5))
+    assert same != sampling.random_segments(100, 7, np.random.default_rng(6))
+    assert sampling.random_segments(3, 5, generator) == [0, 1, 2, 2, 2]
+
+
+def test_four_frames_of_three_segments_are_kinetics_twelve():
+    generator = np.random.default_rng(0)
+    for _ in range(50):
+        frames = sampling.random_segments(250, 3, generator, per_segment=4)
+        assert len(frames) == 12
+        assert frames == sorted(set(frames))
+        assert [sum(a <= frame < b for frame in frames) for a, b in ((0, 83), (83, 166), (166, 250))] == [4, 4, 4]
+    assert sampling.random_segments(12, 3, generator, per_segment=4) == list(range(12))
+
+
+@pytest.mark.parametrize(
+    ("num_frames", "num_wanted", "expected"),
+    [
+        pytest.param(11, 3, [2, 5, 8], id="eq-14"),
+        pytest.param(17, 17, list(range(17)), id="T-17-exactly"),
+        pytest.param(34, 17, list(range(1, 34, 2)), id="T-17-every-second"),
+        pytest.param(20, 24, [*range(20), 19, 19, 19, 19], id="T-24-repeats-the-last"),
+    ],
+)
+def test_strided(num_frames, num_wanted, expected):
+    assert sampling.strided(num_frames, num_wanted) == expected
+
+
+def test_random_strided_draws_every_stride_that_fits():
+    generator = np.random.default_rng(1)
+    strides = set()
+    for _ in range(300):
+        frames = sampling.random_strided(100, 17, generator)
+        gaps = set(np.diff(frames).tolist())
+        assert len(gaps) == 1
+        assert frames[0] >= 0
+        assert frames[-1] <= 99
+        strides |= gaps
+    assert strides == {2, 3, 4, 5, 6}  # 16 gaps of 6 span 96 frames, of 7 they do not fit
+    assert sampling.random_strided(32, 17, generator) == sampling.strided(32, 17)  # not even stride 2 fits
+    assert np.diff(sampling.random_strided(33, 17, generator)).tolist() == [2] * 16
+
+
+def test_clips():
+    assert sampling.clips(11, length=4, stride=3) == [[0, 1, 2, 3], [3, 4, 5, 6], [6, 7, 8, 9]]
+    assert sampling.clips(3, length=5, stride=2) == [[0, 1, 2, 2, 2]]
+    assert sampling.clips(30) == [list(range(30))]
+    assert [clip[0] for clip in sampling.clips(75)] == [0, 15, 30, 45]
+
+
+def test_a_long_video_keeps_twenty_clips_over_all_of_it():
+    starts = [clip[0] for clip in sampling.clips(30 + 15 * 39)]  # 40 clips fit
+    assert starts == [15 * index for index in range(1, 40, 2)]
+    assert len(sampling.clips(100_000)) == 20
+
+
+@pytest.mark.parametrize(
+    ("frame", "num_pairs", "num_frames", "expected"),
+    [
+        pytest.param(5, 4, 20, [3, 4, 5, 6], id="centred"),
+        pytest.param(5, 5, 20, [3, 4, 5, 6, 7], id="odd"),
+        pytest.param(0, 4, 20, [0, 1, 2, 3], id="moved-in-at-the-start"),
+        pytest.param(19, 4, 20, [15, 16, 17, 18], id="moved-in-at-the-end"),
+        pytest.param(1, 5, 4, [0, 1, 2, 2, 2], id="too-short-repeats-the-last-pair"),
+        pytest.param(0, 3, 1, [0, 0, 0], id="one-frame"),
+    ],
+)
+def test_centred_pairs(frame, num_pairs, num_frames, expected):
+    assert sampling.centred_pairs(frame, num_pairs, num_frames) == expected
+
+
+@given(st.integers(1, 400), st.integers(1, 40), st.integers(1, 6), st.integers(0, 2**32 - 1))
+def test_every_plan_stays_inside_the_video_and_has_its_length(num_frames, wanted, views, seed):
+    generator = np.random.default_rng(seed)
+    fixed = [*sampling.segments(num_frames, wanted, num_views=views), sampling.strided(num_frames, wanted)]
+    drawn = [
+        sampling.random_segments(num_frames, wanted, generator),
+        sampling.random_strided(num_frames, wanted, generator),
+    ]
+    clips = sampling.clips(num_frames, length=wanted, stride=views)
+    for view in [*fixed, *drawn, *clips]:
+        assert len(view) == wanted
+        assert view == sorted(view)
+        assert 0 <= view[0]
+        assert view[-1] < num_frames
+    for frame in fixed[0]:
+        pairs = sampling.centred_pairs(frame, wanted, num_frames)
+        assert len(pairs) == wanted
+        assert 0 <= pairs[0]
+        assert pairs[-1] <= max(0, num_frames - 2)
+
+
+@pytest.mark.parametrize("call", [lambda: sampling.segments(0, 3), lambda: sampling.clips(5, stride=0)])
+def test_nonsense_is_refused(call):
+    with pytest.raises(ValueError, match="must be at least 1, not 0"):
+        call()
