@@ -96,10 +96,29 @@ def _split(_: click.Context, __: click.Parameter, value: str) -> tuple[str, ...]
     help="Of the networks; auto is bfloat16 on CUDA.",
 )
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:1.")
+@click.option(
+    "--engine",
+    type=click.Choice(["local", "ray"]),
+    default="local",
+    show_default=True,
+    help="This machine, or a Ray cluster (pip install 'avr[ray]').",
+)
+@click.option(
+    "--devices",
+    default="",
+    metavar="0,1,…",
+    callback=_split,
+    help="Of engine local: a worker process each, such as 0,1 or cpu,cpu.  [default: --device, in this process]",
+)
+@click.option(
+    "--workers", default=0, metavar="N", type=int, help="Of engine ray.  [default: one a GPU of the cluster, else one]"
+)
+@click.option("--address", default="", help="Of engine ray: a running cluster's.  [default: started on this machine]")
 @click.option("--batch-size", default=0, metavar="IMAGES", type=int, help="Images a call.  [default: 8; CUDA 128]")
 @click.option("--decoders", default=0, metavar="N", help="Decoding processes.  [default: half the cores]", type=int)
 @click.option("--time-limit", default=120.0, show_default=True, metavar="SECONDS", help="That one video may take.")
 @click.option("--compile/--no-compile", default=False, show_default=True, help="torch.compile the networks (CUDA).")
+@click.option("--shard-videos", default=0, metavar="N", type=int, help="Videos a shard.  [default: about 64 MB]")
 @click.option("--strict", is_flag=True, help="Videos without features are an error, once the others are done.")
 @click.option("--profile", is_flag=True, help="Print each stage's busy share and the bottleneck.")
 @json_option
@@ -109,6 +128,10 @@ def command(
     splits: Path | None,
     dataset_option: tuple[str, ...],
     out: Path | None,
+    engine: str,
+    devices: tuple[str, ...],
+    workers: int,
+    address: str,
     strict: bool,
     profile: bool,
     as_json: bool,
@@ -123,18 +146,20 @@ def command(
 
     from avr.core import UsageError, quiet
     from avr.datasets import index_dataset
-    from avr.extract import Running, Settings, extract
+    from avr.extract import Engine, Running, Settings, extract
 
     wrong = [option for option in dataset_option if "=" not in option]
     if wrong:
         raise UsageError(f"--dataset-option {wrong[0]}: expected NAME=VALUE")
     more: dict[str, Any] = dict(option.split("=", 1) for option in dataset_option)
+    more = {name: int(value) if value.isdigit() else value for name, value in more.items()}
     how = {field.name for field in fields(Running)}
+    where = Engine(name=engine, devices=devices, workers=workers, address=address)  # type: ignore[arg-type]
     running = Running(**{name: value for name, value in options.items() if name in how})
     settings = Settings(**{name: value for name, value in options.items() if name not in how})
     with quiet(as_json):
         index = index_dataset(dataset, root, splits=splits, **more)
-        summary = extract(index, out, settings=settings, running=running, strict=strict)
+        summary = extract(index, out, settings=settings, running=running, engine=where, strict=strict)
     if as_json:
         print_json(summary.to_dict())
         return

@@ -13,14 +13,18 @@ import subprocess
 import sys
 from dataclasses import replace
 from multiprocessing.connection import Connection
+from typing import Any
 
 import numpy as np
 
+from avr.core import WorkError
 from avr.datasets import Video
 
 from .decode import Decoded, VideoError, decode_video
 from .settings import Settings
 
+_READY = "ready"
+_START_LIMIT = 120.0  # seconds a child may take to start; a video's own time does not count it
 ARRAYS = ("rgb", "flow_frames", "flow_images")
 
 
@@ -71,7 +75,7 @@ class Decoder:
     def _receive(self, decoded: Decoded) -> Decoded:
         """The arrays follow the record one by one, in place of their shapes: a pickle of them would copy twice."""
         assert self._pipe is not None
-        values = {}
+        values: dict[str, Any] = {}
         for name in ARRAYS:
             shape = getattr(decoded, name)
             if shape is not None:
@@ -93,9 +97,18 @@ class Decoder:
         theirs.close()
         self._pipe = Connection(ours.detach())
         self._pipe.send((self.settings, self.colour_flow))
+        if not self._pipe.poll(_START_LIMIT) or self._pipe.recv() != _READY:
+            self.close()
+            raise WorkError(f"the decoding process does not start within {_START_LIMIT:g} s")
+
+    def kill(self) -> None:
+        """End the child from another thread; a call under way then fails."""
+        process = self._process
+        if process is not None:
+            process.kill()
 
     def close(self) -> None:
-        """End the child. The next call starts another."""
+        """End the child and its pipe. The next call starts another."""
         if self._process is not None:
             self._process.kill()
             self._process.wait()
@@ -111,6 +124,7 @@ def serve(handle: int) -> None:
     pipe = Connection(handle)
     with contextlib.suppress(EOFError, ConnectionResetError, BrokenPipeError):
         settings, colour_flow = pipe.recv()
+        pipe.send(_READY)
         while True:
             video: Video = pipe.recv()
             try:
@@ -125,7 +139,7 @@ def serve(handle: int) -> None:
 
 def _answer(pipe: Connection, decoded: Decoded) -> None:
     arrays = {name: getattr(decoded, name) for name in ARRAYS}
-    shapes = {name: None if array is None else array.shape for name, array in arrays.items()}
+    shapes: dict[str, Any] = {name: None if array is None else array.shape for name, array in arrays.items()}
     pipe.send(replace(decoded, **shapes))
     for array in arrays.values():
         if array is not None and array.size:

@@ -4,6 +4,7 @@ A stage maps a function over the items of the stage before it and yields the res
 bounded, so a fast stage cannot fill the memory. Each stage counts how long its function was busy.
 """
 
+import functools
 import queue
 import threading
 import time
@@ -111,7 +112,7 @@ class Stages:
             future = self._wait(lambda: waiting.get(timeout=_POLL), queue.Empty)
             if future is None:
                 return
-            result = self._wait(lambda future=future: future.result(timeout=_POLL), TimeoutError, future)
+            result = self._wait(functools.partial(future.result, timeout=_POLL), TimeoutError, future)
             room.release()
             yield result
 
@@ -123,6 +124,11 @@ class Stages:
             except nothing:
                 if future is not None and future.done():
                     return future.result()  # the function's own TimeoutError, not ours
+
+    def pause(self) -> None:
+        """Wait a little, inside the iterable of a stage that has nothing at present; ends it when all is to stop."""
+        time.sleep(_POLL)
+        self._check()
 
     def _check(self) -> None:
         if self._stop.is_set():

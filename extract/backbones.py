@@ -52,7 +52,7 @@ def _build(
     with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         torch.manual_seed(seed)
-        model: nn.Module = models.get_model(name, weights=None, **options)
+        model: Any = models.get_model(name, weights=None, **options)
     if in_channels != 3:
         _widen_first(model, in_channels, name)
     if hasattr(model, "transform_input"):

@@ -134,8 +134,9 @@ def collect(video: Video, choose: Callable[[int], set[int]]) -> tuple[dict[int, 
         VideoError: no frame decodes, or the size changes on the way.
     """
     if video.frames is not None:
-        return _collect_raw(video, choose), ""
-    frames, note = _collect_file(video, choose)
+        frames, note = _collect_raw(video, choose), ""
+    else:
+        frames, note = _collect_file(video, choose)
     sizes = {frame.shape for frame in frames.values()}
     if len(sizes) > 1:
         shown = " and ".join(sorted(f"{width}x{height}" for height, width, *_ in sizes))
@@ -245,18 +246,21 @@ def _collect_raw(video: Video, choose: Callable[[int], set[int]]) -> dict[int, F
     if not video.path.is_dir():
         raise VideoError("no such folder of frames", video.path)
     there = set(os.listdir(video.path))
-    count = 0
-    while start + count < end and video.frames.image.format(video.frames.first + start + count) in there:
+    first = video.frames.first + start
+    # A folder may hold flow images alone; whoever asks for its RGB frames is told which is missing.
+    known = [name for name in (video.frames.image, video.frames.flow_x) if name.format(first) in there]
+    if start >= end or not known:
+        raise VideoError(f"{video.frames.image.format(first)} is not there", video.path)
+    count = 1
+    while start + count < end and known[0].format(first + count) in there:
         count += 1
-    if not count:
-        raise VideoError(f"{video.frames.image.format(video.frames.first + start)} is not there", video.path)
     found: dict[int, Frame] = {}
     for index in sorted(choose(count)):
-        name = video.frames.image.format(video.frames.first + start + index)
+        name = video.frames.image.format(first + index)
         image = cv2.imread(str(video.path / name), cv2.IMREAD_COLOR)
         if image is None:
-            raise VideoError(f"{name} cannot be read", video.path)
-        found[index] = image
+            raise VideoError(f"{name} is missing or cannot be read", video.path)
+        found[index] = np.asarray(image, np.uint8)
     return found
 
 
@@ -272,9 +276,9 @@ def _has_flow_images(video: Video, needs: Needs) -> bool:
 
 
 def _read_flow_images(video: Video, needs: Needs) -> NDArray[np.uint8]:
-    pairs = []
+    pairs: list[Any] = []
     for pair in needs.pairs.tolist():
-        images = []
+        images: list[Any] = []
         for name in _flow_names(video, pair):
             image = cv2.imread(str(video.path / name), cv2.IMREAD_GRAYSCALE)
             if image is None:

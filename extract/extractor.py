@@ -31,10 +31,12 @@ class Running:
 
     Attributes:
         device: "auto" (CUDA when there is one), "cpu", "cuda", "cuda:1".
-        batch_size: images a network call; 0 is 8 on a CPU, 128 on CUDA. Always the same: a last batch is padded.
+        batch_size: images a network call; 0 is 8 on a CPU, 128 on CUDA. A shard's last call has what is left.
         decoders: child processes that decode; 0 is half the cores, 1 to 8.
         time_limit: seconds that decoding one video may take.
         compile: torch.compile the networks (CUDA; needs a C compiler).
+        shard_videos: videos a shard of a new store; 0 is as many as make about 64 MB. Fewer lose less in a crash and
+            share out better among workers.
     """
 
     device: str = "auto"
@@ -42,10 +44,11 @@ class Running:
     decoders: int = 0
     time_limit: float = 120.0
     compile: bool = False
+    shard_videos: int = 0
 
     def __post_init__(self) -> None:
-        if self.batch_size < 0 or self.decoders < 0 or self.time_limit <= 0:
-            raise UsageError("batch size and decoders must be at least 0, the time limit above 0")
+        if min(self.batch_size, self.decoders, self.shard_videos) < 0 or self.time_limit <= 0:
+            raise UsageError("batch size, decoders and shard videos must be at least 0, the time limit above 0")
 
     def torch_device(self) -> torch.device:
         """The device, checked.
@@ -94,11 +97,11 @@ class Prepared:
 
 @dataclass
 class Batch:
-    """Network inputs of one stream, always of the same shape, and whose they are.
+    """Network inputs of one stream, and whose they are.
 
     Attributes:
         stream: whose network.
-        inputs: (batch size, C, h, w); rows behind the last part are padding.
+        inputs: (batch size or fewer, C, h, w); rows behind the last part are padding.
         parts: (key of the video, its first item, how many), in the rows' order.
     """
 
@@ -132,7 +135,7 @@ class Extractor:
             self.flow = flow_room.load(self.settings.flow, str(self.device))
         self.readers: dict[str, Any] = {}
         for stream, reader in self.networks.readers.items():
-            moved: Any = reader.to(self.device, memory_format=torch.channels_last)
+            moved: Any = reader.to(self.device).to(memory_format=torch.channels_last)
             self.readers[stream] = torch.compile(moved) if self.running.compile else moved
 
     @property
@@ -190,8 +193,8 @@ class Extractor:
         return tensor.contiguous().pin_memory().to(self.device, non_blocking=True)
 
     def pad(self, inputs: Tensor) -> Tensor:
-        """Inputs filled up to the batch size with zeros: a network call always has the same shape."""
-        missing = self.batch_size - len(inputs)
+        """Inputs filled up to the batch size with zeros where the networks are compiled, for one shape."""
+        missing = self.batch_size - len(inputs) if self.running.compile else 0
         return torch.cat([inputs, inputs.new_zeros(missing, *inputs.shape[1:])]) if missing else inputs
 
     def forward(self, batch: Batch) -> dict[str, NDArray]:
@@ -257,7 +260,7 @@ class BatchMaker:
                     yield self._batch(stream, waiting)
 
     def flush(self) -> Iterator[Batch]:
-        """Yield what is left, padded."""
+        """Yield what is left."""
         for stream, waiting in self._waiting.items():
             if waiting:
                 yield self._batch(stream, waiting)

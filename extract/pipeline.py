@@ -7,6 +7,7 @@ worker may do it, and an interrupted one is done anew.
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -68,14 +69,14 @@ class _Work:
 
 
 def write_shards(
-    extractor: Extractor, store: Path, jobs: Iterable[Job], *, on_video: Callable[[str, str], None] | None = None
+    extractor: Extractor, store: Path, jobs: Iterable[Job | None], *, on_video: Callable[[str, str], None] | None = None
 ) -> Report:
     """Extract jobs and write their shards.
 
     Args:
         extractor: settings, networks, device.
         store: folder of a store whose plan is there (`avr.store.StoreWriter` makes it and holds its lock).
-        jobs: taken one by one, a little ahead of their work.
+        jobs: taken one by one, a little ahead of their work; None: nothing at present, ask again.
         on_video: called with each finished video's id and its failure ("" when it went well).
 
     Raises:
@@ -83,7 +84,9 @@ def write_shards(
     """
     report = Report()
     start = time.perf_counter()
-    with _one_thread_a_call(extractor), _Decoders(extractor) as decoders, Stages() as stages:
+    # On the way out: first the decoders are killed, so that no stage waits for them, then the stages end.
+    decoders = _Decoders(extractor)
+    with _OneThreadACall(extractor), closing(decoders), Stages() as stages, decoders:
         gathered: dict[Key, Gathered] = {}
         writers: dict[int, ShardWriter] = {}
         report.busy = stages.busy
@@ -104,7 +107,11 @@ def write_shards(
 
 
 def _results(
-    extractor: Extractor, stages: Stages, decoders: "_Decoders", jobs: Iterable[Job], gathered: dict[Key, Gathered]
+    extractor: Extractor,
+    stages: Stages,
+    decoders: "_Decoders",
+    jobs: Iterable[Job | None],
+    gathered: dict[Key, Gathered],
 ) -> Iterator[tuple[Any, Any]]:
     """The stages, one behind the other; yields what the last one gives: (batch or failed work, outputs)."""
     cuda = extractor.device.type == "cuda"
@@ -121,7 +128,7 @@ def _results(
     def network(item: Any) -> tuple[Any, Any]:
         return item, extractor.forward(item) if isinstance(item, Batch) else None
 
-    works = stages.map("decode", decode, _works(jobs), threads=decoders.count, ahead=2)
+    works = stages.map("decode", decode, _works(jobs, stages), threads=decoders.count, ahead=2)
     if extractor.flow is not None:
         works = stages.map("flow", flow, works, ahead=1)
     else:
@@ -134,14 +141,17 @@ def _results(
     return stages.map("network", network, batches, threads=threads, ahead=threads)
 
 
-def _works(jobs: Iterable[Job]) -> Iterator[_Work]:
+def _works(jobs: Iterable[Job | None], stages: Stages) -> Iterator[_Work]:
     for job in jobs:
+        if job is None:
+            stages.pause()
+            continue
         for position, video in enumerate(job.videos):
             yield _Work((job.number, position), video, position == len(job.videos) - 1)
 
 
 def _batches(prepared: Iterator[_Work], extractor: Extractor, gathered: dict[Key, Gathered]) -> Iterator[Any]:
-    """Batches, and failed videos as they are, in the videos' order; a shard's last batches are padded."""
+    """Batches, and failed videos as they are, in the videos' order; at a shard's end those not full."""
     maker = BatchMaker(extractor)
     for work in prepared:
         if work.reason:
@@ -187,13 +197,14 @@ def _put(shard: ShardWriter, work: _Work, report: Report) -> None:
 
 
 class _Decoders:
-    """One decoding child a thread of the decode stage; all are killed on the way out."""
+    """One decoding child a thread of the decode stage; leaving the block kills them, `close` cleans up after them."""
 
     def __init__(self, extractor: Extractor) -> None:
         self.count = extractor.running.decoders or max(1, min(8, num_cores() // 2))
         self._extractor = extractor
         self._local = threading.local()
         self._all: list[Decoder] = []
+        self._over = False
 
     def decode(self, video: Video) -> Decoded:
         """Decode in this thread's child.
@@ -201,6 +212,8 @@ class _Decoders:
         Raises:
             VideoError: the video gives nothing.
         """
+        if self._over:
+            raise VideoError("the run was stopped")
         if not hasattr(self._local, "decoder"):
             running = self._extractor.running
             self._local.decoder = Decoder(
@@ -214,11 +227,17 @@ class _Decoders:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self._over = True
+        for decoder in self._all:
+            decoder.kill()
+
+    def close(self) -> None:
+        """Clean up; the stage's threads have ended."""
         for decoder in self._all:
             decoder.close()
 
 
-class _one_thread_a_call:  # noqa: N801  (used as a function)
+class _OneThreadACall:
     """On a CPU, torch's own threads are put to one for the time of the run."""
 
     def __init__(self, extractor: Extractor) -> None:

@@ -78,11 +78,11 @@ def needs_of(settings: Settings, views: NDArray[np.intp], num_frames: int) -> Ne
         views: (V, N) frame numbers, of `plan_frames`.
         num_frames: frames of the video.
     """
-    frames, positions = np.unique(views, return_inverse=True)
-    stacks = np.zeros((len(frames), 0), np.intp)
-    pairs = np.zeros(0, np.intp)
+    frames, positions = (np.asarray(found) for found in np.unique(views, return_inverse=True))
+    stacks: NDArray = np.zeros((len(frames), 0), np.intp)
+    pairs: NDArray = np.zeros(0, np.intp)
     if "flow" in settings.streams:
-        firsts = np.array([sampling.centred_pairs(int(frame), settings.stack, num_frames) for frame in frames])
-        pairs, inverse = np.unique(firsts, return_inverse=True)
+        firsts: NDArray = np.array([sampling.centred_pairs(int(frame), settings.stack, num_frames) for frame in frames])
+        pairs, inverse = (np.asarray(found) for found in np.unique(firsts, return_inverse=True))
         stacks = inverse.reshape(firsts.shape)
     return Needs(positions.reshape(views.shape), frames, pairs, stacks, num_frames)

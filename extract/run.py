@@ -12,9 +12,10 @@ from avr.core import Progress, WorkError, note, warn
 from avr.datasets import Dataset
 from avr.store import StoreWriter
 
+from ._engines import Engine, Task, run_jobs
 from .backbones import Networks
 from .extractor import Extractor, Running
-from .pipeline import Job, Report, write_shards
+from .pipeline import Job, Report
 from .settings import Settings
 
 DEFAULT_FOLDER = Path("features")
@@ -68,6 +69,7 @@ def extract(
     *,
     settings: Settings | None = None,
     running: Running | None = None,
+    engine: Engine | None = None,
     strict: bool = False,
 ) -> Summary:
     """Extract features of every video into a store. An interrupted run, started again, goes on.
@@ -77,6 +79,7 @@ def extract(
         out: the store's folder; default `features/<dataset>`.
         settings: everything that changes a feature; default ResNet-50 with its default weights, both streams.
         running: device and sizes.
+        engine: who does the work; default this process alone.
         strict: videos without features are an error, once all others are done.
 
     Raises:
@@ -84,15 +87,23 @@ def extract(
         WorkError: weights that cannot be had, a full disk; with `strict`, failed videos.
     """
     out = DEFAULT_FOLDER / dataset.name if out is None else Path(out)
-    extractor = Extractor(settings or Settings(), running=running)
+    settings, engine = settings or Settings(), engine or Engine()
+    extractor = Extractor(settings, running=running)
     _say_what(dataset, out, extractor)
     shapes = extractor.networks.shapes()
-    with StoreWriter(out, dataset, arrays=shapes, provenance=provenance(extractor.networks)) as writer:
+    with StoreWriter(
+        out,
+        dataset,
+        arrays=shapes,
+        provenance=provenance(extractor.networks),
+        shard_videos=extractor.running.shard_videos or shard_videos(shapes, extractor.settings),
+    ) as writer:
         videos = {video.id: video for video in dataset.videos}
         jobs = [
             Job(shard.number, tuple(videos[video] for video in shard.video_ids)) for shard in writer.pending_shards()
         ]
-        report = _run(extractor, out, jobs)
+        task = Task(settings, extractor.settings, extractor.running, out.absolute(), Path.cwd())
+        report = _run(extractor, task, jobs, engine)
     summary = Summary(
         store=out,
         videos=len(dataset.videos),
@@ -109,7 +120,7 @@ def extract(
     return summary
 
 
-def _run(extractor: Extractor, out: Path, jobs: list[Job]) -> Report:
+def _run(extractor: Extractor, task: Task, jobs: list[Job], engine: Engine) -> Report:
     total = sum(len(job.videos) for job in jobs)
     if not total:
         return Report()
@@ -121,13 +132,18 @@ def _run(extractor: Extractor, out: Path, jobs: list[Job]) -> Report:
             failed += bool(reason)
             progress.advance(1, **({"failed": failed} if failed else {}))
 
-        return write_shards(extractor, out, jobs, on_video=on_video)
+        return run_jobs(extractor, task, jobs, engine, on_video=on_video)
 
 
 def expected_bytes(shapes: dict[str, tuple[int, ...]], settings: Settings, num_videos: int) -> int:
     """Bytes of features that a store of so many videos will hold; of plan clips, at most."""
     row = sum(2 * math.prod(shape) for shape in shapes.values())
     return row * settings.views * settings.crops_a_view * num_videos
+
+
+def shard_videos(shapes: dict[str, tuple[int, ...]], settings: Settings) -> int:
+    """Videos a shard, so that it weighs about 64 MB: 1 to 64. It is held in memory, and it is what a crash costs."""
+    return max(1, min(64, (1 << 26) // expected_bytes(shapes, settings, 1)))
 
 
 def _say_what(dataset: Dataset, out: Path, extractor: Extractor) -> None:

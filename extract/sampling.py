@@ -4,6 +4,8 @@ Frames count from 0; `F` is the number of frames decoded. One list is one view (
 than the plan repeats its last frame. A flow pair is named by its first frame: pair 7 is the motion from frame 7 to 8.
 """
 
+from itertools import pairwise
+
 import numpy as np
 
 View = list[int]
@@ -58,7 +60,7 @@ def random_segments(
     edges = [segment * num_frames // num_segments for segment in range(num_segments + 1)]
     return [
         start + int(offset)
-        for start, stop in zip(edges[:-1], edges[1:], strict=True)
+        for start, stop in pairwise(edges)
         for offset in sorted(generator.choice(stop - start, per_segment, replace=False))
     ]
 

@@ -117,6 +117,8 @@ class Settings:
         ):  # fmt: skip
             if getattr(self, name) < least:
                 raise UsageError(f"{name} must be at least {least}, not {getattr(self, name)}")
+        if self.crops == "ten" and self.mirror:
+            raise UsageError("crops ten are mirrored already; leave mirror out")
         if 0 < self.resize < self.crop:
             raise UsageError(f"crop {self.crop} does not fit into frames resized to {self.resize}")
 
@@ -161,7 +163,7 @@ class Settings:
         strange = sorted(set(values) - known)
         if strange:
             raise UsageError(f"the store has settings this version of avr does not know: {', '.join(strange)}")
-        return cls(**{name: tuple(value) if isinstance(value, list) else value for name, value in values.items()})
+        return cls(**dict(values))
 
     def change(self, **values: Any) -> "Settings":
         """A copy with other values."""

@@ -140,9 +140,8 @@ def fit_state(model: nn.Module, state: Mapping[str, Tensor], *, name: str, sourc
     path, _ = first_convolution(model, name)
     state = dict(state)
     first = f"{path}.weight"
-    if first in state and first in own and state[first].ndim == 4:
-        if state[first].shape[1] != own[first].shape[1] and state[first].shape[1] == 3:
-            state[first] = widen(state[first].float(), own[first].shape[1])
+    if first in state and state[first].ndim == 4 and state[first].shape[1] == 3 != own[first].shape[1]:
+        state[first] = widen(state[first].float(), own[first].shape[1])
     fits = {key: value for key, value in state.items() if key in own and value.shape == own[key].shape}
     left = [key for key in own if key not in fits and not key.endswith("num_batches_tracked")]
     trunk = [key for key in left if key.split(".")[0] not in CLASSIFIERS]
