@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Any
 from .settings import Settings
 
 if TYPE_CHECKING:
+    from ._engines import Engine
     from .extractor import Extractor, Running
     from .run import Summary, extract
 
-__all__ = ["Extractor", "Running", "Settings", "Summary", "extract"]
-_PLACES = {"extract": "run", "Summary": "run", "Extractor": "extractor", "Running": "extractor"}
+__all__ = ["Engine", "Extractor", "Running", "Settings", "Summary", "extract"]
+_PLACES = {"extract": "run", "Summary": "run", "Extractor": "extractor", "Running": "extractor", "Engine": "_engines"}
 
 
 def __getattr__(name: str) -> Any:
