@@ -1,1 +1,16 @@
-"""(to be written)"""
+"""What came out of runs, to look at: accuracy tables, confusion matrices, learning curves, on one HTML page."""
+
+from .page import Report, write_report
+from .reading import Curve, Outcome, newest_runs, read_outcomes
+from .tables import most_confused, per_class_accuracy
+
+__all__ = [
+    "Curve",
+    "Outcome",
+    "Report",
+    "most_confused",
+    "newest_runs",
+    "per_class_accuracy",
+    "read_outcomes",
+    "write_report",
+]

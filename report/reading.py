@@ -1,0 +1,173 @@
+"""Runs and score files read into what a report shows."""
+
+import csv
+import math
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from avr.core import UsageError, note
+from avr.core.metrics import confusion_matrix, log_softmax, mean_class_accuracy, top_k_accuracy
+from avr.store import Scores, read_scores
+
+MEASURES = ("top1", "top5", "mean_class")
+
+
+@dataclass(frozen=True)
+class Curve:
+    """One log.csv: what it is of ("split-1/rgb"), its epochs, and its columns of numbers by name."""
+
+    name: str
+    epochs: tuple[float, ...]
+    columns: dict[str, tuple[float, ...]]
+
+
+@dataclass
+class Outcome:
+    """What one run, or one score file, gave.
+
+    Attributes:
+        name: the run's folder, or the file.
+        dataset: the data set's name.
+        class_names: K names.
+        rows: by split, then by output (a stream, the head's own "fused", the streams' "average"), the `MEASURES`.
+        main: the output that stands for the run: its own fused prediction, its only stream, or the streams' average.
+        confusion: counts `(K, K)` of the main output, summed over the splits.
+        videos: test videos by split.
+        curves: the learning curves.
+    """
+
+    name: str
+    dataset: str
+    class_names: tuple[str, ...]
+    main: str
+    rows: dict[str, dict[str, dict[str, float]]] = field(default_factory=dict)
+    confusion: NDArray[np.int64] = field(default_factory=lambda: np.zeros((0, 0), dtype=np.int64))
+    videos: dict[str, int] = field(default_factory=dict)
+    curves: list[Curve] = field(default_factory=list)
+
+
+def read_outcomes(paths: list[Path]) -> list[Outcome]:
+    """Read run folders and score files.
+
+    Args:
+        paths: run folders (every `scores.h5` and `log.csv` below is read) or score files.
+
+    Raises:
+        UsageError: nothing given, a path that is missing, or a folder without scores.
+    """
+    if not paths:
+        raise UsageError("no runs to report on; name run folders or score files")
+    return [_read_outcome(path, name) for path, name in zip(paths, _names(paths), strict=True)]
+
+
+def _names(paths: list[Path]) -> list[str]:
+    """Last parts of the paths, with as many more as tell them apart."""
+    parts = 1
+    while parts < 20:
+        names = [Path(*path.resolve().parts[-parts:]).as_posix() for path in paths]
+        if len(set(names)) == len({path.resolve() for path in paths}):
+            return names
+        parts += 1
+    return [str(path) for path in paths]
+
+
+def _read_outcome(path: Path, name: str) -> Outcome:
+    if path.is_dir():
+        files = sorted(file for file in path.rglob("scores.h5") if not _is_hidden(file, path))
+        logs = sorted(file for file in path.rglob("log.csv") if not _is_hidden(file, path))
+        if not files:
+            raise UsageError(f"{path}: no scores.h5 in it; name a run's folder (runs/<head>-…) or a score file")
+    elif path.is_file():
+        files, logs = [path], []
+    else:
+        raise UsageError(f"{path}: no such run or score file")
+    outcome = None
+    for file in files:
+        scores = read_scores(file)
+        if outcome is None:
+            outcome = Outcome(name, scores.dataset, scores.class_names, _main_output(scores))
+        if scores.class_names != outcome.class_names:
+            raise UsageError(f"{file}: has other classes than {files[0]}; report on them one by one")
+        _add(outcome, scores, file)
+    assert outcome is not None  # there is at least one file
+    outcome.curves = [curve for log in logs if (curve := read_curve(log, log.parent.relative_to(path).as_posix()))]
+    return outcome
+
+
+def _is_hidden(file: Path, root: Path) -> bool:
+    """Whether a file lies in a folder that is still being written (".split-1.….tmp")."""
+    return any(part.startswith(".") for part in file.relative_to(root).parts)
+
+
+def _main_output(scores: Scores) -> str:
+    return scores.fused or (next(iter(scores.streams)) if len(scores.streams) == 1 else "average")
+
+
+def _add(outcome: Outcome, scores: Scores, file: Path) -> None:
+    """Take the test videos' figures of one score file into the outcome."""
+    test = scores.fold < 0
+    if not test.any():
+        note(f"{file}: holds out-of-fold scores alone; they are what is reported")
+        test = ~test
+    labels = scores.labels[test]
+    outputs = {name: _probabilities(values[test], scores.kind) for name, values in scores.streams.items()}
+    streams = [values for name, values in outputs.items() if name != scores.fused]
+    if len(streams) > 1 and "average" not in outputs:
+        outputs["average"] = np.mean(streams, axis=0)
+    split = scores.split or "-"
+    if split in outcome.rows:
+        raise UsageError(f"{file}: the run has scores of split {split} already; name the score files one by one")
+    outcome.rows[split] = {
+        name: {
+            "top1": top_k_accuracy(values, labels),
+            "top5": top_k_accuracy(values, labels, 5),
+            "mean_class": mean_class_accuracy(values, labels),
+        }
+        for name, values in outputs.items()
+    }
+    outcome.videos[split] = len(labels)
+    num_classes = len(scores.class_names)
+    counts = confusion_matrix(outputs[outcome.main], labels, num_classes)
+    outcome.confusion = counts if not outcome.confusion.size else outcome.confusion + counts
+
+
+def _probabilities(values: NDArray, kind: str) -> NDArray:
+    return np.exp(log_softmax(values)) if kind == "logits" else values.astype(np.float64)
+
+
+def read_curve(path: Path, name: str) -> Curve | None:
+    """Read a log.csv whose columns are numbers, one of them `epoch`; None when it holds no epoch yet.
+
+    Raises:
+        UsageError: no column `epoch`, or a cell that is no number (file:line).
+    """
+    columns: dict[str, list[float]] = {}
+    with open(path, newline="", encoding="utf-8") as file:
+        reader = csv.DictReader(file)
+        if "epoch" not in (reader.fieldnames or []):
+            raise UsageError(f"{path}: not a training log: it has no column 'epoch'")
+        for row in reader:
+            for key, cell in row.items():
+                try:
+                    columns.setdefault(str(key), []).append(float(cell) if cell else math.nan)
+                except (TypeError, ValueError):
+                    raise UsageError(f"{path}:{reader.line_num}: {key} is {cell!r}, not a number") from None
+    epochs = tuple(columns.pop("epoch", ()))
+    return Curve(name, epochs, {key: tuple(values) for key, values in columns.items()}) if epochs else None
+
+
+def newest_runs(folder: Path = Path("runs"), *, count: int = 8) -> list[Path]:
+    """The newest runs with scores under a folder, at most `count`, in the order of their names; says what it took.
+
+    Raises:
+        UsageError: there is none.
+    """
+    runs = [run for run in folder.iterdir() if any(run.rglob("scores.h5"))] if folder.is_dir() else []
+    if not runs:
+        raise UsageError(f"{folder}: no runs there; train a head first (avr heads train linear) or name run folders")
+    taken = sorted(sorted(runs, key=lambda run: run.stat().st_mtime)[-count:])
+    note(f"report on {', '.join(map(str, taken))}")
+    return taken

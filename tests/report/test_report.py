@@ -1,0 +1,201 @@
+"""The HTML report: figures against hand counts, the page as a browser's parser reads it, and the command."""
+
+import json
+from html.parser import HTMLParser
+from pathlib import Path
+from xml.etree import ElementTree
+
+import numpy as np
+import pytest
+
+from avr.cli import main
+from avr.core import UsageError
+from avr.report import most_confused, newest_runs, per_class_accuracy, read_outcomes, write_report
+from avr.report.drawing import bar, heat_map, line_chart
+from avr.store import Scores, write_scores
+
+CLASS_NAMES = ("walk", "run <fast>", "jump & skip")
+
+
+def one_hot(predicted: list[int], margin: float = 4.0) -> np.ndarray:
+    return (margin * np.eye(3)[predicted]).astype(np.float32)
+
+
+@pytest.fixture
+def run(tmp_path) -> Path:
+    """A run of two splits and two streams, with a hand-made score file each, and a log."""
+    folder = tmp_path / "runs" / "linear-toy-1"
+    for split in ("1", "2"):
+        scores = Scores(
+            ids=np.array([f"v{number}" for number in range(6)]),
+            labels=np.array([0, 0, 1, 1, 2, 0]),
+            groups=np.array([f"g{number}" for number in range(6)]),
+            class_names=CLASS_NAMES,
+            # The last video is an out-of-fold one, and wrong in both: it must count nowhere.
+            streams={
+                "rgb": one_hot([0, 0, 1, 1, 2, 1] if split == "1" else [0, 0, 0, 1, 2, 1], margin=8),
+                "flow": one_hot([0, 1, 1, 0, 2, 1], margin=2),
+            },
+            kind="logits",
+            split=split,
+            fold=np.array([-1, -1, -1, -1, -1, 0], dtype=np.int32),
+            head="linear",
+            dataset="toy",
+        )
+        write_scores(folder / f"split-{split}" / "scores.h5", scores)
+    (folder / "split-1" / "rgb").mkdir()
+    log = "epoch,step,lr,loss,accuracy,seconds\n1,3,0.1,1.5,0.25,0.1\n2,6,0.1,0.5,,0.2\n"
+    (folder / "split-1" / "rgb" / "log.csv").write_text(log)
+    return folder
+
+
+def test_per_class_accuracy():
+    np.testing.assert_array_equal(per_class_accuracy(np.array([[3, 1, 0], [0, 0, 0], [1, 1, 2]])), [0.75, np.nan, 0.5])
+
+
+def test_most_confused_orders_by_videos_then_share():
+    confusion = np.array([[5, 2, 1], [2, 0, 0], [0, 3, 0]])
+    assert most_confused(confusion) == [(2, 1, 3, 1.0), (1, 0, 2, 1.0), (0, 1, 2, 0.25), (0, 2, 1, 0.125)]
+    assert most_confused(confusion, 1) == [(2, 1, 3, 1.0)]
+    assert most_confused(np.eye(3, dtype=int)) == []
+
+
+def test_outcome_counts_test_videos_alone(run):
+    (outcome,) = read_outcomes([run])
+    assert outcome.name == "linear-toy-1"
+    assert outcome.main == "average"
+    assert outcome.videos == {"1": 5, "2": 5}
+    assert outcome.rows["1"]["rgb"] == {"top1": 1.0, "top5": 1.0, "mean_class": 1.0}
+    assert outcome.rows["1"]["flow"]["top1"] == 0.6
+    assert outcome.rows["1"]["flow"]["mean_class"] == pytest.approx((0.5 + 0.5 + 1) / 3)
+    # The sharper stream decides the average: as rgb in both splits.
+    assert outcome.rows["2"]["average"]["top1"] == 0.8
+    np.testing.assert_array_equal(outcome.confusion, [[4, 0, 0], [1, 3, 0], [0, 0, 2]])
+    assert [(curve.name, curve.epochs) for curve in outcome.curves] == [("split-1/rgb", (1.0, 2.0))]
+
+
+def test_runs_of_one_name_are_told_apart(run, tmp_path):
+    other = tmp_path / "elsewhere" / run.name
+    other.parent.mkdir()
+    run.with_name("linear-toy-1").rename(other)
+    other_copy = tmp_path / "runs" / run.name
+    other_copy.mkdir(parents=True)
+    (other_copy / "scores.h5").write_bytes((other / "split-1" / "scores.h5").read_bytes())
+    names = [outcome.name for outcome in read_outcomes([other, other_copy])]
+    assert names == ["elsewhere/linear-toy-1", "runs/linear-toy-1"]
+
+
+class Page(HTMLParser):
+    """Collects text and checks that what opens is closed."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.text, self.open, self.links = [], [], []
+
+    def handle_starttag(self, tag, attributes):
+        self.links += [value for name, value in attributes if name in ("src", "href")]
+        if tag != "meta":
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attributes):
+        pass
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        self.text.append(data)
+
+
+def test_page_is_whole_self_contained_and_escaped(run, tmp_path):
+    report = write_report([run, run / "split-2" / "scores.h5"], tmp_path / "out" / "page.html")
+    html = report.out.read_text()
+    page = Page()
+    page.feed(html)
+    assert page.open == []
+    assert page.links == []
+    assert "<script" not in html
+    assert "run <fast>" not in html
+    text = " ".join(page.text)
+    assert "run <fast>" in text
+    assert "mean of 2" in text
+    assert "90.0 ± 14.1" in text  # 100 % and 80 %: mean 90, standard deviation 14.14
+    assert "jump & skip" in text
+    assert "loss by epoch" in text
+
+
+def test_heat_map_is_xml_with_a_square_for_each_pair_that_occurs():
+    svg = ElementTree.fromstring(heat_map(np.array([[3, 1, 0], [0, 0, 0], [0, 0, 2]]), CLASS_NAMES))
+    titles = [title.text for title in svg.iter("title")]
+    assert titles == [
+        "walk taken for walk: 3 (75%)",
+        "walk taken for run <fast>: 1 (25%)",
+        "jump & skip taken for jump & skip: 2 (100%)",
+    ]
+
+
+def test_line_chart_places_its_points():
+    svg = line_chart({"a<b": ([0, 10], [0.0, 1.0]), "gone": ([0], [float("nan")])}, title="t", width=162, height=152)
+    figure = ElementTree.fromstring(svg)
+    # Axes from 52 to 152 across and from 126 up to 26.
+    assert [line.get("points") for line in figure.iter("polyline")] == ["52.0,126.0 152.0,26.0"]
+    assert [span.text or span[0].tail for span in figure.iter("span")] == ["a<b"]
+    assert line_chart({"gone": ([0], [float("nan")])}, title="t") == ""
+
+
+def test_bar():
+    assert "width:25.0%" in bar(0.25)
+    assert "25.0" in bar(0.25)
+    assert bar(float("nan")) == '<td class="bar">–</td>'
+
+
+def test_missing_run(tmp_path):
+    with pytest.raises(UsageError, match="gone: no such run or score file"):
+        read_outcomes([tmp_path / "gone"])
+
+
+def test_folder_without_scores(tmp_path):
+    with pytest.raises(UsageError, match=r"no scores\.h5 in it; name a run's folder"):
+        read_outcomes([tmp_path])
+
+
+def test_no_runs():
+    with pytest.raises(UsageError, match="no runs to report on"):
+        read_outcomes([])
+
+
+def test_out_is_a_folder(run, tmp_path):
+    with pytest.raises(UsageError, match=r"is a folder; name the page itself, such as .*report\.html"):
+        write_report([run], tmp_path)
+
+
+def test_log_that_is_none(run):
+    log = run / "split-1" / "rgb" / "log.csv"
+    log.write_text("epoch,loss\n1,low\n")
+    with pytest.raises(UsageError, match=r"log\.csv:2: loss is 'low', not a number"):
+        read_outcomes([run])
+    log.write_text("time,loss\n1,2\n")
+    with pytest.raises(UsageError, match=r"log\.csv: not a training log: it has no column 'epoch'"):
+        read_outcomes([run])
+
+
+def test_newest_runs_says_when_there_are_none(tmp_path):
+    with pytest.raises(UsageError, match=r"no runs there; train a head first"):
+        newest_runs(tmp_path / "runs")
+
+
+def test_command_takes_the_newest_runs(runner, run, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    result = runner.invoke(main, ["report", "--json"])
+    assert result.exit_code == 0, result.output
+    found = json.loads(result.stdout)
+    assert found["out"] == "report.html"
+    assert found["runs"][0]["splits"]["2"]["average"]["top1"] == 0.8
+    assert Path("report.html").is_file()
+
+
+def test_command_without_runs_exits_2(runner, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    result = runner.invoke(main, ["report"])
+    assert result.exit_code == 2
+    assert result.stderr.startswith("error: runs: no runs there; train a head first")
