@@ -12,6 +12,7 @@ import argparse
 import time
 import warnings
 from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
 from pathlib import Path
 
 import cv2
@@ -35,7 +36,7 @@ def read_clip(video: Video) -> tuple[NDArray, NDArray]:
         frames.append(read[1])
     grey = [cv2.cvtColor(frame, cv2.COLOR_BGR2GRAY) for frame in frames]
     dis = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
-    flow = [np.moveaxis(dis.calc(*pair, None), -1, 0) for pair in zip(grey[:-1], grey[1:], strict=True)]
+    flow = [np.moveaxis(dis.calc(*pair, None), -1, 0) for pair in pairwise(grey)]
     centres = [int((segment + 0.5) * len(frames) / NUM_SEGMENTS) for segment in range(NUM_SEGMENTS)]
     rgb = np.stack([np.moveaxis(frames[centre][..., ::-1], -1, 0) for centre in centres])
     starts = [min(max(centre - NUM_PAIRS // 2, 0), len(flow) - NUM_PAIRS) for centre in centres]

@@ -24,7 +24,7 @@ DESCRIPTION = "clips that avr draws itself: appearance x motion, made when missi
 LAYOUT = "<root>/<appearance>-<motion>/scene<NN>.avi"
 MAKES_ITSELF = True
 # Changing what is drawn means a new number: old folders are then drawn anew.
-VERSION = 3
+VERSION = 4
 SEED = 20
 NUM_SCENES = 72
 NUM_SPLITS = 3
