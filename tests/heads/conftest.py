@@ -1,0 +1,59 @@
+"""A small store that stands for an extracted data set: appearance tells two halves of the classes apart, motion the
+other two, so that only both together tell all four."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from avr.datasets import Dataset, Split, Video
+from avr.store import StoreWriter
+
+SEGMENTS, WIDTH = 4, 12
+
+
+def write_store(folder: Path, *, videos: int = 80, people: int = 8, views: int = 1, noise: float = 0.5) -> Path:
+    """Write a store of 4 classes; a group ("person") has a look of its own in both streams."""
+    random = np.random.default_rng(0)
+    labels = np.arange(videos) % 4
+    person = (np.arange(videos) // 4) % people
+    looks = {stream: random.normal(size=(people, WIDTH)) * 0.3 for stream in ("rgb", "flow")}
+    meaning = {"rgb": labels // 2, "flow": labels % 2}
+    centres = {stream: random.normal(size=(2, WIDTH)) for stream in looks}
+    listed = tuple(
+        Video(id=f"class{label}/v{i:03d}", path=Path(f"v{i:03d}.avi"), label=int(label), group=f"p{person[i]}")
+        for i, label in enumerate(labels)
+    )
+    left_out = {"1": ("p0", "p1"), "2": ("p2", "p3")}
+    splits = {
+        name: Split(
+            name=name,
+            train=tuple(v.id for v in listed if v.group not in out),
+            test=tuple(v.id for v in listed if v.group in out),
+        )
+        for name, out in left_out.items()
+    }
+    dataset = Dataset("toy", folder, ("a", "b", "c", "d"), listed, splits)
+    arrays = {"rgb/pooled": (SEGMENTS, WIDTH), "flow/pooled": (SEGMENTS, WIDTH), "rgb/map": (SEGMENTS, WIDTH, 2, 2)}
+    provenance = {"settings": {"made": "by the tests"}}
+    with StoreWriter(folder, dataset, arrays=arrays, provenance=provenance, shard_videos=16) as writer:
+        for i, video in enumerate(listed):
+            made = {}
+            for stream in ("rgb", "flow"):
+                base = centres[stream][meaning[stream][i]] + looks[stream][person[i]]
+                made[f"{stream}/pooled"] = base + noise * random.normal(size=(views, SEGMENTS, WIDTH))
+            made["rgb/map"] = np.repeat(made["rgb/pooled"], 4, axis=-1).reshape(views, SEGMENTS, WIDTH, 2, 2)
+            writer.add(video.id, made, frames=30)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def toy_store(tmp_path_factory) -> Path:
+    """80 videos, 8 persons, one view; splits "1" and "2"."""
+    return write_store(tmp_path_factory.mktemp("store") / "toy")
+
+
+@pytest.fixture(scope="session")
+def toy_store_of_views(tmp_path_factory) -> Path:
+    """The same with three views a video."""
+    return write_store(tmp_path_factory.mktemp("store") / "views", views=3)
