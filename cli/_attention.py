@@ -1,0 +1,208 @@
+"""Attention laid over the frames it was paid to: what `avr attention` draws."""
+
+import difflib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from avr.core import UsageError, write_whole
+
+if TYPE_CHECKING:
+    from avr.store import FeatureStore
+
+Images = NDArray[np.uint8]  # (N, H, W, 3) RGB
+FRAME_MILLISECONDS = 400  # of one step in the GIF
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """What was written.
+
+    Attributes:
+        folder: where.
+        pictures: PNG files, one a step and kind of attention.
+        animation: the GIF: the frames, and beside them each kind of attention.
+        frames: the video's frames shown, by number.
+        weights: kind -> weights as the head gave them, `(N, h, w)` or `(N,)`.
+    """
+
+    folder: Path
+    pictures: tuple[Path, ...]
+    animation: Path
+    frames: tuple[int, ...]
+    weights: dict[str, NDArray[np.float32]]
+
+
+def draw_attention(
+    run: Path,
+    video: str,
+    out: Path,
+    *,
+    split: str | None = None,
+    view: int = 0,
+    store: Path | None = None,
+    root: Path | None = None,
+) -> Drawn:
+    """Write a video's frames with a run's attention laid over them.
+
+    Maps are enlarged to the frame bilinearly and mixed with it half and half (Zheng et al. 2020, fig. 1). Weights over
+    segments darken the frames that have little, with a bar for the weight. Frames are shown as the network saw them,
+    resized and cropped.
+
+    Args:
+        run: folder of a run, or of one of its splits.
+        video: id in the store.
+        out: folder for the pictures.
+        split: of the run; None takes its first.
+        view: which of the video's views, counted from 0.
+        store: feature store; None takes the one the run was trained on.
+        root: folder of the videos; None takes the place the store remembers.
+
+    Raises:
+        UsageError: a head without attention, an unknown video or view, a video file or store that is not there.
+    """
+    from avr.heads import load_run
+    from avr.store import FeatureStore
+
+    trained = load_run(run, split=split)
+    path = store or Path(trained.metadata["store"]["path"])
+    if not path.exists():
+        raise UsageError(f"the run's store is not at {path}: name it with --store")
+    with FeatureStore(path) as features:
+        place = _find(features, video)
+        weights = _weights(trained.head, trained.metadata, features, place, view)
+        frames, images = _images(features, place, view, root)
+    pictures: list[Path] = []
+    panels = [images]
+    for kind, values in weights.items():
+        shown = over_positions(images, values) if values.ndim == 3 else over_segments(images, values)
+        panels.append(shown)
+        pictures += [_write_png(out / f"{kind}-{step:02d}.png", image) for step, image in enumerate(shown)]
+    animation = _write_gif(out / "attention.gif", np.concatenate(panels, axis=2))
+    return Drawn(out, tuple(pictures), animation, tuple(frames), weights)
+
+
+def over_positions(images: Images, weights: NDArray) -> Images:
+    """Frames `(N, H, W, 3)` mixed half and half with their maps `(N, h, w)` in colour, red the largest.
+
+    Maps that each sum to one are scaled each by itself; maps that sum to one together, by the largest of all.
+    """
+    import cv2
+
+    each = np.allclose(weights.sum((1, 2)), 1, atol=1e-2)
+    shown = np.empty_like(images)
+    for step, (image, map_) in enumerate(zip(images, weights, strict=True)):
+        largest = map_.max() if each else weights.max()
+        scaled = cv2.resize(map_.astype(np.float32) / max(float(largest), 1e-12), image.shape[1::-1])  # bilinear
+        heat = cv2.applyColorMap((255 * scaled.clip(0, 1)).astype(np.uint8), cv2.COLORMAP_JET)[..., ::-1]
+        shown[step] = (image.astype(np.uint16) + heat) // 2
+    return shown
+
+
+def over_segments(images: Images, weights: NDArray) -> Images:
+    """Frames `(N, H, W, 3)` as bright as their weight `(N,)` is against the largest, with a bar of that length."""
+    shown = np.empty_like(images)
+    height, width = images.shape[1:3]
+    for step, share in enumerate(weights / max(float(weights.max()), 1e-12)):
+        shown[step] = (images[step] * (0.25 + 0.75 * share)).astype(np.uint8)
+        shown[step, height - max(height // 24, 1) :, : round(float(share) * width)] = (255, 64, 0)
+    return shown
+
+
+def _find(store: "FeatureStore", video: str) -> int:
+    """Position of a video in the store.
+
+    Raises:
+        UsageError: it is not there; the nearest names are said.
+    """
+    found = np.flatnonzero(store.ids == video)
+    if len(found):
+        return int(found[0])
+    close = difflib.get_close_matches(video, store.ids.tolist(), n=3)
+    raise UsageError(
+        f"no video '{video}' in the store; {'near: ' + ', '.join(close) if close else 'see avr store info'}"
+    )
+
+
+def _weights(
+    head: object, metadata: Mapping[str, dict[str, str]], store: "FeatureStore", place: int, view: int
+) -> dict[str, NDArray[np.float32]]:
+    """A head's attention on one view of one video, `(N, h, w)` or `(N,)` by kind.
+
+    Raises:
+        UsageError: the head has none, or the video has no such view.
+    """
+    import torch
+
+    from avr.heads import Head
+
+    assert isinstance(head, Head)
+    views = int(store.rows([place])[0])
+    if not 0 <= view < views:
+        raise UsageError(f"the video has views 0 to {views - 1}, not {view}")
+    features = {}
+    for stream in head.streams:
+        array = store.read(stream, metadata["layers"][stream], [place])[view : view + 1]
+        features[stream] = torch.as_tensor(array.astype(np.float32))
+    with torch.no_grad():
+        weights = {kind: values[0].float().numpy() for kind, values in head.attend(features).items()}
+    if not weights:
+        raise UsageError(
+            f"head {metadata['head']} has no attention to show: coattention and attention-streams have (branches with "
+            "sa, la, gs or gl)"
+        )
+    return weights
+
+
+def _images(store: "FeatureStore", place: int, view: int, root: Path | None) -> tuple[list[int], Images]:
+    """Numbers and pictures of the frames of one view, `(N, H, W, 3)`, resized and cropped as they were extracted.
+
+    Raises:
+        UsageError: the video is not where it should be, or the store does not say how its frames were taken.
+    """
+    import torch
+
+    from avr.datasets import Video
+    from avr.extract import Settings
+    from avr.extract.decode import read_frames
+    from avr.extract.plan import plan_frames
+    from avr.extract.preprocess import crop_images
+
+    video, path = str(store.ids[place]), Path(str(store.paths[place]))
+    if root is not None:
+        found = sorted(root.glob(f"{video}.*")) or [root / path.name]
+        path = found[0]
+    if not path.is_file():
+        raise UsageError(f"the video is not at {path}: name the folder of the videos with --root")
+    kept = store.provenance.get("settings", {})
+    try:
+        settings = Settings.from_dict(kept)
+    except (UsageError, TypeError) as error:
+        raise UsageError(f"the store does not say how frames were taken from its videos: {error}") from None
+    crops = settings.crops_a_view
+    numbers = plan_frames(settings, int(store.frames[place]), key=video)[view // crops].tolist()
+    frames = read_frames(Video(video, path, int(store.labels[place]), str(store.groups[place])), numbers)
+    cropped = crop_images(torch.as_tensor(frames).permute(0, 3, 1, 2), settings, stream="rgb")[view % crops]
+    return numbers, cropped.permute(0, 2, 3, 1).contiguous().numpy()
+
+
+def _write_png(path: Path, image: Images) -> Path:
+    from PIL import Image
+
+    with write_whole(path) as temporary:
+        Image.fromarray(image).save(temporary, format="PNG")
+    return path
+
+
+def _write_gif(path: Path, images: Images) -> Path:
+    """All steps as one endless animation."""
+    from PIL import Image  # torchvision brings Pillow
+
+    first, *others = [Image.fromarray(image) for image in images]
+    with write_whole(path) as temporary:
+        first.save(temporary, format="GIF", save_all=True, append_images=others, duration=FRAME_MILLISECONDS, loop=0)
+    return path
