@@ -18,12 +18,7 @@ def _split(_: click.Context, __: click.Parameter, value: str) -> tuple[str, ...]
 @click.option(
     "--splits", type=click.Path(path_type=Path, exists=True), help="Its split lists, where they are not in the folder."
 )
-@click.option(
-    "--dataset-option",
-    multiple=True,
-    metavar="NAME=VALUE",
-    help="Of the data set, such as list=FILE; repeat.",
-)
+@click.option("--set", "pairs", multiple=True, metavar="NAME=VALUE", help="An option of the data set's own.")
 @click.option("--out", type=click.Path(path_type=Path), help="The store's folder.  [default: features/<dataset>]")
 @click.option("--stream", "streams", default="rgb,flow", show_default=True, callback=_split, help="rgb, flow or both.")
 @click.option("--backbone", default="resnet50", show_default=True, help="A torchvision classification model.")
@@ -126,7 +121,7 @@ def command(
     dataset: str,
     root: Path | None,
     splits: Path | None,
-    dataset_option: tuple[str, ...],
+    pairs: tuple[str, ...],
     out: Path | None,
     engine: str,
     devices: tuple[str, ...],
@@ -148,11 +143,10 @@ def command(
     from avr.datasets import index_dataset
     from avr.extract import Engine, Running, Settings, extract
 
-    wrong = [option for option in dataset_option if "=" not in option]
+    wrong = [pair for pair in pairs if "=" not in pair]
     if wrong:
-        raise UsageError(f"--dataset-option {wrong[0]}: expected NAME=VALUE")
-    more: dict[str, Any] = dict(option.split("=", 1) for option in dataset_option)
-    more = {name: int(value) if value.isdigit() else value for name, value in more.items()}
+        raise UsageError(f"--set {wrong[0]}: expected NAME=VALUE")
+    more: dict[str, Any] = dict(pair.split("=", 1) for pair in pairs)
     how = {field.name for field in fields(Running)}
     where = Engine(name=engine, devices=devices, workers=workers, address=address)  # type: ignore[arg-type]
     running = Running(**{name: value for name, value in options.items() if name in how})

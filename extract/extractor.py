@@ -153,6 +153,10 @@ class Extractor:
             VideoError: the video gives none.
         """
         decoded = decode_video(video, self.settings, colour_flow=self.colour_flow)
+        return self.features_of(decoded), decoded.needs.num_frames
+
+    def features_of(self, decoded: Decoded) -> dict[str, NDArray[np.float32]]:
+        """Features of a video decoded already: {"rgb/pooled": (V, N, D), …}."""
         prepared = self.prepare(decoded, self.compute_flow(decoded))
         gathered = Gathered(prepared, self.settings)
         for stream in self.settings.streams:
@@ -160,7 +164,7 @@ class Extractor:
                 inputs = prepared.inputs(stream, slice(start, start + self.batch_size))
                 batch = Batch(stream, self.pad(inputs), [(None, start, len(inputs))])
                 gathered.take(stream, start, len(inputs), self.forward(batch), 0)
-        return gathered.features(), prepared.needs.num_frames
+        return gathered.features()
 
     def compute_flow(self, decoded: Decoded) -> NDArray | None:
         """Encoded flow of a video's pairs, `(P, 2, H, W)`: uint8, or float32 unquantised; None without flow."""

@@ -94,11 +94,12 @@ def write_shards(
         for result in _results(extractor, stages, decoders, jobs, gathered):
             began = time.perf_counter()
             for work in _finished(result, gathered):
-                shard = writers.setdefault(work.key[0], ShardWriter(store, work.key[0]))
+                number = work.key[0]
+                shard = writers[number] = writers.get(number) or ShardWriter(store, number)
                 _put(shard, work, report)
                 if not shard.missing:
                     shard.finish()
-                    del writers[shard.number]
+                    del writers[number]
                 if on_video:
                     on_video(work.video.id, work.reason)
             write.seconds += time.perf_counter() - began

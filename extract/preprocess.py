@@ -26,7 +26,7 @@ def crop_images(images: Tensor, settings: Settings, *, stream: str) -> Tensor:
         (A, n, C, crop, crop) of the same dtype, A = `settings.crops_a_view`: the corners (top left, top right, bottom
         left, bottom right), the center, as `crops` has them, then the same mirrored.
     """
-    resized = _resize(images, settings)
+    resized = resize_images(images, settings)
     side = settings.crop
     plain = torch.stack(
         [resized[..., top : top + side, left : left + side] for top, left in _places(resized, settings)]
@@ -39,7 +39,8 @@ def crop_images(images: Tensor, settings: Settings, *, stream: str) -> Tensor:
     return torch.cat([plain, mirrored])
 
 
-def _resize(images: Tensor, settings: Settings) -> Tensor:
+def resize_images(images: Tensor, settings: Settings) -> Tensor:
+    """Images `(…, C, H, W)` with their short side at `settings.resize`, by PIL's arithmetic (uint8, antialiased)."""
     height, width = images.shape[-2:]
     if min(height, width) == settings.resize:
         return images

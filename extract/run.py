@@ -116,7 +116,8 @@ def extract(
     summary.bottleneck = max(summary.busy, key=lambda name: summary.busy[name], default="")
     _say_done(summary)
     if strict and summary.failures:
-        raise WorkError(f"{len(summary.failures)} videos have no features (listed above); the others are in {out}")
+        count = len(summary.failures)
+        raise WorkError(f"{count} video{'s' * (count > 1)} without features (listed above); the others are in {out}")
     return summary
 
 

@@ -98,7 +98,9 @@ def test_conv5_3_is_after_relu_and_before_pooling():
 def test_any_node_can_be_read_and_an_unknown_one_lists_them():
     model = build_backbone("resnet18", weights="random")
     assert LayerReader(model, "resnet18", ["layer2.0.relu"])(torch.randn(1, 3, 64, 64))["layer2.0.relu"].shape[1] == 128
-    with pytest.raises(UsageError, match="resnet18 has no layer 'layer9'; short names: map, pooled; nodes: .*layer4.1"):
+    with pytest.raises(
+        UsageError, match=r"resnet18 has no layer 'layer9'; short names: map, pooled; nodes: .*layer4.1"
+    ):
         LayerReader(model, "resnet18", ["layer9"])
     with pytest.raises(UsageError, match="has no layer 'fc6'"):
         LayerReader(model, "resnet18", ["fc6"])
@@ -172,7 +174,7 @@ def test_another_classifier_still_gives_the_trunk(tmp_path, capsys):
     assert networks.settings.weights == ("rgb=hmdb.pth",)  # the folder is no setting, the content is
     assert networks.files == {"rgb": str(tmp_path / "hmdb.pth")}
     assert len(networks.settings.weights_sha256[0]) == len("rgb=") + 64
-    with pytest.raises(WorkError, match="has no fc.bias, which layers fc need"):
+    with pytest.raises(WorkError, match=r"has no fc.bias, which layers fc need"):
         load_networks(settings.change(layers=("fc",)))
 
 

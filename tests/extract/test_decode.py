@@ -128,7 +128,7 @@ def test_a_video_whose_frames_are_cut_away(clip):
     video = clip(num_frames=20)
     data = video.path.read_bytes()
     video.path.write_bytes(data[: data.index(b"movi") + 4])
-    with pytest.raises(VideoError, match="no frame decodes|cannot be opened as a video"):
+    with pytest.raises(VideoError, match=r"no frame decodes|cannot be opened as a video"):
         decode_video(video, RGB)
 
 
@@ -175,14 +175,14 @@ def test_flow_images_alone_serve_the_flow_stream(folder):
         path.unlink()
     decoded = decode_video(video, Settings(streams=("flow",), segments=3, stack=4))
     assert decoded.flow_images is not None
-    with pytest.raises(VideoError, match="img_00002.png is missing"):
+    with pytest.raises(VideoError, match=r"img_00002.png is missing"):
         decode_video(video, BOTH)
 
 
 def test_a_raw_frame_or_flow_image_that_is_missing(folder):
     video, _ = folder
     (video.path / "flow_y_00006.png").unlink()
-    with pytest.raises(VideoError, match="flow_y_00006.png is missing"):
+    with pytest.raises(VideoError, match=r"flow_y_00006.png is missing"):
         decode_video(video, BOTH)
     (video.path / "img_00008.png").unlink()
     assert count_frames(video) == 7
@@ -232,7 +232,7 @@ def test_a_crash_of_the_decoder_costs_one_video(clip):
     try:
         decoder(clip(num_frames=9))
         decoder.kill()
-        with pytest.raises(VideoError, match="the decoder crashed on it .SIGKILL."):
+        with pytest.raises(VideoError, match=r"the decoder crashed on it .SIGKILL."):
             decoder(clip(num_frames=9))
         assert len(decoder(clip(num_frames=9)).rgb) == 3
     finally:

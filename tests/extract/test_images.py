@@ -52,12 +52,12 @@ def test_input_is_what_the_weights_own_transforms_make(backbone, size):
     # As the weights were made and measured: on PIL images.
     transforms = models.get_model_weights(backbone).DEFAULT.transforms()
     reference = torch.stack([transforms(Image.fromarray(frame.permute(1, 2, 0).numpy())) for frame in frames])
-    # torchvision's fixed-point resizing rounds fewer than 1 % of the values to a neighbouring level (on noise, the
+    # torchvision's fixed-point resizing rounds fewer than 2 % of the values to a neighbouring level (on noise, the
     # hardest image; two levels in bicubic); all others are equal up to float32 roundings.
     level = 1 / (255 * min(settings.std))
     difference = (ours - reference).abs()
     assert difference.max() < 2.01 * level
-    assert (difference > 2e-6).float().mean() < 0.01
+    assert (difference > 2e-6).float().mean() < 0.02
 
 
 def settings_of(**values) -> Settings:

@@ -118,12 +118,12 @@ def test_every_plan_stays_inside_the_video_and_has_its_length(num_frames, wanted
     for view in [*fixed, *drawn, *clips]:
         assert len(view) == wanted
         assert view == sorted(view)
-        assert 0 <= view[0]
+        assert view[0] >= 0
         assert view[-1] < num_frames
     for frame in fixed[0]:
         pairs = sampling.centred_pairs(frame, wanted, num_frames)
         assert len(pairs) == wanted
-        assert 0 <= pairs[0]
+        assert pairs[0] >= 0
         assert pairs[-1] <= max(0, num_frames - 2)
 
 

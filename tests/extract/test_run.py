@@ -1,0 +1,373 @@
+"""Whole extractions: against features computed by hand, failures, continuing, refusals, equal bytes."""
+
+import dataclasses
+import hashlib
+import os
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from torchvision import models
+from torchvision.transforms.v2 import functional
+
+from avr.core import UsageError, WorkError
+from avr.datasets import Dataset, Video
+from avr.extract import Extractor, Running, Settings, extract, pipeline
+from avr.extract.pipeline import Job, write_shards
+from avr.store import FeatureStore, StoreWriter
+
+# A small network on small crops: squeezenet at 64 pixels takes milliseconds.
+SMALL = Settings(backbone="squeezenet1_1", weights=("random",), segments=3, stack=4, crop=64, resize=64)
+ONE_BY_ONE = Running(device="cpu", decoders=1)
+
+
+def digests(folder) -> dict[str, str]:
+    """SHA-256 of every file of a store but its lock."""
+    return {
+        path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in folder.iterdir() if path.name != ".lock"
+    }
+
+
+def read_all(folder) -> dict[str, np.ndarray]:
+    with FeatureStore(folder) as store:
+        return {name: store.read_whole(array.stream, array.layer) for name, array in store.arrays.items()}
+
+
+@pytest.fixture(scope="module")
+def extracted(dataset, tmp_path_factory):
+    """The tiny data set, extracted once: the folder and the summary."""
+    out = tmp_path_factory.mktemp("stores") / "tiny"
+    return out, extract(dataset, out, settings=SMALL, running=ONE_BY_ONE)
+
+
+def by_hand(video: Video) -> dict[str, np.ndarray]:
+    """One video's features, step by step, from OpenCV and torchvision alone."""
+    capture, frames = cv2.VideoCapture(str(video.path)), []
+    while (answer := capture.read())[0]:
+        frames.append(answer[1])
+    count = len(frames)
+    centres = [(2 * n + 1) * count // 6 for n in range(3)]
+    torch.manual_seed(0)
+    rgb_net = models.squeezenet1_1(weights=None).eval()
+    torch.manual_seed(0)
+    flow_net = models.squeezenet1_1(weights=None).eval()
+    with torch.no_grad():
+        first = flow_net.features[0]
+        first.weight = torch.nn.Parameter(first.weight.mean(1, keepdim=True).repeat(1, 8, 1, 1))
+    grey = [cv2.cvtColor(frame, cv2.COLOR_BGR2GRAY) for frame in frames]
+    solver = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
+    rgb, stacks = [], []
+    for centre in centres:
+        rgb.append(torch.from_numpy(cv2.cvtColor(frames[centre], cv2.COLOR_BGR2RGB)).permute(2, 0, 1))
+        start = max(0, min(centre - 2, count - 2 - 3))
+        channels = []
+        for pair in range(start, start + 4):
+            flow = solver.calc(grey[pair], grey[pair + 1], None)
+            for axis in range(2):
+                channels.append(np.rint(255 * (np.clip(flow[..., axis], -20, 20) + 20) / 40).astype(np.uint8))
+        stacks.append(torch.from_numpy(np.stack(channels)))
+
+    def crop(images):
+        return functional.center_crop(functional.resize(torch.stack(images), [64], antialias=True), [64, 64])
+
+    mean, std = (torch.tensor(v).view(3, 1, 1) for v in ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225]))
+    with torch.inference_mode():
+        rgb_map = rgb_net.features((crop(rgb) / 255 - mean) / std)
+        flow_map = flow_net.features((crop(stacks) / 255 - 0.5) / 0.226)
+    return {
+        "rgb/map": rgb_map.numpy(),
+        "rgb/pooled": rgb_map.mean((2, 3)).numpy(),
+        "flow/map": flow_map.numpy(),
+        "flow/pooled": flow_map.mean((2, 3)).numpy(),
+    }
+
+
+def test_features_are_those_computed_by_hand(dataset, extracted):
+    out, summary = extracted
+    assert summary.extracted == 6
+    assert summary.failures == []
+    with FeatureStore(out) as store:
+        assert store.ids.tolist() == [video.id for video in dataset.videos]
+        assert store.frames.tolist() == [20, 9, 24, 12, 15, 18]
+        assert {name: array.shape for name, array in store.arrays.items()} == {
+            "rgb/pooled": (3, 512),
+            "rgb/map": (3, 512, 3, 3),
+            "flow/pooled": (3, 512),
+            "flow/map": (3, 512, 3, 3),
+        }
+        for index in (0, 3):
+            expected = by_hand(dataset.videos[index])
+            for name, array in store.arrays.items():
+                found = store.read(array.stream, array.layer, np.array([index]))[0]
+                # fp16 keeps 11 bits: half a unit in the last place is 2^-11 relative; small values to 1e-4.
+                np.testing.assert_allclose(found, expected[name], rtol=2**-10, atol=2e-4)
+
+
+def test_one_video_without_a_store_gives_what_the_store_holds(dataset, extracted):
+    out, _ = extracted
+    extractor = Extractor(SMALL, running=ONE_BY_ONE)
+    with FeatureStore(out) as store:
+        for index, video in enumerate(dataset.videos[:2]):
+            features, frames = extractor.features(video)
+            assert frames == store.frames[index]
+            for name, rows in features.items():
+                stored = store.read(*name.split("/"), np.array([index]))
+                np.testing.assert_allclose(rows, stored, rtol=2**-10, atol=2e-4)  # fp16, and another batch
+
+
+def test_settings_and_their_origin_are_in_the_store(extracted):
+    with FeatureStore(extracted[0]) as store:
+        settings = Settings.from_dict(store.provenance["settings"])
+        assert settings.backbone == "squeezenet1_1"
+        assert settings.weights == ("rgb=random", "flow=random")
+        assert (settings.mean, settings.std) == ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+        assert (settings.flow_mean, settings.flow_std) == (0.5, 0.226)
+        assert store.provenance["versions"]["opencv"] == cv2.__version__
+        assert settings == SMALL.change(
+            weights=settings.weights,
+            weights_sha256=("rgb=", "flow="),
+            mean=settings.mean,
+            std=settings.std,
+            flow_mean=0.5,
+            flow_std=0.226,
+            interpolation="bilinear",
+            precision="float32",
+        )
+
+
+@pytest.mark.parametrize("running", [{"decoders": 3}, {"decoders": 1, "time_limit": 60.0}], ids=str)
+def test_another_number_of_workers_gives_the_same_bytes(dataset, extracted, tmp_path, running):
+    extract(dataset, tmp_path / "again", settings=SMALL, running=Running(device="cpu", **running))
+    assert digests(tmp_path / "again") == digests(extracted[0])
+
+
+def small_shards(monkeypatch, videos: int) -> None:
+    monkeypatch.setattr("avr.extract.run.shard_videos", lambda *_: videos)
+
+
+def test_a_run_that_was_stopped_goes_on_and_ends_with_the_same_bytes(dataset, tmp_path, monkeypatch):
+    small_shards(monkeypatch, 2)
+    whole, stopped = tmp_path / "whole", tmp_path / "stopped"
+    extract(dataset, whole, settings=SMALL, running=ONE_BY_ONE)
+
+    real, calls = Extractor.forward, []
+
+    def stops(self, batch):
+        calls.append(batch)
+        if len(calls) > 4:
+            raise KeyboardInterrupt
+        return real(self, batch)
+
+    monkeypatch.setattr(Extractor, "forward", stops)
+    with pytest.raises(KeyboardInterrupt):
+        extract(dataset, stopped, settings=SMALL, running=ONE_BY_ONE)
+    there = {path.name for path in stopped.glob("shard-*.h5")}
+    assert 1 <= len(there) < 3
+    assert not (stopped / "index.h5").exists()
+
+    monkeypatch.setattr(Extractor, "forward", real)
+    decoded = []
+    real_decode = pipeline._Decoders.decode
+    monkeypatch.setattr(
+        pipeline._Decoders, "decode", lambda self, video: decoded.append(video.id) or real_decode(self, video)
+    )
+    summary = extract(dataset, stopped, settings=SMALL, running=ONE_BY_ONE)
+    assert summary.extracted == 6 - 2 * len(there)
+    assert decoded == [video.id for video in dataset.videos[2 * len(there) :]]  # nothing of a finished shard
+    assert digests(stopped) == digests(whole)
+
+
+def test_nothing_is_left_to_do(dataset, extracted):
+    out, _ = extracted
+    before = digests(out)
+    summary = extract(dataset, out, settings=SMALL, running=ONE_BY_ONE)
+    assert (summary.extracted, summary.bottleneck) == (0, "")
+    assert "6 were there" in summary.line()
+    assert digests(out) == before
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"stack": 5}, "stack 4 → 5"),
+        ({"segments": 4}, "segments 3 → 4"),
+        ({"seed": 1}, "seed 0 → 1"),
+        ({"flow": "farneback"}, 'flow "dis" → "farneback"'),
+        ({"layers": ("pooled",)}, 'layers .* → ."pooled".'),
+    ],
+)
+def test_changed_settings_are_refused(dataset, extracted, changed, message):
+    with pytest.raises(UsageError, match=message):
+        extract(dataset, extracted[0], settings=SMALL.change(**changed), running=ONE_BY_ONE)
+
+
+def test_batch_composition_changes_nothing_beyond_fp16_rounding(dataset, extracted, tmp_path):
+    """Convolutions may sum in another order for another number of images: float32's last bits, so that fp16 falls on
+    its neighbour now and then. Tolerance: one step of fp16 (2^-10 relative), and 1e-4 where sums cancel."""
+    reference = read_all(extracted[0])
+    for size in (1, 3, 32):
+        out = tmp_path / str(size)
+        extract(dataset, out, settings=SMALL, running=Running(device="cpu", decoders=1, batch_size=size))
+        for name, rows in read_all(out).items():
+            np.testing.assert_allclose(
+                rows.astype(np.float32), reference[name].astype(np.float32), rtol=2**-10, atol=1e-4
+            )
+
+
+def test_a_videos_features_do_not_depend_on_the_videos_beside_it(dataset, extracted, tmp_path):
+    """A video alone in its data set, to the tolerance of batch composition."""
+    video = dataset.videos[4]
+    alone = Dataset("alone", dataset.root, dataset.class_names, (video,), {})
+    extract(alone, tmp_path / "alone", settings=SMALL, running=ONE_BY_ONE)
+    with FeatureStore(extracted[0]) as store:
+        for name, rows in read_all(tmp_path / "alone").items():
+            beside = store.read(*name.split("/"), np.array([4]))
+            np.testing.assert_allclose(rows.astype(np.float32), beside.astype(np.float32), rtol=2**-10, atol=1e-4)
+
+
+@pytest.fixture
+def with_bad(dataset, tmp_path):
+    """The data set with a text file, a cut clip, a missing one and one that hangs, among three good ones."""
+    good = dataset.videos
+    text, cut, hangs = (tmp_path / name for name in ("text.avi", "cut.avi", "hangs.avi"))
+    text.write_text("not a video\n" * 20)
+    data = good[0].path.read_bytes()
+    cut.write_bytes(data[: len(data) // 2])
+    os.mkfifo(hangs)
+    videos = (
+        good[0],
+        Video("bad/text", text, 0, "g"),
+        good[1],
+        Video("bad/missing", tmp_path / "missing.avi", 0, "g"),
+        Video("bad/hangs", hangs, 1, "g"),
+        Video("cut", cut, 1, "g"),
+        good[2],
+    )
+    return Dataset("bad", tmp_path, ("a", "b"), videos, {})
+
+
+def test_bad_videos_are_kept_with_their_reasons_and_the_run_goes_on(with_bad, tmp_path, capsys):
+    out = tmp_path / "store"
+    running = Running(device="cpu", decoders=1, time_limit=2.0)
+    summary = extract(with_bad, out, settings=SMALL, running=running)
+    reasons = {
+        "bad/text": "is a text file, not a video",
+        "bad/missing": "no such file",
+        "bad/hangs": "decoding took more than 2 s",
+    }
+    assert dict(summary.failures) == reasons
+    assert summary.extracted == 4
+    assert [video for video, _ in summary.notes] == ["cut"]
+    said = capsys.readouterr().err
+    assert "warning: no features: bad/text: is a text file, not a video" in said
+    assert "frames decode of 20 promised" in said
+    with FeatureStore(out) as store:
+        assert {failure["id"]: failure["reason"] for failure in store.failures} == reasons
+        assert len(store.ids) == 4
+    with pytest.raises(WorkError, match="3 videos without features"):
+        extract(with_bad, tmp_path / "strict", settings=SMALL, running=running, strict=True)
+    assert (tmp_path / "strict" / "index.h5").exists()  # all the others were done
+
+
+def test_nan_from_a_backbone_is_that_videos_failure_alone(dataset, tmp_path, monkeypatch):
+    real = Extractor.forward
+
+    def poisoned(self, batch):
+        outputs = real(self, batch)
+        row = 0
+        for work, _, count in batch.parts:
+            if work.video.id == dataset.videos[2].id and batch.stream == "flow":
+                outputs["pooled"][row : row + count, 7] = np.nan
+            row += count
+        return outputs
+
+    monkeypatch.setattr(Extractor, "forward", poisoned)
+    summary = extract(dataset, tmp_path / "store", settings=SMALL, running=ONE_BY_ONE)
+    assert summary.failures == [(dataset.videos[2].id, "flow/pooled: 3 values are NaN or infinite")]
+    assert summary.extracted == 5
+
+
+def test_a_bug_in_a_stage_stops_the_run_with_its_error(dataset, tmp_path, monkeypatch):
+    def broken(*_):
+        raise ZeroDivisionError("a bug")
+
+    monkeypatch.setattr(Extractor, "prepare", broken)
+    with pytest.raises(ZeroDivisionError, match="a bug"):
+        extract(dataset, tmp_path / "store", settings=SMALL, running=ONE_BY_ONE)
+
+
+def test_a_job_can_be_done_by_any_worker(dataset, tmp_path, monkeypatch):
+    """Shards written one by one, in another order and by another extractor, make the same store."""
+    small_shards(monkeypatch, 2)
+    extract(dataset, tmp_path / "whole", settings=SMALL, running=ONE_BY_ONE)
+    extractor = Extractor(SMALL, running=ONE_BY_ONE)
+    from avr.extract.run import provenance
+
+    folder = tmp_path / "parts"
+    with StoreWriter(
+        folder,
+        dataset,
+        arrays=extractor.networks.shapes(),
+        provenance=provenance(extractor.networks),
+        shard_videos=2,
+    ) as writer:
+        videos = {video.id: video for video in dataset.videos}
+        jobs = [Job(shard.number, tuple(videos[i] for i in shard.video_ids)) for shard in writer.pending_shards()]
+        for job in reversed(jobs):
+            report = write_shards(Extractor(SMALL, running=ONE_BY_ONE), folder, [job])
+            assert report.done == 2
+    assert digests(folder) == digests(tmp_path / "whole")
+
+
+@pytest.mark.parametrize(
+    ("changed", "views", "steps"),
+    [
+        ({"views": 5}, [5] * 6, 3),
+        ({"view": "random", "views": 2}, [2] * 6, 3),
+        ({"plan": "clips", "segments": 6, "clip_stride": 3, "views": 4}, [4, 2, 4, 3, 4, 4], 6),
+        ({"plan": "strided", "segments": 17}, [1] * 6, 17),
+        ({"crops": "five", "mirror": True}, [10] * 6, 3),
+    ],
+    ids=str,
+)
+def test_views(dataset, tmp_path, changed, views, steps):
+    # Clips of 20, 9, 24, 12, 15 and 18 frames: of 6 frames every 3, 1 + (F − 6) // 3 of them, at most 4.
+    settings = SMALL.change(streams=("rgb",), **changed) if "plan" not in changed else None
+    settings = settings or dataclasses.replace(
+        Settings(**changed), streams=("rgb",), backbone="squeezenet1_1", weights=("random",), crop=64, resize=64
+    )
+    extract(dataset, tmp_path / "store", settings=settings, running=ONE_BY_ONE)
+    with FeatureStore(tmp_path / "store") as store:
+        assert store.views.tolist() == views
+        assert store.arrays["rgb/pooled"].shape == (steps, 512)
+
+
+def test_views_and_crops_stand_in_their_order(dataset, tmp_path):
+    """Row v · A + a is crop a of view v: each against that view and crop alone."""
+    settings = SMALL.change(streams=("rgb",), resize=80, layers=("pooled",))
+    extract(dataset, tmp_path / "all", settings=settings.change(views=2, mirror=True), running=ONE_BY_ONE)
+    extract(dataset, tmp_path / "plain", settings=settings.change(views=2), running=ONE_BY_ONE)
+    both, plain = (read_all(tmp_path / name)["rgb/pooled"].astype(np.float32) for name in ("all", "plain"))
+    np.testing.assert_allclose(both[::2], plain, rtol=2**-10, atol=1e-4)
+    assert np.abs(both[1::2] - plain).max() > 0.01  # mirrored: something else
+
+
+def test_several_layers_a_stream(dataset, tmp_path):
+    settings = SMALL.change(layers=("rgb=features.7", "flow=features.5", "pooled"))
+    extract(dataset, tmp_path / "store", settings=settings, running=ONE_BY_ONE)
+    with FeatureStore(tmp_path / "store") as store:
+        assert {name: array.shape for name, array in store.arrays.items()} == {
+            "rgb/features.7": (3, 384 // 3 * 2, 7, 7),
+            "rgb/pooled": (3, 512),
+            "flow/features.5": (3, 128, 7, 7),
+            "flow/pooled": (3, 512),
+        }
+
+
+def test_a_device_that_is_not_there():
+    with pytest.raises(UsageError, match="unknown device 'gpu'"):
+        Running(device="gpu").torch_device()
+    if not torch.cuda.is_available():
+        with pytest.raises(UsageError, match="no CUDA device here"):
+            Running(device="cuda").torch_device()
