@@ -18,10 +18,10 @@ NUM_FRAMES = 32
 CANVAS = 160  # side of the disc's texture before it is turned and scaled
 RADIUS = 27.0  # pixels
 PERIOD = 14.0  # pixels of a pattern
-CHROMA = 50.0  # half the distance of a pattern's two colours in the CrCb plane
+CHROMA = 48.0  # standard deviation of a pattern in the CrCb plane, grey levels
 HUES = {"stripes": 0.3, "checks": 2.3, "rings": 1.35, "dots": 2.45}  # radians in the CrCb plane
-HUE_SPREAD = 0.15  # radians, standard deviation within an appearance
-TINT = 2.0  # standard deviation of a clip's colour cast on the disc, grey levels
+HUE_SPREAD = 0.1  # radians, standard deviation within an appearance
+TINT = 1.0  # standard deviation of a clip's colour cast on the disc, grey levels
 NOISE = 20.0  # brightness, standard deviation, grey levels
 SWINGS = {"sideways": 6.0, "upright": 6.0, "turning": 0.4, "pulsing": 0.22}  # pixels, pixels, radians, log scale
 
@@ -66,9 +66,11 @@ def _texture(appearance: str, rng: np.random.Generator) -> NDArray[np.float32]:
         "stripes": wave_x,
         "checks": 1.6 * wave_x * wave_y,
         "rings": radius,
-        "dots": wave_x + wave_y - 0.4,
+        "dots": wave_x + wave_y - 0.9,
     }[appearance]
     pattern = np.tanh(2.5 * pattern)
+    # No mean colour, and equally strong: what tells them apart is how the colours lie.
+    pattern = (pattern - pattern.mean()) / pattern.std()
     hue = HUES[appearance] + rng.normal(0, HUE_SPREAD)
     tint = rng.normal(0, TINT, 2)
     picture = np.full((CANVAS, CANVAS, 3), 128.0, dtype=np.float32)
