@@ -77,7 +77,8 @@ class FeatureStore:
         self._rows = RowReader(catalog, self.path, cache_bytes=cache_bytes, always_check=always_check)
         if not self.complete:
             warn(
-                f"{self.path}: unfinished, {len(catalog.missing_shards)} of {plan.num_shards} shards are missing; "
+                f"{self.path}: unfinished, {len(catalog.missing_shards)} of "
+                f"{len(catalog.files) + len(catalog.missing_shards)} shards are missing; "
                 "run `avr extract` again with the same settings to finish it"
             )
 

@@ -6,7 +6,6 @@ import json
 import os
 import socket
 from pathlib import Path
-from typing import IO
 
 from avr.core import UsageError, WorkError
 
@@ -25,37 +24,41 @@ class StoreLock:
     """
 
     def __init__(self, folder: Path) -> None:
+        self._handle = -1
         self.path = folder.resolve() / ".lock"
-        self._file: IO[str] | None = None
         if self.path in _held:
             raise UsageError(f"{folder}: this process already writes to this store")
         try:
-            file = open(self.path, "a+")  # noqa: SIM115  (it stays open as long as the lock is held)
+            handle = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
         except OSError as error:
             raise WorkError(f"{folder}: cannot be written ({error.strerror}); choose another --out") from error
         try:
-            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.lockf(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
-            file.seek(0)
-            holder = file.read(1000)
-            file.close()
+            holder = os.pread(handle, 1000, 0).decode(errors="replace")
+            os.close(handle)
             if error.errno in (errno.EACCES, errno.EAGAIN):
                 raise UsageError(
                     f"{folder}: another run writes to this store ({_describe(holder)}): wait, or choose another --out"
                 ) from error
             raise WorkError(f"{folder}: its file system cannot lock files ({error.strerror})") from error
-        file.truncate(0)
-        file.write(json.dumps({"pid": os.getpid(), "host": socket.gethostname()}))
-        file.flush()
-        self._file = file
+        self._handle = handle
         _held.add(self.path)
+        try:
+            os.ftruncate(handle, 0)
+            os.pwrite(handle, json.dumps({"pid": os.getpid(), "host": socket.gethostname()}).encode(), 0)
+        except OSError:
+            return  # a full disk: the lock holds, it just cannot say who has it
 
     def release(self) -> None:
         """Give the lock back. The file stays: removing it would race with the next holder."""
-        if self._file is not None:
-            self._file.close()
-            self._file = None
+        if self._handle >= 0:
+            os.close(self._handle)
+            self._handle = -1
             _held.discard(self.path)
+
+    def __del__(self) -> None:
+        self.release()
 
 
 def _describe(holder: str) -> str:

@@ -1,6 +1,7 @@
 """What a store knows beside its numbers: the videos, classes and splits, the settings, the arrays' shapes."""
 
 import json
+import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -14,6 +15,7 @@ from avr.core import UsageError
 from .sealing import utf8
 
 RESERVED = "index"  # the group that holds all tables; no stream may be called so
+ARRAY_NAME = re.compile(r"\w[\w.-]*/\w[\w.-]*", re.ASCII)
 OUTSIDE, TRAIN, TEST = 0, 1, 2  # a video's part in a split
 
 
@@ -141,9 +143,10 @@ def plan_of(
 
 def check_array(name: str, shape: Sequence[int]) -> None:
     """Raise UsageError unless `name` is "stream/layer" and `shape` the shape of one view."""
-    parts = name.split("/")
-    if len(parts) != 2 or not all(parts) or parts[0] == RESERVED or "." in parts:
-        raise UsageError(f"array name {name!r}: write 'stream/layer', and no stream '{RESERVED}'")
+    if not ARRAY_NAME.fullmatch(name) or name.startswith(f"{RESERVED}/"):
+        raise UsageError(
+            f"array name {name!r}: write 'stream/layer' in letters, digits, '_', '-', '.'; no stream '{RESERVED}'"
+        )
     if not shape or any(int(side) < 1 for side in shape):
         raise UsageError(f"array {name}: shape {tuple(shape)} of a view is not positive")
 

@@ -1,0 +1,128 @@
+"""Verify finds every damaged file, repair drops it, and a rerun makes the store whole again."""
+
+import random
+
+import pytest
+
+from avr.core import UsageError, WorkError
+from avr.store import FeatureStore, StoreWriter, pack, repair, verify, write_scores
+
+
+def damage(path, how, seed=0):
+    content = bytearray(path.read_bytes())
+    draw = random.Random(seed)
+    if how == "flipped":
+        content[draw.randrange(len(content))] ^= 1 << draw.randrange(8)
+    elif how == "cut":
+        del content[draw.randrange(len(content)) :]
+    elif how == "longer":
+        content += b"\0"
+    elif how == "empty":
+        content.clear()
+    path.write_bytes(content)
+
+
+FILES = ["plan.h5", "index.h5", "shard-00000.h5", "shard-00003.h5"]
+
+
+@pytest.mark.parametrize("how", ["flipped", "cut", "longer", "empty"])
+@pytest.mark.parametrize("name", FILES)
+def test_damage_is_found_and_repaired(toy, toy_store, name, how):
+    whole = {path.name: path.read_bytes() for path in toy_store.glob("*.h5")}
+    damage(toy_store / name, how)
+    if name == "plan.h5":
+        with pytest.raises((WorkError, UsageError), match=r"plan.h5"):
+            verify(toy_store)
+    else:
+        result = verify(toy_store)
+        assert not result["ok"]
+        assert [item["file"] for item in result["damaged"]] == [name]
+    result = repair(toy_store)
+    assert name in result["dropped"]
+    toy.write(toy_store)
+    assert verify(toy_store)["ok"]
+    assert {path.name: path.read_bytes() for path in toy_store.glob("*.h5")} == whole
+
+
+def test_every_single_byte_of_a_shard_counts(toy, toy_store):
+    """Flip one bit at 300 places, the seal and its padding among them: verify always names the shard."""
+    shard = toy_store / "shard-00002.h5"
+    whole = shard.read_bytes()
+    draw = random.Random(1)
+    places = list(range(0, 1024, 37)) + [draw.randrange(len(whole)) for _ in range(270)]
+    for place in places:
+        content = bytearray(whole)
+        content[place] ^= 1 << draw.randrange(8)
+        shard.write_bytes(content)
+        try:
+            assert [item["file"] for item in verify(toy_store)["damaged"]] == ["shard-00002.h5"]
+        except UsageError as error:  # the format version itself
+            assert place < 12, error
+
+
+def test_shards_that_changed_places_are_found(toy_store):
+    first, second = toy_store / "shard-00000.h5", toy_store / "shard-00001.h5"
+    swapped = first.read_bytes(), second.read_bytes()
+    second.write_bytes(swapped[0])
+    first.write_bytes(swapped[1])
+    result = verify(toy_store)
+    assert [item["file"] for item in result["damaged"]] == ["shard-00000.h5", "shard-00001.h5"]
+    assert "holds shard 1" in result["damaged"][0]["problem"]
+
+
+def test_a_shard_of_another_run_is_found(toy, toy_store, tmp_path):
+    toy.settings = {"backbone": "resnet18", "segments": 4}
+    other = toy.write(tmp_path / "other")
+    (toy_store / "shard-00001.h5").write_bytes((other / "shard-00001.h5").read_bytes())
+    result = verify(toy_store)
+    assert "belongs to another run" in result["damaged"][0]["problem"]
+    assert repair(toy_store)["dropped"] == ["shard-00001.h5", "index.h5"]
+
+
+def test_an_index_that_describes_other_shards_is_found(toy, toy_store, tmp_path):
+    video = toy.dataset.videos[3].id
+    toy.features[video]["rgb/pooled"][0, 0, 0] += 1
+    other = toy.write(tmp_path / "other")
+    (toy_store / "index.h5").write_bytes((other / "index.h5").read_bytes())
+    assert [item["file"] for item in verify(toy_store)["damaged"]] == ["index.h5"]
+    with pytest.raises(WorkError, match="is damaged"):
+        FeatureStore(toy_store).read("rgb", "pooled", [3])
+    assert repair(toy_store) == {"dropped": ["index.h5"], "complete": True, "missing_shards": 0}
+    assert verify(toy_store)["ok"]
+
+
+def test_failures_can_be_tried_again(toy, toy_store):
+    failed = toy.dataset.videos[5].id
+    result = repair(toy_store, failures=True)
+    assert result["dropped"] == ["shard-00000.h5", "index.h5"]
+    with StoreWriter(toy_store, toy.dataset, **toy.options()) as writer:
+        for video in writer.pending_shards()[0].video_ids:
+            writer.add(video, toy.features[video], frames=1)
+    with FeatureStore(toy_store) as store:
+        assert failed in store.ids
+        assert store.failures == []
+
+
+def test_repair_waits_for_no_run_and_needs_a_folder(toy, toy_store, tmp_path):
+    writer = StoreWriter(toy_store, toy.dataset, **toy.options())
+    with pytest.raises(UsageError, match="already writes"):
+        repair(toy_store)
+    writer.close()
+    with pytest.raises(UsageError, match="not a store's folder"):
+        repair(pack(toy_store))
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(UsageError, match="no store"):
+        repair(tmp_path / "empty")
+    with pytest.raises(UsageError, match="no store"):
+        verify(tmp_path / "empty")
+
+
+@pytest.mark.parametrize("how", ["flipped", "cut", "longer"])
+@pytest.mark.parametrize("kind", ["packed", "scores"])
+def test_single_files_are_verified_too(toy_store, toy_scores, tmp_path, kind, how):
+    path = pack(toy_store) if kind == "packed" else write_scores(tmp_path / "scores.h5", toy_scores())
+    assert verify(path)["ok"]
+    damage(path, how, seed=4)
+    result = verify(path)
+    assert not result["ok"]
+    assert result["damaged"][0]["file"] == str(path)

@@ -1,0 +1,295 @@
+"""Reading stores: any videos in any order, folder and packed file, kept, mapped and checked rows, threads, damage."""
+
+import pickle
+import shutil
+import threading
+
+import h5py
+import numpy as np
+import pytest
+
+from avr.core import UsageError, WorkError
+from avr.store import FeatureStore, default_store, export, pack
+from avr.store import rows as rows_module
+from avr.store.readahead import ahead
+from avr.store.rows import _run_edges
+
+
+@pytest.fixture(params=["folder", "packed", "compressed", "packed compressed"])
+def any_store(request, toy, tmp_path):
+    """The same store in each of its shapes."""
+    changed = {"compression": "gzip"} if "compressed" in request.param else {}
+    path = toy.write(tmp_path / "any", **changed)
+    return pack(path) if "packed" in request.param else path
+
+
+@pytest.mark.parametrize("options", [{}, {"cache_bytes": 0}, {"always_check": True}], ids=["kept", "mapped", "checked"])
+@pytest.mark.parametrize(
+    "videos",
+    [[0], [18], [3, 4, 5, 6, 7], [7, 3, 3, 18, 0], [], list(range(19)), list(range(18, -1, -1))],
+    ids=["first", "last", "run", "mixed", "none", "all", "backwards"],
+)
+def test_any_videos_in_any_order(toy, any_store, videos, options):
+    with FeatureStore(any_store, **options) as store:
+        for name, array in store.arrays.items():
+            ids = store.ids[videos].tolist() if videos else []
+            for _ in range(3):  # first read checks, later ones come from memory or a mapping
+                got = store.read(array.stream, array.layer, videos)
+                assert got.dtype == np.float16
+                assert got.shape[1:] == array.shape
+                if videos:
+                    np.testing.assert_array_equal(got, toy.expected(name, ids))
+            assert store.rows(videos).sum() == len(got)
+
+
+def test_a_caller_may_change_what_it_was_given(toy, toy_store):
+    with FeatureStore(toy_store) as store:
+        store.read("rgb", "pooled", [0, 1])[:] = 7
+        store.read_whole("rgb", "pooled")[:] = 7
+        np.testing.assert_array_equal(store.read("rgb", "pooled", [1]), toy.expected("rgb/pooled", [store.ids[1]]))
+
+
+def test_packed_and_folder_are_one_store(any_store, toy_store):
+    with FeatureStore(any_store) as any_shape, FeatureStore(toy_store) as folder:
+        if "compression" not in str(any_shape.provenance) and any_shape._catalog.plan.compression is None:
+            assert any_shape.digest == folder.digest
+        assert any_shape.ids.tolist() == folder.ids.tolist()
+        assert any_shape.failures == folder.failures
+        assert any_shape.split("two")[0].tolist() == folder.split("two")[0].tolist()
+
+
+def test_h5py_alone_reads_a_packed_file(toy, toy_store):
+    with h5py.File(pack(toy_store)) as file, FeatureStore(toy_store) as store:
+        np.testing.assert_array_equal(file["flow/map"][()], store.read_whole("flow", "map"))
+        assert not file["flow/map"].is_virtual
+    moved = toy_store.with_name("moved.h5")
+    shutil.move(toy_store.with_name("store.h5"), moved)
+    shutil.rmtree(toy_store)
+    with FeatureStore(moved) as store:
+        assert len(store.read_whole("rgb", "pooled")) == 36
+
+
+def test_pack_says_what_it_cannot_do(toy, toy_store, tmp_path):
+    pack(toy_store)
+    with pytest.raises(UsageError, match="is there already; --overwrite"):
+        pack(toy_store)
+    assert pack(toy_store, overwrite=True) == tmp_path / "store.h5"
+    with pytest.raises(UsageError, match="not a store's folder"):
+        pack(tmp_path / "store.h5")
+    (toy_store / "index.h5").unlink()
+    (toy_store / "shard-00002.h5").unlink()
+    with pytest.raises(UsageError, match="unfinished"):
+        pack(toy_store, tmp_path / "other.h5")
+    assert not list(tmp_path.glob("*other*"))
+
+
+def test_splits_hold_only_videos_with_features(toy, toy_store):
+    with FeatureStore(toy_store) as store:
+        train, test = store.split("1")
+        assert train.tolist() == [True] * 11 + [False] * 8
+        assert test.tolist() == [False] * 11 + [True] * 8
+        train, test = store.split("two")
+        assert np.flatnonzero(train).tolist() == [9, 10, 11, 12, 13]
+        assert np.flatnonzero(test).tolist() == [0, 1, 2]
+
+
+def test_wrong_names_and_positions_list_the_known_ones(toy_store):
+    store = FeatureStore(toy_store)
+    with pytest.raises(UsageError, match="no split '3'; known: 1, two"):
+        store.split("3")
+    with pytest.raises(UsageError, match="no array 'rgb/map'; it holds flow/map, rgb/pooled"):
+        store.read("rgb", "map", [0])
+    with pytest.raises(UsageError, match=r"must lie in 0 … 18"):
+        store.read("rgb", "pooled", [19])
+    with pytest.raises(UsageError, match=r"must lie in 0 … 18"):
+        store.read("rgb", "pooled", [-1])
+    with pytest.raises(UsageError, match="by position"):
+        store.read("rgb", "pooled", ["class0/clip 0"])
+    assert store.streams == ("flow", "rgb")
+    assert store.layers("rgb") == ("pooled",)
+    assert store.nbytes("flow", "map") == 36 * 2 * 4 * 3 * 3 * 2
+
+
+@pytest.mark.parametrize("options", [{}, {"cache_bytes": 0}])
+def test_iterate_streams_whole_videos_in_order(toy, any_store, options):
+    with FeatureStore(any_store, **options) as store:
+        order = np.array([18, 0, 5, 4, 9, 9, 2])
+        seen = []
+        for positions, rows in store.iterate(["rgb/pooled", "flow/map"], order, batch_videos=3, read_ahead=2):
+            seen += positions.tolist()
+            for name in ("rgb/pooled", "flow/map"):
+                np.testing.assert_array_equal(rows[name], toy.expected(name, store.ids[positions]))
+        assert seen == order.tolist()
+
+
+def test_read_ahead_stops_with_its_caller_and_passes_errors_on():
+    before = threading.active_count()
+    for step in ahead(lambda number: number, range(1000), depth=2):
+        if step == 3:
+            break
+    assert threading.active_count() == before
+
+    def load(number):
+        if number == 2:
+            raise WorkError("damaged")
+        return number
+
+    got = []
+    with pytest.raises(WorkError, match="damaged"):
+        for number in ahead(load, range(9), depth=3):
+            got.append(number)
+    assert got == [0, 1]
+
+
+def test_threads_may_share_a_store(toy, toy_store):
+    with FeatureStore(toy_store) as store:
+        wrong = []
+
+        def work(seed):
+            draw = np.random.default_rng(seed)
+            for _ in range(30):
+                videos = draw.integers(0, 19, 6)
+                name = ("rgb/pooled", "flow/map")[draw.integers(2)]
+                got = store.read(*name.split("/"), videos)
+                if not np.array_equal(got, toy.expected(name, store.ids[videos])):
+                    wrong.append(videos)
+
+        threads = [threading.Thread(target=work, args=(seed,)) for seed in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert not wrong
+
+
+def test_a_store_can_be_pickled_and_closed_and_read_again(toy, toy_store):
+    store = FeatureStore(toy_store)
+    expected = store.read("rgb", "pooled", [1, 2])
+    copy = pickle.loads(pickle.dumps(store))
+    store.close()
+    np.testing.assert_array_equal(copy.read("rgb", "pooled", [1, 2]), expected)
+    np.testing.assert_array_equal(store.read("rgb", "pooled", [1, 2]), expected)
+
+
+def test_many_files_need_few_descriptors(toy, toy_store, monkeypatch):
+    store = FeatureStore(toy_store, cache_bytes=0)
+    store._rows._most_open = 2
+    for _ in range(3):
+        np.testing.assert_array_equal(store.read("rgb", "pooled", [0, 18, 9]), toy.expected("rgb/pooled", store.ids[[0, 18, 9]]))
+        assert len(store._rows._open) <= 2
+
+
+def test_large_reads_go_through_threads(toy, toy_store, monkeypatch):
+    monkeypatch.setattr(rows_module, "PARALLEL_BYTES", 64)
+    monkeypatch.setattr(rows_module, "NUM_THREADS", 3)
+    with FeatureStore(toy_store, cache_bytes=0) as store:
+        order = np.array([4, 1, 18, 7, 7, 0])
+        for _ in range(2):
+            np.testing.assert_array_equal(store.read("flow", "map", order), toy.expected("flow/map", store.ids[order]))
+        assert store._rows._pool is not None
+
+
+def test_runs_are_rows_that_lie_side_by_side():
+    files = np.array([0, 0, 0, 1, 1, 1])
+    offsets = np.array([100, 110, 130, 140, 150, 160])
+    assert _run_edges(files, offsets, np.arange(6), 10) == [0, 2, 3, 6]
+    assert _run_edges(files, offsets, np.array([0, 1, 2, 3, 5, 6]), 10) == [0, 2, 3, 4, 6]
+    many = np.arange(5)
+    assert _run_edges(np.zeros(5), many * (1 << 19), many, 1 << 19) == [0, 2, 4, 5]  # cut to pieces of 1 MB
+
+
+@pytest.mark.parametrize("options", [{}, {"cache_bytes": 0}, {"always_check": True}], ids=["kept", "mapped", "checked"])
+def test_a_flipped_row_is_never_returned(toy, toy_store, options):
+    shard = toy_store / "shard-00001.h5"
+    with h5py.File(shard) as file:
+        place = file["rgb/pooled"].id.get_chunk_info(3)
+    content = bytearray(shard.read_bytes())
+    content[place.byte_offset + 10] ^= 0x10
+    shard.write_bytes(content)
+    with FeatureStore(toy_store, **options) as store:
+        bad = int(np.flatnonzero(store.first_row <= store.first_row[5] + 3)[-1])
+        for _ in range(2):
+            with pytest.raises(WorkError, match=r"shard-00001.h5: row 3 of rgb/pooled is damaged; `avr store verify`"):
+                store.read("rgb", "pooled", [0, bad])
+        with pytest.raises(WorkError, match="row 3"):
+            store.read_whole("rgb", "pooled")
+        others = [video for video in range(19) if video != bad]
+        np.testing.assert_array_equal(store.read("rgb", "pooled", others), toy.expected("rgb/pooled", store.ids[others]))
+        np.testing.assert_array_equal(store.read("flow", "map", [bad]), toy.expected("flow/map", store.ids[[bad]]))
+
+
+@pytest.mark.parametrize("options", [{}, {"cache_bytes": 0}], ids=["kept", "mapped"])
+def test_a_shard_cut_while_it_is_read_is_an_error_and_no_signal(toy, toy_store, options):
+    shard = toy_store / "shard-00000.h5"
+    with FeatureStore(toy_store, **options) as store:
+        expected = store.read("rgb", "pooled", [0])
+        store.read("rgb", "pooled", [0])
+        with open(shard, "rb+") as file:
+            file.truncate(2000)
+        if options:
+            with pytest.raises(WorkError, match=r"shard-00000.h5: has 2000 bytes"):
+                store.read("rgb", "pooled", [0])
+        else:
+            np.testing.assert_array_equal(store.read("rgb", "pooled", [0]), expected)
+        with pytest.raises(WorkError, match=r"shard-00000.h5: cut short"):
+            store.read("flow", "map", [2])
+
+
+def test_a_shard_that_is_gone_or_another_ones_is_an_error(toy, toy_store):
+    shutil.copy(toy_store / "shard-00001.h5", toy_store / "shard-00002.h5")
+    (toy_store / "shard-00000.h5").unlink()
+    store = FeatureStore(toy_store)
+    with pytest.raises(WorkError, match=r"shard-00000.h5: cannot be opened"):
+        store.read("rgb", "pooled", [0])
+    with pytest.raises(WorkError, match=r"shard-00002.h5: (has \d+ bytes, the index says|row \d+ of rgb/pooled is damaged)"):
+        store.read("rgb", "pooled", [12])
+
+
+@pytest.mark.parametrize(
+    ("content", "error", "message"),
+    [
+        (b"avr-store 2\n{}\n", UsageError, "format version '2', but this avr reads version 1: update avr"),
+        (b"\x89HDF\r\n\x1a\n", UsageError, "no file of avr's"),
+        (b"", WorkError, "damaged"),
+        (b"\0" * 4096, WorkError, "its first bytes are gone"),
+        (b"avr-store 1\nno json\n12345678\n", WorkError, "its seal is damaged"),
+    ],
+    ids=["newer", "plain hdf5", "empty", "zeros", "no seal"],
+)
+def test_what_is_no_store_says_so(toy_store, tmp_path, content, error, message):
+    (toy_store / "index.h5").write_bytes(content)
+    with pytest.raises(error, match=message):
+        FeatureStore(toy_store)
+    (tmp_path / "file.h5").write_bytes(content)
+    with pytest.raises(error, match=message):
+        FeatureStore(tmp_path / "file.h5")
+
+
+def test_no_store_at_all(tmp_path):
+    with pytest.raises(UsageError, match="no store"):
+        FeatureStore(tmp_path)
+    with pytest.raises(UsageError, match=r"cannot be opened \(No such file"):
+        FeatureStore(tmp_path / "nothing.h5")
+
+
+def test_the_newest_store_is_the_default(toy, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UsageError, match="no store under features/: run `avr extract"):
+        default_store()
+    (tmp_path / "features" / "empty").mkdir(parents=True)
+    toy.write(tmp_path / "features" / "old")
+    toy.write(tmp_path / "features" / "new")
+    assert default_store().as_posix() == "features/new"
+    assert "store: features/new (the newest of 2 under features/)" in capsys.readouterr().err
+
+
+def test_export_gives_plain_files(toy, toy_store, tmp_path):
+    export(toy_store, tmp_path / "out")
+    with FeatureStore(toy_store) as store:
+        np.testing.assert_array_equal(np.load(tmp_path / "out" / "flow_map.npy"), store.read_whole("flow", "map"))
+    lines = (tmp_path / "out" / "videos.csv").read_text().splitlines()
+    assert lines[0] == "ids,paths,labels,groups,frames,first_row,views,split 1,split two"
+    assert lines[1] == "class0/clip 0é,/data/0.avi,0,film0,10,0,1,train,test"
+    assert (tmp_path / "out" / "classes.txt").read_text() == "walk\nrun\njump\n"
+    with pytest.raises(UsageError, match="is there already"):
+        export(toy_store, tmp_path / "out")
