@@ -71,6 +71,8 @@ def describe_options(name: str) -> list[str]:
 def read_training(base: Training, given: Mapping[str, object]) -> Training:
     """Training settings with some changed; texts are turned into their types.
 
+    Where a number of epochs is given, it holds: `min_steps` and `steps` of the base are then 0, unless given too.
+
     Raises:
         UsageError: unknown setting or value, or settings that contradict one another.
     """
@@ -78,7 +80,10 @@ def read_training(base: Training, given: Mapping[str, object]) -> Training:
     for name in given:
         if name not in hints:
             raise UsageError(f"unknown training setting '{name}'; known: {', '.join(hints)}")
-    return dataclasses.replace(base, **{name: read_value(name, value, hints[name]) for name, value in given.items()})
+    changed = {name: read_value(name, value, hints[name]) for name, value in given.items()}
+    if "epochs" in changed:
+        changed = {"min_steps": 0, "steps": 0} | changed
+    return dataclasses.replace(base, **changed)
 
 
 def read_value(name: str, value: object, hint: Any) -> Any:

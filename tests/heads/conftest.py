@@ -12,11 +12,16 @@ from avr.store import StoreWriter
 SEGMENTS, WIDTH = 4, 12
 
 
-def write_store(folder: Path, *, videos: int = 80, people: int = 8, views: int = 1, noise: float = 0.5) -> Path:
-    """Write a store of 4 classes; a group ("person") has a look of its own in both streams."""
+def write_store(folder: Path, *, views: int = 1, class_of_person: bool = False) -> Path:
+    """Write a store of 80 videos and 4 classes; a group ("person", of 8) has a look of its own in both streams.
+
+    With `class_of_person` a video's class is its person's and shows in nothing but the person's look.
+    """
+    videos, people, noise = 80, 8, 0.5
     random = np.random.default_rng(0)
     labels = np.arange(videos) % 4
     person = (np.arange(videos) // 4) % people
+    labels = person % 4 if class_of_person else labels
     looks = {stream: random.normal(size=(people, WIDTH)) * 0.3 for stream in ("rgb", "flow")}
     meaning = {"rgb": labels // 2, "flow": labels % 2}
     centres = {stream: random.normal(size=(2, WIDTH)) for stream in looks}
@@ -41,10 +46,17 @@ def write_store(folder: Path, *, videos: int = 80, people: int = 8, views: int =
             made = {}
             for stream in ("rgb", "flow"):
                 base = centres[stream][meaning[stream][i]] + looks[stream][person[i]]
+                base = 5 * looks[stream][person[i]] if class_of_person else base
                 made[f"{stream}/pooled"] = base + noise * random.normal(size=(views, SEGMENTS, WIDTH))
             made["rgb/map"] = np.repeat(made["rgb/pooled"], 4, axis=-1).reshape(views, SEGMENTS, WIDTH, 2, 2)
             writer.add(video.id, made, frames=30)
     return folder
+
+
+@pytest.fixture(scope="session")
+def make_store():
+    """`write_store`, for tests that want one of their own."""
+    return write_store
 
 
 @pytest.fixture(scope="session")

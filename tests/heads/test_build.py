@@ -1,0 +1,113 @@
+"""Options and settings read from texts, and what every head keeps to."""
+
+import typing
+
+import pytest
+import torch
+
+from avr.core import UsageError, item_names
+from avr.heads import Head, Training, build_head, describe_options, head_class
+from avr.heads._base import fuse_probabilities, spread_segments
+from avr.heads._build import read_options, read_training, read_value
+
+
+@pytest.mark.parametrize(
+    ("text", "hint", "value"),
+    [
+        ("3", int, 3),
+        ("1e-3", float, 1e-3),
+        ("yes", bool, True),
+        ("False", bool, False),
+        ("a<-m", typing.Literal["both", "a<-m"], "a<-m"),
+        ("2", typing.Literal[1, 2], 2),
+        ("2,3,4", tuple[int, ...], (2, 3, 4)),
+        ([2, 3], tuple[int, ...], (2, 3)),
+        ("none", int | None, None),
+        ("4", int | None, 4),
+    ],
+)
+def test_texts_become_the_type_an_option_has(text, hint, value):
+    read = read_value("option", text, hint)
+    assert read == value
+    assert type(read) is type(value)
+
+
+@pytest.mark.parametrize(
+    ("text", "hint", "message"),
+    [
+        ("3.5", int, "option=3.5 is not possible; option takes int"),
+        (3.5, int, "takes int"),
+        ("maybe", bool, "takes true|false"),
+        ("c", typing.Literal["a", "b"], "takes a|b"),
+        ("2,x", tuple[int, ...], "takes int"),
+    ],
+)
+def test_other_texts_are_refused(text, hint, message):
+    with pytest.raises(UsageError) as refused:
+        read_value("option", text, hint)
+    assert message in str(refused.value)
+
+
+def test_every_option_gets_a_value():
+    assert read_options("stfn", {"kernels": "3,5", "direction": "a->m"}) == {
+        "design": "a",
+        "fusion": "average",
+        "direction": "a->m",
+        "segments": 0,
+        "kernels": (3, 5),
+        "skip": 2,
+        "dropout": 0.5,
+    }
+
+
+def test_epochs_that_are_given_hold():
+    base = Training(epochs=30, min_steps=500)
+    assert read_training(base, {"lr": "0.1"}) == Training(epochs=30, min_steps=500, lr=0.1)
+    assert read_training(base, {"epochs": "3"}) == Training(epochs=3)
+    assert read_training(base, {"epochs": 3, "min_steps": 9}) == Training(epochs=3, min_steps=9)
+
+
+@pytest.mark.parametrize("name", item_names("avr.heads"))
+def test_every_head_keeps_to_the_rules(name):
+    made = head_class(name)
+    assert issubclass(made, Head)
+    assert made.source
+    assert made.__doc__
+    assert isinstance(made.defaults, Training)
+    assert isinstance(made.paper, Training)
+    assert made.reads
+    assert describe_options(name)
+    read_options(name, {})  # every option has a default of its own type
+
+
+def test_a_fused_probability_is_the_mean():
+    scores = {"rgb": torch.tensor([[0.0, 0.0]]), "flow": torch.log(torch.tensor([[0.9, 0.1]]))}
+    torch.testing.assert_close(fuse_probabilities(scores).exp(), torch.tensor([[0.7, 0.3]]))
+
+
+def test_a_fused_probability_survives_saturated_scores():
+    scores = {"rgb": torch.tensor([[1000.0, 0.0]]), "flow": torch.tensor([[1000.0, 0.0]])}
+    assert fuse_probabilities(scores).tolist() == [[0.0, -1000.0]]
+
+
+@pytest.mark.parametrize(
+    ("stored", "wanted", "chosen"),
+    [
+        (7, 3, [1, 3, 5]),
+        (7, 5, [0, 2, 3, 4, 6]),
+        (9, 3, [1, 4, 7]),
+        (7, 7, [0, 1, 2, 3, 4, 5, 6]),
+        (7, 1, [3]),
+        (4, 0, [0, 1, 2, 3]),
+    ],
+)
+def test_segments_are_spread_evenly(stored, wanted, chosen):
+    assert spread_segments(stored, wanted) == chosen
+
+
+def test_statistics_travel_in_the_state_dict():
+    head, other = (build_head("linear", {"rgb": (2, 3)}, 2) for _ in range(2))
+    head.set_statistics("rgb", torch.ones(3), torch.full((3,), 2.0))
+    other.load_state_dict(head.state_dict())
+    features = {"rgb": torch.tensor([[[1.0, 3.0, 5.0]] * 2])}
+    torch.testing.assert_close(other.standardise(features)["rgb"][0, 0], torch.tensor([0.0, 1.0, 2.0]))

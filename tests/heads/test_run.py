@@ -1,0 +1,300 @@
+"""Runs: what a run folder holds, that its scores are honest, that it can be loaded, and what is refused."""
+
+import inspect
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from avr.cli import main
+from avr.core import UsageError, WorkError
+from avr.heads import load_head, load_run, train_run
+from avr.store import FeatureStore, read_scores
+
+QUICK = {"epochs": 5}
+
+
+@pytest.fixture(autouse=True)
+def _in_an_empty_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+
+def files(folder):
+    return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+
+
+def test_a_single_stream_head_leaves_a_network_a_stream(toy_store):
+    result = train_run(toy_store, "linear", folds=0)
+    assert result.folder.as_posix() == "runs/linear-toy-1"
+    assert files(result.folder) == [
+        "run.json",
+        "split-1/flow/checkpoint.safetensors",
+        "split-1/flow/log.csv",
+        "split-1/rgb/checkpoint.safetensors",
+        "split-1/rgb/log.csv",
+        "split-1/scores.h5",
+    ]
+    # Each stream tells two pairs of classes apart and guesses inside them; together they tell all four.
+    accuracy = {name: row["top1"] for name, row in result.summary.items()}
+    assert 0.3 <= accuracy["rgb"] <= 0.75
+    assert 0.3 <= accuracy["flow"] <= 0.75
+    assert accuracy["average"] >= 0.85
+
+
+def test_a_joint_head_leaves_one_network_and_its_fused_prediction(toy_store):
+    result = train_run(toy_store, "stfn", folds=0, out="here")
+    assert files(result.folder) == [
+        "run.json",
+        "split-1/checkpoint.safetensors",
+        "split-1/log.csv",
+        "split-1/scores.h5",
+    ]
+    scores = read_scores(result.folder / "split-1" / "scores.h5")
+    assert scores.fused == "fused"
+    assert list(scores.streams) == ["rgb", "flow", "fused"]
+    assert result.summary["fused"]["top1"] >= 0.85
+
+
+def test_the_next_free_number_is_taken(toy_store):
+    folders = [train_run(toy_store, "linear", folds=0, training=QUICK).folder.name for _ in range(2)]
+    assert folders == ["linear-toy-1", "linear-toy-2"]
+
+
+def test_scores_hold_the_test_videos_and_out_of_fold_ones_of_the_training_videos(toy_store):
+    result = train_run(toy_store, "linear", folds=3, training=QUICK, split="2")
+    scores = read_scores(result.folder / "split-2" / "scores.h5")
+    with FeatureStore(toy_store) as store:
+        train, test = store.split("2")
+        assert sorted(scores.ids[scores.fold == -1]) == sorted(store.ids[test])
+        assert sorted(scores.ids[scores.fold >= 0]) == sorted(store.ids[train])
+    assert set(scores.fold) == {-1, 0, 1, 2}
+    for group in set(scores.groups):
+        assert len(set(scores.fold[scores.groups == group])) == 1
+    assert (scores.head, scores.split, scores.dataset, scores.kind) == ("linear", "2", "toy", "logits")
+    # Log-probabilities: their exponentials sum to 1.
+    np.testing.assert_allclose(np.exp(scores.streams["rgb"]).sum(axis=1), 1, atol=1e-5)
+
+
+def test_out_of_fold_scores_come_from_heads_that_never_saw_the_group(make_store, tmp_path):
+    # A class drawn for each person: only a head that saw the person can know it.
+    store = make_store(tmp_path / "features", class_of_person=True)
+    result = train_run(store, "linear", folds=6, out=tmp_path / "run")
+    scores = read_scores(result.folder / "split-1" / "scores.h5")
+    inside = scores.fold >= 0
+    right = (scores.streams["rgb"].argmax(axis=1) == scores.labels)[inside].mean()
+    log = (result.folder / "split-1" / "rgb" / "log.csv").read_text().splitlines()
+    assert float(dict(zip(log[0].split(","), log[-1].split(","), strict=True))["accuracy"]) > 0.9  # seen: learnt
+    assert right < 0.6
+
+
+def test_folds_are_on_by_themselves_where_they_are_cheap(toy_store, capsys):
+    result = train_run(toy_store, "linear", training=QUICK)
+    assert result.splits[0].folds == 5
+    assert "5 folds, about" in capsys.readouterr().err
+
+
+def test_folds_that_cost_more_than_a_minute_are_left_out(toy_store, capsys, monkeypatch):
+    monkeypatch.setattr("avr.heads._split.FOLDS_SECONDS", 0.0)
+    assert train_run(toy_store, "linear", training=QUICK).splits[0].folds == 0
+    assert "ask for them with --folds 5" in capsys.readouterr().err
+
+
+def test_a_run_over_all_splits_is_summed_up(toy_store):
+    result = train_run(toy_store, "linear", split="all", folds=0, training=QUICK)
+    assert [split.name for split in result.splits] == ["1", "2"]
+    tops = [split.accuracy["rgb"]["top1"] for split in result.splits]
+    summary = result.summary["rgb"]
+    assert summary["top1"] == pytest.approx(np.mean(tops))
+    assert summary["top1_spread"] == pytest.approx(abs(tops[0] - tops[1]) / 2**0.5)
+    sizes = [len(split.test_labels) for split in result.splits]
+    assert summary["top1_pooled"] == pytest.approx(np.average(tops, weights=sizes))
+
+
+def test_the_record_says_what_the_run_was_made_of(toy_store):
+    result = train_run(toy_store, "stfn", folds=0, training=QUICK, options={"design": "b"}, seed=7)
+    record = json.loads((result.folder / "run.json").read_text())
+    with FeatureStore(toy_store) as store:
+        assert record["store"]["digest"] == store.digest
+    assert record["store"]["settings"] == {"made": "by the tests"}
+    assert record["options"]["design"] == "b"
+    assert record["options"]["fusion"] == "average"
+    assert (record["head"], record["seed"], record["complete"]) == ("stfn", 7, True)
+    assert record["training"]["epochs"] == 5
+    assert record["splits"]["1"]["results"]["fused"] == result.splits[0].accuracy["fused"]
+
+
+@pytest.mark.parametrize("head", ["linear", "stfn"])
+def test_a_loaded_run_predicts_what_was_written(toy_store_of_views, head):
+    result = train_run(toy_store_of_views, head, folds=0, training=QUICK)
+    run = load_run(result.folder)
+    assert run.class_names == ("a", "b", "c", "d")
+    assert run.prediction == ("average" if head == "linear" else "fused")
+    scores = read_scores(result.folder / "split-1" / "scores.h5")
+    with FeatureStore(toy_store_of_views) as store:
+        for place in (0, 5):
+            video = int(np.flatnonzero(store.ids == scores.ids[place])[0])
+            features = {stream: store.read(stream, "pooled", [video]) for stream in ("rgb", "flow")}
+            predicted = run.predict(features)
+            assert run.prediction in predicted
+            for stream, expected in scores.streams.items():
+                # One video a batch instead of all: float32 rounds its last bits otherwise.
+                np.testing.assert_allclose(predicted[stream], expected[place], atol=1e-4)
+
+
+def test_load_head_takes_a_split_or_one_stream_of_it(toy_store):
+    folder = train_run(toy_store, "linear", folds=0, training=QUICK).folder / "split-1"
+    both, metadata = load_head(folder)
+    assert both.streams == ("rgb", "flow")
+    assert metadata["layers"] == {"rgb": "pooled", "flow": "pooled"}
+    alone, metadata = load_head(folder / "flow")
+    assert alone.streams == ("flow",)
+    assert metadata["layers"] == {"flow": "pooled"}
+    features = {"rgb": torch.randn(2, 4, 12), "flow": torch.randn(2, 4, 12)}
+    torch.testing.assert_close(both(features)["flow"], alone({"flow": features["flow"]})["flow"])
+
+
+def test_predicting_refuses_other_features(toy_store):
+    run = load_run(train_run(toy_store, "linear", folds=0, training=QUICK).folder)
+    with pytest.raises(UsageError, match="flow is missing"):
+        run.predict({"rgb": np.zeros((1, 4, 12))})
+    with pytest.raises(UsageError, match=r"\(5, 12\) a view, the run reads \(4, 12\)"):
+        run.predict({"rgb": np.zeros((1, 5, 12)), "flow": np.zeros((1, 5, 12))})
+
+
+def test_a_damaged_checkpoint_is_named(toy_store):
+    folder = train_run(toy_store, "stfn", folds=0, training=QUICK).folder / "split-1"
+    checkpoint = folder / "checkpoint.safetensors"
+    whole = checkpoint.read_bytes()
+    for bad in (whole[:100], whole[:-50], b"", b"\x00" * 64, whole.replace(b"stfn", b"nope", 1)):
+        checkpoint.write_bytes(bad)
+        with pytest.raises((WorkError, UsageError), match=r"checkpoint.safetensors|unknown head"):
+            load_head(folder)
+
+
+def test_an_interrupted_run_leaves_nothing_half_written(toy_store, monkeypatch, tmp_path):
+    def interrupted(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("avr.heads._split.write_scores", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        train_run(toy_store, "linear", folds=0, training=QUICK)
+    assert list((tmp_path / "runs").iterdir()) == []
+
+
+def test_an_interruption_keeps_the_splits_that_are_finished(toy_store, monkeypatch):
+    from avr.heads import _split
+
+    calls = []
+
+    def second_is_interrupted(path, scores):
+        calls.append(path)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return real(path, scores)
+
+    real = _split.write_scores
+    monkeypatch.setattr(_split, "write_scores", second_is_interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        train_run(toy_store, "stfn", split="all", folds=0, training=QUICK, out="here")
+    assert files(Path("here")) == [
+        "run.json",
+        "split-1/checkpoint.safetensors",
+        "split-1/log.csv",
+        "split-1/scores.h5",
+    ]
+    assert json.loads(Path("here/run.json").read_text())["complete"] is False
+
+
+def test_streaming_from_disk_trains_as_well(toy_store):
+    result = train_run(toy_store, "stfn", layers={"rgb": "map"}, folds=0, memory_gb=0.0)
+    assert result.layers == {"rgb": "map", "flow": "pooled"}
+    assert result.summary["fused"]["top1"] >= 0.85
+
+
+@pytest.mark.parametrize(
+    ("head", "arguments", "message"),
+    [
+        ("stnf", {}, r"unknown head 'stnf' \(did you mean stfn\?\); known: attention-streams, "),
+        ("stfn", {"options": {"desing": "a"}}, "unknown option 'desing' of head stfn; known: design=a"),
+        ("stfn", {"options": {"fusion": "sum"}}, "fusion takes average|maximum|multiply"),
+        ("stfn", {"training": {"rate": 1}}, "unknown training setting 'rate'; known: epochs"),
+        ("stfn", {"training": {"optimizer": "adagrad"}}, "optimizer takes adamw|sgd|rmsprop|adam"),
+        ("stfn", {"streams": ("rgb",)}, "at least 2 streams"),
+        ("stfn", {"streams": ("rgb", "sound")}, "no stream 'sound'; it holds"),
+        ("stfn", {"layers": {"flow": "map"}}, "no flow/map; of flow it holds pooled"),
+        ("stfn", {"split": "9"}, "no split '9'; it holds 1, 2"),
+        ("stfn", {"device": "tpu"}, "unknown device 'tpu'"),
+        ("stfn", {"device": "cuda:99"}, "no device cuda:99"),
+        ("stfn", {"options": {"segments": 5}}, "the store holds 4 a video"),
+    ],
+)
+def test_what_cannot_be_done_is_one_line_and_leaves_no_folder(toy_store, tmp_path, head, arguments, message):
+    with pytest.raises(UsageError, match=message) as refused:
+        train_run(toy_store, head, **arguments)
+    assert "\n" not in str(refused.value)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_that_is_there_is_not_written_over(toy_store, tmp_path):
+    train_run(toy_store, "linear", folds=0, training=QUICK, out=tmp_path / "here")
+    with pytest.raises(UsageError, match="is there already"):
+        train_run(toy_store, "linear", folds=0, training=QUICK, out=tmp_path / "here")
+
+
+def test_the_command_prints_what_the_run_holds(toy_store, tmp_path, runner):
+    shutil.copytree(toy_store, tmp_path / "features" / "toy")
+    done = runner.invoke(main, ["heads", "train", "linear", "--split", "all", "--epochs", "5", "--json"])
+    assert done.exit_code == 0, done.output
+    record = json.loads(done.stdout)
+    assert record["run"] == "runs/linear-toy-1"
+    assert set(record["splits"]) == {"1", "2"}
+    assert set(record["summary"]) == {"rgb", "flow", "average"}
+    done = runner.invoke(
+        main, ["heads", "train", "stfn", "--set", "design=b", "--stream", "flow,rgb", "--lr", "0.002", "--epochs", "5"]
+    )
+    assert done.exit_code == 0, done.output
+    assert "stfn on flow/pooled, rgb/pooled, split 1" in done.stdout
+    assert "store: features/toy" in done.stderr
+    record = json.loads((tmp_path / "runs" / "stfn-toy-1" / "run.json").read_text())
+    assert (record["options"]["design"], record["training"]["lr"]) == ("b", 0.002)
+
+
+def test_paper_settings_are_asked_for(toy_store, runner, tmp_path):
+    arguments = ["heads", "train", "stfn", "--store", str(toy_store), "--paper", "--epochs", "2", "--folds", "0"]
+    assert runner.invoke(main, arguments).exit_code == 0
+    record = json.loads((tmp_path / "runs" / "stfn-toy-1" / "run.json").read_text())
+    assert (record["training"]["optimizer"], record["training"]["lr"]) == ("rmsprop", 1e-4)
+
+
+def test_errors_of_the_command_are_one_line(runner, toy_store):
+    for arguments, code, text in [
+        (["nosuch"], 2, "error: unknown head 'nosuch'; known: "),
+        (["stfn"], 2, "error: no store under features/"),
+        (["stfn", "--store", str(toy_store), "--set", "design"], 2, "'design' is not of the form name=value"),
+    ]:
+        done = runner.invoke(main, ["heads", "train", *arguments])
+        assert done.exit_code == code
+        assert text in done.stderr
+        assert "Traceback" not in done.output
+
+
+def test_the_list_names_every_head(runner):
+    done = runner.invoke(main, ["heads", "list", "--json"])
+    listed = json.loads(done.stdout)
+    assert {"linear", "consensus", "stfn"} <= set(listed)
+    assert "design=a|b|c (a)" in listed["stfn"]["options"]
+    assert "Cho & Foroosh" in runner.invoke(main, ["heads", "list"]).stdout
+
+
+def test_defaults_of_the_command_are_the_functions():
+    from avr.cli.heads import train
+
+    command = train.make_context("train", ["linear"]).params
+    function = {p.name: p.default for p in inspect.signature(train_run).parameters.values()}
+    shared = set(command) & set(function) - {"head", "store"}
+    assert {"split", "paper", "folds", "seed", "out", "device", "memory_gb", "streams"} <= shared
+    for name in shared:
+        assert (command[name] or None) == (function[name] or None), name

@@ -1,0 +1,206 @@
+"""The loop: what it learns, that it repeats itself, what it refuses; batches from memory and from disk."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+from sklearn.linear_model import LogisticRegression
+from sklearn.preprocessing import StandardScaler
+
+from avr.core import WorkError
+from avr.heads import MemoryExamples, Training, build_head, head_class, predict, train
+from avr.heads._data import StreamedExamples, open_examples
+from avr.heads._loop import set_statistics
+from avr.store import FeatureStore
+
+CPU = torch.device("cpu")
+
+
+def gaussian_examples(videos=120, segments=3, width=20, classes=3, views=1, streams=("rgb",), noise=2.0):
+    """Classes around centres of their own; groups of six videos."""
+    random = np.random.default_rng(3)
+    labels = np.arange(videos) % classes
+    centres = random.normal(size=(classes, width))
+    arrays = {
+        stream: (
+            np.repeat(centres[labels], views, axis=0)[:, None]
+            + noise * random.normal(size=(videos * views, segments, width))
+        ).astype(np.float16)
+        for stream in streams
+    }
+    return MemoryExamples(arrays, np.full(videos, views), labels, device=CPU)
+
+
+def train_on(examples, head, videos, *, seed=0, training=None, options=None):
+    torch.manual_seed(seed)
+    made = build_head(head, examples.shapes, 3, options=options)
+    names = np.array([f"video{i}" for i in range(len(examples.labels))])
+    groups = np.array([f"g{i // 6}" for i in range(len(examples.labels))])
+    training = training or head_class(head).defaults
+    return made, train(made, examples, videos, training=training, groups=groups, names=names, seed=seed)
+
+
+def test_linear_is_as_good_as_logistic_regression():
+    examples, videos = gaussian_examples(videos=600), np.arange(300)
+    head, _ = train_on(examples, "linear", videos)
+    ours = predict(head, examples, np.arange(300, 600))["rgb"].argmax(axis=1)
+    mean = examples.arrays["rgb"].float().mean(dim=1).numpy()
+    scale = StandardScaler().fit(mean[:300])
+    reference = LogisticRegression().fit(scale.transform(mean[:300]), examples.labels[:300])
+    theirs = reference.predict(scale.transform(mean[300:]))
+    truth = examples.labels[300:]
+    assert (theirs == truth).mean() > 0.6  # the task is neither trivial nor hopeless
+    # 300 test videos: two points are less than one standard error.
+    assert (ours == truth).mean() >= (theirs == truth).mean() - 0.02
+
+
+@pytest.mark.parametrize("head", ["linear", "consensus", "stfn"])
+def test_a_seed_gives_the_same_weights_bitwise(head):
+    streams = ("rgb", "flow") if head == "stfn" else ("rgb",)
+    examples, training = gaussian_examples(videos=30, streams=streams), Training(epochs=3, batch_size=8)
+    first, again, other = (train_on(examples, head, np.arange(30), seed=s, training=training)[0] for s in (1, 1, 2))
+    assert all(torch.equal(a, b) for a, b in zip(first.state_dict().values(), again.state_dict().values(), strict=True))
+    assert any(not torch.equal(a, b) for a, b in zip(first.parameters(), other.parameters(), strict=True))
+
+
+def test_training_leaves_the_callers_random_state_alone():
+    examples = gaussian_examples(videos=12)
+    torch.manual_seed(5)
+    expected = torch.rand(1)
+    made = build_head("linear", examples.shapes, 3)
+    torch.manual_seed(5)
+    names = groups = np.array([f"v{i}" for i in range(12)])
+    train(made, examples, np.arange(12), training=Training(epochs=1), groups=groups, names=names, seed=0)
+    assert torch.equal(torch.rand(1), expected)
+
+
+def test_a_loss_that_is_no_number_names_step_and_videos():
+    examples = gaussian_examples(videos=12)
+    examples.arrays["rgb"][7] = float("nan")
+    training = Training(epochs=1, batch_size=4, standardise=False)
+    with pytest.raises(WorkError, match=r"loss is nan at step [123]: .*video7"):
+        train_on(examples, "linear", np.arange(12), training=training)
+
+
+def test_standardised_channels_have_mean_0_and_deviation_1():
+    examples = gaussian_examples()
+    head = build_head("linear", examples.shapes, 3)
+    set_statistics(head, examples, np.arange(60), np.random.default_rng(0))
+    values = head.standardise({"rgb": examples.arrays["rgb"][:60]})["rgb"]
+    torch.testing.assert_close(values.mean(dim=(0, 1)), torch.zeros(20), atol=1e-5, rtol=0)
+    torch.testing.assert_close(values.std(dim=(0, 1), correction=0), torch.ones(20), atol=1e-4, rtol=0)
+
+
+def test_a_channel_that_hardly_moved_is_not_blown_up():
+    head = build_head("linear", {"rgb": (3, 2)}, 3)
+    head.set_statistics("rgb", torch.zeros(2), torch.tensor([1.0, 1e-6]))
+    # The floor is 0.3 of the root mean square of 1 and 1e-6.
+    values = head.standardise({"rgb": torch.ones(1, 1, 2)})["rgb"].flatten()
+    torch.testing.assert_close(values, torch.tensor([1.0, 1 / (0.3 * 0.5**0.5)]))
+
+
+def test_the_weights_of_the_best_validation_epoch_are_kept():
+    examples = gaussian_examples(videos=60, noise=4.0)
+    # A wild constant rate: the validation loss goes up and down, and the last epoch is not the best one.
+    training = Training(epochs=12, batch_size=8, lr=0.5, schedule="constant", validation=0.3)
+    head, trained = train_on(examples, "linear", np.arange(60), training=training)
+    losses = [row["validation_loss"] for row in trained.rows]
+    assert min(losses) < losses[-1]
+    from avr.heads._folds import validation_part
+    from avr.heads._predict import evaluate
+
+    groups = np.array([f"g{i // 6}" for i in range(60)])
+    held_out = np.flatnonzero(validation_part(groups, examples.labels[:60], 0.3, seed=0))
+    assert evaluate(head, examples, held_out)["validation_loss"] == min(losses)
+
+
+def test_early_stopping_and_plateau_end_a_training():
+    examples = gaussian_examples(videos=60, noise=4.0)
+    stopping = Training(epochs=200, batch_size=8, lr=0.3, schedule="constant", validation=0.3, early_stopping=3)
+    _, trained = train_on(examples, "linear", np.arange(60), training=stopping)
+    losses = [row["validation_loss"] for row in trained.rows]
+    assert len(losses) < 200
+    assert int(np.argmin(losses)) == len(losses) - 4
+    plateau = Training(epochs=500, batch_size=8, lr=0.1, schedule="plateau", min_lr=1e-3, patience=2, validation=0.3)
+    _, trained = train_on(examples, "linear", np.arange(60), training=plateau)
+    rates = [row["lr"] for row in trained.rows]
+    assert len(rates) < 500
+    assert sorted({round(rate, 9) for rate in rates}, reverse=True) == [0.1, 0.01, 0.001]
+
+
+def test_two_stages_show_in_the_log():
+    training = Training(epochs=2, batch_size=6, lr=0.01, schedule="two-stage", second_epochs=3)
+    _, trained = train_on(gaussian_examples(videos=12), "linear", np.arange(12), training=training)
+    assert [row["lr"] for row in trained.rows] == pytest.approx([0.01] * 2 + [0.001] * 3)
+    assert [row["step"] for row in trained.rows] == [2, 4, 6, 8, 10]
+
+
+def test_label_smoothing_reaches_the_loss():
+    examples, base = gaussian_examples(videos=12), Training(epochs=1, batch_size=0, standardise=False)
+    plain, smooth = (
+        train_on(examples, "linear", np.arange(12), training=dataclasses.replace(base, label_smoothing=s))[1].rows[0]
+        for s in (0.0, 0.2)
+    )
+    torch.manual_seed(0)
+    logits = build_head("linear", examples.shapes, 3)({"rgb": examples.arrays["rgb"]})["rgb"].detach()
+    labels = torch.as_tensor(examples.labels)
+    assert plain["loss"] == pytest.approx(float(torch.nn.functional.cross_entropy(logits, labels)), abs=1e-6)
+    expected = torch.nn.functional.cross_entropy(logits, labels, label_smoothing=0.2)
+    assert smooth["loss"] == pytest.approx(float(expected), abs=1e-6)
+
+
+def test_prediction_averages_probabilities_over_views():
+    examples = gaussian_examples(videos=6, views=3)
+    head = build_head("linear", examples.shapes, 3).eval()
+    every_view = head({"rgb": examples.arrays["rgb"]})["rgb"].softmax(dim=1).detach()
+    expected = every_view.view(6, 3, 3).mean(dim=1)[[4, 1]]
+    torch.testing.assert_close(torch.as_tensor(predict(head, examples, np.array([4, 1]))["rgb"]).exp(), expected)
+
+
+def numbered_views(examples):
+    """Videos and views of an epoch's batches, when each row's features are its row number."""
+    rows = np.concatenate([batch.features["rgb"][:, 0, 0].cpu().numpy() for batch in examples])
+    return rows.astype(int)
+
+
+def test_an_epoch_draws_one_view_of_each_video():
+    arrays = {"rgb": np.arange(30, dtype=np.float16)[:, None, None]}
+    examples = MemoryExamples(arrays, np.full(10, 3), np.arange(10), device=CPU)
+    random = np.random.default_rng(0)
+    epochs = [numbered_views(examples.epoch(np.arange(2, 10), batch_size=3, generator=random)) for _ in range(20)]
+    assert all(sorted(rows // 3) == list(range(2, 10)) for rows in epochs)
+    assert {int(row % 3) for rows in epochs for row in rows} == {0, 1, 2}
+    assert len({tuple(rows // 3) for rows in epochs}) > 10  # shuffled anew
+
+
+def test_streamed_batches_hold_what_memory_holds(toy_store_of_views):
+    with FeatureStore(toy_store_of_views) as store:
+        layers = {"rgb": "pooled", "flow": "pooled"}
+        held = open_examples(store, layers, device=CPU)
+        streamed = open_examples(store, layers, device=CPU, memory_gb=0.0)
+        assert isinstance(held, MemoryExamples)
+        assert isinstance(streamed, StreamedExamples)
+        assert held.shapes == streamed.shapes
+        videos = np.flatnonzero(store.split("1")[0])
+        seen = []
+        for batch in streamed.epoch(videos, batch_size=32, generator=np.random.default_rng(0)):
+            assert np.array_equal(batch.labels.numpy(), store.labels[batch.videos])
+            for place, video in enumerate(batch.videos):
+                rows = held.first_row[video] + np.arange(3)
+                views = [int(row) for row in rows if torch.equal(held.arrays["rgb"][row], batch.features["rgb"][place])]
+                assert len(views) == 1
+                assert torch.equal(held.arrays["flow"][views[0]], batch.features["flow"][place])
+            seen += batch.videos.tolist()
+        assert sorted(seen) == videos.tolist()
+        assert seen != videos.tolist()
+        head = build_head("stfn", held.shapes, 4).eval()
+        ours, theirs = (predict(head, examples, videos[::-1])["fused"] for examples in (streamed, held))
+        # Batches of another size may round the last bit of float32 otherwise.
+        np.testing.assert_allclose(ours, theirs, atol=1e-5)
+
+
+def test_streaming_says_so(toy_store, capsys):
+    with FeatureStore(toy_store) as store:
+        open_examples(store, {"rgb": "map"}, device=CPU, memory_gb=0.0)
+    assert "streaming them by whole videos" in capsys.readouterr().err
