@@ -90,15 +90,19 @@ def run_jobs(extractor: Extractor, task: Task, jobs: list[Job], engine: Engine, 
     Raises:
         WorkError: the store cannot be written; or workers were lost again and again on the same shard.
     """
+    if engine.name == "local" and not engine.devices:
+        return write_shards(extractor, task.store, jobs, on_video=on_video)
     if engine.name == "ray":
         from ._ray import run_on_ray
 
-        return run_on_ray(task, jobs, engine, on_video=on_video)
-    if not engine.devices:
-        return write_shards(extractor, task.store, jobs, on_video=on_video)
-    from ._processes import run_in_processes
+        report = run_on_ray(task, jobs, engine, on_video=on_video)
+    else:
+        from ._processes import run_in_processes
 
-    return run_in_processes(task, jobs, engine.devices, on_video=on_video)
+        report = run_in_processes(task, jobs, engine.devices, on_video=on_video)
+    for left in task.store.glob(".shard-*.tmp"):  # half a shard of a worker that was lost while it wrote
+        left.unlink(missing_ok=True)
+    return report
 
 
 class Dispatcher:

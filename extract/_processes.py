@@ -16,6 +16,8 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from typing import Any, Literal
 
+import torch
+
 from avr.core import AvrError, UsageError, WorkError, warn
 
 from ._decoder import _die_with_parent
@@ -42,6 +44,7 @@ class _Worker:
 
 def run_in_processes(task: Task, jobs: list[Job], devices: tuple[str, ...], *, on_video: OnVideo) -> Report:
     """Extract jobs with one worker process a device; see `run_jobs`."""
+    _check(task, devices)
     start = time.perf_counter()
     dispatcher = Dispatcher(jobs)
     reports: list[Report] = []
@@ -81,6 +84,14 @@ def run_in_processes(task: Task, jobs: list[Job], devices: tuple[str, ...], *, o
         for _, worker in workers.values():
             worker.end()
     return join_reports(reports, dispatcher.results(), time.perf_counter() - start)
+
+
+def _check(task: Task, devices: tuple[str, ...]) -> None:
+    """Raise UsageError where a device is not there, before anything is started for it."""
+    for name in devices:
+        device = task.on(name).running.torch_device()
+        if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+            raise UsageError(f"device {name}: there are {torch.cuda.device_count()}, counted from 0")
 
 
 def _hear(worker: _Worker, dispatcher: Dispatcher, reports: list[Report]) -> str | None:

@@ -1,0 +1,301 @@
+"""Extractions that are killed, starved, fed with poison or run twice: what is finished stays, and is right."""
+
+import json
+import os
+import pickle
+import resource
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from avr.core import WorkError
+from avr.datasets import Video
+from avr.extract import Running, Settings, extract
+from avr.store import FeatureStore, repair, verify
+from avr.store.locking import StoreLock
+
+SETTINGS = Settings(
+    backbone="squeezenet1_1", weights=("random",), layers=("pooled",), segments=2, stack=2, resize=48, crop=40
+)
+RUNNING = Running(device="cpu", decoders=1, shard_videos=2)
+
+# A process that imports everything once and then forks: one child is one run of the command, killed after so many
+# seconds or left to end. A decoder is told of each video in a log, which outlives the child.
+SERVER = """
+import json, os, pickle, signal, sys, time
+import torch
+from avr.core import quiet
+from avr.extract import extract
+from avr.extract._decoder import Decoder
+import avr.extract.run
+avr.extract.run._commit = lambda _: ""
+torch.set_num_threads(1)
+os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})  # one core: how far the stages run ahead depends on it
+dataset, settings, running = pickle.load(open(sys.argv[1], "rb"))
+decode = Decoder.__call__
+def logged(self, video):
+    with open(os.environ["DECODE_LOG"], "a") as log:
+        log.write(video.id + "\\n")
+    return decode(self, video)
+Decoder.__call__ = logged
+for line in sys.stdin:
+    order = json.loads(line)
+    child = os.fork()
+    if not child:
+        try:
+            with quiet():
+                extract(dataset, order["out"], settings=settings, running=running)
+            os._exit(0)
+        except BaseException as error:
+            with open(order["out"] + ".error", "w") as file:
+                file.write(str(error))
+            os._exit(9)
+    start = time.monotonic()
+    status = 0
+    while True:
+        done, status = os.waitpid(child, os.WNOHANG)
+        if done:
+            break
+        if order["seconds"] is not None and time.monotonic() - start > order["seconds"]:
+            os.kill(child, signal.SIGKILL)
+            _, status = os.waitpid(child, 0)
+            break
+        time.sleep(0.005)
+    print(json.dumps({"code": os.waitstatus_to_exitcode(status), "seconds": time.monotonic() - start}), flush=True)
+os._exit(0)
+"""
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_commit():
+    """A store keeps avr's own commit, and somebody may commit while the tests run."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("avr.extract.run._commit", lambda _: "")
+        yield
+
+
+class Runs:
+    """Runs of `extract` in forked children of one prepared process."""
+
+    def __init__(self, folder: Path, dataset, settings: Settings, running: Running) -> None:
+        self.log = folder / "decoded.txt"
+        self.log.touch()
+        (folder / "task.pickle").write_bytes(pickle.dumps((dataset, settings, running)))
+        environment = {**os.environ, "DECODE_LOG": str(self.log), "OMP_NUM_THREADS": "1"}
+        command = [sys.executable, "-c", SERVER, str(folder / "task.pickle")]
+        self.process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment, text=True
+        )
+
+    def __call__(self, out: Path, seconds: float | None = None) -> tuple[int, float]:
+        """One run, killed after `seconds`; its exit code (-9: killed) and how long it took."""
+        self.process.stdin.write(json.dumps({"out": str(out), "seconds": seconds}) + "\n")
+        self.process.stdin.flush()
+        answer = json.loads(self.process.stdout.readline())
+        return answer["code"], answer["seconds"]
+
+    def decoded(self) -> list[str]:
+        """The videos handed to a decoder so far."""
+        return self.log.read_text().split()
+
+    def close(self) -> None:
+        self.process.stdin.close()
+        self.process.stdout.close()
+        self.process.wait()
+
+
+@pytest.fixture
+def many(dataset):
+    """The six clips eight times over: 48 videos, 24 shards."""
+    videos = [replace(video, id=f"{video.id}-{copy}") for copy in range(8) for video in dataset.videos]
+    return replace(dataset, videos=tuple(videos), splits={})
+
+
+@pytest.fixture
+def runs(tmp_path, many):
+    made = Runs(tmp_path, many, SETTINGS, RUNNING)
+    yield made
+    made.close()
+
+
+def files_of(store: Path) -> dict[str, bytes]:
+    """A finished store's files; the lock's holds who wrote it."""
+    return {path.name: path.read_bytes() for path in sorted(store.iterdir()) if path.name != ".lock"}
+
+
+def videos_in_shards(store: Path, dataset) -> set[str]:
+    """The videos of the shards that are there."""
+    numbers = {int(path.stem.split("-")[1]) for path in store.glob("shard-*.h5")}
+    return {video.id for index, video in enumerate(dataset.videos) if index // RUNNING.shard_videos in numbers}
+
+
+@pytest.mark.slow
+def test_killed_at_twenty_random_moments(runs, many, tmp_path):
+    code, whole = runs(tmp_path / "uninterrupted")
+    assert code == 0
+    wanted = files_of(tmp_path / "uninterrupted")
+    assert len(wanted) == 2 + 24  # plan, index, shards
+    assert runs.decoded() == [video.id for video in many.videos]
+    generator = np.random.default_rng(20)
+    kills = finished = partly = 0
+    store = tmp_path / "store-0"
+    while kills < 20:
+        there, before = videos_in_shards(store, many), len(runs.decoded())
+        code, _ = runs(store, seconds=generator.uniform(0, whole))
+        kills += code == -9
+        now = runs.decoded()[before:]
+        assert not there & set(now)  # what was in a shard is never decoded again
+        assert len(now) == len(set(now))
+        lost = set(now) - videos_in_shards(store, many)
+        # A kill costs what was on its way: the open shard, and the videos that the stages hold ahead of it: 3 + 2 + 2
+        # decoded, with flow, resized, one in each stage's hand, and one shard's batches.
+        assert len(lost) <= RUNNING.shard_videos + 3 + 2 + 2 + 4 + RUNNING.shard_videos
+        partly += bool(lost)
+        if code == 0:
+            finished += 1
+            assert files_of(store) == wanted
+            store = tmp_path / f"store-{finished}"
+    assert partly >= 5  # the kills did hit work
+    assert runs(store)[0] == 0
+    assert verify(store)["ok"]
+    assert files_of(store) == wanted
+
+
+@pytest.mark.slow
+def test_a_second_run_is_refused_and_a_dead_ones_lock_is_not(runs, many, tmp_path):
+    _, whole = runs(tmp_path / "first")
+    store = tmp_path / "store"
+    runs(store, seconds=whole / 2)
+    assert (store / ".lock").exists()  # what the killed run left
+    lock = StoreLock(store)  # as a run in this process holds it
+    assert runs(store)[0] == 9
+    assert f"another run writes to this store (process {os.getpid()}" in (tmp_path / "store.error").read_text()
+    lock.release()
+    assert runs(store)[0] == 0
+    assert files_of(store) == files_of(tmp_path / "first")
+
+
+@pytest.fixture
+def smallest_files():
+    """A function that sets how many bytes a file may grow to, as a full disk would; lifted at the end."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+
+    def limit(size: int) -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+
+    yield limit
+    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def test_no_room_stops_the_run_and_it_goes_on_later(dataset, tmp_path, smallest_files):
+    whole = tmp_path / "whole"
+    extract(dataset, whole, settings=SETTINGS, running=RUNNING)
+    sizes = sorted(path.stat().st_size for path in whole.glob("shard-*.h5"))
+    assert (whole / "plan.h5").stat().st_size < sizes[0]
+    store = tmp_path / "store"
+    smallest_files(sizes[0] - 1)
+    with pytest.raises(WorkError, match="shard-0000"):
+        extract(dataset, store, settings=SETTINGS, running=RUNNING)
+    assert not list(store.glob("*.tmp"))
+    assert not (store / "index.h5").exists()
+    smallest_files(resource.RLIM_INFINITY)
+    extract(dataset, store, settings=SETTINGS, running=RUNNING)
+    assert files_of(store) == files_of(whole)
+
+
+def test_a_folder_that_cannot_be_made_is_one_line(dataset):
+    with pytest.raises(WorkError, match=r"/proc/avr-store: cannot be made"):
+        extract(dataset, Path("/proc/avr-store"), settings=SETTINGS, running=RUNNING)
+
+
+def test_reading_a_store_opens_nothing_for_writing(dataset, tmp_path):
+    """As on a read-only disk: no file is opened to be written, made, renamed or removed."""
+    store = tmp_path / "store"
+    extract(dataset, store, settings=SETTINGS, running=RUNNING)
+    touched = []
+    watching = True
+
+    def watch(event: str, arguments: tuple) -> None:
+        if watching and event == "open" and str(arguments[0]).startswith(str(store)):
+            flags = arguments[2] or 0
+            if flags & (os.O_WRONLY | os.O_RDWR | os.O_CREAT) or set(arguments[1] or "") & set("wax+"):
+                touched.append(arguments)
+        if watching and event in ("os.rename", "os.remove", "os.mkdir") and str(store) in str(arguments[0]):
+            touched.append((event, *arguments))
+
+    sys.addaudithook(watch)
+    before = {path: path.stat().st_mtime_ns for path in [store, *store.iterdir()]}
+    with FeatureStore(store) as opened:
+        opened.read("rgb", "pooled", np.arange(6))
+        assert sum(len(positions) for positions, _ in opened.iterate(["flow/pooled"], np.arange(6))) == 6
+    assert verify(store)["ok"]
+    watching = False
+    assert touched == []
+    assert {path: path.stat().st_mtime_ns for path in [store, *store.iterdir()]} == before
+
+
+def test_a_video_that_hangs_the_decoder_costs_itself(dataset, tmp_path):
+    os.mkfifo(tmp_path / "hangs.avi")  # opening it waits for a writer that never comes
+    videos = list(dataset.videos)
+    videos[2] = Video("hangs", tmp_path / "hangs.avi", 0, "group1")
+    start = time.monotonic()
+    summary = extract(
+        replace(dataset, videos=tuple(videos), splits={}),
+        tmp_path / "store",
+        settings=SETTINGS,
+        running=replace(RUNNING, time_limit=3.0),
+    )
+    assert time.monotonic() - start < 60
+    assert summary.extracted == 5
+    assert [video for video, _ in summary.failures] == ["hangs"]
+    assert "took more than 3 s" in summary.failures[0][1]
+    with FeatureStore(tmp_path / "store") as store:
+        assert len(store) == 5
+        assert store.failures[0]["id"] == "hangs"
+    extract(dataset, tmp_path / "usual", settings=SETTINGS, running=RUNNING)
+    with FeatureStore(tmp_path / "store") as store, FeatureStore(tmp_path / "usual") as usual:
+        for name in ("rgb", "flow"):  # the others are what they are without it
+            found = store.read(name, "pooled", np.arange(5))[0]
+            wanted = usual.read(name, "pooled", np.array([0, 1, 3, 4, 5]))[0]
+            np.testing.assert_allclose(found, wanted, rtol=2e-3, atol=1e-4)  # fp16; other rows of a batch
+
+
+def test_nan_from_a_network_is_a_failure_not_a_feature(dataset, tmp_path):
+    from torchvision.models import squeezenet1_1
+
+    torch.manual_seed(0)
+    state = squeezenet1_1(weights=None).state_dict()
+    state["features.0.weight"][3, 0, 1, 1] = torch.nan
+    torch.save(state, tmp_path / "broken.pth")
+    settings = SETTINGS.change(weights=("flow=random", f"rgb={tmp_path / 'broken.pth'}"))
+    summary = extract(dataset, tmp_path / "store", settings=settings, running=RUNNING)
+    assert summary.extracted == 0
+    assert len(summary.failures) == 6
+    assert all("rgb/pooled" in reason and "NaN" in reason for _, reason in summary.failures)
+    with pytest.raises(WorkError, match="6 videos have no features"):
+        extract(dataset, tmp_path / "strict", settings=settings, running=RUNNING, strict=True)
+
+
+def test_a_damaged_shard_is_found_dropped_and_done_again(dataset, tmp_path):
+    store = tmp_path / "store"
+    extract(dataset, store, settings=SETTINGS, running=RUNNING)
+    whole = files_of(store)
+    for damage in ("flipped", "cut"):
+        path = store / "shard-00001.h5"
+        image = bytearray(path.read_bytes())
+        if damage == "flipped":
+            image[len(image) // 2] ^= 0x40
+        path.write_bytes(image if damage == "flipped" else image[: len(image) // 3])
+        report = verify(store)
+        assert not report["ok"]
+        assert [entry["file"] for entry in report["damaged"]] == ["shard-00001.h5"]
+        assert "shard-00001.h5" in repair(store)["dropped"]
+        summary = extract(dataset, store, settings=SETTINGS, running=RUNNING)
+        assert summary.extracted == 2  # that shard's videos alone
+        assert files_of(store) == whole
