@@ -65,8 +65,12 @@ def show(name: str, root: Path | None, splits: Path | None, pairs: tuple[str, ..
     for option, default in about.options.items():
         click.echo(f"option:  {option} [default: {default}]")
     if dataset is None:
-        when = "drawn there when first used" if about.makes_itself else "or name its folder with --root"
-        click.echo(f"\nnot in {DEFAULT_FOLDER / name}: {when}")
+        what = (
+            "it is drawn there when first used"
+            if about.makes_itself
+            else "put it there, or name its folder with --root"
+        )
+        click.echo(f"\nnot in {DEFAULT_FOLDER / name}: {what}")
         return
     click.echo(f"\n{result['videos']} videos in {result['root']}, {result['groups']} groups\n")
     print_table(["class", "videos"], list(result["classes"].items()))

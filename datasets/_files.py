@@ -17,10 +17,15 @@ def find_videos(root: Path) -> list[Path]:
     """Video files under `root`, by suffix, as sorted paths relative to it; hidden files and folders are left out."""
     found: list[Path] = []
     for folder, folders, files in os.walk(root, followlinks=True):
-        folders[:] = [name for name in folders if not name.startswith(".")]
+        folders[:] = [name for name in folders if not name.startswith(".") and not _leads_back(Path(folder) / name)]
         inside = Path(folder).relative_to(root)
         found += [inside / name for name in files if is_video(name)]
     return sorted(found, key=Path.as_posix)
+
+
+def _leads_back(folder: Path) -> bool:
+    """Whether a folder is a link to one that holds it, which would be walked for ever."""
+    return folder.is_symlink() and folder.resolve() in [folder.parent.resolve(), *folder.parent.resolve().parents]
 
 
 def is_video(name: str) -> bool:

@@ -45,10 +45,11 @@ def index(
     paths = [path for path in paths if len(path.parts) > depth + 1]
     require_videos(root, paths, layout="<root>/train/<class>/<video>")
     class_names = tuple(sorted({path.parts[depth] for path in paths}))
+    number = {name: label for label, name in enumerate(class_names)}
     ids = ids_of(paths)
     groups = groups_by_pattern(ids, group_pattern)
     videos = [
-        Video(video_id, root / path, class_names.index(path.parts[depth]), group)
+        Video(video_id, root / path, number[path.parts[depth]], group)
         for video_id, path, group in zip(ids, paths, groups, strict=True)
     ]
     if depth:

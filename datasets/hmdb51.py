@@ -48,9 +48,8 @@ def index(root: Path, *, splits: Path | None = None) -> Dataset:
             marks.setdefault(clip, {})[named[2]] = mark
     class_names = tuple(sorted(set(class_of.values())))
     found = match("hmdb51", OnDisk(root), sorted(marks))
-    videos = tuple(
-        Video(clip, path, class_names.index(class_of[clip]), source_film(clip)) for clip, path in found.items()
-    )
+    number = {name: label for label, name in enumerate(class_names)}
+    videos = tuple(Video(clip, path, number[class_of[clip]], source_film(clip)) for clip, path in found.items())
     names = sorted({name for by_split in marks.values() for name in by_split})
     made = {
         name: Split(

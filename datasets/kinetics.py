@@ -44,8 +44,11 @@ def index(root: Path, *, splits: Path | None = None) -> Dataset:
     part_of: dict[str, str] = {}
     label_of: dict[str, str] = {}
     for file in _lists(root, splits):
-        for stem, label, part in _rows(file):
-            label_of[stem], part_of[stem] = label, part
+        try:
+            for stem, label, part in _rows(file):
+                label_of[stem], part_of[stem] = label, part
+        except (OSError, UnicodeDecodeError, csv.Error) as error:
+            raise UsageError(f"{file}: cannot be read as csv: {error}") from error
     class_names = tuple(sorted(set(label_of.values())))
     if not class_names:
         raise UsageError(f"{root}: the lists hold no labelled clips")

@@ -4,9 +4,9 @@ A class is an appearance and a motion (`stripes-turning`). Six of the 16 pairs a
 two motions each, and two motions with two appearances each, so that who sees RGB alone, or flow alone, is right in 4 of
 6 clips at best, and who sees both in all. `_drawing.py` says why neither stream sees what belongs to the other.
 
-The pairs are chosen so that a frozen random backbone shows what fusion and fine-tuning are worth. Its flow network, with
-a first convolution that is the same for x and y, hardly tells sideways from upright, and its RGB network hardly tells
-checks from dots, whose colours are close: in both cases the other stream knows, and a trained network knows as well.
+The pairs are chosen so that a frozen random backbone shows what fusion and fine-tuning are worth. Its flow network,
+with a first convolution that is the same for x and y, hardly tells sideways from upright, and its RGB network hardly
+tells checks from dots, whose colours are close: each time the other stream knows, and so does a trained network.
 
 Layout: `<root>/<class>/scene<NN>.avi`, Motion JPEG by OpenCV's own encoder, made under the root when missing. A scene
 is one clip of each class, and the group. Three splits; each tests one third of the scenes.

@@ -168,7 +168,7 @@ def test_command_show_without_the_videos(runner, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     result = runner.invoke(main, ["datasets", "show", "shapes"])
     assert result.exit_code == 0
-    assert "not in data/shapes: drawn there when first used" in result.stdout
+    assert "not in data/shapes: it is drawn there when first used" in result.stdout
     assert list(tmp_path.iterdir()) == []
 
 

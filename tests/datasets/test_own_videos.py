@@ -71,6 +71,15 @@ def test_folder_ids_tell_equal_names_apart(tree):
     assert dataset.class_names == ("a", "b")
 
 
+def test_folder_follows_links_but_not_in_circles(tree):
+    root = tree(["a/1.avi", "b/1.avi"])
+    elsewhere = tree(["2.avi"], folder="elsewhere")
+    (root / "b" / "link").symlink_to(elsewhere)
+    (root / "a" / "back").symlink_to(root)
+    dataset = index_dataset("folder", root, test_share=0.5)
+    assert [video.id for video in dataset.videos] == ["a/1", "b/1", "b/link/2"]
+
+
 def test_folder_splits_each_class_by_the_share(tree):
     root = tree([f"{name}/{number}.avi" for name in "ab" for number in range(20)])
     split = index_dataset("folder", root, seed=3).splits["1"]
@@ -231,6 +240,13 @@ def test_kinetics_bad_lists(tree, text, message):
     root = tree(["b_000001_000002.mp4"])
     (root / "train.csv").write_text(text)
     with pytest.raises(UsageError, match=message):
+        index_dataset("kinetics", root)
+
+
+def test_kinetics_list_in_another_encoding(tree):
+    root = tree(["b_000001_000002.mp4"])
+    (root / "train.csv").write_bytes(HEADER.encode() + b"caf\xe9,b,1,2,train\n")
+    with pytest.raises(UsageError, match=r"train\.csv: cannot be read as csv: 'utf-8' codec"):
         index_dataset("kinetics", root)
 
 

@@ -96,9 +96,10 @@ def test_grey_frames_are_the_same_for_every_appearance(motion):
     clips = [drawing.draw_clip(name, motion, np.random.default_rng(3)) for name in drawing.APPEARANCES]
     grey = [np.stack([cv2.cvtColor(frame, cv2.COLOR_BGR2GRAY) for frame in clip]).astype(int) for clip in clips]
     for other, clip in zip(grey[1:], clips[1:], strict=True):
-        # Saturated colours are clipped in a few pixels; elsewhere two conversions round by at most 1 each.
-        assert np.mean(np.abs(other - grey[0]) > 2) < 0.01
-        assert np.mean(np.abs(clip.astype(int) - clips[0])) > 5  # while the colours do differ
+        # Two conversions round by at most 1 each; the most saturated colours are clipped, in under 2 % of the pixels.
+        assert np.mean(np.abs(other - grey[0]) > 2) < 0.02
+        assert np.mean(np.abs(other - grey[0])) < 0.5
+        assert np.mean(np.abs(clip.astype(int) - clips[0])) > 5  # of 255, while the colours do differ
 
 
 def test_a_still_frame_has_the_same_pose_for_every_motion():
