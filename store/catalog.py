@@ -1,8 +1,8 @@
 """The catalog: all tables of a store in memory, as its index file, its packed file or its shards tell them."""
 
 import hashlib
-import io
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,9 +13,11 @@ from numpy.typing import NDArray
 
 from avr.core import WorkError
 
-from .sealing import Seal, block_size, open_sealed, seal_image, utf8
-from .shards import PLACE, ShardTable, new_file, read_places, shard_name
-from .tables import RESERVED, Plan, read_numbers, read_plan, read_text, write_plan
+from .building import build
+from .directory import PLACE, Tables
+from .sealing import Seal, open_sealed, utf8
+from .shards import ShardTable, shard_name
+from .tables import Plan, read_plan, write_plan
 
 INDEX_NAME = "index.h5"
 
@@ -117,7 +119,12 @@ def check_shard(plan: Plan, shard: ShardTable, *, plan_sha256: str) -> None:
         expected
     ):
         raise WorkError(f"{name}: holds other videos than it should; `avr store repair` drops it")
-    if set(shard.places) != set(plan.arrays) or (len(shard.rows) and shard.rows.min() < 1):
+    sizes = {name: 2 * math.prod(shape) for name, shape in plan.arrays.items()}
+    if (
+        set(shard.places) != set(plan.arrays)
+        or (len(shard.rows) and shard.rows.min() < 1)
+        or (not plan.compression and any((shard.places[name]["stored"] != size).any() for name, size in sizes.items()))
+    ):
         raise WorkError(f"{name}: holds other arrays than it should; `avr store repair` drops it")
 
 
@@ -137,15 +144,15 @@ def write_tables(file: h5py.File, catalog: Catalog) -> None:
         group.create_dataset(f"rows/{name}", data=place, track_times=False)
 
 
-def read_tables(group: h5py.Group, seal: Seal) -> Catalog:
-    """Read what `write_tables` wrote; call it under `hdf5_errors`."""
-    plan = read_plan(group)
+def read_tables(tables: Tables, seal: Seal) -> Catalog:
+    """Read what `write_tables` wrote; call it under `file_errors`."""
+    plan = read_plan(tables)
     count = len(plan.ids)
-    rows = read_numbers(group, "videos/rows", (count,), "i4")
+    rows = tables.numbers("index/videos/rows", (count,), "i4")
     total = int(rows.astype(np.int64).sum())
-    names = read_text(group, "files/name")
-    sizes = read_numbers(group, "files/size", (len(names),), "i8")
-    first = read_numbers(group, "files/first_row", (len(names) + 1,), "i8")
+    names = tables.text("index/files/name")
+    sizes = tables.numbers("index/files/size", (len(names),), "i8")
+    first = tables.numbers("index/files/first_row", (len(names) + 1,), "i8")
     if count and (rows.min() < 1 or plan.arrays == {}):
         raise ValueError("a video without rows")
     if first[0] != 0 or first[-1] != total or (np.diff(first) < 0).any():
@@ -153,16 +160,17 @@ def read_tables(group: h5py.Group, seal: Seal) -> Catalog:
     if any("/" in name or name in ("", "..") for name in names):
         raise ValueError("a file outside the store")
     size = int(sizes.max(initial=0)) if seal.kind == "index" else seal.size
+    failures = zip(tables.text("index/failures/id"), tables.text("index/failures/reason"), strict=True)
     catalog = Catalog(
         plan=plan,
         rows=rows,
-        frames=read_numbers(group, "videos/frames", (count,), "i4"),
-        failures=tuple(zip(read_text(group, "failures/id"), read_text(group, "failures/reason"), strict=True)),
-        files=tuple(zip(names, sizes.tolist(), read_text(group, "files/sha256"), strict=True)),
+        frames=tables.numbers("index/videos/frames", (count,), "i4"),
+        failures=tuple(failures),
+        files=tuple(zip(names, sizes.tolist(), tables.text("index/files/sha256"), strict=True)),
         file_first_row=first,
-        places={name: read_places(group, name, total, size) for name in plan.arrays},
+        places={name: tables.places(name, total, size) for name in plan.arrays},
     )
-    if (read_numbers(group, "videos/first_row", (count,), "i8") != catalog.first_row).any():
+    if (tables.numbers("index/videos/first_row", (count,), "i8") != catalog.first_row).any():
         raise ValueError("videos/first_row does not fit the rows")
     if not plan.compression:
         for name, shape in plan.arrays.items():
@@ -173,14 +181,14 @@ def read_tables(group: h5py.Group, seal: Seal) -> Catalog:
 
 def index_image(catalog: Catalog) -> memoryview:
     """The bytes of an index file: the tables, and every array as a virtual data set over the shards."""
-    buffer = io.BytesIO()
-    with new_file(buffer, block_size(0)) as file:
+
+    def fill(file: h5py.File) -> list[tuple[int, int]]:
         for name in catalog.plan.arrays:
             _write_virtual(file, name, catalog)
         write_tables(file, catalog)
-    image = buffer.getbuffer()
-    seal_image(image, "index", block=block_size(0))
-    return image
+        return []
+
+    return build("index", fill)
 
 
 def _write_virtual(file: h5py.File, name: str, catalog: Catalog) -> None:
@@ -210,8 +218,8 @@ def read_catalog(path: Path) -> Catalog:
         UsageError: no such file, not avr's, or of another format version.
         WorkError: damaged.
     """
-    with open_sealed(path, "index", "packed") as (seal, file):
-        catalog = read_tables(file[RESERVED], seal)
+    with open_sealed(path, "index", "packed") as (seal, tables):
+        catalog = read_tables(tables, seal)
         if seal.kind == "packed":
             if len(catalog.files) != 1:
                 raise ValueError("a packed file that names others")

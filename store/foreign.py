@@ -167,8 +167,9 @@ def _first(item: Any) -> Any:
 
 def _mean_over_crops(values: NDArray, path: Path) -> NDArray[np.float64]:
     """(M, …, K) → (M, K)."""
-    wide = values.astype(np.float64)
-    return wide.reshape(len(wide), -1, wide.shape[-1]).mean(axis=1) if wide.size else wide.reshape(len(wide), -1)
+    if not values.size:
+        raise UsageError(f"{path}: scores of shape {values.shape}, expected (videos, classes)")
+    return values.astype(np.float64).reshape(len(values), -1, values.shape[-1]).mean(axis=1)
 
 
 def _whole_numbers(values: list[Any], path: Path) -> NDArray[np.int64]:

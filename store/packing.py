@@ -14,10 +14,11 @@ from numpy.typing import NDArray
 from avr.core import Progress, UsageError, WorkError
 
 from .catalog import Catalog, write_tables
+from .directory import PLACE, list_tables
 from .features import FeatureStore, open_catalog
 from .rows import RowReader
-from .sealing import block_size, hash_file, hdf5_errors, merge_ranges, seal_head, sync_folder
-from .shards import PLACE, create_array, row_ranges
+from .sealing import Seal, block_size, file_errors, hash_file, merge_ranges, seal_head, sync_folder
+from .shards import create_array, row_ranges
 
 ROWS_AT_ONCE = 64
 
@@ -68,12 +69,12 @@ def _write(catalog: Catalog, store: Path, temporary: Path) -> None:
     """Rows and tables first, by the library; then the seal, once all other bytes are known."""
     total = int(catalog.file_first_row[-1])
     compression = catalog.plan.compression
-    block = block_size(len(catalog.plan.arrays) * (total if compression else 1))
+    block = block_size(len(catalog.plan.arrays) * (total if compression else 4))
     reader = RowReader(catalog, store, cache_bytes=0)
     places: dict[str, NDArray] = {}
     try:
         with (
-            hdf5_errors(temporary),
+            file_errors(temporary),
             h5py.File(temporary, "w", libver=("v110", "v110"), userblock_size=block, locking=False) as file,
             Progress("pack", total=total * len(catalog.plan.arrays), unit="rows") as progress,
         ):
@@ -83,14 +84,15 @@ def _write(catalog: Catalog, store: Path, temporary: Path) -> None:
                 catalog, places=places, files=(("packed", 0, ""),), file_first_row=np.array([0, total], "<i8")
             )
             write_tables(file, one)
+            tables = list_tables(file)
     finally:
         reader.close()
     ranges = merge_ranges([pair for place in places.values() for pair in row_ranges(place)])
-    with open(temporary, "rb+") as file:
-        seal = hash_file(file.fileno(), temporary, "packed", block, ranges)
-        file.write(seal_head(seal))
-        file.flush()
-        os.fsync(file.fileno())
+    with open(temporary, "rb+") as raw:
+        seal = hash_file(raw.fileno(), temporary, Seal("packed", block, 0, "", "", ranges, tables))
+        raw.write(seal_head(seal))
+        raw.flush()
+        os.fsync(raw.fileno())
 
 
 def _copy_array(file: h5py.File, reader: RowReader, catalog: Catalog, name: str, progress: Progress) -> NDArray:

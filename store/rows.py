@@ -27,9 +27,10 @@ from numpy.typing import NDArray
 
 from avr.core import WorkError
 
+from .building import new_file
 from .catalog import Catalog
-from .sealing import block_size, hdf5_errors
-from .shards import create_array, new_file
+from .sealing import block_size, file_errors
+from .shards import create_array
 
 DAMAGED = "damaged; `avr store verify` lists what is, `avr store repair` drops it so that `avr extract` redoes it"
 PIECE_BYTES = 1 << 20  # read and checked at once: small enough that the check still finds the bytes in the cache
@@ -248,7 +249,7 @@ class RowReader:
         contents = self.read_stored(name, rows)
         masks = self._places[name]["filter_mask"][rows].tolist()
         shape = self._plan.arrays[name]
-        with hdf5_errors(self.files[0][0]), new_file(io.BytesIO(), block_size(0)) as file:
+        with file_errors(self.files[0][0]), new_file(io.BytesIO(), block_size(0)) as file:
             dataset = create_array(file, name, (len(rows), *shape), self._plan.compression)
             for index, (content, filter_mask) in enumerate(zip(contents, masks, strict=True)):
                 dataset.id.write_direct_chunk((index,) + (0,) * len(shape), content, filter_mask)

@@ -1,18 +1,18 @@
 """Scores of videos, one small HDF5 file a run and split."""
 
-import io
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+import h5py
 import numpy as np
 from numpy.typing import NDArray
 
 from avr.core import UsageError
 
-from .sealing import block_size, open_sealed, seal_image, utf8, write_file
-from .shards import new_file
-from .tables import RESERVED, read_json, read_numbers, read_text, write_json
+from .building import build
+from .sealing import open_sealed, utf8, write_file
+from .tables import RESERVED, write_json
 
 TEST_VIDEO = -1  # in `Scores.fold`
 
@@ -95,11 +95,12 @@ def write_scores(path: Path | str, scores: Scores) -> Path:
     path = Path(path)
     scores.streams = {name: np.asarray(values, dtype="<f4") for name, values in scores.streams.items()}
     check_scores(scores)
-    buffer = io.BytesIO()
-    with new_file(buffer, block_size(0)) as file:
+    for name in scores.streams:
+        if not name or "/" in name or name in (RESERVED, ".") or len(name) > 200:
+            raise UsageError(f"stream name {name[:80]!r}: no '/', not '{RESERVED}', 1 to 200 characters")
+
+    def fill(file: h5py.File) -> list[tuple[int, int]]:
         for name, values in scores.streams.items():
-            if not name or "/" in name or name in (RESERVED, "."):
-                raise UsageError(f"stream name {name!r}: no '/', and not '{RESERVED}'")
             file.create_dataset(name, data=values, track_times=False)
         group = file.create_group(RESERVED)
         group.create_dataset("id", **utf8(scores.ids.tolist()), track_times=False)
@@ -110,8 +111,9 @@ def write_scores(path: Path | str, scores: Scores) -> Path:
         about = {name: getattr(scores, name) for name in ("kind", "split", "head", "dataset", "fused")}
         write_json(group, "about", {**about, "streams": list(scores.streams)})
         write_json(group, "provenance", scores.provenance)
-    image = buffer.getbuffer()
-    seal_image(image, "scores", block=block_size(0))
+        return []
+
+    image = build("scores", fill)
     path.parent.mkdir(parents=True, exist_ok=True)
     write_file(path, image)
     return path
@@ -124,23 +126,22 @@ def read_scores(path: Path | str) -> Scores:
         UsageError: no such file, not avr's, of another format version, or scores that make no sense.
         WorkError: damaged.
     """
-    with open_sealed(Path(path), "scores") as (_, file):
-        group = file[RESERVED]
-        about = read_json(group, "about")
-        ids, class_names = read_text(group, "id"), read_text(group, "class_names")
+    with open_sealed(Path(path), "scores") as (_, tables):
+        about = tables.json("index/about")
+        ids, class_names = tables.text("index/id"), tables.text("index/class_names")
         shape = (len(ids), len(class_names))
         scores = Scores(
             ids=np.array(ids, dtype=str),
-            labels=read_numbers(group, "label", (len(ids),), "i8"),
-            groups=np.array(read_text(group, "group"), dtype=str),
+            labels=tables.numbers("index/label", (len(ids),), "i8"),
+            groups=np.array(tables.text("index/group"), dtype=str),
             class_names=class_names,
-            streams={str(name): read_numbers(file, str(name), shape, "f4") for name in about["streams"]},
+            streams={str(name): tables.numbers(str(name), shape, "f4") for name in about["streams"]},
             kind=about["kind"],
             split=str(about["split"]),
-            fold=read_numbers(group, "fold", (len(ids),), "i4"),
+            fold=tables.numbers("index/fold", (len(ids),), "i4"),
             head=str(about["head"]),
             dataset=str(about["dataset"]),
-            provenance=read_json(group, "provenance"),
+            provenance=tables.json("index/provenance"),
             fused=about["fused"],
         )
         check_scores(scores)

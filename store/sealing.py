@@ -17,14 +17,17 @@ import os
 import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import h5py
+import numpy as np
 
 from avr.core import AvrError, UsageError, WorkError
+
+from .directory import Tables, table_of
 
 MAGIC = b"avr-store "
 FORMAT_VERSION = 1
@@ -43,6 +46,7 @@ class Seal:
         sha256: of the bytes behind the block, hexadecimal.
         structure_sha256: of the bytes behind the block that are no feature rows.
         rows: byte ranges (start, stop) of the file that hold feature rows, ascending.
+        tables: where each table lies: name to (offset, dtype, shape); see `directory`.
     """
 
     kind: str
@@ -51,12 +55,17 @@ class Seal:
     sha256: str
     structure_sha256: str
     rows: tuple[tuple[int, int], ...]
+    tables: dict[str, list[Any]]
+
+
+class SealTooLarge(Exception):
+    """The seal does not fit its block: build the file again with a larger one."""
 
 
 def block_size(num_ranges: int) -> int:
     """Bytes of a user block that holds a seal with so many row ranges: a power of two, as HDF5 asks."""
-    size = 1024
-    while size < 512 + 48 * num_ranges:
+    size = 4096
+    while size < 4000 + 48 * num_ranges:
         size *= 2
     return size
 
@@ -84,11 +93,13 @@ def seal_head(seal: Seal) -> bytes:
     text = MAGIC + b"%d\n" % FORMAT_VERSION + json.dumps(fields, sort_keys=True).encode() + b"\n"
     text += b"%08x\n" % zlib.crc32(text)
     if len(text) > seal.block:
-        raise WorkError(f"a seal of {len(text)} bytes does not fit its block of {seal.block}; report this to avr")
+        raise SealTooLarge
     return text.ljust(seal.block, b"\0")
 
 
-def seal_image(image: memoryview, kind: str, *, block: int, rows: Sequence[tuple[int, int]] = ()) -> Seal:
+def seal_image(
+    image: memoryview, kind: str, *, block: int, rows: Sequence[tuple[int, int]], tables: dict[str, list[Any]]
+) -> Seal:
     """Write the seal into the user block of a file's image, in place."""
     view = image
     merged = merge_ranges(rows)
@@ -96,7 +107,7 @@ def seal_image(image: memoryview, kind: str, *, block: int, rows: Sequence[tuple
     for start, stop in structure_ranges(block, len(image), merged):
         structure.update(view[start:stop])
     whole = hashlib.sha256(view[block:]).hexdigest() if merged else structure.hexdigest()
-    seal = Seal(kind, block, len(image), whole, structure.hexdigest(), merged)
+    seal = Seal(kind, block, len(image), whole, structure.hexdigest(), merged, tables)
     view[:block] = seal_head(seal)
     return seal
 
@@ -149,7 +160,7 @@ def read_seal(handle: int, path: Path) -> Seal:
             raise ValueError("its checksum is wrong")
         fields = json.loads(lines[1])
         rows = tuple((int(start), int(stop)) for start, stop in fields.pop("rows"))
-        block = block_size(0)
+        block = 1024
         while read_exactly(handle, block, len(HDF5_SIGNATURE), path) != HDF5_SIGNATURE:
             block *= 2
             if block > min(size, LARGEST_BLOCK):
@@ -173,6 +184,8 @@ def _check_seal(seal: Seal, size: int, padding: bytes) -> None:
         raise ValueError("row ranges out of order")
     if not all(isinstance(text, str) for text in (seal.kind, seal.sha256, seal.structure_sha256)):
         raise ValueError("not text")
+    if not isinstance(seal.tables, dict):
+        raise ValueError("no tables")
 
 
 def check_structure(handle: int, seal: Seal, path: Path) -> None:
@@ -203,14 +216,14 @@ def check_whole(path: Path, *kinds: str) -> Seal:
     return seal
 
 
-def hash_file(handle: int, path: Path, kind: str, block: int, rows: Sequence[tuple[int, int]]) -> Seal:
-    """The seal of a file that lies on disk but for its seal."""
+def hash_file(handle: int, path: Path, unsealed: Seal) -> Seal:
+    """The seal of a file that lies on disk, all but its seal, from one whose sizes and hashes are not known yet."""
     size = os.fstat(handle).st_size
     whole, structure = hashlib.sha256(), hashlib.sha256()
-    _hash_range(handle, path, block, size, whole)
-    for start, stop in structure_ranges(block, size, rows):
+    _hash_range(handle, path, unsealed.block, size, whole)
+    for start, stop in structure_ranges(unsealed.block, size, unsealed.rows):
         _hash_range(handle, path, start, stop, structure)
-    return Seal(kind, block, size, whole.hexdigest(), structure.hexdigest(), tuple(rows))
+    return replace(unsealed, size=size, sha256=whole.hexdigest(), structure_sha256=structure.hexdigest())
 
 
 def _hash_range(handle: int, path: Path, start: int, stop: int, digest: Any) -> None:
@@ -234,8 +247,8 @@ def open_handle(path: Path) -> Iterator[int]:
 
 
 @contextmanager
-def open_sealed(path: Path, *kinds: str) -> Iterator[tuple[Seal, h5py.File]]:
-    """Open a sealed file whose structure has been checked, and turn whatever HDF5 then says into avr's error.
+def open_sealed(path: Path, *kinds: str) -> Iterator[tuple[Seal, Tables]]:
+    """The seal and tables of a file whose structure has been checked; what is wrong with them becomes avr's error.
 
     Args:
         path: the file.
@@ -245,17 +258,21 @@ def open_sealed(path: Path, *kinds: str) -> Iterator[tuple[Seal, h5py.File]]:
         UsageError: no such file, not avr's, another kind or format version.
         WorkError: damaged.
     """
-    with open_handle(path) as handle:
+    with open_handle(path) as handle, file_errors(path):
         seal = read_seal(handle, path)
         if seal.kind not in kinds:
             raise UsageError(f"{path}: holds {seal.kind!r}, not {' or '.join(kinds)}")
         check_structure(handle, seal, path)
-    with hdf5_errors(path), h5py.File(path, "r", locking=False) as file:
-        yield seal, file
+        content = {}
+        for name, entry in seal.tables.items():
+            offset, count, dtype, shape = table_of(name, entry, seal.size)
+            raw = read_exactly(handle, offset, count, path) if count else b""
+            content[name] = np.frombuffer(raw, dtype=dtype).reshape(shape)
+        yield seal, Tables(content)
 
 
 @contextmanager
-def hdf5_errors(path: Path) -> Iterator[None]:
+def file_errors(path: Path) -> Iterator[None]:
     """Inside the block, whatever is wrong with the file at `path` is a WorkError naming it."""
     try:
         yield
@@ -315,8 +332,6 @@ def sync_folder(folder: Path) -> None:
 
 def utf8(values: Sequence[str]) -> Any:
     """Text as a fixed-length UTF-8 column for h5py (a `create_dataset` argument)."""
-    import numpy as np
-
     encoded = [value.encode("utf-8", "surrogateescape") for value in values]
     width = max([1, *(len(value) for value in encoded)])
     return {"data": np.array(encoded, dtype=h5py.string_dtype("utf-8", width))}

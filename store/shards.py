@@ -1,7 +1,5 @@
 """One shard: a fixed slice of the video list, gathered in memory and written whole."""
 
-import io
-import math
 import os
 import socket
 import threading
@@ -18,12 +16,12 @@ from numpy.typing import ArrayLike, NDArray
 
 from avr.core import UsageError, WorkError
 
-from .sealing import Seal, block_size, open_sealed, seal_image, utf8, write_file
-from .tables import RESERVED, Plan, load, read_json, read_numbers, read_plan, read_text, write_json
+from .building import build
+from .directory import PLACE
+from .sealing import Seal, open_sealed, utf8, write_file
+from .tables import RESERVED, Plan, read_plan, write_json
 
 LARGEST_HALF = 65504.0
-# Where a row lies in its file, the CRC-32 of its stored bytes, and which filters were left out for it (HDF5's mask).
-PLACE = np.dtype([("offset", "<u8"), ("stored", "<u4"), ("crc32", "<u4"), ("filter_mask", "<u4")])
 
 
 def shard_name(number: int) -> str:
@@ -52,8 +50,8 @@ def as_rows(name: str, values: ArrayLike, shape: tuple[int, ...]) -> NDArray[np.
 
 @lru_cache(maxsize=4)
 def _read_plan_file(path: Path, stamp: tuple[int, int, int]) -> tuple[Plan, str]:
-    with open_sealed(path, "plan") as (seal, file):
-        return read_plan(file[RESERVED]), seal.sha256
+    with open_sealed(path, "plan") as (seal, tables):
+        return read_plan(tables), seal.sha256
 
 
 def load_plan(folder: Path) -> tuple[Plan, str]:
@@ -149,15 +147,12 @@ class ShardWriter:
         """The bytes of the shard, built in memory, so that a full disk meets one plain write and not the library."""
         stored = [video for video in self.video_ids if video in self._frames]
         counts = np.array([len(next(iter(self._features[video].values()))) for video in stored], dtype="<i4")
-        total = int(counts.sum())
-        ranges = len(self.plan.arrays) * (total if self.plan.compression else 1)
-        block = block_size(ranges)
-        buffer = io.BytesIO()
-        places = {}
-        with new_file(buffer, block) as file:
-            for name in self.plan.arrays:
+        places: dict[str, NDArray] = {}
+
+        def fill(file: h5py.File) -> list[tuple[int, int]]:
+            for name, shape in self.plan.arrays.items():
                 rows = [row for video in stored for row in self._features[video][name]]
-                places[name] = write_rows(file, name, rows, self.plan.arrays[name], self.plan.compression)
+                places[name] = write_rows(file, name, rows, shape, self.plan.compression)
             group = file.create_group(RESERVED)
             group.create_dataset("videos/id", **utf8(stored), track_times=False)
             group.create_dataset("videos/rows", data=counts, track_times=False)
@@ -168,18 +163,15 @@ class ShardWriter:
             for name, place in places.items():
                 group.create_dataset(f"rows/{name}", data=place, track_times=False)
             write_json(group, "about", {"number": self.number, "plan": self._plan_sha256})
-        image = buffer.getbuffer()
+            return [pair for place in places.values() for pair in row_ranges(place)]
+
+        ranges = len(self.plan.arrays) * (int(counts.sum()) if self.plan.compression else 1)
+        image = build("shard", fill, num_ranges=ranges)
         check_places(image, places)
-        seal_image(image, "shard", block=block, rows=[pair for place in places.values() for pair in row_ranges(place)])
         return image
 
     def _sorted_failures(self) -> dict[str, str]:
         return {video: self._failures[video] for video in self.video_ids if video in self._failures}
-
-
-def new_file(buffer: io.BytesIO, block: int) -> h5py.File:
-    """A new HDF5 file in memory; the version bounds are fixed so that equal content gives equal bytes."""
-    return h5py.File(buffer, "w", libver=("v110", "v110"), userblock_size=block)
 
 
 def write_rows(
@@ -274,31 +266,12 @@ def read_shard(path: Path) -> ShardTable:
     Raises:
         WorkError: damaged.
     """
-    with open_sealed(path, "shard") as (seal, file):
-        group = file[RESERVED]
-        about = read_json(group, "about")
-        ids = read_text(group, "videos/id")
-        rows = read_numbers(group, "videos/rows", (len(ids),), "i4")
-        total = int(rows.sum())
-        names = [f"{stream}/{layer}" for stream in file if stream != RESERVED for layer in file[stream]]
-        places = {name: read_places(group, name, total, seal.size) for name in names}
-        for name in names:
-            if file[name].shape[0] != total or file[name].dtype != np.dtype("<f2"):
-                raise ValueError(f"{name} has shape {file[name].shape} and dtype {file[name].dtype}")
-            if not file[name].compression and any(
-                place != math.prod(file[name].shape[1:]) * 2 for place in set(places[name]["stored"].tolist())
-            ):
-                raise ValueError(f"{name}: rows of another size")
-        failures = tuple(zip(read_text(group, "failures/id"), read_text(group, "failures/reason"), strict=True))
-        frames = read_numbers(group, "videos/frames", (len(ids),), "i4")
-        return ShardTable(int(about["number"]), seal, str(about["plan"]), ids, rows, frames, failures, places)
-
-
-def read_places(group: h5py.Group, name: str, total: int, size: int) -> NDArray:
-    """Where an array's rows lie. Raises ValueError where that is outside the file."""
-    place = load(group, f"rows/{name}")
-    if not isinstance(place, np.ndarray) or place.dtype != PLACE or place.shape != (total,):
-        raise ValueError(f"rows/{name} has dtype {place.dtype} and shape {place.shape}")
-    if len(place) and int((place["offset"] + place["stored"]).max()) > size:
-        raise ValueError(f"rows/{name} lie outside the file")
-    return place
+    with open_sealed(path, "shard") as (seal, tables):
+        about = tables.json("index/about")
+        ids = tables.text("index/videos/id")
+        rows = tables.numbers("index/videos/rows", (len(ids),), "i4")
+        total = int(rows.astype(np.int64).sum())
+        places = {name: tables.places(name, total, seal.size) for name in tables.row_arrays()}
+        failures = zip(tables.text("index/failures/id"), tables.text("index/failures/reason"), strict=True)
+        frames = tables.numbers("index/videos/frames", (len(ids),), "i4")
+        return ShardTable(int(about["number"]), seal, str(about["plan"]), ids, rows, frames, tuple(failures), places)

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from avr.core import UsageError
 
+from .directory import Tables
 from .sealing import utf8
 
 RESERVED = "index"  # the group that holds all tables; no stream may be called so
@@ -143,7 +144,7 @@ def plan_of(
 
 def check_array(name: str, shape: Sequence[int]) -> None:
     """Raise UsageError unless `name` is "stream/layer" and `shape` the shape of one view."""
-    if not ARRAY_NAME.fullmatch(name) or name.startswith(f"{RESERVED}/"):
+    if not ARRAY_NAME.fullmatch(name) or len(name) > 200 or name.startswith(f"{RESERVED}/"):
         raise UsageError(
             f"array name {name!r}: write 'stream/layer' in letters, digits, '_', '-', '.'; no stream '{RESERVED}'"
         )
@@ -169,23 +170,23 @@ def write_plan(file: h5py.File, plan: Plan, keep: NDArray[np.intp] | None = None
     return group
 
 
-def read_plan(group: h5py.Group) -> Plan:
-    """Read what `write_plan` wrote. Raises whatever h5py or a wrong value raises: call it under `hdf5_errors`."""
-    about = read_json(group, "about")
-    ids = read_text(group, "videos/id")
+def read_plan(tables: Tables) -> Plan:
+    """Read what `write_plan` wrote. Raises whatever a wrong value raises: call it under `file_errors`."""
+    about = tables.json("index/about")
+    ids = tables.text("index/videos/id")
     plan = Plan(
         dataset=str(about["dataset"]),
-        class_names=read_text(group, "class_names"),
-        split_names=read_text(group, "split_names"),
+        class_names=tables.text("index/class_names"),
+        split_names=tables.text("index/split_names"),
         ids=ids,
-        paths=read_text(group, "videos/path"),
-        labels=read_numbers(group, "videos/label", (len(ids),), "i8"),
-        groups=read_text(group, "videos/group"),
-        splits=read_numbers(group, "splits", None, "i1"),
+        paths=tables.text("index/videos/path"),
+        labels=tables.numbers("index/videos/label", (len(ids),), "i8"),
+        groups=tables.text("index/videos/group"),
+        splits=tables.numbers("index/splits", None, "i1"),
         arrays={str(name): tuple(int(side) for side in shape) for name, shape in about["arrays"].items()},
         shard_videos=int(about["shard_videos"]),
         compression=about["compression"],
-        provenance=read_json(group, "provenance"),
+        provenance=tables.json("index/provenance"),
     )
     if not len(plan.ids) == len(plan.paths) == len(plan.groups) == len(set(plan.ids)):
         raise ValueError("columns of the video table differ in length, or ids repeat")
@@ -205,39 +206,3 @@ def write_json(group: h5py.Group, name: str, value: Any) -> None:
     text = json.dumps(value, sort_keys=True, ensure_ascii=False).encode()
     value = np.array(text, dtype=h5py.string_dtype("utf-8", max(1, len(text))))
     group.create_dataset(name, data=value, track_times=False)
-
-
-def read_json(group: h5py.Group, name: str) -> Any:
-    """A value that was written as JSON."""
-    value = load(group, name)
-    if not isinstance(value, bytes | np.bytes_):
-        raise ValueError(f"{name} is no text")
-    return json.loads(bytes(value).decode())
-
-
-def read_text(group: h5py.Group, name: str) -> tuple[str, ...]:
-    """A column of text. Raises ValueError when it is anything else."""
-    values = load(group, name)
-    if not isinstance(values, np.ndarray) or values.ndim != 1 or values.dtype.kind != "S":
-        raise ValueError(f"{name} is no column of text")
-    return tuple(value.decode("utf-8", "surrogateescape") for value in values.tolist())
-
-
-def read_numbers(group: h5py.Group, name: str, shape: tuple[int, ...] | None, dtype: str) -> NDArray:
-    """A column of numbers of exactly this dtype. Raises ValueError when it is anything else."""
-    values = load(group, name)
-    if not isinstance(values, np.ndarray) or values.dtype != np.dtype(dtype).newbyteorder("<"):
-        raise ValueError(f"{name} holds no {dtype}")
-    if shape is not None and values.shape != shape:
-        raise ValueError(f"{name} has shape {values.shape}, not {shape}")
-    return values
-
-
-def load(group: h5py.Group, name: str) -> Any:
-    """A small data set, whole. Raises ValueError when it claims more than its file holds, or lies in another file."""
-    dataset = group[name]
-    if not isinstance(dataset, h5py.Dataset) or dataset.file.filename != group.file.filename:
-        raise ValueError(f"{name} is no data set of this file")
-    if dataset.is_virtual or dataset.external or dataset.compression or dataset.nbytes > group.file.id.get_filesize():
-        raise ValueError(f"{name} is not stored as it should be")
-    return dataset[()]

@@ -1,6 +1,5 @@
 """Writing a feature store: one run holds the lock, gives out shards, and builds the index at the end."""
 
-import io
 import json
 import math
 import threading
@@ -9,14 +8,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import h5py
 from numpy.typing import ArrayLike
 
 from avr.core import UsageError, WorkError, note, warn
 
+from .building import build
 from .catalog import INDEX_NAME, catalog_of_shards, check_shard, index_image
 from .locking import StoreLock
-from .sealing import block_size, seal_image, write_file
-from .shards import ShardWriter, filter_arguments, load_plan, new_file, read_shard, shard_name
+from .sealing import write_file
+from .shards import ShardWriter, filter_arguments, load_plan, read_shard, shard_name
 from .tables import DatasetLike, Plan, plan_of, write_plan
 
 SHARD_BYTES = 1 << 26  # about what a shard should weigh; what a crash can cost, and what a writer holds in memory
@@ -239,12 +240,12 @@ def default_shard_videos(arrays: Mapping[str, Sequence[int]]) -> int:
 
 def plan_image(plan: Plan) -> memoryview:
     """The bytes of a plan file."""
-    buffer = io.BytesIO()
-    with new_file(buffer, block_size(0)) as file:
+
+    def fill(file: h5py.File) -> list[tuple[int, int]]:
         write_plan(file, plan)
-    image = buffer.getbuffer()
-    seal_image(image, "plan", block=block_size(0))
-    return image
+        return []
+
+    return build("plan", fill)
 
 
 def differences(old: Plan, new: Plan, *, keep_shard_videos: bool = False) -> list[str]:

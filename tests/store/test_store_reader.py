@@ -175,7 +175,9 @@ def test_many_files_need_few_descriptors(toy, toy_store, monkeypatch):
     store = FeatureStore(toy_store, cache_bytes=0)
     store._rows._most_open = 2
     for _ in range(3):
-        np.testing.assert_array_equal(store.read("rgb", "pooled", [0, 18, 9]), toy.expected("rgb/pooled", store.ids[[0, 18, 9]]))
+        np.testing.assert_array_equal(
+            store.read("rgb", "pooled", [0, 18, 9]), toy.expected("rgb/pooled", store.ids[[0, 18, 9]])
+        )
         assert len(store._rows._open) <= 2
 
 
@@ -214,7 +216,9 @@ def test_a_flipped_row_is_never_returned(toy, toy_store, options):
         with pytest.raises(WorkError, match="row 3"):
             store.read_whole("rgb", "pooled")
         others = [video for video in range(19) if video != bad]
-        np.testing.assert_array_equal(store.read("rgb", "pooled", others), toy.expected("rgb/pooled", store.ids[others]))
+        np.testing.assert_array_equal(
+            store.read("rgb", "pooled", others), toy.expected("rgb/pooled", store.ids[others])
+        )
         np.testing.assert_array_equal(store.read("flow", "map", [bad]), toy.expected("flow/map", store.ids[[bad]]))
 
 
@@ -241,7 +245,9 @@ def test_a_shard_that_is_gone_or_another_ones_is_an_error(toy, toy_store):
     store = FeatureStore(toy_store)
     with pytest.raises(WorkError, match=r"shard-00000.h5: cannot be opened"):
         store.read("rgb", "pooled", [0])
-    with pytest.raises(WorkError, match=r"shard-00002.h5: (has \d+ bytes, the index says|row \d+ of rgb/pooled is damaged)"):
+    with pytest.raises(
+        WorkError, match=r"shard-00002.h5: (has \d+ bytes, the index says|row \d+ of rgb/pooled is damaged)"
+    ):
         store.read("rgb", "pooled", [12])
 
 

@@ -160,7 +160,9 @@ def test_classes_in_another_order_are_refused_or_put_in_order(toy_scores):
     ("changed", "message"),
     [
         pytest.param({"class_names": ("a", "b", "c", "x")}, "not in both: d, x", id="other classes"),
-        pytest.param({"labels": np.zeros(12, int)}, "labels that differ from 1 for 9 videos, first a/video1", id="labels"),
+        pytest.param(
+            {"labels": np.zeros(12, int)}, "labels that differ from 1 for 9 videos, first a/video1", id="labels"
+        ),
         pytest.param({"ids": np.array([f"z{i}" for i in range(12)])}, "share no video", id="no common id"),
         pytest.param({"split": "2"}, "scores of split 2, 1 has split 1", id="split"),
         pytest.param({"fold": np.zeros(12, int)}, "training, test", id="train and test"),

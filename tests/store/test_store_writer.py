@@ -35,7 +35,10 @@ def test_a_store_gives_back_what_was_written(toy, toy_store):
     assert store.split_names == ("1", "two")
     assert store.failures == [{"id": toy.dataset.videos[5].id, "reason": "cannot be decoded"}]
     assert store.provenance["settings"] == {"backbone": "resnet18", "segments": 3}
-    assert {name: array.shape for name, array in store.arrays.items()} == {"flow/map": (2, 4, 3, 3), "rgb/pooled": (3, 16)}
+    assert {name: array.shape for name, array in store.arrays.items()} == {
+        "flow/map": (2, 4, 3, 3),
+        "rgb/pooled": (3, 16),
+    }
     for name in store.arrays:
         np.testing.assert_array_equal(store.read_whole(*name.split("/")), toy.expected(name, ids))
 
