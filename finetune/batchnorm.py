@@ -1,11 +1,11 @@
 """What batch norm does while a network is fine-tuned.
 
-    local     each process normalises with its own part of the batch (and each piece of it, when gradients are
-              accumulated): what the papers do; two processes then do not train exactly as one
-    sync      statistics over the whole global batch, on any device: two processes train as one
-    partial   statistics fixed in all layers but the network's first (TSN, Wang et al. 2016, sec. 3.2); the weights
-              still learn
-    frozen    statistics fixed in all layers: two processes train as one
+local     each process normalises with its own part of the batch (and each piece of it, when gradients are
+          accumulated): what the papers do; two processes then do not train exactly as one
+sync      statistics over the whole global batch, on any device: two processes train as one
+partial   statistics fixed in all layers but the network's first (TSN, Wang et al. 2016, sec. 3.2); the weights
+          still learn
+frozen    statistics fixed in all layers: two processes train as one
 """
 
 from typing import Any, Literal

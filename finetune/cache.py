@@ -26,7 +26,7 @@ from avr.extract import Settings, flow
 from avr.extract.decode import Decoded, VideoError, count_frames, decode_video
 from avr.extract.encoding import encode_flow
 from avr.extract.plan import needs_of, plan_frames
-from avr.extract.preprocess import _resize
+from avr.extract.preprocess import resize_images
 
 PAIRS_AT_ONCE = 64  # flow in pixels is held for so many pairs
 DEFAULT_FOLDER = Path("cache")
@@ -152,10 +152,10 @@ class ClipCache:
         return np.concatenate(parts)
 
     def _shrink(self, images: NDArray) -> NDArray:
-        """Images at the size that extraction resizes them to, where that is smaller: it then leaves them as they are."""
+        """Images at the size that extraction resizes them to, where that is smaller: it then leaves them so."""
         if min(images.shape[-2:]) <= self.settings.resize:
             return np.ascontiguousarray(images)
-        shrunk: NDArray = _resize(torch.from_numpy(np.ascontiguousarray(images)), self.settings).numpy()
+        shrunk: NDArray = resize_images(torch.from_numpy(np.ascontiguousarray(images)), self.settings).numpy()
         return shrunk
 
 

@@ -1,13 +1,14 @@
 """One process or several: the same training under `torchrun` as without it.
 
-`torchrun --standalone --nproc-per-node 2 --no-python avr finetune backbone …` starts processes that find one another through the
-environment it sets. One process is the same code with nobody to wait for.
+`torchrun --standalone --nproc-per-node 2 --no-python avr finetune backbone …` starts processes that find one another
+through the environment it sets. One process is the same code with nobody to wait for.
 """
 
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -46,6 +47,14 @@ class Processes:
         if self.world > 1:
             dist.all_reduce(values)
         return values
+
+    def agree(self, value: Any) -> Any:
+        """The first process's value, in all of them."""
+        if self.world == 1:
+            return value
+        box = [value]
+        dist.broadcast_object_list(box)
+        return box[0]
 
     def wrap(self, network: nn.Module, device: torch.device) -> nn.Module:
         """The network as it is called in training: with several processes its gradients are averaged over them."""

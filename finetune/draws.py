@@ -1,4 +1,4 @@
-"""Every random number of a fine-tuning, as a pure function of (seed, what it is for): nothing depends on what ran before.
+"""Every random number of a fine-tuning, as a pure function of (seed, what it is for), not of what ran before.
 
 An epoch's order depends on (seed, epoch); a video's frames and crop on (seed, epoch, video); a dropout mask on (seed,
 step, layer, video). So a run that is continued draws what an uninterrupted one would have drawn, and a batch draws the
@@ -8,10 +8,13 @@ same whether one process takes it, several share it, or it is cut into pieces th
 import math
 import zlib
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
+from torch.overrides import TorchFunctionMode
 
 
 def generator_for(seed: int, purpose: str, *key: int) -> np.random.Generator:
@@ -77,7 +80,7 @@ class KeyedDropout(nn.Module):
     def extra_repr(self) -> str:
         return f"p={self.p}"
 
-    @torch.compiler.disable
+    @torch.compiler.disable  # type: ignore[untyped-decorator]
     def mask(self, shape: Sequence[int], device: torch.device) -> Tensor:
         """What the input is multiplied by: 0 with probability p, else 1 / (1 - p). Drawn on the CPU, for any device."""
         keys = self.keys
@@ -103,6 +106,26 @@ class KeyedDropout(nn.Module):
         return x * self.mask(x.shape, x.device).to(x.dtype)
 
 
+class KeyedHeadDropout(TorchFunctionMode):
+    """Inside, dropout in functional form (`F.dropout`, which heads call) draws keyed masks as well.
+
+    Layers are numbered as they are called, from `first`.
+    """
+
+    def __init__(self, keys: DropoutKeys, first: int) -> None:
+        super().__init__()
+        self.keys, self.layer = keys, first
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        if func is not functional.dropout:
+            return func(*args, **kwargs)
+        named = {**dict(zip(("input", "p", "training"), args, strict=False)), **kwargs}
+        dropout = KeyedDropout(float(named.get("p", 0.5)), self.keys, self.layer)
+        self.layer += 1
+        return dropout.train(named.get("training", True))(named["input"])
+
+
 def key_dropout(network: nn.Module, keys: DropoutKeys, *, p: float | None = None) -> int:
     """Replace every `nn.Dropout` in a network by a `KeyedDropout`, in place.
 
@@ -112,8 +135,7 @@ def key_dropout(network: nn.Module, keys: DropoutKeys, *, p: float | None = None
         p: probability for all of them; None keeps each one's own.
 
     Returns:
-        How many there were. Dropout in functional form inside a module is left: the loop seeds torch's own generator
-        at each step, which makes it repeatable, but it then depends on how the batch is shared.
+        How many there were. Dropout in functional form is left: see `KeyedHeadDropout`.
     """
     count = 0
     for module in list(network.modules()):

@@ -15,7 +15,9 @@ Outputs = dict[str, Tensor]
 class Samples(Protocol):
     """The training videos, as the loop sees them."""
 
-    names: Sequence[str]
+    @property
+    def names(self) -> Sequence[str]:
+        """The videos' ids."""
 
     def read(self, videos: Sequence[int], epoch: int) -> Any:
         """Draw and read the videos' frames for an epoch; called in a thread, ahead of time."""

@@ -32,6 +32,7 @@ from .learner import Economy, Fitted, Learner, Samples
 from .schedule import Schedule
 from .state import load_state, save_state
 
+
 class Loop:
     """One training, from its start or from the state it was left in.
 
@@ -78,7 +79,7 @@ class Loop:
             WorkError: the loss or its gradient is not finite; step and videos are named, and the state on disk stays
                 that of the last checkpoint before it.
         """
-        self._continue()
+        self._continue(processes)
         until = math.inf if stop_after is None else self.step + stop_after
         network = processes.wrap(self.learner.network, device)
         with deterministic(device), Progress("fine-tune", total=self.schedule.total_steps, unit="steps") as progress:
@@ -161,7 +162,7 @@ class Loop:
                 loss = self.learner.loss(outputs, labels)
                 part = len(videos) / len(batch)
                 # Gradients are averaged over the processes, so each one's share is scaled up by their number.
-                (loss * (part * processes.world)).backward()
+                torch.autograd.backward(loss * (part * processes.world))
             right = (self.learner.prediction(outputs).argmax(1) == labels).sum()
             sums += torch.tensor([float(loss.detach()) * part, float(right) if videos else 0.0], dtype=torch.float64)
         loss_and_right = processes.total(sums.to(device) if device.type == "cuda" else sums).tolist()
@@ -226,8 +227,9 @@ class Loop:
                 writer.writeheader()
                 writer.writerows(self.fitted.history)
 
-    def _continue(self) -> None:
-        state = load_state(self.folder / "state.pt", self.settings) if self.folder else None
+    def _continue(self, processes: Processes) -> None:
+        mine = self.folder is not None and processes.first
+        state = processes.agree(load_state(self.folder / "state.pt", self.settings) if mine else None)  # type: ignore[operator]
         if state is None:
             return
         self.learner.network.load_state_dict(state["network"])

@@ -1,6 +1,6 @@
 """Training samples out of the cache: random frames, one crop for all of them, the networks' input."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,7 +11,7 @@ from torch import Tensor
 from avr.datasets import Video
 from avr.extract import Settings
 from avr.extract.decode import Decoded
-from avr.extract.preprocess import normalise
+from avr.extract.preprocess import crop_images, normalise
 
 from .augmentation import Crop, apply_crop, draw_crop, mirror_flow
 from .cache import ClipCache
@@ -108,3 +108,33 @@ def scale_crop(crop: Crop, size: tuple[int, ...], other: tuple[int, ...]) -> Cro
     height = max(1, min(round(crop.height * down), other[0] - top))
     width = max(1, min(round(crop.width * right), other[1] - left))
     return Crop(top, left, height, width, crop.mirrored)
+
+
+def fixed_inputs(
+    videos: Sequence[Video], cache: ClipCache, settings: Settings, *, device: torch.device, at_once: int = 8
+) -> Iterator[Inputs]:
+    """Network inputs of fixed views and crops, as extraction makes them: `(b·V·A·N, C, crop, crop)` by stream.
+
+    Args:
+        videos: in the order wanted; a few at a time come together.
+        cache: holds them.
+        settings: the plan and the crops.
+        device: where the inputs are wanted.
+        at_once: videos a batch.
+    """
+    for start in range(0, len(videos), at_once):
+        parts: dict[str, list[Tensor]] = {stream: [] for stream in settings.streams}
+        for video in videos[start : start + at_once]:
+            decoded = cache.decoded(video, settings)
+            positions = torch.as_tensor(decoded.needs.views)  # (V, N)
+            for stream in settings.streams:
+                array: Any = decoded.rgb.transpose(0, 3, 1, 2) if stream == "rgb" else decoded.flow_images
+                images = torch.from_numpy(np.ascontiguousarray(array)).to(device)
+                crops = crop_images(images, settings, stream=stream)  # (A, n, C, h, w)
+                if stream == "flow":
+                    views = torch.as_tensor(decoded.needs.stacks)[positions]  # (V, N, L)
+                    chosen = crops[:, views].flatten(3, 4)  # (A, V, N, 2L, h, w)
+                else:
+                    chosen = crops[:, positions]  # (A, V, N, 3, h, w)
+                parts[stream].append(chosen.transpose(0, 1).flatten(0, 2))
+        yield {s: normalise(torch.cat(part), settings, stream=s) for s, part in parts.items()}

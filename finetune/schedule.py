@@ -33,9 +33,7 @@ class Schedule:
         return self.stages[-1][1]
 
     def _of_one_stage(self, step: int) -> float:
-        return learning_rate(
-            self.training, step, total_steps=self.total_steps, steps_per_epoch=self.steps_per_epoch
-        )
+        return learning_rate(self.training, step, total_steps=self.total_steps, steps_per_epoch=self.steps_per_epoch)
 
     def begins_stage(self, step: int) -> bool:
         """Whether a stage after the first begins with this step: the optimiser is then fresh (schedule two-stage)."""

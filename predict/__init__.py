@@ -1,1 +1,10 @@
-"""(to be written)"""
+"""Recognising new videos with a trained pipeline, found through its run.
+
+from avr.predict import Predictor
+
+Predictor("runs/stfn-shapes-1").predict("clip.avi").top
+"""
+
+from .predictor import Prediction, Predictor, Window
+
+__all__ = ["Prediction", "Predictor", "Window"]

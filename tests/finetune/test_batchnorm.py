@@ -8,7 +8,9 @@ from torchvision.models import resnet18
 from avr.finetune.batchnorm import SyncedBatchNorm, set_mode
 
 
-@pytest.mark.parametrize(("layer", "shape"), [(nn.BatchNorm2d, (4, 6, 5, 3)), (nn.BatchNorm1d, (7, 6)), (nn.BatchNorm1d, (4, 6, 9))])
+@pytest.mark.parametrize(
+    ("layer", "shape"), [(nn.BatchNorm2d, (4, 6, 5, 3)), (nn.BatchNorm1d, (7, 6)), (nn.BatchNorm1d, (4, 6, 9))]
+)
 def test_synced_batch_norm_of_one_process_is_torchs(layer, shape):
     torch.manual_seed(1)
     theirs = layer(6, momentum=0.2).double()

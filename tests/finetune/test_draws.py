@@ -18,7 +18,9 @@ def test_purposes_do_not_share_draws():
     assert seed_for(0, "step", 1, 2) != seed_for(0, "step", 2, 1)
 
 
-@pytest.mark.parametrize(("world", "expected"), [(1, ["abcde"]), (2, ["abc", "de"]), (6, ["a", "b", "c", "d", "e", ""])])
+@pytest.mark.parametrize(
+    ("world", "expected"), [(1, ["abcde"]), (2, ["abc", "de"]), (6, ["a", "b", "c", "d", "e", ""])]
+)
 def test_shares_are_contiguous_and_complete(world, expected):
     assert ["".join(share("abcde", rank, world)) for rank in range(world)] == expected
 

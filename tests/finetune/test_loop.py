@@ -174,7 +174,9 @@ def test_two_processes_train_as_one(tmp_path):
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     found = {}
     for name, start in {"one": [sys.executable], "two": torchrun}.items():
-        subprocess.run([*start, script, str(tmp_path / name)], check=True, capture_output=True, env=environment, timeout=120)
+        subprocess.run(
+            [*start, script, str(tmp_path / name)], check=True, capture_output=True, env=environment, timeout=120
+        )
         found[name] = json.loads((tmp_path / name).read_text())
     for kind in ("plain", "pieces", "sync", "frozen"):
         assert len(found["one"][kind]) == 12

@@ -1,0 +1,162 @@
+"""Frozen backbones, fine-tuned ones, end-to-end training: accuracy on one data set, over splits and seeds.
+
+    python benchmarks/finetune.py weizmann --root ../shared/data/weizmann \
+        --weights ../shared/data/weights/squeezenet1_1.pth --splits 3 --seeds 1
+    python benchmarks/finetune.py shapes
+
+For each split: `linear` and `stfn` on a store of the frozen backbones; rgb and flow backbones fine-tuned on the split's
+training videos alone, a store of that split, `linear` and `stfn` on it; `stfn` trained end to end from there. Prints
+one JSON object a split and seed as it is done, and a table at the end: mean over splits and seeds, with the standard
+deviation over seeds of the pooled accuracy. Finished parts are kept in --out and not made again.
+"""
+
+import argparse
+import json
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from avr.core import quiet
+from avr.datasets import Dataset, Split, index_dataset
+from avr.extract import Settings, extract
+from avr.finetune import Tuning, finetune_backbone, finetune_end_to_end
+from avr.finetune.backbone import DEFAULTS as BACKBONE
+from avr.finetune.end_to_end import DEFAULTS as END_TO_END
+from avr.finetune.end_to_end import TUNING
+from avr.heads import train_run
+
+PRESETS: dict[str, dict[str, Any]] = {
+    "weizmann": {
+        "settings": {"backbone": "squeezenet1_1", "stack": 10, "resize": 144, "crop": 144},
+        "backbone": {"epochs": 30, "batch_size": 16, "lr": 3e-4},
+        "end_to_end": {"epochs": 8, "batch_size": 16, "lr": 5e-5},
+        "segments": 2,
+        "mirror": True,
+    },
+    "shapes": {
+        "settings": {"backbone": "resnet18", "stack": 5, "resize": 96, "crop": 84},
+        "backbone": {"epochs": 12, "batch_size": 16, "lr": 1e-3},
+        "end_to_end": {"epochs": 3, "batch_size": 16, "lr": 5e-5},
+        "segments": 1,
+        "mirror": True,
+    },
+}
+
+
+def only_split(dataset: Dataset, name: str) -> Dataset:
+    """The data set with one split: a store of backbones tuned on it must not be trained on for another."""
+    split = dataset.splits[name]
+    return replace(dataset, splits={name: Split(name, split.train, split.test)})
+
+
+def train_heads(store: Path, out: Path, split: str, seed: int) -> dict[str, float]:
+    """Top-1 of `linear` by stream and averaged, and of `stfn`, on one split."""
+    found = {}
+    for head in ("linear", "stfn"):
+        folder = out / f"{head}-{split}-{seed}"
+        if not (folder / "run.json").exists():
+            train_run(store, head, split=split, folds=0, seed=seed, out=folder, device="cpu")
+        results = json.loads((folder / "run.json").read_text())["splits"][split]["results"]
+        found |= {f"{head} {name}": scores["top1"] for name, scores in results.items()}
+    return found
+
+
+def one(dataset: Dataset, preset: dict[str, Any], weights: str, split: str, seed: int, out: Path) -> dict[str, Any]:
+    """All three ways on one split with one seed."""
+    base = Settings(layers=("pooled",), weights=(weights,), segments=7, **preset["settings"])
+    seconds: dict[str, float] = {}
+    started = time.monotonic()
+    if not (out / "frozen" / "index.h5").exists():
+        extract(dataset, out / "frozen", settings=base)
+    row: dict[str, Any] = {"split": split, "seed": seed, "test videos": len(dataset.splits[split].test)}
+    row["frozen"] = train_heads(out / "frozen", out / "frozen-runs", split, seed)
+    seconds["frozen"] = time.monotonic() - started
+    tuned = {}
+    for stream in base.streams:
+        started = time.monotonic()
+        result = finetune_backbone(
+            dataset,
+            stream=stream,
+            settings=base.change(segments=preset["segments"]),
+            training=replace(BACKBONE, **preset["backbone"]),
+            tuning=Tuning(mirror=preset["mirror"], dropout=0.5),
+            split=split,
+            seed=seed,
+            out=out / f"backbone-{stream}-{split}-{seed}",
+            cache=out / "cache",
+            device="cpu",
+        )
+        assert result is not None
+        tuned[stream] = result
+        seconds[f"fine-tune {stream}"] = sum(epoch["seconds"] for epoch in result.history)
+        row[f"own classifier {stream}"] = result.accuracy["top1"]
+    store = out / f"tuned-{split}-{seed}"
+    if not (store / "index.h5").exists():
+        files = tuple(f"{stream}={result.weights}" for stream, result in tuned.items())
+        extract(only_split(dataset, split), store, settings=base.change(weights=files))
+    row["fine-tuned"] = train_heads(store, out / "tuned-runs", split, seed)
+    started = time.monotonic()
+    together = finetune_end_to_end(
+        out / "tuned-runs" / f"stfn-{split}-{seed}",
+        training=replace(END_TO_END, **preset["end_to_end"]),
+        tuning=replace(TUNING, mirror=preset["mirror"]),
+        seed=seed,
+        out=out / f"end-to-end-{split}-{seed}",
+        cache=out / "cache",
+        device="cpu",
+    )
+    assert together is not None
+    row["end to end"] = {f"stfn {name}": scores["top1"] for name, scores in together.results[split].items()}
+    row["end to end, start"] = {f"stfn {name}": scores["top1"] for name, scores in together.before[split].items()}
+    seconds["end to end"] = sum(epoch["seconds"] for epoch in together.history[split])
+    row["seconds"] = {name: round(value, 1) for name, value in seconds.items()}
+    return row
+
+
+def table(rows: list[dict[str, Any]]) -> str:
+    """Pooled accuracy by way and output: mean over seeds, and standard deviation over seeds where there are some."""
+    lines = [
+        "| way | output | accuracy, splits pooled | spread over seeds | splits | seeds |",
+        "|---|---|---|---|---|---|",
+    ]
+    for way in ("frozen", "fine-tuned", "end to end"):
+        for output in rows[0][way]:
+            pooled = []
+            for seed in sorted({row["seed"] for row in rows}):
+                own = [row for row in rows if row["seed"] == seed]
+                counts = np.array([row["test videos"] for row in own])
+                pooled.append(float(np.array([row[way][output] for row in own]) @ counts / counts.sum()))
+            spread = f"{100 * np.std(pooled, ddof=1):.1f}" if len(pooled) > 1 else "–"
+            splits = len({row["split"] for row in rows})
+            lines.append(f"| {way} | {output} | {100 * np.mean(pooled):.1f} % | {spread} | {splits} | {len(pooled)} |")
+    return "\n".join(lines)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("dataset", choices=sorted(PRESETS))
+    parser.add_argument("--root", type=Path)
+    parser.add_argument("--weights", default="random")
+    parser.add_argument("--splits", type=int, default=1, help="how many, from the first")
+    parser.add_argument("--seeds", type=int, default=1)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--out", type=Path, default=Path("bench-finetune"))
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    dataset = index_dataset(options.dataset, options.root)
+    out = options.out / options.dataset
+    rows = []
+    with quiet():
+        for seed in range(options.seeds):
+            for split in list(dataset.splits)[: options.splits]:
+                rows.append(one(dataset, PRESETS[options.dataset], options.weights, split, seed, out))
+                print(json.dumps(rows[-1]), flush=True)
+    print(table(rows))
+
+
+if __name__ == "__main__":
+    main()

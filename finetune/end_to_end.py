@@ -1,0 +1,304 @@
+"""End to end: a trained head on top of its backbones, all trained together.
+
+    runs/<head>-<dataset>-tuned-<k>/run.json
+    runs/<head>-<dataset>-tuned-<k>/split-1/checkpoint.safetensors   the head (split-1/<stream>/… where one a stream)
+                                            rgb.safetensors, flow.safetensors   the backbones, for `avr extract`
+                                            scores.h5, log.csv
+                                            state.pt                 while it is not finished
+
+The folder is a run as `avr heads train` writes it: `avr fuse` and `avr predict` take it.
+"""
+
+import copy
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from avr.core import note, quiet, sha256_of
+from avr.datasets import Video
+from avr.extract import extract
+from avr.heads import Head, Training
+from avr.heads._build import read_training
+from avr.heads._checkpoint import save_checkpoint
+from avr.heads._split import measure
+from avr.heads._trained import CHECKPOINT, with_average
+from avr.store import Scores, write_scores
+
+from .cache import DEFAULT_FOLDER, ClipCache
+from .distributed import Processes, join_processes
+from .draws import DropoutKeys, key_dropout
+from .folders import find_folder, read_record
+from .learner import Economy, Fitted, Learner
+from .loop import Loop
+from .networks import EndToEnd, begin_end_to_end, freeze_unused
+from .parts import fill_cache, part_videos, plain
+from .pipeline import Pipeline, open_pipeline
+from .record import EndToEndResult, paper_training, read_end_to_end, record_split
+from .samples import VideoSamples, fixed_inputs
+from .tuning import Tuning
+from .weights import save_weights, trunk_state
+
+# Small steps from where head and backbones are, with the statistics of their batch norm as the head knows them.
+DEFAULTS = Training(epochs=10, batch_size=16, optimizer="adamw", lr=1e-4, weight_decay=0.05, schedule="cosine")
+TUNING = Tuning(batch_norm="frozen")
+
+
+def finetune_end_to_end(  # noqa: PLR0913 (the stage's one entry: all it can be told, keyword-only)
+    run: Path,
+    *,
+    split: str = "",
+    root: Path | None = None,
+    weights: tuple[str, ...] = (),
+    training: Training | Mapping[str, object] | None = None,
+    paper: bool = False,
+    tuning: Tuning = TUNING,
+    seed: int = 0,
+    out: Path | None = None,
+    store: Path | None = None,
+    cache: Path | None = None,
+    device: str = "auto",
+    stop_after: int | None = None,
+) -> EndToEndResult | None:
+    """Train a run's head and its backbones together. An interrupted run, started again, goes on.
+
+    Args:
+        run: of `avr heads train`, or of this function.
+        split: a split of the run; "" is its first, "all" every one.
+        root: the data set's folder; None takes the videos where the run's store says they are.
+        weights: where the backbones' weights lie now, "rgb=FILE", if not where they were.
+        training: changes to the defaults (or to the paper's settings), or whole settings.
+        paper: start from the paper's settings of this head.
+        tuning: augmentation, batch norm, memory.
+        seed: of order, frames, crops, dropout, validation part.
+        out: the new run's folder; default the next free `runs/<head>-<dataset>-tuned-<k>`.
+        store: also extract a fresh store there, with the new backbones (with several splits `<store>-<split>`).
+        cache: folder of decoded frames and flow; default `cache/<dataset>`.
+        device: "auto", "cpu", "cuda", "cuda:1".
+        stop_after: leave after so many steps as if interrupted, and give None.
+
+    Raises:
+        UsageError: no such run or split, weights or videos that are gone or others.
+        WorkError: a loss that is not finite, a full disk, damaged files.
+    """
+    run = Path(run)
+    about = read_record(run)
+    if not isinstance(training, Training):
+        training = read_training(paper_training(about["head"]) if paper else DEFAULTS, training or {})
+    names = list(about["splits"]) if split == "all" else [split or next(iter(about["splits"]))]
+    with join_processes(device) as (processes, place), quiet(not processes.first):
+        first = open_pipeline(run, split=names[0], root=root, weights=weights)
+        identity = {
+            "run": str(run.resolve()),
+            "splits": names,
+            "training": asdict(training),
+            "tuning": tuning.identity(),
+            "seed": seed,
+        }
+        prefix = f"runs/{about['head']}-{first.dataset.name}-tuned"
+        folder = find_folder(out, prefix, identity, processes=processes)
+        for name in names:
+            if name in read_record(folder).get("splits", {}):
+                note(f"{folder / f'split-{name}'} is finished already")
+                continue
+            opened = first if name == names[0] else open_pipeline(run, split=name, root=root, weights=weights)
+            where = folder / f"split-{name}"
+            fresh = None if store is None else store if len(names) == 1 else store.with_name(f"{store.name}-{name}")
+            job = _Job(opened, training, tuning, seed, cache or DEFAULT_FOLDER / opened.dataset.name, place)
+            written = job.run(where, processes, fresh=fresh, stop_after=stop_after)
+            if written is None:
+                return None
+            if processes.first:
+                record_split(folder, about, opened, identity, name, written)
+            processes.wait()
+    return read_end_to_end(folder)
+
+
+@dataclass(frozen=True)
+class _Job:
+    """One split's end-to-end training, settled."""
+
+    pipeline: Pipeline
+    training: Training
+    tuning: Tuning
+    seed: int
+    cache_folder: Path
+    device: torch.device
+
+    def run(
+        self, folder: Path, processes: Processes, *, fresh: Path | None, stop_after: int | None
+    ) -> dict[str, Any] | None:
+        """Train, write the split's folder, and give what the record keeps of it; None where it was left early."""
+        opened = self.pipeline
+        cache = ClipCache(self.cache_folder, opened.settings, device=str(self.device))
+        train_videos, test_videos = fill_cache(cache, opened.dataset, opened.split, processes)
+        network = self._network()
+        folder.mkdir(parents=True, exist_ok=True)
+        identity = {"training": asdict(self.training), "tuning": self.tuning.identity(), "seed": self.seed}
+        started = folder / "state.pt"
+        before = {} if started.exists() else self._accuracy(network, test_videos, cache)
+        learner, samples = self._learner(network, train_videos, cache)
+        economy = Economy(self.tuning.micro_batch, self.tuning.bf16, self.tuning.save_every)
+        settings = plain({**identity, "split": opened.split.name})
+        loop = Loop(
+            learner,
+            samples,
+            training=self.training,
+            seed=self.seed,
+            economy=economy,
+            folder=folder,
+            settings=settings,
+        )
+        fitted = loop.run(processes, self.device, stop_after=stop_after)
+        if not fitted.finished:
+            return None
+        if not processes.first:
+            return {}
+        before = before or self._accuracy(self._network(), test_videos, cache)
+        return self._write(folder, network, test_videos, cache, fitted, before=before, fresh=fresh)
+
+    def _network(self) -> EndToEnd:
+        opened = self.pipeline
+        readers = {stream: copy.deepcopy(reader) for stream, reader in opened.networks.readers.items()}
+        head, steps = copy.deepcopy(opened.trained.head), opened.settings.num_steps
+        network = EndToEnd(readers, head, opened.layers, num_steps=steps)
+        network.to(self.device)
+        for reader in network.readers.values():
+            reader.requires_grad_(True).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        return network
+
+    def _learner(self, network: EndToEnd, videos: list[Video], cache: ClipCache) -> tuple[Learner, VideoSamples]:
+        keys = DropoutKeys(self.seed)
+        for reader in network.readers.values():
+            key_dropout(reader, keys, p=self.tuning.dropout)
+        network.keys, network.recompute = keys, self.tuning.recompute
+        if self.tuning.compile:
+            network.run = {stream: torch.compile(reader) for stream, reader in network.readers.items()}
+        network.head.label_smoothing = self.training.label_smoothing
+        freeze_unused(network)
+        held_out: list[Video] = []
+        if self.training.validation:
+            videos, held_out = part_videos(videos, self.training.validation, seed=self.seed)
+        samples = VideoSamples(
+            videos,
+            cache,
+            settings=self.pipeline.settings,
+            augmentation=self.tuning.augmentation,
+            mirror=self.tuning.mirror,
+            seed=self.seed,
+        )
+        backbones = [p for p in network.readers.parameters() if p.requires_grad]
+        own = [p for p in network.head.parameters() if p.requires_grad]
+        labels = np.array([video.label for video in held_out])
+
+        def validate() -> float:
+            scores = self._outputs(network, held_out, cache)[self.pipeline.trained.prediction]
+            return -float(scores[np.arange(len(labels)), labels].mean())
+
+        learner = Learner(
+            network=network,
+            loss=lambda outputs, labels: network.head.loss(outputs, labels),
+            prediction=lambda outputs: outputs.get("fused", next(iter(outputs.values()))),
+            begin=lambda: begin_end_to_end(network, self.tuning.batch_norm),
+            groups=[(backbones, 1.0), (own, self.tuning.new_factor)],
+            keys=keys,
+            validate=validate if held_out else None,
+        )
+        return learner, samples
+
+    def _outputs(self, network: EndToEnd, videos: list[Video], cache: ClipCache) -> dict[str, NDArray[np.float32]]:
+        """Log-probabilities `(len(videos), K)` by output, averaged over views, of the frames extraction would take."""
+        settings = self.pipeline.settings
+        network.eval()
+        rows: dict[str, list[NDArray]] = {}
+        bf16 = settings.precision == "bfloat16"
+        with torch.no_grad():
+            for inputs in fixed_inputs(videos, cache, settings, device=self.device, at_once=1):
+                with torch.autocast(self.device.type, torch.bfloat16, enabled=bf16):
+                    outputs = network(inputs)
+                for name, scores in outputs.items():
+                    mean = torch.softmax(scores.double(), dim=1).mean(0).clamp_min(1e-300)
+                    rows.setdefault(name, []).append(torch.log(mean).float().cpu().numpy())
+        stacked = {name: np.stack(parts) for name, parts in rows.items()}
+        return with_average(stacked, joint=type(network.head).joint)
+
+    def _accuracy(self, network: EndToEnd, videos: list[Video], cache: ClipCache) -> dict[str, dict[str, float]]:
+        if not videos:
+            return {}
+        labels = np.array([video.label for video in videos])
+        return {name: measure(scores, labels) for name, scores in self._outputs(network, videos, cache).items()}
+
+    def _write(
+        self,
+        folder: Path,
+        network: EndToEnd,
+        videos: list[Video],
+        cache: ClipCache,
+        fitted: Fitted,
+        *,
+        before: dict[str, dict[str, float]],
+        fresh: Path | None,
+    ) -> dict[str, Any]:
+        """Backbones, head, scores and, if asked, a fresh store; the state goes."""
+        opened = self.pipeline
+        files: dict[str, Path] = {}
+        for stream, reader in network.readers.items():
+            files[stream] = folder / f"{stream}.safetensors"
+            about = {"stream": stream, "backbone": opened.settings.backbone, "split": opened.split.name}
+            save_weights(files[stream], trunk_state(reader), about)
+        settings = opened.settings.change(
+            weights=tuple(f"{stream}={path.name}" for stream, path in files.items()),
+            weights_sha256=tuple(f"{stream}={sha256_of(path)}" for stream, path in files.items()),
+        )
+        source = {"path": "", "digest": "", "dataset": opened.dataset.name, "settings": settings.to_dict()}
+        if fresh is not None:
+            asked = settings.change(weights=tuple(f"{stream}={path}" for stream, path in files.items()))
+            summary = extract(opened.dataset, fresh, settings=asked.change(weights_sha256=()))
+            source["path"] = str(summary.store.resolve())
+        self._write_head(folder, network.head, source)
+        scores = self._outputs(network, videos, cache) if videos else {}
+        labels = np.array([video.label for video in videos])
+        if videos:
+            joint = type(network.head).joint
+            kept = {name: values for name, values in scores.items() if joint or name != "average"}
+            write_scores(folder / "scores.h5", self._scores(videos, kept, source))
+        (folder / "state.pt").unlink(missing_ok=True)
+        return {
+            "results": {name: measure(values, labels) for name, values in scores.items()},
+            "before": before,
+            "history": fitted.history,
+            "store": source["path"],
+            "folds": 0,
+            "seconds": round(sum(row["seconds"] for row in fitted.history), 3),
+        }
+
+    def _write_head(self, folder: Path, head: Head, source: dict[str, Any]) -> None:
+        metadata = self.pipeline.metadata
+        about = {**metadata, "training": asdict(self.training), "seed": self.seed, "store": source}
+        if type(head).joint:
+            save_checkpoint(folder / CHECKPOINT, head, about)
+            return
+        for stream, part in head.heads.items():  # type: ignore[operator, union-attr]
+            own = {"layers": {stream: metadata["layers"][stream]}, "shapes": {stream: list(part.shapes[stream])}}
+            save_checkpoint(folder / stream / CHECKPOINT, part, {**about, **own})
+
+    def _scores(self, videos: list[Video], outputs: dict[str, NDArray[np.float32]], source: dict[str, Any]) -> Scores:
+        opened = self.pipeline
+        return Scores(
+            ids=np.array([video.id for video in videos]),
+            labels=np.array([video.label for video in videos], dtype=np.int64),
+            groups=np.array([video.group for video in videos]),
+            class_names=opened.dataset.class_names,
+            streams=outputs,
+            kind="logits",
+            split=opened.split.name,
+            fold=np.full(len(videos), -1, np.int32),
+            head=opened.metadata["head"],
+            dataset=opened.dataset.name,
+            provenance=plain({"store": source, "options": opened.metadata["options"], "seed": self.seed}),
+            fused="fused" if "fused" in outputs else None,
+        )

@@ -1,0 +1,58 @@
+"""Which videos train, test and validate, and settings in the form that files keep."""
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from avr.core import UsageError
+from avr.datasets import Dataset, Split, Video
+from avr.heads._folds import validation_part
+
+from .cache import ClipCache, leave_out
+from .distributed import Processes
+
+
+def choose_split(dataset: Dataset, name: str) -> Split:
+    """A data set's split by name; the first for "".
+
+    Raises:
+        UsageError: no such split; the known ones are listed.
+    """
+    if not dataset.splits:
+        raise UsageError(f"{dataset.name} has no splits: fine-tuning needs a training part")
+    if name and name not in dataset.splits:
+        raise UsageError(f"{dataset.name} has no split '{name}'; it has {', '.join(dataset.splits)}")
+    return dataset.splits[name or next(iter(dataset.splits))]
+
+
+def fill_cache(
+    cache: ClipCache, dataset: Dataset, split: Split, processes: Processes
+) -> tuple[list[Video], list[Video]]:
+    """Store the split's videos; gives the training and the test videos that decode.
+
+    The first process of each machine stores, the others wait; then all see what is there.
+    """
+    by_id = {video.id: video for video in dataset.videos}
+    train, test = [by_id[name] for name in split.train], [by_id[name] for name in split.test]
+    failures = cache.build([*train, *test]) if processes.local_rank == 0 else {}
+    failures = processes.agree(failures)
+    processes.wait()
+    return leave_out(train, failures), leave_out(test, failures)
+
+
+def part_videos(videos: Sequence[Video], share: float, *, seed: int) -> tuple[list[Video], list[Video]]:
+    """Training and validation videos, whole groups only."""
+    groups, labels = np.array([video.group for video in videos]), np.array([video.label for video in videos])
+    apart = validation_part(groups, labels, share, seed=seed)
+    return (
+        [video for video, out in zip(videos, apart, strict=True) if not out],
+        [video for video, out in zip(videos, apart, strict=True) if out],
+    )
+
+
+def plain(values: Mapping[str, Any]) -> dict[str, Any]:
+    """As JSON gives it back."""
+    result: dict[str, Any] = json.loads(json.dumps(values, default=list))
+    return result

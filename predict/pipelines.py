@@ -1,0 +1,88 @@
+"""Trained runs opened for new videos: head, extraction settings and backbones, found through their provenance."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from avr.core import AvrError, UsageError
+from avr.datasets import Video
+from avr.extract import Extractor, Running, Settings
+from avr.extract.restore import find_weights, narrow, restore_networks
+from avr.heads import TrainedRun, load_run
+from avr.store import FeatureStore
+
+Features = dict[str, NDArray[np.float32]]  # "rgb/pooled" -> (V, N, …)
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A run ready for new videos.
+
+    Attributes:
+        name: the run's folder name, by which a fusion knows it.
+        trained: its head.
+        extractor: makes the features it reads; shared by runs on the same features.
+    """
+
+    name: str
+    trained: TrainedRun
+    extractor: Extractor
+
+    def scores(self, features: Features) -> dict[str, NDArray[np.float32]]:
+        """Log-probabilities `(K,)` by output of one video's features."""
+        layers = self.trained.metadata["layers"]
+        return self.trained.predict({s: features[f"{s}/{layers[s]}"] for s in self.trained.head.streams})
+
+
+def open_runs(
+    runs: Sequence[Path], *, split: str = "", weights: Sequence[str] = (), device: str = "auto"
+) -> list[Opened]:
+    """Open runs; those on the same features share one extractor.
+
+    Raises:
+        UsageError: no such run or split; weights that are gone, or others than the features were made with; runs of
+            other classes.
+    """
+    opened: list[Opened] = []
+    extractors: dict[str, Extractor] = {}
+    for run in runs:
+        trained = load_run(Path(run), split=split or None)
+        about = trained.metadata["store"]
+        settings = narrow(Settings.from_dict(about["settings"]), trained.metadata["layers"])
+        key = json.dumps(settings.to_dict(), sort_keys=True)
+        if key not in extractors:
+            folders = [trained.folder, Path(run), Path()]
+            files = find_weights(settings, weights_files(about), given=weights, folders=folders)
+            networks = restore_networks(settings, files)
+            extractors[key] = Extractor(settings, running=Running(device=device), networks=networks)
+        opened.append(Opened(trained.folder.parent.name, trained, extractors[key]))
+    for other in opened[1:]:
+        if other.trained.class_names != opened[0].trained.class_names:
+            raise UsageError(f"{other.name} was trained on other classes than {opened[0].name}")
+    return opened
+
+
+def weights_files(store: dict) -> dict[str, str]:
+    """Where the weights were when the run's store was written, as far as it is still there."""
+    if not store.get("path"):
+        return {}
+    try:
+        with FeatureStore(Path(store["path"])) as features:
+            return dict(features.provenance.get("weights_files", {}))
+    except AvrError:
+        return {}
+
+
+def video_of(path: Path) -> Video:
+    """A new video: it has no class and no group.
+
+    Raises:
+        UsageError: no such file.
+    """
+    if not path.is_file():
+        raise UsageError(f"{path}: no such video")
+    return Video(path.stem, path, 0, path.stem)

@@ -1,0 +1,208 @@
+"""`Predictor`: a trained pipeline applied to new videos, by the code that extraction and heads run."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from avr.core import UsageError
+from avr.extract import Extractor
+from avr.extract.decode import VideoError
+from avr.fusion import Fuser, load_fuser
+
+from .pipelines import Features, Opened, open_runs, video_of
+from .windows import decode_frames, frame_rate, read_windows
+
+
+@dataclass(frozen=True)
+class Window:
+    """What a part of a video shows: seconds from its start, and the best classes with their probabilities."""
+
+    start: float
+    end: float
+    top: list[tuple[str, float]]
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What a video shows.
+
+    Attributes:
+        path: the video.
+        frames: how many decoded.
+        seconds: its length.
+        top: the best classes and their probabilities, best first.
+        probabilities: (K,) float64 of all classes, in the order of `class_names`.
+        outputs: output -> (K,) log-probabilities: of each stream and each head, "run/output" with several runs.
+        timeline: windows of a long video, in order; empty for a short one.
+    """
+
+    path: Path
+    frames: int
+    seconds: float
+    top: list[tuple[str, float]]
+    probabilities: NDArray[np.float64]
+    outputs: dict[str, NDArray[np.float32]] = field(repr=False)
+    timeline: list[Window] = field(default_factory=list)
+
+    def to_dict(self) -> dict[str, Any]:
+        """For `--json`."""
+        return {
+            "video": str(self.path),
+            "frames": self.frames,
+            "seconds": self.seconds,
+            "top": _listed(self.top),
+            "timeline": [{"start": w.start, "end": w.end, "top": _listed(w.top)} for w in self.timeline],
+        }
+
+
+class Predictor:
+    """A trained pipeline: weights, sampling, flow, head, fuser and class names, all found through its runs.
+
+    Args:
+        run: a run's folder, or several; none where `fuse` names them.
+        fuse: a folder that `avr fuse` wrote: its rule on its runs' streams. Runs that are not given are looked for
+            beside it.
+        split: of the runs; "" is the first of each, or with `fuse` the one it was fitted on.
+        weights: where the backbones' weights lie now, "rgb=FILE", if not where they were.
+        device: "auto", "cpu", "cuda", "cuda:1".
+
+    Raises:
+        UsageError: no such run; weights that are gone or that are others than in training.
+
+    Example:
+        Predictor("runs/stfn-shapes-1").predict("clip.avi").top
+    """
+
+    def __init__(
+        self,
+        run: Path | str | Sequence[Path | str] = (),
+        *,
+        fuse: Path | str | None = None,
+        split: str = "",
+        weights: Sequence[str] = (),
+        device: str = "auto",
+    ) -> None:
+        runs = [Path(run)] if isinstance(run, (str, Path)) else [Path(one) for one in run]
+        self.fuser: Fuser | None = None
+        self._sources: list[dict[str, str]] = []
+        if fuse is not None:
+            self.fuser = load_fuser(fuse)
+            if type(self.fuser).reads == "features":
+                raise UsageError(f"{fuse}: a rule over features cannot be predicted with; fuse scores (svm, awf, …)")
+            self._sources = list(self.fuser.about_["sources"])  # type: ignore[attr-defined]
+            runs = _runs_of(Path(fuse), self._sources, runs)
+            split = split or str(self.fuser.about_["split"])  # type: ignore[attr-defined]
+        if not runs:
+            raise UsageError("no run: name one that `avr heads train` wrote, such as --run runs/stfn-shapes-1")
+        self.opened = open_runs(runs, split=split, weights=weights, device=device)
+        self.class_names = self.opened[0].trained.class_names
+        if self.fuser is not None and tuple(self.fuser.about_["class_names"]) != self.class_names:  # type: ignore[attr-defined]
+            raise UsageError(f"{fuse} was fitted on other classes than its runs have now")
+
+    def predict(self, path: Path | str, *, top: int = 5, window: float = 5.0, step: float = 0.0) -> Prediction:
+        """What a video shows.
+
+        Args:
+            path: a video file.
+            top: how many classes.
+            window: seconds of a window of the time line, which videos of at least two windows get; 0: no time line.
+            step: seconds from one window's start to the next's; 0: half a window.
+
+        Raises:
+            UsageError: no such file.
+            WorkError: the video does not decode; says why.
+        """
+        path = Path(path)
+        if window < 0 or step < 0 or top < 1:
+            raise UsageError("window and step must be at least 0 seconds, top at least 1")
+        video = video_of(path)
+        features: dict[int, Features] = {}
+        frames = 0
+        for extractor in self._extractors():
+            try:
+                features[id(extractor)], frames = extractor.features(video)
+            except VideoError as error:
+                raise VideoError(error.reason, path) from error
+        outputs = self._outputs(features)
+        probabilities = self._probabilities(outputs)
+        rate = frame_rate(path)
+        length = round(window * rate)
+        timeline: list[Window] = []
+        if length and frames >= 2 * length:
+            stride = max(1, round((step or window / 2) * rate))
+            timeline = self._timeline(path, length=length, step=stride, rate=rate, top=top)
+        shown = _best(probabilities, self.class_names, top)
+        return Prediction(path, frames, frames / rate, shown, probabilities, self._named(outputs), timeline)
+
+    def _timeline(self, path: Path, *, length: int, step: int, rate: float, top: int) -> list[Window]:
+        windows = []
+        for first, frames in read_windows(path, length=length, step=step):
+            features = {}
+            for extractor in self._extractors():
+                decoded = decode_frames(
+                    frames, extractor.settings, key=f"{path.stem}@{first}", colour_flow=extractor.colour_flow
+                )
+                features[id(extractor)] = extractor.features_of(decoded)
+            probabilities = self._probabilities(self._outputs(features))
+            best = _best(probabilities, self.class_names, top)
+            windows.append(Window(first / rate, (first + len(frames)) / rate, best))
+        return windows
+
+    def _extractors(self) -> list[Extractor]:
+        return list({id(opened.extractor): opened.extractor for opened in self.opened}.values())
+
+    def _outputs(self, features: Mapping[int, Features]) -> list[dict[str, NDArray[np.float32]]]:
+        return [opened.scores(features[id(opened.extractor)]) for opened in self.opened]
+
+    def _named(self, outputs: list[dict[str, NDArray[np.float32]]]) -> dict[str, NDArray[np.float32]]:
+        if len(self.opened) == 1:
+            return outputs[0]
+        pairs = zip(self.opened, outputs, strict=True)
+        return {f"{opened.name}/{name}": scores for opened, own in pairs for name, scores in own.items()}
+
+    def _probabilities(self, outputs: list[dict[str, NDArray[np.float32]]]) -> NDArray[np.float64]:
+        """The fuser's, or the mean over the runs of each one's prediction."""
+        if self.fuser is None:
+            own = [o.trained.prediction for o in self.opened]
+            chosen = [scores[name].astype(np.float64) for name, scores in zip(own, outputs, strict=True)]
+            mean: NDArray[np.float64] = np.exp(chosen).mean(0)
+            return mean
+        by_run = {opened.name: scores for opened, scores in zip(self.opened, outputs, strict=True)}
+        rows = [by_run[_run_name(source, self.opened)][source["stream"]] for source in self._sources]
+        fused: NDArray[np.float64] = self.fuser.predict_proba(np.stack(rows)[None])[0]
+        return fused
+
+
+def _runs_of(fuse: Path, sources: list[dict[str, str]], given: list[Path]) -> list[Path]:
+    """The run of each of a fusion's sources: among those given, else beside the fusion."""
+    by_name = {path.resolve().name: path for path in given}
+    beside = fuse.resolve().parent
+    beside = beside.parent if fuse.resolve().name.startswith("split-") else beside
+    names = {source["file"] for source in sources}
+    alone = given[0] if len(given) == 1 and len(names) == 1 else None
+    runs: dict[str, Path] = {}
+    for source in sources:
+        name = source["file"]
+        path = by_name.get(name) or alone or beside / name
+        if not (path / "run.json").is_file():
+            raise UsageError(f"{fuse} reads scores of {name}, and there is no such run at {path}: name it with --run")
+        runs[name] = path
+    return list(runs.values())
+
+
+def _run_name(source: Mapping[str, str], opened: Sequence[Opened]) -> str:
+    names = [one.name for one in opened]
+    return source["file"] if source["file"] in names else names[0]
+
+
+def _best(probabilities: NDArray, class_names: Sequence[str], top: int) -> list[tuple[str, float]]:
+    order = np.argsort(-probabilities, kind="stable")[:top]
+    return [(class_names[index], float(probabilities[index])) for index in order]
+
+
+def _listed(top: Sequence[tuple[str, float]]) -> list[dict[str, Any]]:
+    return [{"class": name, "probability": probability} for name, probability in top]
