@@ -19,6 +19,7 @@ SUMMARIES = {
     "recipe": "The papers' tables, run by one command.",
     "attention": "Lay a run's attention over the frames of a video.",
     "finetune": "Train the backbone, alone or with a head on top.",
+    "report": "One HTML page about runs: tables, confusion, curves.",
     "predict": "Recognise new videos with a trained pipeline.",
     "demo": "The whole pipeline on clips that avr draws itself.",
 }

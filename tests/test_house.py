@@ -19,7 +19,7 @@ MAY_IMPORT = {
     "fusion": {"core", "store"},
     "report": {"core", "store"},
     "finetune": {"core", "datasets", "extract", "heads", "store"},
-    "predict": {"core", "extract", "fusion", "heads", "store"},
+    "predict": {"core", "datasets", "extract", "fusion", "heads", "store"},
     "recipes": {"core", "fusion", "heads", "report", "store"},
     "cli": EVERY_ROOM,
 }
