@@ -32,37 +32,40 @@ def index(
     root: Path,
     *,
     splits: Path | None = None,
+    files: str = "*.txt",
     classes: Path | None = None,
     group_pattern: str | None = None,
     first_label: int = 0,
     image: str = RawFrames.image,
-    flow_x: str = RawFrames.flow_x,
-    flow_y: str = RawFrames.flow_y,
+    flow: str = "flow_{axis}_{:05d}.jpg",
 ) -> Dataset:
     """Index the videos of annotation files.
 
     Args:
         root: folder that the lines' paths start from.
         splits: folder of the annotation files; default the root or its `annotations`.
+        files: pattern of the annotation files' names; `*rawframes.txt` where the folder holds lists of both kinds.
         classes: file of class names, one a line in label order (a number before each is dropped).
         group_pattern: as for `folder`; `(.*)_c\\d+$` gives UCF101's groups.
         first_label: label of the first class, 0 or 1.
         image: name of an RGB frame, as a format of its number.
-        flow_x: name of a horizontal flow image.
-        flow_y: name of a vertical flow image.
+        flow: name of a flow image, with `{axis}` where x or y stands.
 
     Raises:
         UsageError: no annotation files, a line that does not parse (file:line), a video with two labels, labels beyond
             the class names, or none of the listed videos there.
     """
-    _check_templates(image=image, flow_x=flow_x, flow_y=flow_y)
-    files = _annotation_files(root, splits)
+    _check_templates(image=image, flow=flow)
+    templates = (image, flow.replace("{axis}", "x"), flow.replace("{axis}", "y"))
+    found = _annotation_files(root, splits, files)
     lines: dict[str, Line] = {}
     parts: dict[tuple[str, str], list[str]] = {}
-    for file, (name, part) in files.items():
+    for file, (name, part) in found.items():
         members = parts.setdefault((name, part), [])
         for line in parse_lines(file, root, first_label=first_label):
             known = lines.setdefault(line.id, line)
+            if not known.path.exists() and line.path.exists():
+                lines[line.id] = line  # listed as frames and as a video, of which one is there
             if known.label != line.label:
                 raise UsageError(
                     f"{line.where}: {line.id} has label {line.label} here and {known.label} at {known.where}"
@@ -72,11 +75,9 @@ def index(
     if not there:
         raise UsageError(f"{root}: none of the {len(lines)} listed videos is there, such as {next(iter(lines))}")
     say_missing("list", (video_id for video_id in lines if video_id not in there), listed=len(lines))
-    class_names = read_class_names(classes, next(iter(files)).parent, list(lines.values()), first_label=first_label)
+    class_names = read_class_names(classes, next(iter(found)).parent, list(lines.values()), first_label=first_label)
     groups = groups_by_pattern(list(there), group_pattern)
-    videos = tuple(
-        _video(line, group, (image, flow_x, flow_y)) for line, group in zip(there.values(), groups, strict=True)
-    )
+    videos = tuple(_video(line, group, templates) for line, group in zip(there.values(), groups, strict=True))
     made = {}
     for name in sorted({name for name, _ in parts}):
         test = parts.get((name, "test")) or parts.get((name, "val")) or []
@@ -88,7 +89,7 @@ def index(
 def _check_templates(**templates: str) -> None:
     for option, template in templates.items():
         try:
-            told = template.format(1) != template.format(2)
+            told = template.replace("{axis}", "x").format(1) != template.replace("{axis}", "x").format(2)
         except (ValueError, LookupError):
             told = False
         if not told:
@@ -97,13 +98,14 @@ def _check_templates(**templates: str) -> None:
             )
 
 
-def _annotation_files(root: Path, splits: Path | None) -> dict[Path, tuple[str, str]]:
+def _annotation_files(root: Path, splits: Path | None, pattern: str) -> dict[Path, tuple[str, str]]:
     """Annotation files, with the split and the part (train, val, test) that their names say."""
     places = [splits] if splits is not None else [root, root / "annotations"]
     for place in places:
         found = {}
-        for file in [place] if place.is_file() else sorted(place.glob("*.txt")):
-            part = re.search(r"train|val|test", file.stem.lower())
+        for file in [place] if place.is_file() else sorted(place.glob(pattern)):
+            stem = file.stem.lower()
+            part = re.search(r"(?<![a-z])(?:train|val|test)", stem) or re.search(r"train|val|test", stem)
             if part is not None:
                 after = file.stem[part.end() :]
                 number = re.search(r"split_?0*(\d+)|(?:list|_)0*(\d+)(?!\d)", after)

@@ -157,7 +157,8 @@ def test_list_of_raw_frames(tree, first):
 def test_list_with_offset_and_templates(tree):
     root = tree(["v.1/frame0.png"])
     (root / "train.txt").write_text("v.1 30 120 2\n")
-    video = index_dataset("list", root, image="frame{}.png").videos[0]
+    video = index_dataset("list", root, image="frame{}.png", flow="{axis}/{}.jpg").videos[0]
+    assert (video.frames.flow_x, video.frames.flow_y) == ("x/{}.jpg", "y/{}.jpg")
     assert (video.id, video.start, video.end, video.label) == ("v.1@30", 30, 150, 2)
     assert (video.frames.first, video.frames.count) == (0, 150)
 
@@ -172,6 +173,17 @@ def test_list_class_names_and_first_label(tree):
     assert [video.label for video in dataset.videos] == [1, 0]  # test list first, by file name
     with pytest.raises(UsageError, match=r"classInd\.txt: 2 class names, but a label is 2; --set first_label=1 may be"):
         index_dataset("list", root)
+
+
+def test_list_takes_what_is_there_of_two_kinds(tree):
+    root = tree(["carnival/a.avi", "carnival/b.avi", "carnival/b/img_00001.jpg"])
+    (root / "carnival_train_rawframes.txt").write_text("carnival/a 9 0\ncarnival/b 1 0\n")
+    (root / "carnival_train_videos.txt").write_text("carnival/a.avi 0\ncarnival/b.avi 0\n")
+    videos = by_id(index_dataset("list", root))
+    assert videos["carnival/a"].frames is None
+    assert videos["carnival/b"].frames.count == 1
+    videos = by_id(index_dataset("list", root, files="*_videos.txt"))
+    assert videos["carnival/b"].frames is None
 
 
 @pytest.mark.parametrize("line", ["a.avi", "a.avi x", "folder 3", "a.avi 10 3"])
