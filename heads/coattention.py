@@ -163,11 +163,11 @@ class CoAttention(Head):
     def attention(self, features: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Final weights by stream: `(B, N)` over segments, or `(B, N, H, W)`; they sum to 1 over the items."""
         _, weights = self.alternate(self.items(features))
-        if self.over == "segments":
-            return weights
         return {
-            stream: weights[stream].reshape(array.shape[0], array.shape[1], *array.shape[3:])
-            for stream, array in features.items()
+            stream: weights[stream]
+            if self.over == "segments"
+            else weights[stream].reshape(*features[stream].shape[:2], *features[stream].shape[3:])
+            for stream in self.streams
         }
 
     def items(self, features: Mapping[str, Tensor]) -> dict[str, Tensor]:

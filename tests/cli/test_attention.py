@@ -1,0 +1,127 @@
+"""`avr attention` on a clip drawn here: pictures are written, and show where the weight is."""
+
+import json
+
+import cv2
+import numpy as np
+import pytest
+from PIL import Image
+
+from avr.cli import main
+from avr.cli._attention import over_positions, over_segments
+from avr.datasets import Dataset, Split, Video
+from avr.extract import Settings, extract
+from avr.heads import train_run
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """Two classes of three short clips each, extracted and trained for a moment."""
+    folder = tmp_path_factory.mktemp("attention")
+    videos = []
+    for label in range(2):
+        for take in range(3):
+            path = folder / "videos" / f"c{label}" / f"t{take}.avi"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            writer = cv2.VideoWriter(str(path), cv2.CAP_OPENCV_MJPEG, cv2.VideoWriter.fourcc(*"MJPG"), 10, (80, 64))
+            for frame in range(12):
+                image = np.full((64, 80, 3), 40, np.uint8)
+                cv2.circle(image, (10 + 5 * frame, 20 + 20 * label), 6, (255, 255, 255), -1)
+                writer.write(image)
+            writer.release()
+            videos.append(Video(f"c{label}/t{take}", path, label, f"g{take}"))
+    ids = tuple(video.id for video in videos)
+    dataset = Dataset("toy", folder / "videos", ("low", "high"), tuple(videos), {"1": Split("1", ids[:5], ids[5:])})
+    settings = Settings(
+        backbone="squeezenet1_1", weights=("random",), layers=("pooled", "map"), segments=3, stack=2, resize=64, crop=64
+    )
+    extract(dataset, folder / "store", settings=settings)
+    short = {"epochs": 1, "min_steps": 0}
+    small = {"hidden": 4, "layers": 1, "attention_hidden": 4}
+    streams = {"rgb": "map"}
+    train_run(
+        folder / "store",
+        "attention-streams",
+        streams=("rgb",),
+        layers=streams,
+        options=small,
+        training=short,
+        folds=0,
+        out=folder / "glka",
+    )
+    train_run(folder / "store", "coattention", options={"hidden": 4}, training=short, folds=0, out=folder / "stilt")
+    train_run(folder / "store", "linear", training=short, folds=0, out=folder / "linear")
+    return folder
+
+
+def test_maps_are_laid_over_the_frames(trained, runner, tmp_path):
+    arguments = ["attention", str(trained / "glka"), "--video", "c1/t0", "--out", str(tmp_path), "--json"]
+    result = runner.invoke(main, arguments)
+    assert result.exit_code == 0, result.output
+    printed = json.loads(result.stdout)
+    assert sorted(path.name for path in tmp_path.glob("*.png")) == [
+        f"rgb-{kind}-0{step}.png" for kind in ("la", "sa") for step in range(3)
+    ]
+    assert printed["frames"] == sorted(printed["frames"])
+    assert np.array(printed["weights"]["rgb-sa"]).shape == (3, 3, 3)
+    picture = np.array(Image.open(tmp_path / "rgb-sa-01.png"))
+    assert picture.shape == (64, 64, 3)
+    with Image.open(tmp_path / "attention.gif") as animation:
+        assert animation.n_frames == 3
+        assert animation.size == (3 * 64, 64)  # the frame, T_SA and T_LA side by side
+
+
+def test_weights_over_segments_are_shown_too(trained, runner, tmp_path):
+    result = runner.invoke(main, ["attention", str(trained / "stilt"), "--video", "c0/t1", "--out", str(tmp_path)])
+    assert result.exit_code == 0, result.output
+    assert len(list(tmp_path.glob("*.png"))) == 6
+    assert result.stdout.splitlines()[1] == f"{tmp_path / 'attention.gif'}: frames | rgb | flow"
+
+
+@pytest.mark.parametrize(
+    ("run", "more", "message"),
+    [
+        ("linear", [], "head linear has no attention to show"),
+        ("glka", ["--video", "c1/t9"], "no video 'c1/t9' in the store; near: c1/t"),
+        ("glka", ["--view", "1"], "the video has views 0 to 0, not 1"),
+        ("glka", ["--root", "elsewhere"], "the video is not at elsewhere/t0.avi: name the folder of the videos"),
+        ("glka", ["--store", "none"], "the run's store is not at none"),
+    ],
+)
+def test_what_cannot_be_shown_is_said(trained, runner, tmp_path, run, more, message):
+    result = runner.invoke(
+        main, ["attention", str(trained / run), "--video", "c1/t0", "--out", str(tmp_path / "out"), *more]
+    )
+    assert result.exit_code == 2
+    assert message in result.stderr
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_moved_video_is_found_under_root(trained, runner, tmp_path):
+    arguments = ["attention", str(trained / "glka"), "--video", "c1/t0", "--out", str(tmp_path / "out")]
+    (trained / "videos").rename(trained / "moved")
+    try:
+        assert runner.invoke(main, arguments).exit_code == 2
+        assert runner.invoke(main, [*arguments, "--root", str(trained / "moved")]).exit_code == 0
+    finally:
+        (trained / "moved").rename(trained / "videos")
+
+
+def test_red_lies_where_the_weight_is():
+    images = np.zeros((1, 40, 40, 3), np.uint8)
+    weights = np.zeros((1, 4, 4), np.float32)
+    weights[0, 3, 0] = 1.0
+    shown = over_positions(images, weights)[0]
+    corner, elsewhere = shown[-1, 0], shown[0, -1]
+    assert corner[0] > 60  # jet: red at the largest, mixed half and half
+    assert corner[2] < 5
+    assert elsewhere[0] < 5  # blue at zero
+    assert elsewhere[2] > 60
+
+
+def test_segments_with_little_weight_are_darkened_and_the_bar_is_as_long_as_the_weight():
+    images = np.full((2, 48, 40, 3), 200, np.uint8)
+    shown = over_segments(images, np.array([0.2, 0.8], np.float32))
+    assert shown[1, 0, 0, 0] == 200
+    assert shown[0, 0, 0, 0] == int(200 * (0.25 + 0.75 * 0.25))
+    assert [(row[-1, :, 0] == 255).sum() for row in shown] == [10, 40]
