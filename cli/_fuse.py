@@ -41,17 +41,14 @@ def option_of(parameter: inspect.Parameter) -> click.Option:
     return click.Option([flag, parameter.name], type=kind, default=parameter.default, show_default=True)
 
 
-def common_options() -> list[click.Parameter]:
-    """The options that every rule has."""
-    folder = click.Path(path_type=Path)
+def score_options() -> list[click.Parameter]:
+    """Which scores are taken, and how results are measured."""
     return [
-        click.Argument(["scores"], nargs=-1, type=folder),
+        click.Argument(["scores"], nargs=-1, type=click.Path(path_type=Path)),
         click.Option(["--split"], help="A split's name.  [default: every split that all runs have]"),
         click.Option(
             ["--stream", "streams"], multiple=True, help="A stream to take, such as flow or linear/flow; repeat."
         ),
-        click.Option(["--store"], type=folder, help="Feature store, for early-svm.  [default: newest under features/]"),
-        click.Option(["--out"], type=folder, help="Run folder to write.  [default: runs/fuse-RULE-K]"),
         *evaluation_options(),
     ]
 
@@ -67,6 +64,14 @@ def evaluation_options() -> list[click.Parameter]:
     ]
 
 
+def take_evaluation(values: dict[str, Any]) -> Any:
+    """The evaluation settings among a command's values, which lose them."""
+    from avr.fusion import Evaluation
+
+    keys = ("folds", "repeats", "seed", "bootstrap", "force_random_folds")
+    return Evaluation(**{name: values.pop(name) for name in keys})
+
+
 def rule_command(rule: str) -> click.Command:
     """The subcommand of one rule."""
     from avr.fusion import rule_class
@@ -77,12 +82,11 @@ def rule_command(rule: str) -> click.Command:
 
     def run(**values: Any) -> None:
         from avr.core import quiet
-        from avr.fusion import Evaluation, fuse
+        from avr.fusion import fuse
 
         as_json = values.pop("as_json")
         options = {name: values.pop(name) for name in names}
-        keys = ("folds", "repeats", "seed", "bootstrap", "force_random_folds")
-        evaluation = Evaluation(**{name: values.pop(name) for name in keys})
+        evaluation = take_evaluation(values)
         values["streams"] = values["streams"] or None
         with quiet(as_json):
             result = fuse(rule, options=options, evaluation=evaluation, **values)
@@ -91,9 +95,17 @@ def rule_command(rule: str) -> click.Command:
         else:
             print_result(result)
 
-    options = [option_of(parameters[name]) for name in names]
+    folder = click.Path(path_type=Path)
+    options: list[click.Parameter] = [
+        click.Option(["--out"], type=folder, help=f"Run folder to write.  [default: runs/fuse-{rule}-K]"),
+        *(option_of(parameters[name]) for name in names),
+    ]
+    if estimator.reads == "features":
+        options.insert(
+            0, click.Option(["--store"], type=folder, help="A feature store.  [default: newest in features/]")
+        )
     help_text = inspect.cleandoc(estimator.__doc__ or "").partition("\nArgs:")[0].partition("\nAttributes:")[0]
-    return json_option(click.Command(rule, callback=run, params=[*common_options(), *options], help=help_text))
+    return json_option(click.Command(rule, callback=run, params=[*score_options(), *options], help=help_text))
 
 
 def print_result(result: Any) -> None:
@@ -125,3 +137,61 @@ def figure(row: dict[str, Any], measure: str) -> str:
     digits = 3 if measure == "log_loss" else 1
     text = f"{scale * row[measure]:.{digits}f}"
     return f"{text} ± {scale * row['over_splits'][measure]['spread']:.{digits}f}" if "over_splits" in row else text
+
+
+def run_compare(**values: Any) -> None:
+    """Every rule on the same videos, beside averaging.
+
+    With out-of-fold training scores the rules are fitted on them and judged on the test scores; with test scores alone
+    all are cross-validated on the same folds, which never split a group. Nothing is written.
+    """
+    from avr.core import quiet
+    from avr.fusion import compare
+
+    as_json, weights = values.pop("as_json"), values.pop("weights")
+    evaluation = take_evaluation(values)
+    values["rules"], values["streams"] = values["rules"] or None, values["streams"] or None
+    with quiet(as_json):
+        result = compare(evaluation=evaluation, **values)
+    if as_json:
+        print_json(result.to_dict())
+        return
+    rows = [
+        [
+            row["name"],
+            *(figure(row, measure) for measure in MEASURES),
+            f"{100 * row['difference']:+.2f} [{100 * row['low']:+.2f}, {100 * row['high']:+.2f}]",
+            f"{row['p']:.3g}",
+        ]
+        for row in result.rows
+    ]
+    print_table(["stream or rule", *MEASURES.values(), "top-1 - average [95 %]", "McNemar p"], rows)
+    for text in result.notes:
+        click.echo(text)
+    if weights:
+        print_weights(result)
+
+
+def print_weights(result: Any) -> None:
+    """The weights of each class and stream, a table a rule and split."""
+    for rule, by_split in result.weights.items():
+        for split, table in by_split.items():
+            rows = [
+                [name, *(f"{value:.3f}" for value in row)] for name, row in zip(result.class_names, table, strict=True)
+            ]
+            click.echo("")
+            print_table(["class", *result.streams], rows, title=f"{rule}, split {split}")
+
+
+compare_command = json_option(
+    click.Command(
+        "compare",
+        callback=run_compare,
+        params=[
+            *score_options(),
+            click.Option(["--rule", "rules"], multiple=True, help="A rule; repeat.  [default: all that read scores]"),
+            click.Option(["--weights"], is_flag=True, help="Print the weights of each class and stream too."),
+        ],
+        help=inspect.cleandoc(run_compare.__doc__ or ""),
+    )
+)

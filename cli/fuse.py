@@ -1,4 +1,4 @@
-"""`avr fuse`: one subcommand a rule, found by the rule's file name."""
+"""`avr fuse`: one subcommand a rule, found by the rule's file name, and `compare`."""
 
 import ast
 from pathlib import Path
@@ -7,7 +7,7 @@ import click
 
 from avr.core import item_names
 
-from ._fuse import rule_command
+from ._fuse import compare_command, rule_command
 
 
 def summary_of(rule: str) -> str:
@@ -22,9 +22,11 @@ class Rules(click.Group):
     """Subcommands are the rules in `fusion/`; each is imported when it is called."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        return item_names("avr.fusion")
+        return [*item_names("avr.fusion"), "compare"]
 
     def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
+        if name == "compare":
+            return compare_command
         from avr.fusion import rule_class
 
         rule_class(name)  # an unknown name is refused here, with the known ones
@@ -34,6 +36,8 @@ class Rules(click.Group):
         rows = [(rule, summary_of(rule)) for rule in item_names("avr.fusion")]
         with formatter.section("Rules"):
             formatter.write_dl(rows)
+        with formatter.section("Commands"):
+            formatter.write_dl([("compare", "Every rule on the same folds, beside averaging.")])
 
 
 @click.group(cls=Rules)

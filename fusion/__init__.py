@@ -4,7 +4,7 @@
     fuser = make_fuser("awf").fit(X, y, groups)      # X (M, S, K), y (M,), groups (M,)
     fuser.predict_proba(X_new)                       # (M, K)
 
-`fuse` works on score files and is what `avr fuse` calls. Names are loaded when they are first used, so
+`fuse` and `compare` work on score files and are what `avr fuse` calls. Names are loaded when they are first used, so
 that listing the rules needs neither SciPy nor scikit-learn.
 """
 
@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from ._base import Fuser
     from ._calibration import expected_calibration_error, fit_temperature, reliability_table
+    from ._compare import Comparison, compare
     from ._evaluate import Evaluation
     from ._folds import grouped_folds
     from ._fuse import FusionResult, fuse
@@ -23,10 +24,12 @@ if TYPE_CHECKING:
     from ._statistics import mcnemar_p, paired_bootstrap
 
 _PLACES = {
+    "Comparison": "_compare",
     "Evaluation": "_evaluate",
     "Fuser": "_base",
     "FusionResult": "_fuse",
     "Table": "_inputs",
+    "compare": "_compare",
     "expected_calibration_error": "_calibration",
     "fit_temperature": "_calibration",
     "fuse": "_fuse",
@@ -43,10 +46,12 @@ _PLACES = {
 }
 
 __all__ = [
+    "Comparison",
     "Evaluation",
     "Fuser",
     "FusionResult",
     "Table",
+    "compare",
     "expected_calibration_error",
     "fit_temperature",
     "fuse",

@@ -31,8 +31,8 @@ class Fuser(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     """"scores", or "features" for a rule over the store's pooled features."""
     combines: str = "log-probabilities"
     """What `_combine` gives: "log-probabilities" up to a constant a video, or "probabilities" up to a factor."""
-    default: ClassVar[bool] = True
-    """Whether `compare` runs the rule unasked."""
+    warning: ClassVar[str] = ""
+    """What to say loudly whenever the rule is used."""
 
     def __init__(self, *, kind: str | Sequence[str] = "auto") -> None:
         self.kind = kind
@@ -85,6 +85,11 @@ class Fuser(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     def class_weights(self) -> NDArray | None:
         """Per-class stream weights `(K, S)` of a fitted rule that has them, each row summing to one, else None."""
         return None
+
+    @classmethod
+    def options_for(cls, streams: Sequence[str]) -> dict[str, Any]:
+        """Options that follow from the streams' names, where the user gives none."""
+        return {}
 
     def notes(self) -> list[str]:
         """What the rule has to say about its fit, a line each."""

@@ -81,7 +81,9 @@ def fuse(
         UsageError: nothing to fuse, streams that do not fit together, an unknown rule or option.
     """
     evaluation = Evaluation() if evaluation is None else evaluation
-    chosen = dict(options or {})
+    chosen = {name: value for name, value in (options or {}).items() if value is not None}
+    if rule_class(rule).warning:
+        warn(rule_class(rule).warning)
     if rule_class(rule).reads == "features":
         tables = early_tables(store, split=split, streams=streams)
     else:
@@ -96,7 +98,7 @@ def fuse(
         parts[name] = early_parts(table) if early else parts_of(table, evaluation)
         note(f"fuse: split {name}: {', '.join(table.streams)}; {parts[name].protocol}")
         judge = judge_early if early else partial(judge_with_untrained, rule)
-        judged[name] = judge(table, parts[name], chosen)
+        judged[name] = judge(table, parts[name], {**rule_class(rule).options_for(table.streams), **chosen})
     result = FusionResult(
         rule=rule,
         streams=first.streams,

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from avr.core import UsageError, note
-from avr.store import Scores, check_scores
+from avr.store import Scores, check_scores, match_ids
 
 TRAINED_ON = -2
 """`Scores.fold` of a training video scored by the very head that was trained on it."""
@@ -139,8 +139,7 @@ def choose_streams(
     heads = [scores.head for _, scores in files]
     every.sort(key=lambda pair: (heads.index(heads[pair[0]]), stream_rank(pair[1]), pair[0]))
     if streams is None:
-        parts = [(index, stream) for index, stream in every if stream != files[index][1].fused]
-        return parts or every
+        return [(i, s) for i, s in every if s != files[i][1].fused or len(files[i][1].streams) == 1]
     chosen = []
     for wanted in streams:
         found = [(i, s) for i, s in every if wanted in (s, names[i][s])]
@@ -157,26 +156,30 @@ def join(files: Sequence[tuple[str, Scores]]) -> list[NDArray[np.int64]]:
         UsageError: no video is in all files, or the files disagree on a video's label.
     """
     first = files[0][1]
-    places = [{name: place for place, name in enumerate(scores.ids.tolist())} for _, scores in files]
-    shared = [name for name in first.ids.tolist() if all(name in place for place in places)]
-    for (where, _), place in zip(files, places, strict=True):
-        lost = sorted(set(place) - set(shared))
+    known = first.ids.tolist()
+    # {position in the first file: position in this one}; sanitised names still meet.
+    places = [{mine: theirs for theirs, mine in match_ids(known, scores.ids.tolist()).items()} for _, scores in files]
+    shared = [place for place in range(len(known)) if all(place in found for found in places)]
+    for (where, scores), found in zip(files, places, strict=True):
+        met = {found[place] for place in shared}
+        lost = [str(name) for position, name in enumerate(scores.ids) if position not in met]
         if lost:
-            text = f"{where}: {len(lost)} of {len(place)} videos have no partner, first {', '.join(lost[:10])}"
+            text = f"{where}: {len(lost)} of {len(scores.ids)} videos have no partner, first {', '.join(lost[:10])}"
             if not shared:
                 raise UsageError(f"the score files share no video; {text}")
             note(text)
-    rows = [np.array([place[name] for name in shared], dtype=np.int64) for place in places]
+    rows = [np.array([found[place] for place in shared], dtype=np.int64) for found in places]
     for (where, scores), row in zip(files[1:], rows[1:], strict=True):
         differ = np.flatnonzero(scores.labels[row] != first.labels[rows[0]])
         if len(differ):
             raise UsageError(
-                f"{where} and {files[0][0]} disagree on the label of {len(differ)} videos, first {shared[differ[0]]}"
+                f"{where} and {files[0][0]} disagree on the label of {len(differ)} videos, first "
+                f"{known[shared[differ[0]]]}"
             )
         roles = np.flatnonzero(np.minimum(scores.fold[row], 0) != np.minimum(first.fold[rows[0]], 0))
         if len(roles):
             raise UsageError(
                 f"{where} and {files[0][0]} disagree on which videos are for training, {len(roles)} of them, first "
-                f"{shared[roles[0]]}: fuse scores of one split"
+                f"{known[shared[roles[0]]]}: fuse scores of one split"
             )
     return rows

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import linprog
-from scipy.sparse import coo_array, csr_array, hstack, vstack
+from scipy.sparse import coo_array, csr_array, eye_array, hstack, kron, vstack
 
 from avr.core import WorkError
 
@@ -33,14 +33,12 @@ class MarginSolution:
 
     Attributes:
         weights: (K, S), rows in the simplex.
-        threshold: ρ.
         objective: the program's value at `weights`.
         lower_bound: what no feasible weights can go below.
         iterations: points at which all margins were computed.
     """
 
     weights: NDArray
-    threshold: float
     objective: float
     lower_bound: float
     iterations: int
@@ -94,8 +92,7 @@ class MarginProgram:
         self.reach = float(np.ptp(log_probabilities)) + 1  # no margin is larger
         self.part = np.unique(labels, return_inverse=True)[1]  # the cut a video counts in
         self.num_parts = int(self.part.max()) + 1
-        self.columns = self.K * (self.S - 1) + (self.S - 1) + 1  # the last stream's weight is one minus the others
-        self.cuts = csr_array((0, self.columns))
+        self.cuts = csr_array((0, self.K * (self.S - 1) + 1))  # of all weights but the last stream's, and ρ
         self.offsets = np.zeros(0)
         self.cut_part = np.zeros(0, dtype=np.int64)
         self.slack_for = np.zeros(0, dtype=np.int64)
@@ -106,7 +103,14 @@ class MarginProgram:
         return soft_margin(margins(self.scores, self.labels, weights)[0], nu)[0]
 
     def solve(
-        self, nu: float, delta: float, *, start: NDArray, tolerance: float = 1e-4, max_iterations: int = 200
+        self,
+        nu: float,
+        delta: float,
+        *,
+        start: NDArray,
+        shared: NDArray | None = None,
+        tolerance: float = 1e-4,
+        max_iterations: int = 200,
     ) -> MarginSolution:
         """Solve to a gap of `tolerance` (times the objective where that is larger than one).
 
@@ -114,22 +118,26 @@ class MarginProgram:
             nu: share of the videos that may fall short of the margin, in (0, 1].
             delta: largest distance of a class's weight from the shared one, in [0, 1].
             start: (K, S) feasible weights.
+            shared: (S,) what w̄ is held at; None: learnt.
             tolerance: of the gap.
             max_iterations: after these, what is best is returned with its gap.
         """
-        best, best_value, best_threshold, bound = start, np.inf, 0.0, -np.inf
-        point = start
+        best, best_value, bound = start, np.inf, -np.inf
+        point, expected = start, np.nan
         for iterations in range(1, max_iterations + 1):  # noqa: B007 (how many there were is part of the answer)
             margin, rival = margins(self.scores, self.labels, point)
             value, threshold = soft_margin(margin, nu)
-            if value < best_value:
-                best, best_value, best_threshold = point, value, threshold
+            stalled = value >= best_value
+            if not stalled:
+                best, best_value = point, value
             self._cut(margin, rival, threshold)
-            optimum, bound = self._solve_cuts(nu, delta)
+            if stalled and not np.isnan(expected):  # the same margins, at the ρ that the cuts made us expect
+                self._cut(margin, rival, expected)
+            optimum, expected, bound = self._solve_cuts(nu, delta, shared)
             if best_value - bound <= tolerance * max(1.0, abs(best_value)):
                 break
             point = best + STEP * (optimum - best)
-        return MarginSolution(best, best_threshold, best_value, min(bound, best_value), iterations)
+        return MarginSolution(best, best_value, min(bound, best_value), iterations)
 
     def _cut(self, margin: NDArray, rival: NDArray, threshold: float) -> None:
         """Add, a class of videos, the linearisation of its share of Σ max(0, ρ - m) at this point."""
@@ -144,33 +152,37 @@ class MarginProgram:
         constant = weights[:, :, -1].sum(axis=1)
         free = weights[:, :, :-1] - weights[:, :, -1:]
         counts = np.bincount(part, minlength=self.num_parts).astype(float)
-        shared = np.zeros((self.num_parts, self.S - 1))
-        rows = np.concatenate([free.reshape(self.num_parts, -1), shared, counts[:, None]], axis=1) / self.size
+        rows = np.concatenate([free.reshape(self.num_parts, -1), counts[:, None]], axis=1) / self.size
         used = np.flatnonzero(counts)
         self.cuts = csr_array(vstack([self.cuts, csr_array(rows[used])]))
         self.offsets = np.concatenate([self.offsets, constant[used] / self.size])
         self.cut_part = np.concatenate([self.cut_part, used])
         self.slack_for = np.concatenate([self.slack_for, np.zeros(len(used), dtype=np.int64)])
 
-    def _solve_cuts(self, nu: float, delta: float) -> tuple[NDArray, float]:
-        """The optimum over the cuts: weights `(K, S)` and the value, a lower bound of the program's."""
-        count = len(self.offsets)
+    def _solve_cuts(self, nu: float, delta: float, shared: NDArray | None) -> tuple[NDArray, float, float]:
+        """The optimum over the cuts: weights `(K, S)`, ρ, and the value, a lower bound of the program's."""
+        count, free = len(self.offsets), self.S - 1
+        spread, bounds, frame, limits = box(self.K, self.S, delta, shared)
+        width = spread.shape[1]  # unknowns that stand for the weights
+        cuts = self.cuts[:, : self.K * free] @ spread if width else csr_array((count, 0))
         slack = coo_array((-np.ones(count), (np.arange(count), self.cut_part)), shape=(count, self.num_parts))
-        frame, limits = self._frame(delta)
-        matrix = vstack([hstack([self.cuts, slack]), frame]).tocsr()
-        cost = np.zeros(self.columns + self.num_parts)
-        cost[self.columns - 1] = -1
-        cost[self.columns :] = 1 / nu
-        bounds = np.empty((len(cost), 2))
-        bounds[: self.columns - 1] = (0, 1)
-        bounds[self.columns - 1] = (-self.reach, self.reach)
-        bounds[self.columns :] = (0, np.inf)
-        found = linprog(cost, A_ub=matrix, b_ub=np.concatenate([-self.offsets, limits]), bounds=bounds, method="highs")
+        matrix = hstack([cuts, self.cuts[:, self.K * free :], slack])
+        if len(limits):
+            matrix = vstack([matrix, hstack([frame, csr_array((len(limits), 1 + self.num_parts))])])
+        cost = np.concatenate([np.zeros(width), [-1.0], np.full(self.num_parts, 1 / nu)])
+        others = [[-self.reach, self.reach], *[[0.0, np.inf]] * self.num_parts]
+        found = linprog(
+            cost,
+            A_ub=matrix.tocsr(),
+            b_ub=np.concatenate([-self.offsets, limits]),
+            bounds=np.concatenate([bounds, others]),
+            method="highs",
+        )
         if found.status != 0:
             raise WorkError(f"awf: HiGHS found no solution over {count} cuts ({found.message})")
         self._forget(np.abs(found.ineqlin.marginals[:count]) < 1e-12)
-        free = np.clip(found.x[: self.K * (self.S - 1)].reshape(self.K, self.S - 1), 0, 1)
-        return with_last(free), float(found.fun)
+        weights = np.asarray(spread @ found.x[:width]).reshape(self.K, free)
+        return with_last(weights), float(found.x[width]), float(found.fun)
 
     def _forget(self, slack: NDArray) -> None:
         """Drop the cuts that have long been slack."""
@@ -181,28 +193,39 @@ class MarginProgram:
             self.offsets, self.cut_part = self.offsets[keep], self.cut_part[keep]
             self.slack_for = self.slack_for[keep]
 
-    def _frame(self, delta: float) -> tuple[csr_array, NDArray]:
-        """Rows that keep the weights in the simplex and in the box, for the weights of all streams but the last."""
-        free, width = self.S - 1, self.columns + self.num_parts
-        blocks, limits = [], []
-        own = coo_array(np.eye(self.K * free)) if free else coo_array((0, 0))
-        total = np.kron(np.eye(self.K + 1), np.ones((1, free)))  # Σ over the free streams, each class and w̄
-        if free > 1:
-            blocks.append(coo_array(total))
-            limits.append(np.ones(self.K + 1))
-        if free and delta < 1:
-            shared = coo_array(np.tile(np.eye(free), (self.K, 1)))
-            away = hstack([own, -shared])
-            blocks += [away, -away]
-            limits.append(np.full(2 * self.K * free, delta))
-            if free > 1:
-                last = coo_array(total[:-1] - total[-1:])
-                blocks += [last, -last]
-                limits.append(np.full(2 * self.K, delta))
-        if not blocks:
-            return csr_array((0, width)), np.zeros(0)
-        rows = vstack(blocks)
-        return csr_array((rows.tocoo().data, rows.tocoo().coords), shape=(rows.shape[0], width)), np.concatenate(limits)
+
+def box(
+    num_classes: int, num_streams: int, delta: float, shared: NDArray | None
+) -> tuple[csr_array, NDArray, csr_array, NDArray]:
+    """The feasible weights of all streams but the last, whose weight is one minus the others'.
+
+    With δ = 0 the unknowns are the shared weights alone, with given shared weights the classes' alone, where the box is
+    a matter of bounds; only learnt shared weights with a box about them need both, and rows.
+
+    Returns:
+        spread (K(S-1), U): from the U unknowns to the classes' weights. bounds (U, 2). rows (R, U) and limits (R,):
+        rows · unknowns ≤ limits.
+    """
+    K, free = num_classes, num_streams - 1
+    alone, every = eye_array(K * free, format="csr"), csr_array(np.tile(np.eye(free), (K, 1)))
+    totals = kron(eye_array(K), np.ones((1, free)), format="csr")  # Σ over the free streams, a class
+    if delta == 0 and shared is None:
+        bounds, rows, limits = np.tile([0.0, 1.0], (free, 1)), np.ones((1, free)), np.ones(1)
+        return every, bounds, csr_array(rows), limits
+    if shared is not None or delta >= 1:
+        centre = np.zeros(num_streams) if shared is None else shared
+        reach = 1.0 if shared is None else delta
+        low, high = np.maximum(centre - reach, 0), np.minimum(centre + reach, 1)
+        bounds = np.tile(np.stack([low[:-1], high[:-1]], axis=1), (K, 1))
+        limits = np.concatenate([np.full(K, 1 - low[-1]), np.full(K, high[-1] - 1)])
+        return alone, bounds, csr_array(vstack([totals, -totals])), limits
+    spread = hstack([alone, csr_array((K * free, free))], format="csr")
+    away = hstack([alone, -every])
+    last = hstack([totals, csr_array(-np.ones((K, free)))])
+    sums = hstack([csr_array((1, K * free)), csr_array(np.ones((1, free)))])
+    rows = vstack([away, -away, last, -last, hstack([totals, csr_array((K, free))]), sums], format="csr")
+    limits = np.concatenate([np.full(2 * K * free + 2 * K, delta), np.ones(K + 1)])
+    return spread, np.tile([0.0, 1.0], (K * free + free, 1)), rows, limits
 
 
 def with_last(free: NDArray) -> NDArray:

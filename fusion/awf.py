@@ -6,24 +6,42 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from avr.core import UsageError
+
 from ._base import Fuser
 from ._calibration import fit_temperature
-from ._margin import MarginProgram
-from ._probabilities import normalise
+from ._margin import MarginProgram, MarginSolution
+from ._select import LADDER, NUS, Setting, calibrate, choose, shared_weights, temperatures_of
 from ._stilt import stilt_gains, stilt_weights
 
 
 class Awf(Fuser):
-    """Adaptive weighted fusion (STILT, Liu et al. 2022, section 3.3).
+    """Adaptive weighted fusion (STILT, Liu et al. 2022, section 3.3): a weight for each class and stream.
+
+    Objective "margin" (default) is a soft-margin linear program in the family of LP-β and LP-B (Gehler & Nowozin 2009)
+    on log-probabilities calibrated by one temperature a stream. Departure from the paper, whose own program (objective
+    "stilt", eq. 4-9) is linear in each class's weights, so that each class takes one stream and drops the rest.
 
     Args:
-        objective: "margin", the soft-margin program of SYSTEMS on calibrated log-probabilities, or "stilt", the paper's
-            program on softmax scores.
-        nu: ν of the margin program; "auto" chooses it by grouped inner folds.
-        delta: δ of the margin program, how far a class's weights may lie from the shared ones: 0 shared, 1 free;
-            "auto" chooses it by grouped inner folds.
-        balance: λ of the paper's program (eq. 5).
+        objective: "margin" or "stilt".
+        nu: ν of the margin program, in (0, 1]: the share of videos whose margins are made large; "auto" chooses it by
+            grouped inner folds.
+        delta: δ of the margin program, in [0, 1]: how far a class's weights may lie from the shared ones, 0
+            shared, 1 free; "auto" chooses it by grouped inner folds.
+        shared: the shared weights of the margin program: "learnt", "equal", or "auto": chosen with δ, learnt where ν
+            and δ are given.
+        balance: λ of the paper's program (eq. 5), what a score on other classes' videos costs.
+        tolerance: of the margin program's gap.
         kind: what the scores are, "auto", "logits" or "probabilities".
+
+    Attributes:
+        weights_: (K, S) float64, rows in the simplex.
+        temperatures_: (S,) float64, and fused_temperature_, of the fused scores (margin).
+        nu_, delta_, shared_: what was chosen (margin).
+        objective_, lower_bound_, gap_, iterations_: the certificate: the program's value at the weights, what no
+            weights of the same settings can go below, their difference, and how often all margins were computed
+            (margin).
+        one_stream_classes_: how many classes ended on one stream.
     """
 
     def __init__(
@@ -32,14 +50,18 @@ class Awf(Fuser):
         objective: Literal["margin", "stilt"] = "margin",
         nu: float | Literal["auto"] = "auto",
         delta: float | Literal["auto"] = "auto",
+        shared: Literal["auto", "equal", "learnt"] = "auto",
         balance: float = 1.0,
+        tolerance: float = 1e-4,
         kind: str | Sequence[str] = "auto",
     ) -> None:
         super().__init__(kind=kind)
         self.objective = objective
         self.nu = nu
         self.delta = delta
+        self.shared = shared
         self.balance = balance
+        self.tolerance = tolerance
 
     @property
     def combines(self) -> str:  # type: ignore[override]
@@ -47,29 +69,104 @@ class Awf(Fuser):
         return "probabilities" if self.objective == "stilt" else "log-probabilities"
 
     def _learn(self, X: NDArray, y: NDArray, groups: NDArray) -> None:
+        self._check()
         if self.objective == "stilt":
             self.weights_ = stilt_weights(stilt_gains(self._probabilities(X), y, self.balance))
-            return
-        scores = self._log_probabilities(X)
-        self.temperatures_ = np.array([fit_temperature(scores[:, s], y) for s in range(X.shape[1])])
-        program = MarginProgram(self._calibrated(X), y)
-        S, K = X.shape[1:]
-        nu = 0.3 if self.nu == "auto" else self.nu
-        delta = 0.05 if self.delta == "auto" else self.delta
-        solution = program.solve(nu, delta, start=np.full((K, S), 1 / S))
+        else:
+            self._learn_margin(self._log_probabilities(X), y, groups)
+        self.one_stream_classes_ = int((self.weights_.max(axis=1) > 1 - 1e-9).sum())
+
+    def _check(self) -> None:
+        if self.objective not in ("margin", "stilt"):
+            raise UsageError(f"awf: unknown objective '{self.objective}'; known: margin, stilt")
+        if self.shared not in ("auto", "equal", "learnt"):
+            raise UsageError(f"awf: unknown shared weights '{self.shared}'; known: auto, equal, learnt")
+        if self.nu != "auto" and not (isinstance(self.nu, (int, float)) and 0 < self.nu <= 1):
+            raise UsageError(f"awf: nu {self.nu}: it is auto, or above 0 and at most 1")
+        if self.delta != "auto" and not (isinstance(self.delta, (int, float)) and 0 <= self.delta <= 1):
+            raise UsageError(f"awf: delta {self.delta}: it is auto, or from 0 to 1")
+        if not np.isfinite(self.balance):
+            raise UsageError(f"awf: balance {self.balance}: it must be finite")
+        if not self.tolerance > 0:
+            raise UsageError(f"awf: tolerance {self.tolerance}: it must be above 0")
+
+    def _settings(self) -> tuple[list[Setting], tuple[float, ...]]:
+        """What may be chosen, from the simplest to the freest, and what ν may be."""
+        nus = NUS if self.nu == "auto" else (float(self.nu),)
+        if self.delta == "auto":
+            ladder = [setting for setting in LADDER if self.shared in ("auto", setting.shared)]
+        elif self.shared == "auto" and self.nu == "auto":
+            ladder = [Setting("equal", float(self.delta)), Setting("learnt", float(self.delta))]
+        else:
+            ladder = [Setting("equal" if self.shared == "equal" else "learnt", float(self.delta))]
+        return ladder, nus
+
+    def _learn_margin(self, scores: NDArray, y: NDArray, groups: NDArray) -> None:
+        setting = choose(scores, y, groups, *self._settings())
+        self.temperatures_ = temperatures_of(scores, y)
+        calibrated = calibrate(scores, self.temperatures_)
+        program = MarginProgram(calibrated, y)
+        solution = self._solve(program, setting)
+        if setting.shared != "learnt":
+            solution = self._not_below_untrained(program, setting, solution)
         self.weights_ = solution.weights
+        self.nu_, self.delta_, self.shared_ = setting.nu, setting.delta, setting.shared
         self.objective_, self.lower_bound_ = solution.objective, solution.lower_bound
+        self.gap_, self.iterations_ = solution.gap, solution.iterations
+        self.fused_temperature_ = fit_temperature(np.einsum("msk,ks->mk", calibrated, self.weights_), y)
+
+    def _solve(self, program: MarginProgram, setting: Setting) -> MarginSolution:
+        centre = shared_weights(setting.shared, self.temperatures_)
+        start = np.tile(np.full(program.S, 1 / program.S) if centre is None else centre, (program.K, 1))
+        if centre is not None and setting.delta == 0:
+            value = program.value(start, setting.nu)
+            return MarginSolution(start, value, value, 1)
+        return program.solve(setting.nu, setting.delta, start=start, shared=centre, tolerance=self.tolerance)
+
+    def _not_below_untrained(
+        self, program: MarginProgram, setting: Setting, solution: MarginSolution
+    ) -> MarginSolution:
+        """Move held weights towards the learnt solution, just so far that no untrained rule has a better objective.
+
+        Held shared weights can lie so badly (one stream is noise) that a single stream does better on the fitting
+        data. The objective is convex, and learnt shared weights are at least as good as every untrained rule: somewhere
+        on the way between the two is the best untrained rule's value.
+        """
+        S, K = program.S, program.K
+        rules = [*np.eye(S), np.full(S, 1 / S), self.temperatures_ / self.temperatures_.sum()]
+        best = min(program.value(np.tile(rule, (K, 1)), setting.nu) for rule in rules)
+        if solution.objective <= best:
+            return solution
+        free = self._solve(program, Setting("learnt", setting.delta, setting.nu))
+        low, high = 0.0, 1.0
+        for _ in range(20):
+            middle = (low + high) / 2
+            mixed = solution.weights + middle * (free.weights - solution.weights)
+            low, high = (low, middle) if program.value(mixed, setting.nu) <= best else (middle, high)
+        weights = solution.weights + high * (free.weights - solution.weights)
+        return MarginSolution(weights, program.value(weights, setting.nu), free.lower_bound, free.iterations)
 
     def class_weights(self) -> NDArray:
         """The weights `(K, S)`."""
         return self.weights_
 
-    def _calibrated(self, X: NDArray) -> NDArray:
-        return normalise(self._log_probabilities(X) / self.temperatures_[:, None])
+    def notes(self) -> list[str]:
+        """How many classes ended on one stream; for the margin program, what was chosen and its certificate."""
+        K = len(self.weights_)
+        ended = f"{self.one_stream_classes_} of {K} classes ended on one stream"
+        if self.objective == "stilt":
+            return [f"awf stilt: {ended}"]
+        return [
+            f"awf margin: ν {self.nu_:g}, δ {self.delta_:g}, shared weights {self.shared_}; {ended}",
+            f"awf margin: objective {self.objective_:.6g}, lower bound {self.lower_bound_:.6g}, gap {self.gap_:.2g} "
+            f"after {self.iterations_} iterations",
+        ]
 
     def _combine(self, X: NDArray) -> NDArray:
-        scores = self._probabilities(X) if self.objective == "stilt" else self._calibrated(X)
-        return np.einsum("msk,ks->mk", scores, self.weights_)
+        if self.objective == "stilt":
+            return np.einsum("msk,ks->mk", self._probabilities(X), self.weights_)
+        calibrated = calibrate(self._log_probabilities(X), self.temperatures_)
+        return np.einsum("msk,ks->mk", calibrated, self.weights_) / self.fused_temperature_
 
 
 RULE = Awf

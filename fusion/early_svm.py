@@ -28,7 +28,6 @@ class EarlySvm(Fuser):
     """
 
     reads = "features"
-    default = False
 
     def __init__(self, *, C: float = 1.0, num_classes: int | None = None) -> None:
         super().__init__()

@@ -1,7 +1,7 @@
 """Mean of the streams with fixed weights: TSN's 1 : 1.5, or those given."""
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,7 +21,7 @@ class Weighted(Fuser):
 
     Args:
         weights: one a stream, in the streams' order, not negative; None: 1 for rgb and 1.5 for flow (TSN, Wang et
-            al. 2016, section 5.2), which needs two streams in that order.
+            al. 2016, section 5.2), which needs two streams in that order (`avr fuse` goes by the streams' names).
         space: what is averaged, "probabilities" or "log-probabilities".
         kind: what the scores are, "auto", "logits" or "probabilities".
     """
@@ -54,6 +54,11 @@ class Weighted(Fuser):
         if not np.isfinite(given).all() or given.min() < 0 or given.sum() <= 0:
             raise UsageError(f"weighted: weights {given.tolist()} must be finite, not negative and not all zero")
         self.weights_ = given / given.sum()
+
+    @classmethod
+    def options_for(cls, streams: Sequence[str]) -> dict[str, Any]:
+        """1.5 for each stream called flow, 1 for the others."""
+        return {"weights": [1.5 if name.rpartition("/")[2] == "flow" else 1.0 for name in streams]}
 
     def class_weights(self) -> NDArray:
         """The weights, the same for each class: `(K, S)`."""

@@ -1,0 +1,176 @@
+"""How far `awf` may go from plain multiplication: chosen by grouped inner folds, the simplest where they do not tell.
+
+Note [what the evidence must pay for]: every step away from the mean of calibrated log-probabilities costs weights that
+are fitted on few videos. So the settings are ordered from none (equal weights) to K·S free weights, each is judged on
+held-out groups, and the first is taken that is not worse than the best by more than half the standard error, over
+groups, of their paired difference. The judge is the log-loss of the fused scores at their own temperature: it moves
+with every video, where accuracy moves with the few that change sides.
+"""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ._calibration import fit_temperature
+from ._folds import grouped_folds
+from ._margin import MarginProgram, MarginSolution
+from ._probabilities import normalise
+
+NUS = (0.5, 0.3, 0.8)
+FOLDS = 4
+# Inside the folds a solution only has to be good enough to be judged.
+TOLERANCE, MAX_ITERATIONS = 2e-2, 25
+STANDARD_ERRORS = 0.5
+
+Shared = Literal["equal", "uncalibrated", "learnt"]
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One setting of the margin program.
+
+    Attributes:
+        shared: what w̄ is: equal weights, those that make it the plain product of uncalibrated probabilities (in
+            proportion to the temperatures), or learnt.
+        delta: δ. nu: ν.
+    """
+
+    shared: Shared
+    delta: float
+    nu: float = NUS[0]
+
+
+# From the simplest to the freest.
+LADDER: tuple[Setting, ...] = tuple(
+    Setting(shared, delta)  # type: ignore[arg-type]
+    for shared, delta in (
+        ("equal", 0.0),
+        ("uncalibrated", 0.0),
+        ("equal", 0.05),
+        ("equal", 0.1),
+        ("equal", 0.2),
+        ("learnt", 0.0),
+        ("learnt", 0.1),
+        ("equal", 0.4),
+        ("learnt", 0.3),
+        ("learnt", 1.0),
+    )
+)
+
+
+def calibrate(log_probabilities: NDArray, temperatures: NDArray) -> NDArray:
+    """Log-probabilities `(n, S, K)` at a temperature a stream, `(S,)`, normalised again."""
+    return normalise(log_probabilities / temperatures[:, None].astype(log_probabilities.dtype))
+
+
+def temperatures_of(log_probabilities: NDArray, labels: NDArray) -> NDArray:
+    """A temperature a stream `(S,)`, by likelihood."""
+    return np.array([fit_temperature(log_probabilities[:, s], labels) for s in range(log_probabilities.shape[1])])
+
+
+def shared_weights(shared: Shared, temperatures: NDArray) -> NDArray | None:
+    """w̄ `(S,)` of a setting; None where it is learnt."""
+    if shared == "equal":
+        return np.full(len(temperatures), 1 / len(temperatures))
+    return temperatures / temperatures.sum() if shared == "uncalibrated" else None
+
+
+class Part:
+    """One inner fold: its program, what is held out, and the cuts that settings share."""
+
+    def __init__(self, log_probabilities: NDArray, labels: NDArray, held: NDArray) -> None:
+        self.temperatures = temperatures_of(log_probabilities[~held], labels[~held])
+        scores = calibrate(log_probabilities, self.temperatures)
+        self.fit_scores, self.fit_labels = scores[~held], labels[~held]
+        self.held_scores, self.held_labels = scores[held], labels[held]
+        self.program = MarginProgram(self.fit_scores, self.fit_labels)
+        self.learnt: dict[float, NDArray] = {}  # ν: shared weights
+
+    def weights(self, setting: Setting) -> NDArray:
+        """The setting's weights `(K, S)` on this fold."""
+        _, S, K = self.fit_scores.shape
+        centre = shared_weights(setting.shared, self.temperatures)
+        if centre is None:
+            # The box is laid about the solution with shared weights: bounds instead of rows between the unknowns.
+            if setting.nu not in self.learnt:
+                self.learnt[setting.nu] = self._solve(setting.nu, 0.0, np.full((K, S), 1 / S), None).weights[0]
+            centre = self.learnt[setting.nu]
+        start = np.tile(centre, (K, 1))
+        return start if setting.delta == 0 else self._solve(setting.nu, setting.delta, start, centre).weights
+
+    def _solve(self, nu: float, delta: float, start: NDArray, shared: NDArray | None) -> MarginSolution:
+        return self.program.solve(
+            nu, delta, start=start, shared=shared, tolerance=TOLERANCE, max_iterations=MAX_ITERATIONS
+        )
+
+    def losses(self, setting: Setting) -> NDArray:
+        """Log-loss of each held-out video under a setting, the fused scores at a temperature of the fitted part."""
+        weights = self.weights(setting)
+        temperature = fit_temperature(np.einsum("msk,ks->mk", self.fit_scores, weights), self.fit_labels)
+        fused = normalise(np.einsum("msk,ks->mk", self.held_scores, weights) / temperature)
+        return -fused[np.arange(len(fused)), self.held_labels]
+
+
+def choose(
+    log_probabilities: NDArray, labels: NDArray, groups: NDArray, settings: Iterable[Setting], nus: tuple[float, ...]
+) -> Setting:
+    """The setting that grouped inner folds speak for: first how free the weights are, then ν.
+
+    Args:
+        log_probabilities: (n, S, K), not calibrated.
+        labels: (n,). groups: (n,).
+        settings: candidates from the simplest to the freest, with the first ν.
+        nus: what ν may be, the preferred one first.
+    """
+    ladder = [Setting(setting.shared, setting.delta, nus[0]) for setting in settings]
+    count = min(FOLDS, len(np.unique(groups)))
+    if count < 2 or len(ladder) * len(nus) == 1:
+        return ladder[0]
+    fold = grouped_folds(labels, groups, folds=count)
+    parts = [Part(log_probabilities, labels, fold == number) for number in range(count)]
+    order = np.argsort(fold, kind="stable")
+    clusters = groups[order]
+
+    def losses(setting: Setting) -> NDArray:
+        return np.concatenate([part.losses(setting) for part in parts])
+
+    chosen = first_good(climb(ladder, losses, clusters), clusters)
+    if (chosen.shared != "learnt" and chosen.delta == 0) or len(nus) == 1:
+        return chosen
+    others = {Setting(chosen.shared, chosen.delta, nu): losses(Setting(chosen.shared, chosen.delta, nu)) for nu in nus}
+    return first_good(others, clusters)
+
+
+def climb(ladder: list[Setting], losses: Callable[[Setting], NDArray], groups: NDArray) -> dict[Setting, NDArray]:
+    """Losses of the settings, leaving out boxes wider than one that is already clearly worse than a narrower one."""
+    found: dict[Setting, NDArray] = {}
+    closed: set[str] = set()
+    for setting in ladder:
+        if setting.shared in closed:
+            continue
+        found[setting] = losses(setting)
+        family = [found[other] for other in found if other.shared == setting.shared]
+        best = min(family, key=lambda loss: float(loss.mean()))
+        if worse_by(found[setting], best, groups) > 1:
+            closed.add(setting.shared)
+    return found
+
+
+def first_good(found: dict[Setting, NDArray], groups: NDArray) -> Setting:
+    """The first setting that is not worse than the best by more than half a standard error."""
+    best = min(found.values(), key=lambda loss: float(loss.mean()))
+    return next(setting for setting, loss in found.items() if worse_by(loss, best, groups) <= STANDARD_ERRORS)
+
+
+def worse_by(losses: NDArray, others: NDArray, groups: NDArray) -> float:
+    """Mean difference of two losses `(n,)` in standard errors over groups `(n,)`; 0 where they are equal."""
+    change = losses - others
+    mean = float(change.mean())
+    totals = np.bincount(groups, weights=change - mean)
+    error = float(np.sqrt((totals**2).sum())) / len(change)
+    if error == 0:
+        return 0.0 if mean == 0 else np.copysign(np.inf, mean)
+    return mean / error

@@ -1,0 +1,37 @@
+"""LP-β: weights shared by all classes, from the soft-margin linear program."""
+
+from collections.abc import Sequence
+from typing import Literal
+
+from .awf import Awf
+
+
+class LpBeta(Awf):
+    """LP-β (Gehler & Nowozin 2009, section 3): the margin program of `awf` with δ = 0, one weight a stream.
+
+    Departure from the paper: it combines the margins of one kernel machine a feature, here log-probabilities at one
+    temperature a stream are combined.
+
+    Args:
+        nu: ν, in (0, 1]; "auto" chooses it by grouped inner folds.
+        tolerance: of the program's gap.
+        kind: what the scores are, "auto", "logits" or "probabilities".
+
+    Attributes: as in `awf`.
+    """
+
+    def __init__(
+        self,
+        *,
+        nu: float | Literal["auto"] = "auto",
+        tolerance: float = 1e-4,
+        kind: str | Sequence[str] = "auto",
+    ) -> None:
+        super().__init__(objective="margin", nu=nu, delta=0.0, shared="learnt", tolerance=tolerance, kind=kind)
+
+    def notes(self) -> list[str]:
+        """What was chosen, and the certificate."""
+        return [text.replace("awf margin", "lp-beta") for text in super().notes()]
+
+
+RULE = LpBeta
