@@ -147,21 +147,25 @@ def _one_video(item: Any, path: Path, index: int) -> tuple[NDArray[np.float64], 
     elif isinstance(item, list | np.ndarray) and len(item) == 2 and np.ndim(_first(item)) >= 1:
         item, label = item[0], item[1]  # TSN's (scores, label)
     try:
-        values = np.asarray(item, dtype=np.float64)
-    except (TypeError, ValueError) as error:
+        with np.errstate(all="ignore"):
+            values = np.asarray(item, dtype=np.float64)
+    except (TypeError, ValueError, OverflowError) as error:
         raise UsageError(f"{path}: video {index} holds no numbers ({type(item).__name__})") from error
     if values.ndim < 1 or not values.size:
         raise UsageError(f"{path}: video {index} holds no scores (shape {values.shape})")
     if label is not None:
         flat = np.asarray(label).reshape(-1)
         label = flat[0] if flat.size == 1 else None
-    return values.reshape(-1, values.shape[-1]).mean(axis=0), label, None if video is None else str(video)
+    with np.errstate(all="ignore"):
+        mean = values.reshape(-1, values.shape[-1]).mean(axis=0)
+    return mean, label, None if video is None else str(video)
 
 
 def _first(item: Any) -> Any:
     try:
-        return np.asarray(item[0], dtype=np.float64)
-    except (TypeError, ValueError):
+        with np.errstate(all="ignore"):
+            return np.asarray(item[0], dtype=np.float64)
+    except (TypeError, ValueError, OverflowError):
         return 0.0
 
 
@@ -169,13 +173,14 @@ def _mean_over_crops(values: NDArray, path: Path) -> NDArray[np.float64]:
     """(M, …, K) → (M, K)."""
     if not values.size:
         raise UsageError(f"{path}: scores of shape {values.shape}, expected (videos, classes)")
-    return values.astype(np.float64).reshape(len(values), -1, values.shape[-1]).mean(axis=1)
+    with np.errstate(all="ignore"):  # NaN and overflow are looked for later, and named
+        return values.astype(np.float64).reshape(len(values), -1, values.shape[-1]).mean(axis=1)
 
 
 def _whole_numbers(values: list[Any], path: Path) -> NDArray[np.int64]:
     try:
         numbers = np.array([float(value) for value in values])
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         raise UsageError(f"{path}: labels that are no numbers") from error
     if not np.isfinite(numbers).all() or (numbers != np.round(numbers)).any() or (np.abs(numbers) > 1 << 40).any():
         raise UsageError(f"{path}: labels that are no whole numbers")

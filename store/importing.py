@@ -88,8 +88,8 @@ def import_scores(
     values = foreign.values
     if values.shape[1] != len(names):
         raise UsageError(f"{path}: {values.shape[1]} scores a video, but {len(names)} class names")
-    if not np.isfinite(values).all():
-        bad = np.flatnonzero(~np.isfinite(values).all(axis=1))
+    if not np.isfinite(values).all() or np.abs(values).max() > np.finfo(np.float32).max:
+        bad = np.flatnonzero(~(np.abs(values) <= np.finfo(np.float32).max).all(axis=1))
         raise UsageError(f"{path}: NaN or infinite scores of {len(bad)} videos, first {found[bad[0]]}")
     what = kind if kind != "auto" else tell_kind(values)
     notes.append(f"the numbers are {what}" + ("" if kind != "auto" else " (by their look; --kind says otherwise)"))

@@ -49,15 +49,12 @@ def test_every_single_byte_of_a_shard_counts(toy, toy_store):
     shard = toy_store / "shard-00002.h5"
     whole = shard.read_bytes()
     draw = random.Random(1)
-    places = list(range(0, 1024, 37)) + [draw.randrange(len(whole)) for _ in range(270)]
+    places = list(range(0, 4096, 151)) + [draw.randrange(len(whole)) for _ in range(270)]
     for place in places:
         content = bytearray(whole)
         content[place] ^= 1 << draw.randrange(8)
         shard.write_bytes(content)
-        try:
-            assert [item["file"] for item in verify(toy_store)["damaged"]] == ["shard-00002.h5"]
-        except UsageError as error:  # the format version itself
-            assert place < 12, error
+        assert [item["file"] for item in verify(toy_store)["damaged"]] == ["shard-00002.h5"], place
 
 
 def test_shards_that_changed_places_are_found(toy_store):

@@ -34,13 +34,15 @@ def test_scores_come_back(toy_scores, tmp_path):
         pytest.param({"labels": np.arange(11)}, "11 labels for 12 videos", id="length"),
         pytest.param({"streams": {}}, "no stream", id="no stream"),
         pytest.param({"streams": {"rgb": np.zeros((12, 3))}}, r"stream rgb: shape \(12, 3\)", id="shape"),
-        pytest.param({"streams": {"rgb": np.full((12, 4), np.nan)}}, "stream rgb: NaN or infinite scores of 12", id="nan"),
+        pytest.param({"streams": {"rgb": np.full((12, 4), np.nan)}}, "rgb: NaN or infinite scores of 12", id="nan"),
         pytest.param({"streams": {"rgb": np.full((12, 4), np.inf)}}, "first a/video0", id="inf"),
         pytest.param({"kind": "probabilities"}, "no probabilities for 12 videos", id="kind"),
         pytest.param({"kind": "logit"}, "write 'logits' or 'probabilities'", id="unknown kind"),
         pytest.param({"fused": "both"}, "fused names no stream", id="fused"),
         pytest.param(
-            {"class_names": ("a",), "streams": {"x": np.zeros((12, 1))}, "labels": np.zeros(12, int)}, "1 class", id="one"
+            {"class_names": ("a",), "streams": {"x": np.zeros((12, 1))}, "labels": np.zeros(12, int)},
+            "1 class",
+            id="one",
         ),
         pytest.param({"streams": {"a/b": np.zeros((12, 4))}}, "stream name 'a/b'", id="name"),
     ],
