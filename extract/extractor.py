@@ -21,7 +21,8 @@ from .plan import Needs
 from .preprocess import crop_images, normalise
 from .settings import Settings
 
-PAIRS_AT_ONCE = 64  # flow in pixels is held for so many pairs, encoded flow for all of a video
+# Flow in pixels is held for so many pairs, encoded flow for all of a video. A GPU works best on many at once.
+PAIRS_AT_ONCE = {"cpu": 16, "cuda": 256}
 
 
 @dataclass(frozen=True)
@@ -135,7 +136,7 @@ class Extractor:
             self.flow = flow_room.load(self.settings.flow, str(self.device))
         self.readers: dict[str, Any] = {}
         for stream, reader in self.networks.readers.items():
-            moved: Any = reader.to(self.device).to(memory_format=torch.channels_last)
+            moved: Any = reader.to(self.device).to(memory_format=torch.channels_last).eval()
             self.readers[stream] = torch.compile(moved) if self.running.compile else moved
 
     @property
@@ -176,8 +177,9 @@ class Extractor:
         first = np.searchsorted(needs.flow_frames, needs.pairs)
         second = np.searchsorted(needs.flow_frames, needs.following)
         parts = []
-        for start in range(0, len(first), PAIRS_AT_ONCE):
-            chunk = slice(start, start + PAIRS_AT_ONCE)
+        at_once = PAIRS_AT_ONCE.get(self.device.type, 16)
+        for start in range(0, len(first), at_once):
+            chunk = slice(start, start + at_once)
             pixels = self.flow(decoded.flow_frames[first[chunk]], decoded.flow_frames[second[chunk]])
             parts.append(encode_flow(pixels, quantise=self.settings.quantise))
         return np.concatenate(parts)
@@ -187,10 +189,13 @@ class Extractor:
         images = {}
         for stream in self.settings.streams:
             array = decoded.rgb.transpose(0, 3, 1, 2) if stream == "rgb" else flow
-            images[stream] = crop_images(self._to_device(array), self.settings, stream=stream)
+            images[stream] = crop_images(self.to_device(array), self.settings, stream=stream)
         return Prepared(decoded.needs, images, decoded.note)
 
-    def _to_device(self, array: Any) -> Tensor:
+    def to_device(self, array: Any) -> Tensor:
+        """An array, through pinned memory, or a tensor that may be there already, on the device."""
+        if isinstance(array, Tensor):
+            return array.to(self.device)
         tensor = torch.from_numpy(array)
         if self.device.type != "cuda":
             return tensor

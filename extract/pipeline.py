@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from avr.datasets import Video
 from avr.store import ShardWriter
 
 from ._decoder import Decoder
+from ._joined import compute_flows, groups
 from ._stages import Busy, Stages
 from .decode import Decoded, VideoError
 from .extractor import Batch, BatchMaker, Extractor, Gathered, Prepared, num_cores
@@ -123,6 +125,10 @@ def _results(
     def flow(work: _Work) -> _Work:
         return work.then(lambda decoded: (decoded, extractor.compute_flow(decoded)))
 
+    def flows(group: list[_Work]) -> list[_Work]:
+        found = iter(compute_flows(extractor, [work.value for work in group if not work.reason]))
+        return [work.then(lambda decoded: (decoded, next(found))) for work in group]
+
     def prepare(work: _Work) -> _Work:
         return work.then(lambda value: extractor.prepare(*value))
 
@@ -130,10 +136,13 @@ def _results(
         return item, extractor.forward(item) if isinstance(item, Batch) else None
 
     works = stages.map("decode", decode, _works(jobs, stages), threads=decoders.count, ahead=2)
-    if extractor.flow is not None:
-        works = stages.map("flow", flow, works, ahead=1)
-    else:
+    if extractor.flow is None:
         works = (work.then(lambda decoded: (decoded, None)) for work in works)
+    elif extractor.flow.on_device is not None:
+        joined = groups(works, pairs=_num_pairs, last=lambda work: work.last)
+        works = chain.from_iterable(stages.map("flow", flows, joined, ahead=1))
+    else:
+        works = stages.map("flow", flow, works, ahead=1)
     prepared = stages.map("resize", prepare, works, ahead=1)
     batches = _batches(prepared, extractor, gathered)
     # On a CPU a call runs on one thread, and calls run side by side: no thread ever waits for another inside a layer,
@@ -149,6 +158,10 @@ def _works(jobs: Iterable[Job | None], stages: Stages) -> Iterator[_Work]:
             continue
         for position, video in enumerate(job.videos):
             yield _Work((job.number, position), video, position == len(job.videos) - 1)
+
+
+def _num_pairs(work: _Work) -> int:
+    return 0 if work.reason else len(work.value.needs.pairs)
 
 
 def _batches(prepared: Iterator[_Work], extractor: Extractor, gathered: dict[Key, Gathered]) -> Iterator[Any]:
