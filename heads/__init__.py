@@ -6,28 +6,50 @@ scores = load_run(result.folder).predict({"rgb": rgb, "flow": flow})   # (V, N, 
 """
 
 from ._base import Head
-from ._build import build_head, describe_options, head_class
+from ._build import build_head, describe_options, head_class, option_types, read_options, read_training
+from ._checkpoint import load_checkpoint, save_checkpoint
+from ._cost import store_bytes
 from ._data import MemoryExamples
+from ._folds import grouped_folds, validation_part
 from ._loop import train
 from ._predict import predict
-from ._run import RunResult, train_run
-from ._split import SplitResult
-from ._trained import TrainedRun, load_head, load_run
+from ._run import RunResult, choose_layers, choose_splits, train_run
+from ._schedules import Plateau, build_optimizer, learning_rate, stages
+from ._split import SplitResult, measure
+from ._trained import CHECKPOINT, SeparateHeads, TrainedRun, load_head, load_run, with_average
 from ._training import Training
 
 __all__ = [
+    "CHECKPOINT",
     "Head",
     "MemoryExamples",
+    "Plateau",
     "RunResult",
+    "SeparateHeads",
     "SplitResult",
     "TrainedRun",
     "Training",
     "build_head",
+    "build_optimizer",
+    "choose_layers",
+    "choose_splits",
     "describe_options",
+    "grouped_folds",
     "head_class",
+    "learning_rate",
+    "load_checkpoint",
     "load_head",
     "load_run",
+    "measure",
+    "option_types",
     "predict",
+    "read_options",
+    "read_training",
+    "save_checkpoint",
+    "stages",
+    "store_bytes",
     "train",
     "train_run",
+    "validation_part",
+    "with_average",
 ]
