@@ -12,8 +12,11 @@ from torchvision import models
 from torchvision.transforms.v2 import functional
 
 from avr.core import UsageError, WorkError
-from avr.datasets import Dataset, Video
+from avr.datasets import Dataset, RawFrames, Video
 from avr.extract import Extractor, Running, Settings, extract, pipeline
+from avr.extract.decode import read_frames
+from avr.extract.encoding import encode_flow
+from avr.extract.flow import load
 from avr.extract.pipeline import Job, write_shards
 from avr.store import FeatureStore, StoreWriter
 
@@ -371,3 +374,68 @@ def test_a_device_that_is_not_there():
     if not torch.cuda.is_available():
         with pytest.raises(UsageError, match="no CUDA device here"):
             Running(device="cuda").torch_device()
+
+
+def test_real_clips_with_imagenet_weights(real_data, tmp_path):
+    """Four clips of Weizmann through SqueezeNet as it was trained: features of one action stand nearer to each other."""
+    paths = [real_data / "weizmann" / name for name in ("bend/daria_bend.avi", "bend/ido_bend.avi")]
+    paths += [real_data / "weizmann" / name for name in ("run/daria_run.avi", "run/ido_run.avi")]
+    videos = tuple(Video(path.stem, path, index // 2, str(index)) for index, path in enumerate(paths))
+    dataset = Dataset("weizmann", real_data, ("bend", "run"), videos, {})
+    weights = real_data / "weights" / "squeezenet1_1.pth"
+    settings = Settings(backbone="squeezenet1_1", weights=(str(weights),), layers=("pooled",))
+    assert extract(dataset, tmp_path / "store", settings=settings, running=ONE_BY_ONE).failures == []
+    with FeatureStore(tmp_path / "store") as store:
+        assert store.provenance["settings"]["weights"] == ["rgb=squeezenet1_1.pth", "flow=squeezenet1_1.pth"]
+        hashed = hashlib.sha256(weights.read_bytes()).hexdigest()
+        assert store.provenance["settings"]["weights_sha256"] == [f"rgb={hashed}", f"flow={hashed}"]
+        flow = store.read_whole("flow", "pooled").astype(np.float32).mean(1)
+    flow /= np.linalg.norm(flow, axis=1, keepdims=True)
+    likeness = flow @ flow.T
+    within, across = (likeness[0, 1], likeness[2, 3]), likeness[:2, 2:]
+    assert min(within) > across.max()
+
+
+def test_stored_flow_images_give_the_features_of_computed_flow(dataset, tmp_path):
+    """A folder of lossless frames and flow images, named and counted as TSN's tools do, against the clip itself."""
+    video, folder = dataset.videos[0], tmp_path / "raw"
+    folder.mkdir()
+    frames = read_frames(video, range(20))
+    names = RawFrames(20, 1, "img_{:05d}.png", "flow_x_{:05d}.png", "flow_y_{:05d}.png")
+    grey = np.stack([cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY) for frame in frames])
+    flow = encode_flow(load("dis")(grey[:-1], grey[1:]))
+    for index, frame in enumerate(frames):
+        cv2.imwrite(str(folder / names.image.format(index + 1)), frame[..., ::-1])
+        for axis, name in enumerate((names.flow_x, names.flow_y)):
+            if index < 19:
+                cv2.imwrite(str(folder / name.format(index + 1)), flow[index, axis])
+    raw = dataclasses.replace(video, path=folder, frames=names)
+    extractor = Extractor(SMALL, running=ONE_BY_ONE)
+    computed, _ = extractor.features(video)
+    stored, _ = extractor.features(raw)
+    for name, rows in computed.items():
+        np.testing.assert_array_equal(stored[name], rows)
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [{"flow": "farneback"}, {"flow": "tvl1"}, {"flow_size": 32}, {"quantise": False}, {"seed": 1}, {"resize": 80}],
+    ids=str,
+)
+def test_every_setting_of_flow_reaches_its_features(dataset, changed):
+    settings = SMALL.change(streams=("flow",), layers=("pooled",))
+    before, _ = Extractor(settings, running=ONE_BY_ONE).features(dataset.videos[1])
+    after, _ = Extractor(settings.change(**changed), running=ONE_BY_ONE).features(dataset.videos[1])
+    difference = np.abs(before["flow/pooled"] - after["flow/pooled"]).max()
+    assert difference > 1e-6
+    if changed == {"quantise": False}:  # half a grey level at most
+        assert difference < 0.05 * before["flow/pooled"].max()
+
+
+def test_bfloat16_is_near_float32(dataset):
+    settings = SMALL.change(streams=("rgb",), layers=("pooled",))
+    exact, _ = Extractor(settings, running=ONE_BY_ONE).features(dataset.videos[1])
+    rough, _ = Extractor(settings.change(precision="bfloat16"), running=ONE_BY_ONE).features(dataset.videos[1])
+    assert (exact["rgb/pooled"] != rough["rgb/pooled"]).any()
+    # Eight bits of mantissa a layer, 18 convolutions deep.
+    np.testing.assert_allclose(rough["rgb/pooled"], exact["rgb/pooled"], atol=0.03 * exact["rgb/pooled"].max())

@@ -1,0 +1,254 @@
+"""The extraction pipeline against its slowest stage alone, its peak memory, and videos a second of the HMDB51 setting.
+
+    python benchmarks/extract.py                                  # dis and ResNet-18: the ratios
+    python benchmarks/extract.py --setting hmdb51 --videos 6      # ResNet-50, 10-pair TV-L1, pooled and map
+    python benchmarks/extract.py --setting hmdb51 --device cuda --videos 500
+
+The clips are those of `$AVR_TEST_DATA/clips` or `../shared/data/clips` (UCF101, 320 × 240, 76 to 181 frames), taken in
+turn until there are as many as asked; without them, drawn ones of that size. A repeat measures every stage alone, with
+its input in memory, and then the pipeline, one after the other, so that what else the machine does meets all alike.
+
+On a CPU the stages share the cores, so "alone" has three meanings, and all are printed:
+    on one core: the stage alone on one core (two heavy stages on two cores have one each);
+    on all cores: the stage alone with all the cores that the pipeline has for all stages together;
+    the floor: CPU seconds of all stages alone, added, over the number of cores. No pipeline can be faster.
+"""
+
+import argparse
+import os
+import platform
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+
+from avr.core import quiet
+from avr.datasets import Dataset, Video
+from avr.extract import Extractor, Running, Settings, extract
+from avr.extract._decoder import Decoder
+from avr.extract.decode import decode_video
+from avr.extract.extractor import Batch, BatchMaker, num_cores
+from avr.extract.run import provenance, shard_videos
+from avr.store import StoreWriter
+
+SETTINGS = {
+    "resnet18": Settings(backbone="resnet18", weights=("random",)),
+    "hmdb51": Settings(backbone="resnet50", weights=("random",), flow="tvl1"),
+}
+HMDB51_VIDEOS = 6766  # of the whole data set; each split uses 5 100
+
+
+def clips(count: int, folder: Path) -> Dataset:
+    """So many videos: the real clips in turn, or drawn ones."""
+    places = (os.environ.get("AVR_TEST_DATA"), Path(__file__).resolve().parents[1] / ".." / "shared" / "data")
+    paths = next((sorted(Path(place, "clips").glob("*.avi")) for place in places if place), [])
+    if not paths:
+        paths = [draw(folder / f"drawn{index}.avi", index) for index in range(6)]
+    videos = tuple(Video(f"{index:04d}", paths[index % len(paths)], 0, str(index)) for index in range(count))
+    return Dataset("clips", folder, ("all",), videos, {})
+
+
+def draw(path: Path, seed: int) -> Path:
+    """A clip of 120 frames, 320 × 240: a texture that moves."""
+    generator = np.random.default_rng(seed)
+    texture = cv2.GaussianBlur(generator.integers(0, 256, (480, 640, 3), dtype=np.uint8), (0, 0), 3)
+    writer = cv2.VideoWriter(str(path), cv2.CAP_OPENCV_MJPEG, cv2.VideoWriter.fourcc(*"MJPG"), 25, (320, 240))
+    for index in range(120):
+        writer.write(np.roll(texture, (index, 2 * index), (0, 1))[:240, :320])
+    writer.release()
+    return path
+
+
+class Alone:
+    """Each stage by itself, on inputs made beforehand."""
+
+    def __init__(self, extractor: Extractor, dataset: Dataset, folder: Path) -> None:
+        self.extractor, self.dataset, self.folder = extractor, dataset, folder
+        settings, videos = extractor.settings, dataset.videos
+        self.decoded = [decode_video(video, settings, colour_flow=extractor.colour_flow) for video in videos]
+        self.flows = [extractor.compute_flow(decoded) for decoded in self.decoded]
+        self.batches: list[Batch] = []
+        maker = BatchMaker(extractor)
+        for index, (decoded, flow) in enumerate(zip(self.decoded, self.flows, strict=True)):
+            self.batches.extend(maker.add(index, extractor.prepare(decoded, flow)))
+        self.batches.extend(maker.flush())
+        self.features = [extractor.features_of(decoded) for decoded in self.decoded]
+        self.shapes = extractor.networks.shapes()
+        self.decoder = Decoder(settings, colour_flow=extractor.colour_flow)
+
+    def decode(self) -> None:
+        """One child process, as on two cores."""
+        for video in self.dataset.videos:
+            self.decoder(video)
+
+    def flow(self) -> None:
+        """As in the pipeline: a video at a time, its pairs on all cores."""
+        for decoded in self.decoded:
+            self.extractor.compute_flow(decoded)
+
+    def resize(self) -> None:
+        """One thread."""
+        for decoded, flow in zip(self.decoded, self.flows, strict=True):
+            self.extractor.prepare(decoded, flow)
+
+    def network(self) -> None:
+        """Calls side by side, a core each."""
+        with ThreadPoolExecutor(1 if self.extractor.device.type == "cuda" else num_cores()) as pool:
+            list(pool.map(self.extractor.forward, self.batches))
+
+    def write(self) -> None:
+        """Into a new store."""
+        with (
+            tempfile.TemporaryDirectory(dir=self.folder) as place,
+            StoreWriter(
+                Path(place) / "store",
+                self.dataset,
+                arrays=self.shapes,
+                provenance=provenance(self.extractor.networks),
+                shard_videos=shard_videos(self.shapes, self.extractor.settings),
+            ) as writer,
+        ):
+            for video, features in zip(self.dataset.videos, self.features, strict=True):
+                writer.add(video.id, features, frames=1)
+
+
+def cpu_seconds() -> float:
+    """CPU time of this process and of its children that have ended."""
+    return sum(part for part in os.times()[:4])
+
+
+def measured(work: Callable[[], object], *, cores: int | None = None) -> tuple[float, float]:
+    """Wall and CPU seconds of some work, on so many of the cores."""
+    all_cores = os.sched_getaffinity(0)
+    if cores:
+        os.sched_setaffinity(0, sorted(all_cores)[:cores])
+    wall, cpu = time.perf_counter(), cpu_seconds()
+    try:
+        work()
+        return time.perf_counter() - wall, cpu_seconds() - cpu
+    finally:
+        os.sched_setaffinity(0, all_cores)
+
+
+def table(header: list[str], rows: list[list[str]]) -> None:
+    """Print Markdown."""
+    print("| " + " | ".join(header) + " |")
+    print("|" + "---|" * len(header))
+    for row in rows:
+        print("| " + " | ".join(row) + " |")
+    print()
+
+
+def spread(values: list[float], form: str = "{:.2f}") -> str:
+    """Median and range."""
+    return " ".join(form.format(v) for v in (statistics.median(values),)) + (
+        f" ({form.format(min(values))}–{form.format(max(values))})"
+    )
+
+
+def compare(settings: Settings, running: Running, dataset: Dataset, repeats: int, folder: Path) -> None:
+    """Every stage alone and the pipeline, in turn; prints the tables."""
+    extractor = Extractor(settings, running=running)
+    if extractor.device.type == "cpu":
+        torch.set_num_threads(1)
+    alone = Alone(extractor, dataset, folder)
+    names = ["decode", "flow", "resize", "network", "write"]
+    one, every, cpu = ({name: [] for name in names} for _ in range(3))
+    whole, ratios = [], {"one core": [], "all cores": [], "the floor": []}
+    cores = num_cores()
+    for repeat in range(repeats):
+        for name in names:
+            wall, _ = measured(getattr(alone, name), cores=1)
+            one[name].append(wall)
+            wall, used = measured(getattr(alone, name))
+            every[name].append(wall)
+            # A decoding child lives on: its CPU time is its wall time, one video at a time.
+            cpu[name].append(wall if name == "decode" else used)
+        with quiet():
+            out = folder / f"run{repeat}"
+            summary = extract(dataset, out, settings=settings, running=running)
+        whole.append(summary.seconds)
+        ratios["one core"].append(max(one[name][-1] for name in names) / whole[-1])
+        ratios["all cores"].append(max(every[name][-1] for name in names) / whole[-1])
+        ratios["the floor"].append(sum(cpu[name][-1] for name in names) / cores / whole[-1])
+    alone.decoder.close()
+    count = len(dataset.videos)
+    rows = [
+        [name, *(spread([1000 * v / count for v in of[name]], "{:.0f}") for of in (one, every, cpu))] for name in names
+    ]
+    rows.append(["**pipeline**", "", spread([1000 * v / count for v in whole], "{:.0f}"), ""])
+    table(["stage alone, ms a video", "on one core", f"on all {cores}", "CPU time"], rows)
+    table(
+        ["pipeline's rate over", "median (range)"],
+        [[f"the slowest stage alone, {name}" if "core" in name else name, spread(v)] for name, v in ratios.items()],
+    )
+    print("busy in the last run: " + ", ".join(f"{n} {100 * s:.0f} %" for n, s in summary.busy.items()))
+    print(f"bottleneck: {summary.bottleneck}\n")
+
+
+def decoder_peak(settings: Settings, dataset: Dataset) -> float:
+    """Peak memory of a decoding child that has decoded every clip, MB (Linux)."""
+    decoder = Decoder(settings)
+    for video in dataset.videos[:6]:
+        decoder(video)
+    assert decoder._process is not None
+    status = Path(f"/proc/{decoder._process.pid}/status").read_text()
+    decoder.close()
+    return int(status.split("VmHWM:")[1].split()[0]) / 1024
+
+
+def rate(settings: Settings, running: Running, dataset: Dataset, folder: Path) -> None:
+    """Videos a second of one setting, after a warm-up on the first few videos."""
+    with quiet():
+        few = replace(dataset, videos=dataset.videos[: min(8, len(dataset.videos))])
+        extract(few, folder / "warm-up", settings=settings, running=running)
+        summary = extract(dataset, folder / "run", settings=settings, running=running)
+    speed = summary.extracted / summary.seconds
+    shares = ", ".join(f"{name} {100 * share:.0f} %" for name, share in summary.busy.items())
+    table(
+        ["videos", "videos/s", f"HMDB51 ({HMDB51_VIDEOS} videos), minutes", "busy"],
+        [[str(summary.extracted), f"{speed:.3g}", f"{HMDB51_VIDEOS / speed / 60:.1f}", shares]],
+    )
+
+
+def main() -> None:
+    """Parse, measure, print."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--setting", choices=SETTINGS, default="resnet18")
+    parser.add_argument("--videos", type=int, default=12)
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--compile", action="store_true")
+    parser.add_argument("--only-rate", action="store_true", help="no stage alone; the rate of one run")
+    options = parser.parse_args()
+    running = Running(device=options.device, compile=options.compile)
+    settings = SETTINGS[options.setting]
+    print(f"{platform.machine()}, {num_cores()} cores, load {os.getloadavg()[0]:.1f}, {options.device}; ", end="")
+    print(f"{options.setting}: {settings.backbone}, flow {settings.flow}, {settings.segments} segments, ", end="")
+    print(f"L = {settings.stack}, {', '.join(settings.layers)}; {options.videos} videos, {options.repeats} repeats\n")
+    with tempfile.TemporaryDirectory() as folder:
+        dataset = clips(options.videos, Path(folder))
+        if options.setting == "resnet18" and not options.only_rate:
+            compare(settings, running, dataset, options.repeats, Path(folder))
+            # In a process of its own: this one holds the inputs of every stage.
+            subprocess.run([sys.executable, __file__, "--only-rate", *sys.argv[1:]], check=True)
+        else:
+            rate(settings, running, dataset, Path(folder))
+            peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+            print(
+                f"peak memory of an extraction: {peak:.0f} MB, and {decoder_peak(settings, dataset):.0f} MB a decoder"
+            )
+
+
+if __name__ == "__main__":
+    main()
