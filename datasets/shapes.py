@@ -6,7 +6,7 @@ two motions each, and two motions with two appearances each, so that who sees RG
 
 The pairs are chosen so that a frozen random backbone shows what fusion and fine-tuning are worth. Its flow network,
 with a first convolution that is the same for x and y, hardly tells sideways from upright, and its RGB network hardly
-tells checks from dots, whose colours are close: each time the other stream knows, and so does a trained network.
+tells checks from dots, whose colours are the same: each time the other stream knows, and so does a trained network.
 
 Layout: `<root>/<class>/scene<NN>.avi`, Motion JPEG by OpenCV's own encoder, made under the root when missing. A scene
 is one clip of each class, and the group. Three splits; each tests one third of the scenes.
@@ -28,7 +28,7 @@ DESCRIPTION = "clips that avr draws itself: appearance x motion, made when missi
 LAYOUT = "<root>/<appearance>-<motion>/scene<NN>.avi"
 MAKES_ITSELF = True
 # Changing what is drawn means a new number: old folders are then drawn anew.
-VERSION = 6
+VERSION = 7
 SEED = 20
 NUM_SCENES = 72
 NUM_SPLITS = 3
