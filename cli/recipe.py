@@ -117,9 +117,12 @@ def plan(name: str, dataset: str, videos: int, as_json: bool) -> None:
     help="Training settings: the paper's, those for small data, or the paper's on the paper's data sets.",
 )
 @click.option(
-    "--set", "options", multiple=True, metavar="NAME=VALUE", help="Change an option of the heads that have it."
+    "--set", "options", multiple=True, metavar="OPTION=VALUE", help="Change an option of the heads that have it."
 )
-@click.option("--train", "training", multiple=True, metavar="NAME=VALUE", help="Change a training setting.")
+@click.option("--training", "training", multiple=True, metavar="SETTING=VALUE", help="Change a training setting.")
+@click.option(
+    "--layer", "layers", multiple=True, metavar="[STREAM=]NAME", help="Read another layer than the head's own."
+)
 @click.option("--scores", multiple=True, metavar="NAME=FILE", help="Outside scores that a row asks for.")
 @click.option("--out", type=click.Path(path_type=Path), default=None, show_default="recipes/NAME-DATASET")
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1, …")
@@ -132,6 +135,7 @@ def run(
     settings: Any,
     options: tuple[str, ...],
     training: tuple[str, ...],
+    layers: tuple[str, ...],
     scores: tuple[str, ...],
     out: Path | None,
     device: str,
@@ -164,7 +168,8 @@ def run(
             changes=Changes(
                 settings=settings,
                 options=_pairs(options, "--set"),
-                training=_pairs(training, "--train"),
+                training=_pairs(training, "--training"),
+                layers=_pairs(layers, "--layer", bare=True),
                 scores={key: Path(value) for key, value in _pairs(scores, "--scores").items()},
             ),
             device=device,
@@ -186,7 +191,7 @@ def _pairs(texts: tuple[str, ...], option: str, *, bare: bool = False) -> dict[s
     pairs = {}
     for text in texts:
         name, mark, value = text.partition("=")
-        if bare and (not mark or Path(text).exists()):
+        if bare and (not mark or Path(text).exists()):  # a path may hold "="
             name, value = "", text
         elif not mark or not name:
             raise click.UsageError(f"{option} takes NAME=VALUE, not {text!r}")

@@ -29,12 +29,14 @@ class Changes:
         settings: "paper", "small" (the heads' defaults, for small data), or "auto": the paper's on its data sets.
         options: changes to the heads' options, for the heads that have them.
         training: changes to the training settings.
+        layers: stream -> layer to read instead of the heads' own; "" stands for every stream.
         scores: outside score files by the name rows call them.
     """
 
     settings: Regime = "auto"
     options: Mapping[str, object] = field(default_factory=dict)
     training: Mapping[str, object] = field(default_factory=dict)
+    layers: Mapping[str, str] = field(default_factory=dict)
     scores: Mapping[str, Path] = field(default_factory=dict)
 
 
@@ -135,9 +137,11 @@ def _job(
     made = head_class(row.head)
     known = option_types(row.head)
     paper = changes.settings == "paper"
+    chosen = {stream: changes.layers.get(stream) or changes.layers.get("", "") for stream in streams}
+    wanted = {**row.layers, **{stream: layer for stream, layer in chosen.items() if layer}}
     with FeatureStore(store) as opened:
         try:
-            layers = choose_layers(opened, made, streams=streams, layers=row.layers)
+            layers = choose_layers(opened, made, streams=streams, layers=wanted)
             digest = opened.digest
         except UsageError as error:
             return str(error)

@@ -6,12 +6,13 @@ import typing
 import pytest
 
 from avr.core import UsageError
+from avr.datasets import shapes
 from avr.extract.settings import Settings
 from avr.fusion import make_fuser
 from avr.heads import head_class
 from avr.heads._build import option_types, read_options, read_training
 from avr.recipes import load_recipe, recipe_names
-from avr.recipes.planning import Pace, plan_recipe, view_shapes
+from avr.recipes.planning import VIDEOS, Pace, plan_recipe, view_shapes
 
 PACE = Pace({"tvl1": 0.1, "dis": 0.01}, 100.0)
 
@@ -139,6 +140,10 @@ def test_plan_takes_any_data_set_and_asks_for_its_size():
     assert len({plan.command for plan in plans}) == 4
     with pytest.raises(UsageError, match="number of videos in mine is not known here: give it with --videos"):
         plan_recipe(load_recipe("stfn-table4"), pace=PACE, dataset="mine")
+
+
+def test_the_number_of_drawn_clips_is_the_data_sets():
+    assert VIDEOS["shapes"] == len(shapes.CLASS_NAMES) * shapes.NUM_SCENES
 
 
 VALID = """

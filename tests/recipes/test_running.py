@@ -119,7 +119,7 @@ def test_a_killed_run_goes_on_where_it_stopped(toy_store, tmp_path):
     """SIGKILL after the first row; what it had measured stays, the half-trained rest is trained again."""
     out = tmp_path / "out"
     arguments = ["recipe", "run", "stfn-table2", "--store", str(toy_store), "--out", str(out), "--seeds", "0,1"]
-    arguments += ["--train", "epochs=60", "--train", "min_steps=0"]
+    arguments += ["--training", "epochs=60", "--training", "min_steps=0"]
     code = "import sys; from avr.cli import main; sys.argv[0] = 'avr'; main()"
     command = [sys.executable, "-c", code, *arguments]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
@@ -155,9 +155,9 @@ def test_json_is_one_object_and_nothing_else(runner, toy_store, tmp_path, monkey
         "stfn-table2",
         "--store",
         str(toy_store),
-        "--train",
+        "--training",
         "epochs=1",
-        "--train",
+        "--training",
         "min_steps=0",
     ]
     arguments += ["--json"]

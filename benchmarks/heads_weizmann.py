@@ -1,0 +1,127 @@
+"""Every head on Weizmann, nine splits (one person left out), three seeds: accuracy and its spread.
+
+    python benchmarks/heads_weizmann.py --root data/weizmann --weights squeezenet1_1.pth --out heads_weizmann.md
+
+Extracts pooled vectors and maps of both streams with SqueezeNet 1.1, trains every head on every split, and writes a table.
+What is in --work already is not done again, so a stopped run goes on. Heads with layers of the papers' size would take
+hours on a CPU: the options below make them small, and are printed with the table.
+"""
+
+import argparse
+import json
+import statistics
+import time
+from pathlib import Path
+
+import torch
+
+from avr.core import note, write_whole
+from avr.datasets import index_dataset
+from avr.extract import Settings, extract
+from avr.heads import train_run
+
+MAPS = {"rgb": "map", "flow": "map"}
+SHORT = {"epochs": 10, "min_steps": 150}
+# head -> (layers, options, training); what is left out is the command's default
+HEADS: dict[str, tuple[dict[str, str], dict[str, object], dict[str, object]]] = {
+    "linear": ({}, {}, {}),
+    "consensus": ({}, {}, {}),
+    "stfn": ({}, {}, {}),
+    "coattention": ({}, {"hidden": 128, "reduced": 256, "expanded": 256}, SHORT | {"lr": 1e-3}),
+    "attention-streams": (
+        MAPS,
+        {"hidden": 128, "layers": 2, "attention_hidden": 64},
+        SHORT | {"lr": 1e-3},
+    ),
+    "frame-attention": (MAPS, {"reduce": 32, "fc6_width": 128, "hidden": 64}, SHORT),
+    "temporal-pyramid": (MAPS, {"reduce": 32, "hidden": 64}, SHORT),
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--root", type=Path, default=Path("data/weizmann"))
+    parser.add_argument("--weights", required=True, help="SqueezeNet 1.1's weights, a file or DEFAULT")
+    parser.add_argument("--work", type=Path, default=Path("benchmarks-work/heads_weizmann"))
+    parser.add_argument("--out", type=Path, default=Path("heads_weizmann.md"))
+    parser.add_argument("--heads", default=",".join(HEADS))
+    parser.add_argument("--seeds", default="0,1,2")
+    arguments = parser.parse_args()
+    store = arguments.work / "store"
+    settings = Settings(
+        backbone="squeezenet1_1",
+        weights=(arguments.weights,),
+        layers=("pooled", "map"),
+        segments=10,
+        resize=144,
+        crop=128,
+    )
+    dataset = index_dataset("weizmann", arguments.root)
+    extract(dataset, store, settings=settings)
+    seeds = [int(seed) for seed in arguments.seeds.split(",")]
+    measured = {
+        head: [measure(head, seed, store, arguments.work) for seed in seeds] for head in arguments.heads.split(",")
+    }
+    with write_whole(arguments.out) as temporary:
+        temporary.write_text(as_markdown(measured, seeds, len(dataset.splits)), encoding="utf-8")
+    print(arguments.out.read_text(encoding="utf-8"))
+
+
+def measure(head: str, seed: int, store: Path, work: Path) -> dict:
+    """Accuracy by output over all 90 test videos, and by split, of one head and seed; kept for a run that goes on."""
+    layers, options, training = HEADS[head]
+    place = work / f"{head}-{seed}.json"
+    asked = json.loads(json.dumps([layers, options, training]))
+    if place.exists():
+        kept = json.loads(place.read_text())
+        if kept["asked"] == asked:
+            return kept
+    note(f"{head}, seed {seed}")
+    started = time.perf_counter()
+    out = work / f"{head}-{seed}-{time.time_ns()}"
+    run = train_run(
+        store, head, layers=layers, split="all", options=options, training=training, folds=0, seed=seed, out=out
+    )
+    kept = {
+        "asked": asked,
+        "seconds": time.perf_counter() - started,
+        "splits": {split.name: {name: row["top1"] for name, row in split.accuracy.items()} for split in run.splits},
+        "pooled": {name: figures["top1_pooled"] for name, figures in run.summary.items()},
+    }
+    with write_whole(place) as temporary:
+        temporary.write_text(json.dumps(kept, indent=1))
+    return kept
+
+
+def as_markdown(measured: dict[str, list[dict]], seeds: list[int], splits: int) -> str:
+    lines = [
+        "# Heads on Weizmann",
+        "",
+        f"Top-1 accuracy in percent over the 90 clips of {splits} splits (one person left out each), mean ± standard",
+        f"deviation over seeds {', '.join(map(str, seeds))}; then the deviation over splits within a seed. SqueezeNet 1.1",
+        f"(ImageNet), 10 segments, flow dis, stack 10, crops of 128; torch {torch.__version__}, CPU.",
+        "",
+        "| head | output | accuracy | over splits | seconds a seed | options | training |",
+        "| --- | --- | --- | --- | --- | --- | --- |",
+    ]
+    for head, runs in measured.items():
+        names = list(runs[0]["pooled"])
+        shown = names if head in ("linear", "consensus") else ["fused"]
+        _, options, training = HEADS[head]
+        for name in shown:
+            values = [100 * run["pooled"][name] for run in runs]
+            spread = statistics.stdev(values) if len(values) > 1 else 0.0
+            inner = [statistics.stdev(100 * split[name] for split in run["splits"].values()) for run in runs]
+            seconds = statistics.mean(run["seconds"] for run in runs)
+            cells = [head, name, f"{statistics.mean(values):.1f} ± {spread:.1f}", f"{statistics.mean(inner):.1f}"]
+            cells += [f"{seconds:.0f}", _text(options), _text(training)]
+            lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def _text(values: dict[str, object]) -> str:
+    return ", ".join(f"{name} {value}" for name, value in values.items()) or "defaults"
+
+
+if __name__ == "__main__":
+    main()
