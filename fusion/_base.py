@@ -80,7 +80,8 @@ class Fuser(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
     def predict(self, X: object) -> NDArray:
         """Class numbers `(M,)`; a tie goes to the smaller number."""
-        return self.classes_[np.argmax(self.decision_function(X), axis=1)]
+        best = np.argmax(self.decision_function(X), axis=1)
+        return self.classes_[best]
 
     def class_weights(self) -> NDArray | None:
         """Per-class stream weights `(K, S)` of a fitted rule that has them, each row summing to one, else None."""

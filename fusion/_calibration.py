@@ -19,7 +19,8 @@ def fit_temperature(log_probabilities: NDArray, labels: NDArray) -> float:
         labels: (M,) class numbers.
 
     Returns:
-        T, between 0.001 and 1000 (the ends where the likelihood has no maximum: all right, or worse than chance).
+        T, between 0.001 and 1000. Where the likelihood has no maximum (every video right, or worse than chance) it goes
+        towards an end, as far as float64 sees the loss change.
     """
     low, high = INVERSE_TEMPERATURES
     beta = 1.0

@@ -1,0 +1,118 @@
+"""Temperature, reliability, folds and statistics against outside references and literal cases."""
+
+import numpy as np
+import pytest
+from scipy.optimize import minimize_scalar
+from scipy.special import log_softmax, softmax
+from scipy.stats import bootstrap
+
+from avr.core import UsageError
+from avr.fusion import (
+    expected_calibration_error,
+    fit_temperature,
+    grouped_folds,
+    mcnemar_p,
+    paired_bootstrap,
+    reliability_table,
+)
+from avr.fusion._folds import splits_a_group
+
+from .conftest import make_scores
+
+
+@pytest.mark.parametrize("factor", [0.05, 1.0, 30.0])
+def test_temperature_is_the_likeliest(factor):
+    X, y, _ = make_scores(300, 6, 1)
+    logits = factor * X[:, 0]
+
+    def loss(log_temperature):
+        return -log_softmax(logits / np.exp(log_temperature), axis=1)[np.arange(len(y)), y].mean()
+
+    expected = np.exp(minimize_scalar(loss, bounds=(-6, 6), method="bounded", options={"xatol": 1e-9}).x)
+    # Golden section's own precision where the loss is flat.
+    assert fit_temperature(logits, y) == pytest.approx(expected, rel=1e-5)
+
+
+def test_temperature_of_scores_that_are_all_right_or_all_wrong_stays_finite():
+    logits = np.eye(4) * 5
+    assert 1e-3 <= fit_temperature(logits, np.arange(4)) < 0.1
+    assert fit_temperature(logits, np.array([1, 2, 3, 0])) == pytest.approx(1e3, rel=1e-2)
+    assert np.isfinite(fit_temperature(np.zeros((4, 4)), np.arange(4)))
+
+
+def test_reliability_and_its_error_by_hand():
+    probabilities = np.array([[0.9, 0.1], [0.8, 0.2], [0.35, 0.65], [0.5, 0.5]])
+    labels = np.array([0, 1, 1, 0])
+    table = reliability_table(probabilities, labels, bins=4)
+    assert table == [
+        {"low": 0.25, "high": 0.5, "videos": 1, "confidence": 0.5, "accuracy": 1.0},
+        {"low": 0.5, "high": 0.75, "videos": 1, "confidence": 0.65, "accuracy": 1.0},
+        {"low": 0.75, "high": 1.0, "videos": 2, "confidence": pytest.approx(0.85), "accuracy": 0.5},
+    ]
+    assert expected_calibration_error(probabilities, labels, bins=4) == pytest.approx((0.5 + 0.35 + 2 * 0.35) / 4)
+
+
+def test_a_temperature_makes_the_calibration_error_smaller():
+    X, y, _ = make_scores(600, 6, 1)
+    logits = 4 * X[:, 0]
+    before = expected_calibration_error(softmax(logits, axis=1), y)
+    after = expected_calibration_error(softmax(logits / fit_temperature(logits, y), axis=1), y)
+    assert after < before / 2
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_folds_never_split_a_group_and_spread_the_classes(seed):
+    _, y, groups = make_scores(500, 5, 1, seed=seed)
+    fold = grouped_folds(y, groups, folds=5, seed=seed)
+    assert splits_a_group(fold, groups) == []
+    assert set(fold) == set(range(5))
+    for label in range(5):
+        share = np.bincount(fold[y == label], minlength=5) / (y == label).sum()
+        # Groups have about five videos and a class about twenty groups: a fold cannot be off by much more than one.
+        assert np.abs(share - 0.2).max() < 0.1
+    assert np.array_equal(fold, grouped_folds(y, groups, folds=5, seed=seed))
+
+
+def test_other_seeds_deal_other_folds():
+    _, y, groups = make_scores(200, 5, 1)
+    assert not np.array_equal(grouped_folds(y, groups, seed=0), grouped_folds(y, groups, seed=1))
+
+
+def test_folds_do_not_depend_on_the_groups_names():
+    _, y, groups = make_scores(200, 5, 1)
+    names = np.array([f"film {group:04d}" for group in groups])
+    assert np.array_equal(grouped_folds(y, groups), grouped_folds(y, names))
+
+
+def test_too_few_groups_for_the_folds():
+    with pytest.raises(UsageError, match="5 folds of 3 groups"):
+        grouped_folds(np.array([0, 1, 0, 1]), np.array([0, 1, 2, 2]))
+    with pytest.raises(UsageError, match="1 folds of 4 groups"):
+        grouped_folds(np.array([0, 1, 0, 1]), folds=1)
+
+
+def test_a_split_group_is_named():
+    assert splits_a_group(np.array([0, 0, 1, 1]), np.array(["a", "b", "b", "c"])) == ["b"]
+
+
+def test_bootstrap_of_single_videos_is_scipys():
+    difference = np.random.default_rng(0).choice([-1, 0, 0, 0, 1, 1], size=400).astype(float)
+    expected = bootstrap((difference,), np.mean, n_resamples=9999, method="percentile", rng=1).confidence_interval
+    # Two draws of 9 999 samples: their quantiles differ by about a hundredth of the interval.
+    assert paired_bootstrap(difference, repeats=9999) == pytest.approx((expected.low, expected.high), abs=0.01)
+
+
+def test_bootstrap_of_groups_is_wider_where_groups_agree():
+    difference = np.repeat(np.random.default_rng(0).choice([-1.0, 1.0], size=40), 10)
+    low, high = paired_bootstrap(difference)
+    grouped_low, grouped_high = paired_bootstrap(difference, np.repeat(np.arange(40), 10))
+    # Ten equal videos a group: √10 times as wide.
+    assert (grouped_high - grouped_low) / (high - low) == pytest.approx(np.sqrt(10), rel=0.1)
+
+
+def test_mcnemar_by_hand():
+    # 5 videos that only the first gets, 1 that only the second gets: 2 · (C(6,0) + C(6,1)) / 2⁶.
+    right = np.array([True] * 5 + [False] + [True, False])
+    other = np.array([False] * 5 + [True] + [True, False])
+    assert mcnemar_p(right, other) == pytest.approx(2 * 7 / 64)
+    assert mcnemar_p(right, right) == 1.0
