@@ -87,7 +87,7 @@ class Networks:
 
     Attributes:
         settings: with everything filled in: what a store keeps.
-        readers: a `LayerReader` a stream, in evaluation mode, on the CPU.
+        readers: a `LayerReader` a stream, in evaluation mode; an `Extractor` moves them to its device.
         files: weights file of each stream that has one, absolute; provenance for those who use the store later.
     """
 
@@ -99,9 +99,10 @@ class Networks:
         """Shape of one view of every array: {"rgb/pooled": (N, D), …}."""
         shapes = {}
         for stream, reader in self.readers.items():
-            channels = in_channels(self.settings, stream)
+            channels, crop = in_channels(self.settings, stream), self.settings.crop
+            device = next(reader.parameters()).device
             with torch.inference_mode():
-                outputs = reader(torch.zeros(1, channels, self.settings.crop, self.settings.crop))
+                outputs = reader(torch.zeros(1, channels, crop, crop, device=device))
             for layer, output in outputs.items():
                 shapes[f"{stream}/{layer}"] = (self.settings.num_steps, *output.shape[1:])
         return shapes
