@@ -13,9 +13,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from avr.core import UsageError, WorkError
+from avr.core import UsageError, WorkError, load_item
 
 from ._stages import Busy
+from .backbones import Networks, load_networks
 from .extractor import Extractor, Running
 from .pipeline import Job, Report, write_shards
 from .settings import Settings
@@ -53,6 +54,27 @@ class Engine:
         named = (f"cuda:{device}" if device.isdigit() else device for device in self.devices)
         object.__setattr__(self, "devices", tuple(named))
 
+    @property
+    def alone(self) -> bool:
+        """Whether this process does all the work."""
+        return self.name == "local" and not self.devices
+
+    def on_cuda(self, running: Running) -> bool:
+        """Whether the workers run on CUDA, which decides the precision "auto": on this machine or elsewhere."""
+        if self.devices:
+            return any(replace(running, device=device).torch_device().type == "cuda" for device in self.devices)
+        if self.name == "ray" and not running.device.startswith("cpu"):
+            from ._ray import num_gpus
+
+            return num_gpus(self.address) > 0
+        return self.name == "local" and running.torch_device().type == "cuda"
+
+    def where(self, running: Running) -> str:
+        """What to call it to a person."""
+        if self.name == "ray":
+            return f"Ray at {self.address}" if self.address else "Ray on this machine"
+        return ", ".join(self.devices) or str(running.torch_device())
+
 
 @dataclass(frozen=True)
 class Task:
@@ -77,11 +99,25 @@ class Task:
         return replace(self, running=replace(self.running, device=device))
 
 
-def run_jobs(extractor: Extractor, task: Task, jobs: list[Job], engine: Engine, *, on_video: OnVideo) -> Report:
+def prepare(settings: Settings, running: Running, engine: Engine) -> tuple[Extractor | None, Networks]:
+    """What this process needs before a store is begun: the extractor if it works alone, and the networks.
+
+    Raises:
+        UsageError, WorkError: settings that no worker could meet.
+    """
+    if engine.alone:
+        extractor = Extractor(settings, running=running)
+        return extractor, extractor.networks
+    if "flow" in settings.streams:
+        load_item("avr.extract.flow", settings.flow, "flow method")
+    return None, load_networks(settings, cuda=engine.on_cuda(running))
+
+
+def run_jobs(extractor: Extractor | None, task: Task, jobs: list[Job], engine: Engine, *, on_video: OnVideo) -> Report:
     """Extract jobs by an engine.
 
     Args:
-        extractor: this process's own, which a lone local worker uses.
+        extractor: this process's own, if it works alone.
         task: what other workers are told.
         jobs: shards to be done.
         engine: who does them.
@@ -90,7 +126,7 @@ def run_jobs(extractor: Extractor, task: Task, jobs: list[Job], engine: Engine, 
     Raises:
         WorkError: the store cannot be written; or workers were lost again and again on the same shard.
     """
-    if engine.name == "local" and not engine.devices:
+    if extractor is not None:
         return write_shards(extractor, task.store, jobs, on_video=on_video)
     if engine.name == "ray":
         from ._ray import run_on_ray
@@ -187,7 +223,9 @@ def work(task: Task, take: Callable[[], Job | Literal["wait", "end"]], on_video:
             raise WorkError(f"{task.folder}: not on this machine; workers need the run's folder shared") from error
     extractor = Extractor(task.settings, running=task.running)
     if extractor.settings != task.resolved:
-        raise WorkError("a worker's weights are not those of the run; share the weights file among all machines")
+        mine, wanted = extractor.settings.to_dict(), task.resolved.to_dict()
+        names = ", ".join(name for name, value in wanted.items() if mine[name] != value)
+        raise WorkError(f"a worker would extract with other settings ({names}): share weights files, mix no devices")
     if not (task.store / "plan.h5").exists():
         raise WorkError(f"{task.store}: the store is not there on a worker's machine; it must be on shared storage")
 

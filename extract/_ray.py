@@ -15,6 +15,7 @@ from ._engines import ATTEMPTS, Dispatcher, Engine, OnVideo, Task, join_reports,
 from .pipeline import Job, Report
 
 _LOOK = 0.5  # seconds between two looks at the workers
+STARTS = 3  # attempts to start Ray on this machine
 _LAST_REPORTS = 30.0  # seconds that workers may take to end once all is done
 
 
@@ -24,31 +25,48 @@ def run_on_ray(task: Task, jobs: list[Job], engine: Engine, *, on_video: OnVideo
     Raises:
         UsageError: Ray is not installed, or there is no cluster at the address.
     """
+    ray = _connected(engine.address)
+    try:
+        with _Run(ray, task, jobs, engine) as run:
+            return run(on_video)
+    except ray.exceptions.RayError as error:
+        raise WorkError(f"Ray lost what gives out the shards ({_first_line(error)}); run again to go on") from error
+
+
+def num_gpus(address: str) -> int:
+    """GPUs of the cluster at an address; see `run_on_ray`."""
+    return int(_connected(address).cluster_resources().get("GPU", 0))
+
+
+def _connected(address: str) -> Any:
+    """The module `ray`, connected; the connection lasts as long as this process."""
     try:
         import ray
     except ImportError as error:
         raise UsageError("--engine ray needs Ray: pip install 'avr[ray]'") from error
-    ours = not ray.is_initialized()
-    if ours:
-        _connect(ray, engine.address)
-    try:
-        with _Run(ray, task, jobs, engine) as run:
-            return run(on_video)
-    finally:
-        if ours:
-            ray.shutdown()
+    if not ray.is_initialized():
+        _connect(ray, address)
+    return ray
 
 
 def _connect(ray: Any, address: str) -> None:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is reported to anybody
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # the coming behaviour, and no warning of it
     options: dict[str, Any] = {"address": address} if address else {"include_dashboard": False}
-    try:
-        ray.init(**options, log_to_driver=False, logging_level="ERROR")
-    except Exception as error:
-        where = f"to Ray at {address}" if address else "Ray on this machine"
-        verb = "connect" if address else "start"
-        raise UsageError(f"cannot {verb} {where}: {(str(error) or type(error).__name__).splitlines()[0]}") from error
+    for attempt in range(STARTS):
+        try:
+            ray.init(**options, log_to_driver=False, logging_level="ERROR")
+            return
+        except Exception as error:
+            ray.shutdown()
+            if not address and attempt < STARTS - 1:  # Ray gives its own processes 30 s; a busy machine may need more
+                continue
+            where = f"connect to Ray at {address}" if address else "start Ray on this machine"
+            raise UsageError(f"cannot {where}: {_first_line(error)}") from error
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
 class _Run:
@@ -57,7 +75,7 @@ class _Run:
     def __init__(self, ray: Any, task: Task, jobs: list[Job], engine: Engine) -> None:
         self.ray, self.jobs = ray, jobs
         resources = ray.cluster_resources()
-        gpus = int(resources.get("GPU", 0)) if task.running.device != "cpu" else 0
+        gpus = int(resources.get("GPU", 0)) if not task.running.device.startswith("cpu") else 0
         self.num_workers = max(1, min(engine.workers or gpus or 1, len(jobs)))
         if gpus and self.num_workers > gpus:
             raise UsageError(f"{self.num_workers} workers need a GPU each; the cluster has {gpus}")
@@ -108,7 +126,7 @@ class _Run:
         try:
             kind, value = self.ray.get(future)
         except self.ray.exceptions.RayError as error:
-            kind, value = "lost", (str(error) or type(error).__name__).splitlines()[0]
+            kind, value = "lost", _first_line(error)
         if kind == "report":
             reports.append(value)
         elif kind == "usage":

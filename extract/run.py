@@ -12,7 +12,7 @@ from avr.core import Progress, WorkError, note, warn
 from avr.datasets import Dataset
 from avr.store import StoreWriter
 
-from ._engines import Engine, Task, run_jobs
+from ._engines import Engine, Task, prepare, run_jobs
 from .backbones import Networks
 from .extractor import Extractor, Running
 from .pipeline import Job, Report
@@ -87,22 +87,22 @@ def extract(
         WorkError: weights that cannot be had, a full disk; with `strict`, failed videos.
     """
     out = DEFAULT_FOLDER / dataset.name if out is None else Path(out)
-    settings, engine = settings or Settings(), engine or Engine()
-    extractor = Extractor(settings, running=running)
-    _say_what(dataset, out, extractor)
-    shapes = extractor.networks.shapes()
+    settings, running, engine = settings or Settings(), running or Running(), engine or Engine()
+    extractor, networks = prepare(settings, running, engine)
+    shapes = networks.shapes()
+    _say_what(dataset, out, networks, engine.where(running))
     with StoreWriter(
         out,
         dataset,
         arrays=shapes,
-        provenance=provenance(extractor.networks),
-        shard_videos=extractor.running.shard_videos or shard_videos(shapes, extractor.settings),
+        provenance=provenance(networks),
+        shard_videos=running.shard_videos or shard_videos(shapes, networks.settings),
     ) as writer:
         videos = {video.id: video for video in dataset.videos}
         jobs = [
             Job(shard.number, tuple(videos[video] for video in shard.video_ids)) for shard in writer.pending_shards()
         ]
-        task = Task(settings, extractor.settings, extractor.running, out.absolute(), Path.cwd())
+        task = Task(settings, networks.settings, running, out.absolute(), Path.cwd())
         report = _run(extractor, task, jobs, engine)
     summary = Summary(
         store=out,
@@ -121,7 +121,7 @@ def extract(
     return summary
 
 
-def _run(extractor: Extractor, task: Task, jobs: list[Job], engine: Engine) -> Report:
+def _run(extractor: Extractor | None, task: Task, jobs: list[Job], engine: Engine) -> Report:
     total = sum(len(job.videos) for job in jobs)
     if not total:
         return Report()
@@ -147,16 +147,16 @@ def shard_videos(shapes: dict[str, tuple[int, ...]], settings: Settings) -> int:
     return max(1, min(64, (1 << 26) // expected_bytes(shapes, settings, 1)))
 
 
-def _say_what(dataset: Dataset, out: Path, extractor: Extractor) -> None:
-    settings = extractor.settings
-    shapes = extractor.networks.shapes()
+def _say_what(dataset: Dataset, out: Path, networks: Networks, where: str) -> None:
+    settings = networks.settings
+    shapes = networks.shapes()
     size = expected_bytes(shapes, settings, len(dataset.videos))
     arrays = ", ".join(f"{name} {'×'.join(map(str, shape))}" for name, shape in shapes.items())
     views = settings.views * settings.crops_a_view
     most = "at most " if settings.plan == "clips" else ""
     note(
         f"extract: {len(dataset.videos)} videos of {dataset.name} → {out}; {settings.backbone} "
-        f"({', '.join(settings.weights)}) on {extractor.device}"
+        f"({', '.join(settings.weights)}) on {where}"
     )
     note(f"extract: {most}{views} view{'s' * (views > 1)} a video of {arrays}; {most or 'about '}{_size(size)} in all")
 

@@ -172,12 +172,18 @@ def test_two_processes_one_killed_write_the_same_bytes(sixteen, alone, tmp_path,
 @pytest.mark.slow
 @pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="Ray is not installed: pip install 'avr[ray]'")
 @pytest.mark.filterwarnings("default")  # Ray's own
-def test_two_ray_workers_one_killed_write_the_same_bytes(sixteen, alone, tmp_path):
+def test_two_ray_workers_one_killed_write_the_same_bytes(sixteen, alone, tmp_path, monkeypatch):
+    monkeypatch.setenv("RAY_memory_monitor_refresh_ms", "0")  # what else runs here must not make Ray kill more
     killed: list[int] = []
     watcher = kill_one_worker(tmp_path / "store", "ray::ExtractionWorker", killed)
-    summary = extract(
-        sixteen, tmp_path / "store", settings=SETTINGS, running=RUNNING, engine=Engine(name="ray", workers=2)
-    )
+    try:
+        summary = extract(
+            sixteen, tmp_path / "store", settings=SETTINGS, running=RUNNING, engine=Engine(name="ray", workers=2)
+        )
+    finally:
+        import ray
+
+        ray.shutdown()
     watcher.join()
     assert killed
     assert summary.extracted == 16
@@ -185,8 +191,15 @@ def test_two_ray_workers_one_killed_write_the_same_bytes(sixteen, alone, tmp_pat
     assert files_of(tmp_path / "store") == alone
 
 
-def test_a_device_that_is_not_there_is_named(sixteen, tmp_path):
-    with pytest.raises(UsageError, match="cuda:7: no CUDA device here"):
-        extract(
-            sixteen, tmp_path / "store", settings=SETTINGS, running=RUNNING, engine=Engine(devices=("cuda:7", "cuda:8"))
-        )
+@pytest.mark.parametrize(
+    ("flow", "engine", "message"),
+    [
+        ("dus", Engine(devices=("cpu", "cpu")), "unknown flow method 'dus'"),
+        ("dis", Engine(devices=("cuda:7",)), "cuda:7: no CUDA device here"),
+    ],
+    ids=["flow", "device"],
+)
+def test_what_no_worker_could_do_is_refused_before_a_store_is_begun(sixteen, tmp_path, flow, engine, message):
+    with pytest.raises(UsageError, match=message):
+        extract(sixteen, tmp_path / "store", settings=SETTINGS.change(flow=flow), running=RUNNING, engine=engine)
+    assert not (tmp_path / "store").exists()
