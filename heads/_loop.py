@@ -3,12 +3,12 @@
 statistics of the features → a validation part → for each stage, for each epoch: steps, validation, log
 """
 
+import contextlib
 import copy
 import math
 import os
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -30,6 +30,9 @@ from ._training import Training
 STATISTICS_VIDEOS = 2048
 # Steps between looks at the losses on CUDA: each look waits for the GPU to catch up.
 CUDA_CHECK_EVERY = 50
+# Multiply-adds of a step's forward pass below which one CPU thread does it: splitting less costs more than it brings,
+# and on a machine that others use too, many times more.
+ONE_THREAD_BELOW = 1e8
 
 EpochRow = dict[str, float]
 
@@ -90,7 +93,10 @@ def train(
     # --- steps ------------------------------------------------------------------------------------------------------
     per_epoch = max(math.ceil(len(videos) / training.batch_size), 1) if training.batch_size else 1
     lowest, best, waited = math.inf, None, 0
-    with reproducible(device, seed):
+    weights = sum(parameter.numel() for parameter in head.parameters())
+    segments = max(shape[0] for shape in head.shapes.values())
+    small = weights * segments * (training.batch_size or len(videos)) < ONE_THREAD_BELOW
+    with reproducible(device, seed, threads=1 if small else torch.get_num_threads()):
         for stage_steps, stage_rate in stages(training, per_epoch):
             optimizer = build_optimizer(head.parameters(), training, cuda=device.type == "cuda")
             plateau = Plateau(training)
@@ -206,14 +212,16 @@ def set_statistics(head: Head, examples: Examples, videos: NDArray, generator: n
         head.set_statistics(stream, mean.float(), deviation.float())
 
 
-@contextmanager
-def reproducible(device: torch.device, seed: int) -> Iterator[None]:
-    """Inside, torch's generators start from the seed and CUDA picks deterministic kernels; both are put back after."""
-    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+@contextlib.contextmanager
+def reproducible(device: torch.device, seed: int, *, threads: int) -> Iterator[None]:
+    """Inside, torch's generators start from the seed, so many CPU threads compute, and CUDA picks deterministic
+    kernels; all is put back after."""
+    before = torch.get_num_threads()
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []), contextlib.ExitStack() as stack:
         torch.manual_seed(seed)
-        if device.type != "cuda":
-            yield
-            return
-        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # what cuBLAS asks for to be deterministic
-        with torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True):
-            yield
+        torch.set_num_threads(threads)
+        stack.callback(torch.set_num_threads, before)
+        if device.type == "cuda":
+            os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # what cuBLAS asks for to be deterministic
+            stack.enter_context(torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True))
+        yield

@@ -17,8 +17,9 @@ class Linear(Head):
 
     source = "baseline"
     joint = False
-    # Chosen by grouped validation inside the training videos of Weizmann and shapes, see docs/heads.md.
-    defaults = Training(epochs=30, min_steps=200, batch_size=128, lr=1e-2, weight_decay=1e-1)
+    # The decay is high for AdamW: of 0.1 to 10, 3 gave the lowest log-loss of both streams together on Weizmann with a
+    # person left out (benchmarks/weizmann.py), and probabilities soft enough for fusion to do something with them.
+    defaults = Training(epochs=30, min_steps=200, batch_size=128, lr=1e-2, weight_decay=3.0)
     paper = defaults
 
     def __init__(self, shapes: Shapes, num_classes: int, *, dropout: float = 0.0) -> None:

@@ -88,7 +88,7 @@ class Stfn(Head):
 
     source = "Cho & Foroosh, STFN"
     streams_min = 2
-    defaults = Training(epochs=30, min_steps=150, batch_size=32, lr=1e-3, weight_decay=1e-2)
+    defaults = Training(epochs=20, min_steps=60, batch_size=32, lr=1e-3, weight_decay=1e-2)
     # Section 4.2: RMSprop from 1e-4 to 1e-7, × 0.1 as the validation error saturates. Its batch of 32 is the two-stream
     # networks'; how many epochs a saturation takes, and the validation part, it does not say.
     paper = Training(
