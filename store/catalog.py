@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from avr.core import WorkError
 
 from .building import build
-from .directory import PLACE, Tables
-from .sealing import Seal, open_sealed, utf8
+from .directory import PLACE, Tables, utf8
+from .sealing import Seal, open_sealed
 from .shards import ShardTable, shard_name
 from .tables import Plan, read_plan, write_plan
 

@@ -10,10 +10,11 @@ import numpy as np
 from avr.core import AvrError, Progress, UsageError, WorkError
 
 from .catalog import INDEX_NAME, Catalog, catalog_of_shards, check_shard, index_image, read_catalog
+from .disk import open_handle, write_file
 from .locking import StoreLock
 from .rows import NUM_THREADS, RowReader
 from .scores import read_scores
-from .sealing import check_whole, open_handle, read_seal, write_file
+from .sealing import check_whole, read_seal
 from .shards import ShardTable, load_plan, read_shard, shard_name
 from .tables import Plan
 

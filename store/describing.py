@@ -6,9 +6,10 @@ from typing import Any
 import numpy as np
 
 from .catalog import INDEX_NAME
+from .disk import open_handle
 from .features import FeatureStore, open_catalog
 from .scores import read_scores
-from .sealing import open_handle, read_seal
+from .sealing import read_seal
 
 
 def describe(path: Path | str) -> dict[str, Any]:

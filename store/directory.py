@@ -7,7 +7,7 @@ with a dtype and a shape cannot. The tables are ordinary contiguous data sets al
 import json
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import h5py
@@ -91,3 +91,10 @@ def table_of(name: str, entry: Any, size: int) -> tuple[int, int, np.dtype, tupl
     if offset + count > size:
         raise ValueError(f"table {name} lies outside the file")
     return offset, count, dtype, tuple(shape)
+
+
+def utf8(values: Sequence[str]) -> Any:
+    """Text as a fixed-length UTF-8 column for h5py (a `create_dataset` argument)."""
+    encoded = [value.encode("utf-8", "surrogateescape") for value in values]
+    width = max([1, *(len(value) for value in encoded)])
+    return {"data": np.array(encoded, dtype=h5py.string_dtype("utf-8", width))}

@@ -8,9 +8,10 @@ import numpy as np
 
 from avr.core import UsageError, WorkError, write_whole
 
+from .disk import open_handle
 from .features import FeatureStore
 from .scores import Scores, read_scores
-from .sealing import open_handle, read_seal
+from .sealing import read_seal
 
 
 def export(path: Path | str, out: Path | str) -> list[Path]:

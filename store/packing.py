@@ -15,9 +15,10 @@ from avr.core import Progress, UsageError, WorkError
 
 from .catalog import Catalog, write_tables
 from .directory import PLACE, list_tables
+from .disk import file_errors, sync_folder
 from .features import FeatureStore, open_catalog
 from .rows import RowReader
-from .sealing import Seal, block_size, file_errors, hash_file, merge_ranges, seal_head, sync_folder
+from .sealing import Seal, block_size, hash_file, merge_ranges, seal_head
 from .shards import create_array, row_ranges
 
 ROWS_AT_ONCE = 64

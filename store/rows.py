@@ -29,7 +29,8 @@ from avr.core import WorkError
 
 from .building import new_file
 from .catalog import Catalog
-from .sealing import block_size, file_errors
+from .disk import file_errors
+from .sealing import block_size
 from .shards import create_array
 
 DAMAGED = "damaged; `avr store verify` lists what is, `avr store repair` drops it so that `avr extract` redoes it"

@@ -11,7 +11,9 @@ from numpy.typing import NDArray
 from avr.core import UsageError
 
 from .building import build
-from .sealing import open_sealed, utf8, write_file
+from .directory import utf8
+from .disk import write_file
+from .sealing import open_sealed
 from .tables import RESERVED, write_json
 
 TEST_VIDEO = -1  # in `Scores.fold`

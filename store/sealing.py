@@ -16,18 +16,18 @@ import json
 import os
 import zlib
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-import h5py
 import numpy as np
 
-from avr.core import AvrError, UsageError, WorkError
+from avr.core import UsageError, WorkError
 
 from .directory import Tables, table_of
+from .disk import file_errors, open_handle, read_exactly
 
 MAGIC = b"avr-store "
 FORMAT_VERSION = 1
@@ -110,25 +110,6 @@ def seal_image(
     seal = Seal(kind, block, len(image), whole, structure.hexdigest(), merged, tables)
     view[:block] = seal_head(seal)
     return seal
-
-
-def read_exactly(handle: int, start: int, count: int, path: Path) -> bytes:
-    """`count` bytes of an open file from `start`.
-
-    Raises:
-        WorkError: the file is shorter, or the disk fails.
-    """
-    parts = []
-    try:
-        while count:
-            part = os.pread(handle, min(count, 1 << 30), start)
-            if not part:
-                raise WorkError(f"{path}: cut short at byte {start}; `avr store repair` drops damaged shards")
-            parts.append(part)
-            start, count = start + len(part), count - len(part)
-    except OSError as error:
-        raise WorkError(f"{path}: cannot be read ({error.strerror})") from error
-    return b"".join(parts)
 
 
 def read_seal(handle: int, path: Path) -> Seal:
@@ -234,19 +215,6 @@ def _hash_range(handle: int, path: Path, start: int, stop: int, digest: Any) -> 
 
 
 @contextmanager
-def open_handle(path: Path) -> Iterator[int]:
-    """A file's descriptor, for reading. Raises UsageError when it cannot be opened."""
-    try:
-        handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    except OSError as error:
-        raise UsageError(f"{path}: cannot be opened ({error.strerror})") from error
-    try:
-        yield handle
-    finally:
-        os.close(handle)
-
-
-@contextmanager
 def open_sealed(path: Path, *kinds: str) -> Iterator[tuple[Seal, Tables]]:
     """The seal and tables of a file whose structure has been checked; what is wrong with them becomes avr's error.
 
@@ -269,69 +237,3 @@ def open_sealed(path: Path, *kinds: str) -> Iterator[tuple[Seal, Tables]]:
             raw = read_exactly(handle, offset, count, path) if count else b""
             content[name] = np.frombuffer(raw, dtype=dtype).reshape(shape)
         yield seal, Tables(content)
-
-
-@contextmanager
-def file_errors(path: Path) -> Iterator[None]:
-    """Inside the block, whatever is wrong with the file at `path` is a WorkError naming it."""
-    try:
-        yield
-    except AvrError:
-        raise
-    except MemoryError as error:
-        raise WorkError(f"{path}: not enough memory to read it ({error})") from error
-    except Exception as error:  # h5py raises nearly every built-in error on a damaged file
-        place = f" at key {error.args[0]!r}" if isinstance(error, KeyError) and error.args else ""
-        raise WorkError(f"{path}: damaged{place} ({type(error).__name__}: {_one_line(error)})") from error
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())[:200]
-
-
-def write_file(path: Path, image: memoryview, *, writer: str = "") -> None:
-    """Write a whole file under a temporary name, sync it, and rename it: present means complete.
-
-    Args:
-        path: where it shall be; its folder exists.
-        image: its bytes.
-        writer: something unique to this writer among all that may write the same file at once.
-
-    Raises:
-        WorkError: disk full, read-only, or not allowed; nothing is left behind.
-    """
-    temporary = path.with_name(f".{path.name}.{writer or os.getpid()}.tmp")
-    try:
-        with open(temporary, "wb", buffering=0) as file:
-            view = image
-            while view:
-                view = view[file.write(view) :]
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-        sync_folder(path.parent)
-    except OSError as error:
-        with suppress(OSError):  # the first error says more
-            temporary.unlink(missing_ok=True)
-        raise WorkError(
-            f"{path}: cannot be written, {len(image)} bytes needed ({error.strerror}); nothing written before is "
-            "lost: make room or choose another --out, then run the same command again to continue"
-        ) from error
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
-
-
-def sync_folder(folder: Path) -> None:
-    """Make a rename in `folder` survive a power cut."""
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-
-
-def utf8(values: Sequence[str]) -> Any:
-    """Text as a fixed-length UTF-8 column for h5py (a `create_dataset` argument)."""
-    encoded = [value.encode("utf-8", "surrogateescape") for value in values]
-    width = max([1, *(len(value) for value in encoded)])
-    return {"data": np.array(encoded, dtype=h5py.string_dtype("utf-8", width))}

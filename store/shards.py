@@ -17,8 +17,9 @@ from numpy.typing import ArrayLike, NDArray
 from avr.core import UsageError, WorkError
 
 from .building import build
-from .directory import PLACE
-from .sealing import Seal, open_sealed, utf8, write_file
+from .directory import PLACE, utf8
+from .disk import write_file
+from .sealing import Seal, open_sealed
 from .tables import RESERVED, Plan, read_plan, write_json
 
 LARGEST_HALF = 65504.0

@@ -12,8 +12,7 @@ from numpy.typing import NDArray
 
 from avr.core import UsageError
 
-from .directory import Tables
-from .sealing import utf8
+from .directory import Tables, utf8
 
 RESERVED = "index"  # the group that holds all tables; no stream may be called so
 ARRAY_NAME = re.compile(r"\w[\w.-]*/\w[\w.-]*", re.ASCII)

@@ -15,8 +15,8 @@ from avr.core import UsageError, WorkError, note, warn
 
 from .building import build
 from .catalog import INDEX_NAME, catalog_of_shards, check_shard, index_image
+from .disk import write_file
 from .locking import StoreLock
-from .sealing import write_file
 from .shards import ShardWriter, filter_arguments, load_plan, read_shard, shard_name
 from .tables import DatasetLike, Plan, plan_of, write_plan
 
