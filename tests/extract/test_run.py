@@ -377,7 +377,7 @@ def test_a_device_that_is_not_there():
 
 
 def test_real_clips_with_imagenet_weights(real_data, tmp_path):
-    """Four clips of Weizmann through SqueezeNet as it was trained: flow features of one action are nearer each other."""
+    """Four clips of Weizmann through SqueezeNet as it was trained: flow features of one action are nearer."""
     paths = [real_data / "weizmann" / name for name in ("bend/daria_bend.avi", "bend/ido_bend.avi")]
     paths += [real_data / "weizmann" / name for name in ("run/daria_run.avi", "run/ido_run.avi")]
     videos = tuple(Video(path.stem, path, index // 2, str(index)) for index, path in enumerate(paths))
