@@ -109,7 +109,7 @@ class AttentionStreams(Head):
     reads: ClassVar[Mapping[str, str]] = {"*": "map"}
     # What the paper reads of one view; the recipes say what a store of it costs.
     paper_shapes: ClassVar[Shapes] = {"rgb": (30, 512, 7, 7)}
-    defaults: ClassVar[Training] = Training(epochs=20, min_steps=300, lr=3e-4, weight_decay=0.01)
+    defaults: ClassVar[Training] = Training(epochs=20, min_steps=150, lr=3e-4, weight_decay=0.01)
     paper: ClassVar[Training] = Training(
         epochs=8, second_epochs=8, batch_size=28, optimizer="adam", lr=1e-5, schedule="two-stage", standardise=False
     )

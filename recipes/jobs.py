@@ -9,9 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from avr.core import UsageError
-from avr.heads import Training
-from avr.heads._build import head_class, option_types, read_options, read_training
-from avr.heads._run import choose_layers, choose_splits
+from avr.heads import Training, choose_layers, choose_splits, head_class, option_types, read_options, read_training
 from avr.store import FeatureStore
 
 from .measuring import needs_folds

@@ -9,8 +9,7 @@ from numpy.typing import NDArray
 
 from avr.core import UsageError
 from avr.core.metrics import top_k_accuracy
-from avr.fusion import gather, make_fuser
-from avr.fusion._rules import rule_class
+from avr.fusion import gather, make_fuser, rule_class
 from avr.store import FeatureStore, Scores, read_scores
 
 from .reading import Row

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from avr.core import UsageError
-from avr.heads._cost import store_bytes
+from avr.heads import store_bytes
 
 from .reading import Recipe, StoreSpec
 

@@ -210,3 +210,12 @@ def test_mst3d_concatenates_three_scales_that_reach_as_far_as_their_kernels():
         seen = gradient[0].abs().sum(0) > 0
         reach.append((int(seen.any(2).any(1).sum()), int(seen.any(2).any(0).sum())))
     assert reach == [(3, 1), (3, 3), (5, 5)]
+
+
+def test_a_stores_cost_is_told_from_its_shapes():
+    """temporal-pyramid's paper store of UCF101: 24 steps of 512·(14² + 28²) values of two bytes, 13 320 videos."""
+    from avr.heads import store_bytes
+    from avr.heads.temporal_pyramid import HEAD
+
+    assert store_bytes(HEAD.paper_shapes, videos=1) == 24_084_480
+    assert store_bytes(HEAD.paper_shapes, videos=13_320, views=2) == 2 * 13_320 * 24_084_480

@@ -7,14 +7,14 @@ import pytest
 
 from avr.datasets import Split, shapes
 from avr.extract import Settings, extract
-from avr.heads import load_run, train_run
-from avr.heads._build import option_types
+from avr.heads import load_run, option_types, train_run
 from avr.store import FeatureStore
 
 SCENES = 18  # of shapes' scenes: a third of them tests
 FEW = 16
 # Small layers and short trainings: the point is that each head learns, not what it reaches.
 SMALL = {
+    "stfn": {},
     "coattention": {"hidden": 64, "reduced": 64, "expanded": 64},
     "attention-streams": {"hidden": 64, "layers": 2, "dropout": 0.3, "attention_hidden": 32},
     "frame-attention": {"reduce": 16, "fc6_width": 64, "hidden": 32},

@@ -9,8 +9,7 @@ from avr.core import UsageError
 from avr.datasets import shapes
 from avr.extract.settings import Settings
 from avr.fusion import make_fuser
-from avr.heads import head_class
-from avr.heads._build import option_types, read_options, read_training
+from avr.heads import head_class, option_types, read_options, read_training
 from avr.recipes import load_recipe, recipe_names
 from avr.recipes.planning import VIDEOS, Pace, plan_recipe, view_shapes
 
