@@ -18,10 +18,10 @@ NUM_FRAMES = 32
 CANVAS = 160  # side of the disc's texture before it is turned and scaled
 RADIUS = 27.0  # pixels
 PERIOD = 14.0  # pixels of a pattern
-CHROMA = 42.0  # standard deviation of a pattern in the CrCb plane, grey levels
+CHROMA = 34.0  # standard deviation of a pattern in the CrCb plane, grey levels
 HUES = {"stripes": 0.3, "checks": 2.3, "rings": 1.35, "dots": 2.3}  # radians in the CrCb plane
-HUE_SPREAD = 0.15  # radians, standard deviation within an appearance
-TINT = 2.0  # standard deviation of a clip's colour cast on the disc, grey levels
+HUE_SPREAD = 0.2  # radians, standard deviation within an appearance
+TINT = 2.5  # standard deviation of a clip's colour cast on the disc, grey levels
 NOISE = 20.0  # brightness, standard deviation, grey levels
 SWINGS = {"sideways": 6.0, "upright": 6.0, "turning": 0.4, "pulsing": 0.22}  # pixels, pixels, radians, log scale
 

@@ -28,7 +28,7 @@ DESCRIPTION = "clips that avr draws itself: appearance x motion, made when missi
 LAYOUT = "<root>/<appearance>-<motion>/scene<NN>.avi"
 MAKES_ITSELF = True
 # Changing what is drawn means a new number: old folders are then drawn anew.
-VERSION = 7
+VERSION = 8
 SEED = 20
 NUM_SCENES = 72
 NUM_SPLITS = 3
