@@ -26,23 +26,22 @@ from avr.extract import Settings, extract
 from avr.finetune import Tuning, finetune_backbone, finetune_end_to_end
 from avr.finetune.backbone import DEFAULTS as BACKBONE
 from avr.finetune.end_to_end import DEFAULTS as END_TO_END
-from avr.finetune.end_to_end import TUNING
 from avr.heads import train_run
 
 PRESETS: dict[str, dict[str, Any]] = {
     "weizmann": {
-        "settings": {"backbone": "squeezenet1_1", "stack": 10, "resize": 144, "crop": 144},
-        "backbone": {"epochs": 30, "batch_size": 16, "lr": 3e-4},
-        "end_to_end": {"epochs": 8, "batch_size": 16, "lr": 5e-5},
-        "segments": 2,
-        "mirror": True,
+        "settings": {"backbone": "squeezenet1_1", "stack": 10, "resize": 112, "crop": 112},
+        "backbone": {"epochs": 12, "batch_size": 8, "lr": 1e-4},
+        "tuning": {"new_factor": 20, "dropout": 0.2},
+        "segments": 3,
+        "end_to_end": {"epochs": 4, "batch_size": 8, "lr": 3e-5},
     },
     "shapes": {
         "settings": {"backbone": "resnet18", "stack": 5, "resize": 96, "crop": 84},
-        "backbone": {"epochs": 12, "batch_size": 16, "lr": 1e-3},
-        "end_to_end": {"epochs": 3, "batch_size": 16, "lr": 5e-5},
+        "backbone": {"epochs": 8, "batch_size": 16, "lr": 1e-3},
+        "tuning": {"new_factor": 1},
         "segments": 1,
-        "mirror": True,
+        "end_to_end": {"epochs": 2, "batch_size": 16, "lr": 3e-5},
     },
 }
 
@@ -83,7 +82,7 @@ def one(dataset: Dataset, preset: dict[str, Any], weights: str, split: str, seed
             stream=stream,
             settings=base.change(segments=preset["segments"]),
             training=replace(BACKBONE, **preset["backbone"]),
-            tuning=Tuning(mirror=preset["mirror"], dropout=0.5),
+            tuning=Tuning(**preset["tuning"]),
             split=split,
             seed=seed,
             out=out / f"backbone-{stream}-{split}-{seed}",
@@ -103,7 +102,6 @@ def one(dataset: Dataset, preset: dict[str, Any], weights: str, split: str, seed
     together = finetune_end_to_end(
         out / "tuned-runs" / f"stfn-{split}-{seed}",
         training=replace(END_TO_END, **preset["end_to_end"]),
-        tuning=replace(TUNING, mirror=preset["mirror"]),
         seed=seed,
         out=out / f"end-to-end-{split}-{seed}",
         cache=out / "cache",

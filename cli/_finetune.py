@@ -39,7 +39,7 @@ def training_options(function: F) -> F:
     return _apply(options, function)
 
 
-def sample_options(*, batch_norm: str) -> Callable[[F], F]:
+def sample_options(*, batch_norm: str, new_factor: float) -> Callable[[F], F]:
     """Augmentation and what the layers do in training."""
     options = [
         click.option(
@@ -59,7 +59,10 @@ def sample_options(*, batch_norm: str) -> Callable[[F], F]:
             help="Statistics of a process's batch, of the whole batch, fixed but for the first layer, fixed.",
         ),
         click.option(
-            "--new-factor", default=1.0, show_default=True, help="Learning rate of classifier or head, as a factor."
+            "--new-factor",
+            default=new_factor,
+            show_default=True,
+            help="Factor on the classifier's (head's) rate.",
         ),
     ]
     return lambda function: _apply(options, function)
@@ -90,7 +93,7 @@ def training_of(options: MutableMapping[str, Any], base: "Training | None") -> A
         UsageError: unknown setting or value.
     """
     from avr.core import UsageError
-    from avr.heads._build import read_training
+    from avr.heads import read_training
 
     changes: dict[str, object] = {}
     for text in options.pop("training"):

@@ -52,7 +52,7 @@ def command() -> None:
 )
 @click.option("--paper", is_flag=True, help="STFN's settings: SGD 1e-3, batch 32, x 0.1 when validation stops falling.")
 @training_options
-@sample_options(batch_norm="local")
+@sample_options(batch_norm="local", new_factor=10.0)
 @machine_options
 @click.option("--seed", default=0, show_default=True, help="Of the classifier, order, frames, crops, dropout.")
 @click.option(
@@ -99,7 +99,7 @@ def backbone(as_json: bool, dataset: str, root: Path | None, splits: Path | None
 @click.option("--weights", multiple=True, metavar="STREAM=FILE", help="The backbones' weights, if not where they were.")
 @click.option("--paper", is_flag=True, help="The end-to-end settings of the head's paper.")
 @training_options
-@sample_options(batch_norm="frozen")
+@sample_options(batch_norm="frozen", new_factor=1.0)
 @machine_options
 @click.option("--seed", default=0, show_default=True, help="Of order, frames, crops, dropout.")
 @click.option("--out", type=click.Path(path_type=Path), help="The new run.  [default: runs/<head>-<dataset>-tuned-<k>]")

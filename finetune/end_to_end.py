@@ -22,11 +22,7 @@ from numpy.typing import NDArray
 from avr.core import note, quiet, sha256_of
 from avr.datasets import Video
 from avr.extract import extract
-from avr.heads import Head, Training
-from avr.heads._build import read_training
-from avr.heads._checkpoint import save_checkpoint
-from avr.heads._split import measure
-from avr.heads._trained import CHECKPOINT, with_average
+from avr.heads import CHECKPOINT, Head, Training, measure, read_training, save_checkpoint, with_average
 from avr.store import Scores, write_scores
 
 from .cache import DEFAULT_FOLDER, ClipCache
@@ -45,7 +41,7 @@ from .weights import save_weights, trunk_state
 
 # Small steps from where head and backbones are, with the statistics of their batch norm as the head knows them.
 DEFAULTS = Training(epochs=10, batch_size=16, optimizer="adamw", lr=1e-4, weight_decay=0.05, schedule="cosine")
-TUNING = Tuning(batch_norm="frozen")
+TUNING = Tuning(batch_norm="frozen", new_factor=1.0)
 
 
 def finetune_end_to_end(  # noqa: PLR0913 (the stage's one entry: all it can be told, keyword-only)

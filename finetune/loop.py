@@ -23,8 +23,7 @@ import torch
 from torch import Tensor, nn
 
 from avr.core import Progress, WorkError, write_whole
-from avr.heads import Training
-from avr.heads._schedules import build_optimizer
+from avr.heads import Training, build_optimizer
 
 from .distributed import Processes
 from .draws import cut, epoch_order, seed_for

@@ -8,7 +8,7 @@ import numpy as np
 
 from avr.core import UsageError
 from avr.datasets import Dataset, Split, Video
-from avr.heads._folds import validation_part
+from avr.heads import validation_part
 
 from .cache import ClipCache, leave_out
 from .distributed import Processes

@@ -3,8 +3,7 @@
 import math
 from typing import Any
 
-from avr.heads import Training
-from avr.heads._schedules import Plateau, learning_rate, stages
+from avr.heads import Plateau, Training, learning_rate, stages
 
 
 class Schedule:

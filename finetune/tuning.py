@@ -30,7 +30,7 @@ class Tuning:
     mirror: bool = True
     dropout: float | None = None
     batch_norm: Mode = "local"
-    new_factor: float = 1.0
+    new_factor: float = 10.0
     micro_batch: int = 0
     recompute: bool = False
     bf16: bool = True

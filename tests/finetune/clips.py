@@ -51,10 +51,10 @@ def make_dataset(root: Path) -> Dataset:
     return Dataset("tiny", root, CLASSES, tuple(videos), parts)
 
 
-def make_run(folder: Path, dataset: Dataset, head: str, **options) -> Path:
+def make_run(folder: Path, dataset: Dataset, head: str, *, folds: int = 0, **options) -> Path:
     """A store of the clips and a head trained on it for a moment."""
     if not (folder / "store").exists():
         extract(dataset, folder / "store", settings=SETTINGS)
     out = folder / head
     training = {"epochs": 2, "min_steps": 0, "batch_size": 8}
-    return train_run(folder / "store", head, training=training, folds=0, out=out, device="cpu", **options).folder
+    return train_run(folder / "store", head, training=training, folds=folds, out=out, device="cpu", **options).folder

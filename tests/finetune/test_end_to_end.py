@@ -107,7 +107,9 @@ def test_weights_that_are_others_than_in_training_are_refused(tuned, stfn_run, t
     swapped = (copy / "split-1" / "flow.safetensors").read_bytes()
     (copy / "split-1" / "rgb.safetensors").write_bytes(swapped)
     with pytest.raises(UsageError, match=r"rgb.safetensors is not the weights file of stream rgb that the features"):
-        finetune_end_to_end(copy, out=tmp_path / "never", device="cpu", weights=(f"rgb={copy}/split-1/rgb.safetensors",))
+        finetune_end_to_end(
+            copy, out=tmp_path / "never", device="cpu", weights=(f"rgb={copy}/split-1/rgb.safetensors",)
+        )
 
 
 @pytest.mark.parametrize(

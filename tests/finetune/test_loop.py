@@ -69,7 +69,7 @@ VARIANTS = {
 }
 
 
-@pytest.mark.parametrize("stop", [1, 2, 3, 6, 7, 11])
+@pytest.mark.parametrize("stop", [1, 6, 8])
 @pytest.mark.parametrize("name", sorted(VARIANTS))
 def test_a_continued_run_equals_an_uninterrupted_one_to_the_bit(tmp_path, name, stop):
     whole = make_loop(tmp_path / "whole", training=VARIANTS[name])

@@ -1,0 +1,231 @@
+"""A backbone alone: what is written is what extraction takes, the start is extraction's trunk, the cache is exact."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from clips import SETTINGS, write_clip
+from torch import nn
+from torchvision.models import squeezenet1_1
+
+from avr.core import UsageError, WorkError
+from avr.datasets import Video
+from avr.extract import Extractor, Settings
+from avr.extract.backbones import build_backbone, load_networks
+from avr.extract.decode import decode_video
+from avr.finetune import Tuning, finetune_backbone
+from avr.finetune.backbone import DEFAULTS
+from avr.finetune.cache import ClipCache
+from avr.finetune.draws import DropoutKeys
+from avr.finetune.networks import build_classifier, classifier_of, set_dropout
+from avr.finetune.samples import VideoSamples, fixed_inputs
+from avr.finetune.weights import trunk_state
+from avr.store import read_scores
+
+SHORT = replace(DEFAULTS, epochs=2, batch_size=8, lr=3e-4)
+
+
+def tune(dataset, workplace, out, **options):
+    options = {"training": SHORT, "settings": SETTINGS.change(segments=2), "device": "cpu"} | options
+    return finetune_backbone(dataset, cache=workplace / "cache", out=workplace / out, **options)
+
+
+def test_a_few_epochs_learn_the_colour_and_extraction_takes_the_weights(dataset, workplace):
+    training = replace(SHORT, epochs=16, lr=1e-3)
+    result = tune(dataset, workplace, "rgb", training=training, tuning=Tuning(new_factor=5))
+    assert result.history[-1]["loss"] < 1.2 < result.history[0]["loss"]  # ln 4 = 1.39 is chance
+    settings = SETTINGS.change(streams=("rgb",), weights=(f"rgb={result.weights}",))
+    extractor = Extractor(settings)
+    features, _ = extractor.features(dataset.videos[0])
+    assert features["rgb/pooled"].shape == (1, 3, 512)
+    start = build_backbone("squeezenet1_1", weights="random", seed=SETTINGS.seed).state_dict()
+    end = trunk_state(extractor.networks.readers["rgb"])
+    assert not torch.equal(end["features.0.weight"], start["features.0.weight"])
+
+
+def test_its_own_scores_are_the_mean_over_fixed_frames(dataset, workplace):
+    result = tune(dataset, workplace, "flow", stream="flow")
+    scores = read_scores(result.folder / "scores.h5")
+    assert scores.ids.tolist() == list(dataset.splits["1"].test)
+    model = squeezenet1_1(num_classes=4)
+    model.features[0] = nn.Conv2d(4, 64, 3, 2)
+    model.classifier[2] = nn.Identity()
+    from safetensors.torch import load_file
+
+    model.load_state_dict(load_file(result.weights))
+    model.eval()
+    settings = load_networks(SETTINGS.change(segments=7)).settings
+    video = next(v for v in dataset.videos if v.id == scores.ids[1])
+    extractor = Extractor(settings)
+    decoded = decode_video(video, settings)
+    prepared = extractor.prepare(decoded, extractor.compute_flow(decoded))
+    from avr.extract.preprocess import normalise
+
+    with torch.no_grad():
+        rows = model(normalise(prepared.inputs("flow", slice(None)), settings, stream="flow"))
+    expected = rows[torch.as_tensor(decoded.needs.views[0])].mean(0).numpy()
+    # float32 through the same layers, another batch size.
+    np.testing.assert_allclose(scores.streams["flow"][1], expected, atol=1e-4)
+
+
+def test_the_cache_gives_the_networks_what_extraction_gives_them(dataset, workplace):
+    settings = load_networks(SETTINGS.change(views=2)).settings
+    cache = ClipCache(workplace / "cache", settings)
+    videos = list(dataset.videos[:3])
+    assert cache.build(videos) == {}
+    extractor = Extractor(settings)
+    found = fixed_inputs(videos, cache, settings, device=torch.device("cpu"), at_once=1)
+    for video, inputs in zip(videos, found, strict=True):
+        decoded = decode_video(video, settings)
+        prepared = extractor.prepare(decoded, extractor.compute_flow(decoded))
+        from avr.extract.preprocess import normalise
+
+        for stream in ("rgb", "flow"):
+            items = prepared.inputs(stream, slice(None))[torch.as_tensor(decoded.needs.views.ravel())]
+            assert torch.equal(inputs[stream], normalise(items, settings, stream=stream))
+
+
+def test_a_changed_file_or_another_flow_gets_a_place_of_its_own(tmp_path):
+    path = tmp_path / "clip.avi"
+    write_clip(path, 0, 0)
+    video = Video("clip", path, 0, "g")
+    settings = load_networks(SETTINGS).settings
+    cache = ClipCache(tmp_path / "cache", settings)
+    before = cache.path(video, "flow"), cache.path(video, "rgb")
+    other = ClipCache(tmp_path / "cache", settings.change(flow="farneback"))
+    assert other.path(video, "flow") != before[0]
+    assert other.path(video, "rgb") == before[1]
+    write_clip(path, 1, 1, num_frames=20)
+    assert cache.path(video, "rgb") != before[1]
+
+
+def test_a_video_that_does_not_decode_is_left_out_with_its_reason(dataset, tmp_path, capsys):
+    bad = tmp_path / "bad.avi"
+    bad.write_text("no video")
+    cache = ClipCache(tmp_path / "cache", load_networks(SETTINGS).settings)
+    assert list(cache.build([Video("bad", bad, 0, "g"), dataset.videos[0]])) == ["bad"]
+    assert "left out: bad: is a text file, not a video" in capsys.readouterr().err
+
+
+def test_a_samples_frames_share_one_crop_and_rgb_and_flow_too(dataset, workplace):
+    settings = load_networks(SETTINGS).settings
+    cache = ClipCache(workplace / "cache", settings)
+    cache.build(dataset.videos)
+    samples = VideoSamples(dataset.videos, cache, settings=settings, seed=4)
+    drawn = samples.read([0, 5], 2)
+    again = samples.read([5], 2)
+    inputs, labels = samples.prepare(drawn, torch.device("cpu"))
+    alone, _ = samples.prepare(again, torch.device("cpu"))
+    assert inputs["rgb"].shape == (6, 3, 36, 36)
+    assert inputs["flow"].shape == (6, 4, 36, 36)
+    assert labels.tolist() == [0, 0]
+    for stream in inputs:
+        assert torch.equal(alone[stream], inputs[stream][3:])
+    assert drawn[1].crop == again[0].crop
+    assert samples.read([5], 3)[0].crop != again[0].crop or samples.read([5], 4)[0].crop != again[0].crop
+
+
+def test_a_mirrored_sample_is_the_mirrored_network_input(dataset, workplace):
+    """With one centre crop, mirrored and plain samples differ by mirroring alone; flow's x is 255 - x."""
+    settings = load_networks(SETTINGS).settings
+    cache = ClipCache(workplace / "cache", settings)
+    cache.build(dataset.videos)
+    plain = VideoSamples(dataset.videos, cache, settings=settings, augmentation="centre", mirror=False)
+    mirrored = VideoSamples(dataset.videos, cache, settings=settings, augmentation="centre")
+    index = next(i for i in range(24) if mirrored.read([i], 0)[0].crop.mirrored)
+    left, _ = plain.prepare(plain.read([index], 0), torch.device("cpu"))
+    right, _ = mirrored.prepare(mirrored.read([index], 0), torch.device("cpu"))
+    torch.testing.assert_close(right["rgb"], left["rgb"].flip(-1), atol=1e-5, rtol=0)
+    flipped = left["flow"].flip(-1)
+    # (q/255 - 0.5)/std changes sign under q -> 255 - q; y (odd channels) does not.
+    flipped[:, 0::2] *= -1
+    torch.testing.assert_close(right["flow"], flipped, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("name", ["squeezenet1_1", "resnet18", "shufflenet_v2_x0_5", "mobilenet_v3_small"])
+def test_the_start_is_the_trunk_that_extraction_would_have(name):
+    own = {"weights": "random", "in_channels": 4, "seed": 3}
+    trunk = build_backbone(name, **own).state_dict()
+    model = build_classifier(name, 7, **own)
+    classifier = classifier_of(model)
+    assert {classifier.weight.shape[0], classifier.bias.shape[0]} == {7}
+    own_state = model.state_dict()
+    same = [key for key, value in trunk.items() if own_state[key].shape == value.shape]
+    assert len(trunk) - len(same) == 2
+    assert all(torch.equal(trunk[key], own_state[key]) for key in same)
+
+
+def test_flow_starts_from_rgb_weights(tmp_path):
+    rgb = build_backbone("squeezenet1_1", weights="random", seed=9)
+    torch.save(rgb.state_dict(), tmp_path / "rgb.pth")
+    flow = build_classifier("squeezenet1_1", 5, weights=str(tmp_path / "rgb.pth"), in_channels=20, seed=0)
+    mean = rgb.features[0].weight.mean(1)
+    for channel in (0, 7, 19):
+        torch.testing.assert_close(flow.features[0].weight[:, channel], mean)
+    assert torch.equal(flow.features[3].squeeze.weight, rgb.features[3].squeeze.weight)
+
+
+@pytest.mark.parametrize(("name", "p"), [("resnet18", 0.9), ("mobilenet_v3_small", 0.9), ("squeezenet1_1", 0.9)])
+def test_dropout_is_set_or_put_before_the_classifier(name, p):
+    model = build_classifier(name, 4, weights="random", in_channels=3, seed=0)
+    names = list(model.state_dict())
+    keys = DropoutKeys(0)
+    set_dropout(model, keys, p)
+    x = torch.randn(2, 3, 64, 64)
+    keys.set(0, [0, 1])
+    model.train()
+    for module in model.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.eval()
+    with torch.no_grad():
+        first = model(x)
+        keys.set(1, [0, 1])
+        assert not torch.equal(first, model(x))
+        model.eval()
+        assert torch.equal(model(x), model(x))
+    assert list(model.state_dict()) == names
+
+
+def test_the_same_seed_gives_the_same_file(dataset, workplace):
+    one, two, other = (
+        tune(dataset, workplace, f"seed-{name}", training=replace(SHORT, epochs=1), seed=seed)
+        for name, seed in (("a", 1), ("b", 1), ("c", 2))
+    )
+    assert one.losses == two.losses != other.losses
+    from safetensors.torch import load_file
+
+    left, right = load_file(one.weights), load_file(two.weights)
+    assert all(torch.equal(left[key], right[key]) for key in left)
+
+
+def test_validation_holds_whole_groups_back(dataset, workplace):
+    training = replace(SHORT, epochs=1, validation=0.3)
+    result = tune(dataset, workplace, "validated", training=training)
+    assert set(result.history[0]) == {"epoch", "rate", "loss", "accuracy", "validation_loss", "seconds"}
+    assert len(result.losses) == 1  # two groups of four videos train, in one batch; two are held back
+
+
+def test_an_interrupted_default_folder_is_found_again(dataset, workplace, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    own = {"cache": workplace / "cache", "settings": SETTINGS, "training": SHORT, "device": "cpu"}
+    assert finetune_backbone(dataset, stop_after=1, tuning=Tuning(save_every=1), **own) is None
+    result = finetune_backbone(dataset, tuning=Tuning(save_every=1), **own)
+    assert result.folder.name == "squeezenet1_1-rgb-tiny-1-1"
+    assert finetune_backbone(dataset, **own | {"training": replace(SHORT, epochs=1)}).folder.name.endswith("-1-2")
+
+
+def test_wrong_requests_say_what_is_known(dataset, workplace):
+    with pytest.raises(UsageError, match="tiny has no split '9'; it has 1, 2"):
+        tune(dataset, workplace, "never", split="9")
+    with pytest.raises(UsageError, match="unknown augmentation 'wild'"):
+        Tuning(augmentation="wild")
+    with pytest.raises(UsageError, match="unknown device 'tpu9'; known: auto, cpu, cuda"):
+        tune(dataset, workplace, "never", device="tpu9")
+    with pytest.raises(UsageError, match="unknown backbone 'resnet999'"):
+        tune(dataset, workplace, "never", settings=Settings(backbone="resnet999"))
+
+
+def test_a_learning_rate_beyond_reason_stops_with_step_and_videos(dataset, workplace):
+    with pytest.raises(WorkError, match=r"step \d+: the (loss|gradient's norm) is .*the batch's videos: .*scene"):
+        tune(dataset, workplace, "wild", training=replace(SHORT, lr=1e30, optimizer="sgd", epochs=5))

@@ -1,0 +1,109 @@
+"""`avr finetune`: what a user types, its defaults, its errors; the same command under torchrun."""
+
+import inspect
+import json
+import os
+import subprocess
+import sys
+from dataclasses import fields
+
+import click
+import numpy as np
+import pytest
+from safetensors.torch import load_file
+
+from avr.cli import main
+from avr.cli.finetune import backbone, end_to_end
+from avr.extract import Settings
+from avr.finetune import Tuning, finetune_backbone, finetune_end_to_end
+from avr.finetune.end_to_end import TUNING
+
+SMALL = ["--backbone", "squeezenet1_1", "--weights", "random", "--stack", "2", "--resize", "40", "--crop", "36"]
+SMALL += ["--epochs", "5", "--batch-size", "8", "--device", "cpu", "--dropout", "0.3"]
+
+
+@pytest.fixture
+def folder_data(dataset, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    return ["--dataset", "folder", "--root", str(dataset.root)]
+
+
+def defaults(command: click.Command, *required: str) -> dict:
+    """What the command calls its function with when nothing but what is required is given."""
+    return command.make_context("avr", list(required)).params
+
+
+def test_defaults_of_command_and_function_agree():
+    own = {"settings", "training", "tuning"}  # made of several options
+    shown = defaults(backbone, "--dataset", "shapes")
+    function = {name: p.default for name, p in inspect.signature(finetune_backbone).parameters.items()}
+    extraction = {field.name: field.default for field in fields(Settings)}
+    assert shown.pop("segments") == 1  # the plain two-stream ConvNet; 0 asks extraction for its plan's own
+    assert (shown.pop("weights"),) == extraction["weights"]
+    for known in (function, extraction):
+        for name in known.keys() & shown.keys() - own - {"dataset", "mirror"}:  # extraction's mirror adds views
+            assert shown[name] == known[name], name
+    shown_too = defaults(end_to_end, "--run", ".")
+    function = {name: p.default for name, p in inspect.signature(finetune_end_to_end).parameters.items()}
+    for name in function.keys() & shown_too.keys() - own - {"run"}:
+        assert shown_too[name] == function[name], name
+    for field in fields(Tuning):
+        assert shown[field.name] == field.default, field.name
+        assert shown_too[field.name] == getattr(TUNING, field.name), field.name
+
+
+def test_backbone_prints_json_and_nothing_else(runner, folder_data):
+    done = runner.invoke(main, ["finetune", "backbone", *folder_data, *SMALL, "--epochs", "1", "--json"])
+    assert done.exit_code == 0, done.output
+    result = json.loads(done.stdout)
+    assert result["folder"] == "backbones/squeezenet1_1-rgb-folder-1-1"
+    assert set(result["accuracy"]) == {"top1", "top5", "mean_class"}
+    assert len(load_file(result["weights"])) == 52
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--split", "7"], "folder has no split '7'; it has"),
+        (["--set", "moment=1"], "unknown training setting 'moment'; known: epochs"),
+        (["--set", "momentum"], "--set momentum: write NAME=VALUE"),
+        (["--backbone", "resnet9"], "unknown backbone 'resnet9'"),
+        (["--dropout", "2"], "dropout must be at least 0 and below 1, not 2.0"),
+        (["--schedule", "plateau"], "schedule plateau needs a validation part"),
+    ],
+)
+def test_a_wrong_request_is_one_line_and_exit_code_2(runner, folder_data, arguments, message):
+    done = runner.invoke(main, ["finetune", "backbone", *folder_data, *SMALL, *arguments])
+    assert done.exit_code == 2
+    assert message in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
+
+
+def test_end_to_end_needs_a_run(runner, tmp_path):
+    done = runner.invoke(main, ["finetune", "end-to-end", "--run", str(tmp_path)])
+    assert done.exit_code == 2
+    assert "holds other files and no run.json" in done.stderr
+
+
+@pytest.mark.slow
+def test_the_same_command_under_torchrun_trains_the_same(folder_data, tmp_path):
+    """Ten steps of batches of 8, shared as 4 + 4; SqueezeNet has no batch norm, dropout is on."""
+    code = "import sys; from avr.cli import main; main()"
+    script = tmp_path / "avr_main.py"
+    script.write_text(code)
+    command = [str(script), "finetune", "backbone", *folder_data, *SMALL, "--micro-batch", "3", "--cache", "cache"]
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    losses = {}
+    for name, start in {"one": [sys.executable], "two": torchrun}.items():
+        done = subprocess.run(
+            [*start, *command, "--out", name, "--json"],
+            capture_output=True,
+            text=True,
+            timeout=200,
+            env={**os.environ, "OMP_NUM_THREADS": "1"},
+        )
+        assert done.returncode == 0, done.stderr
+        json.loads(done.stdout)  # one object: the second process prints nothing
+        losses[name] = json.loads((tmp_path / name / "run.json").read_text())["losses"]
+    assert len(losses["one"]) >= 10
+    np.testing.assert_allclose(losses["two"][:10], losses["one"][:10], atol=1e-5)

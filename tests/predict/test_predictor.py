@@ -1,0 +1,201 @@
+"""Prediction: the scores that the stored pipeline gave, for any length, and no other settings than training's."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+from clips import CLASSES, write_clip
+
+from avr.cli import main
+from avr.core import UsageError, WorkError
+from avr.extract import Settings
+from avr.extract.backbones import build_backbone, load_networks
+from avr.extract.decode import collect, decode_video
+from avr.finetune.weights import save_weights
+from avr.fusion import load_fuser
+from avr.heads import train_run
+from avr.predict import Predictor
+from avr.predict.windows import decode_frames, read_windows
+from avr.store import read_scores
+
+
+def stored(run, video):
+    scores = read_scores(run / "split-1" / "scores.h5")
+    row = scores.ids.tolist().index(video.id)
+    return {name: values[row] for name, values in scores.streams.items()}
+
+
+@pytest.fixture(scope="module")
+def test_video(dataset):
+    return next(video for video in dataset.videos if video.id in dataset.splits["1"].test)
+
+
+@pytest.mark.parametrize("head", ["stfn", "linear"])
+def test_a_new_video_gets_the_stored_pipelines_scores(runs, test_video, head):
+    prediction = Predictor(runs / head).predict(test_video.path)
+    for output, expected in stored(runs / head, test_video).items():
+        # The same code on the same frames; convolutions of a batch that other videos shared may differ in the last
+        # bits of float32, and fp16 rounding of features then in the last of fp16.
+        np.testing.assert_allclose(prediction.outputs[output], expected, atol=2e-3, err_msg=output)
+    assert prediction.frames == 14
+    assert prediction.seconds == pytest.approx(1.4)
+    assert prediction.timeline == []
+
+
+def test_the_best_classes_come_first_and_probabilities_sum_to_one(runs, test_video):
+    predictor = Predictor(runs / "stfn")
+    prediction = predictor.predict(test_video.path, top=3)
+    assert predictor.class_names == CLASSES
+    assert prediction.probabilities.sum() == pytest.approx(1)
+    order = np.argsort(-prediction.probabilities)[:3]
+    assert [name for name, _ in prediction.top] == [CLASSES[index] for index in order]
+    assert [value for _, value in prediction.top] == pytest.approx(prediction.probabilities[order].tolist())
+
+
+def test_a_fusion_is_applied_as_it_was_fitted(runs, test_video):
+    prediction = Predictor(fuse=runs / "fused").predict(test_video.path)
+    own = stored(runs / "linear", test_video)
+    expected = load_fuser(runs / "fused").predict_proba(np.stack([own["rgb"], own["flow"]])[None])[0]
+    np.testing.assert_allclose(prediction.probabilities, expected, atol=2e-3)
+    scores = read_scores(runs / "fused" / "scores.h5")
+    assert prediction.top[0][0] == CLASSES[int(np.argmax(expected))]
+    assert scores.split == "1"
+
+
+def test_several_runs_are_averaged_and_share_their_features(runs, test_video):
+    predictor = Predictor([runs / "stfn", runs / "linear"])
+    assert predictor.opened[0].extractor is predictor.opened[1].extractor
+    both = predictor.predict(test_video.path)
+    alone = [Predictor(runs / head).predict(test_video.path).probabilities for head in ("stfn", "linear")]
+    np.testing.assert_allclose(both.probabilities, np.mean(alone, axis=0), atol=1e-6)
+    assert "stfn/fused" in both.outputs
+    assert "linear/flow" in both.outputs
+
+
+def test_a_video_of_one_frame_and_a_long_one(runs, tmp_path):
+    write_clip(tmp_path / "one.avi", 0, 0, num_frames=1)
+    write_clip(tmp_path / "long.avi", 2, 0, num_frames=47)
+    predictor = Predictor(runs / "stfn")
+    assert predictor.predict(tmp_path / "one.avi").frames == 1
+    long = predictor.predict(tmp_path / "long.avi", window=1.5, step=1.0)
+    assert [(window.start, window.end) for window in long.timeline] == [
+        (0.0, 1.5), (1.0, 2.5), (2.0, 3.5), (3.0, 4.5), (3.2, 4.7)
+    ]  # fmt: skip
+    assert predictor.predict(tmp_path / "long.avi", window=0).timeline == []
+
+
+def test_a_window_is_predicted_as_a_video_of_its_frames(runs, tmp_path):
+    write_clip(tmp_path / "long.avi", 1, 3, num_frames=40)
+    predictor = Predictor(runs / "stfn")
+    timeline = predictor.predict(tmp_path / "long.avi", window=2.0, step=2.0).timeline
+    assert [window.start for window in timeline] == [0.0, 2.0]
+    from avr.datasets import Video
+
+    extractor = predictor.opened[0].extractor
+    features, _ = extractor.features(Video("part", tmp_path / "long.avi", 0, "", start=20, end=40))
+    expected = predictor.opened[0].scores(features)["fused"]
+    assert timeline[1].top[0][0] == CLASSES[int(expected.argmax())]
+    assert timeline[1].top[0][1] == pytest.approx(float(np.exp(expected.max())), abs=1e-5)
+
+
+def test_windows_cover_a_video_and_hold_its_frames(tmp_path):
+    write_clip(tmp_path / "clip.avi", 0, 1, num_frames=11)
+    found = list(read_windows(tmp_path / "clip.avi", length=4, step=3))
+    assert [(first, len(frames)) for first, frames in found] == [(0, 4), (3, 4), (6, 4), (7, 4)]
+    from avr.datasets import Video
+
+    frames, _ = collect(Video("clip", tmp_path / "clip.avi", 0, ""), lambda count: set(range(count)))
+    for first, window in found:
+        assert all(np.array_equal(frame, frames[first + index]) for index, frame in enumerate(window))
+    assert [first for first, _ in read_windows(tmp_path / "clip.avi", length=30, step=15)] == [0]
+
+
+def test_frames_in_memory_are_decoded_as_a_file_is(test_video):
+    settings = load_networks(Settings(backbone="squeezenet1_1", weights=("random",), layers=("pooled",))).settings
+    ((_, frames),) = read_windows(test_video.path, length=100, step=50)
+    ours = decode_frames(frames, settings, key=test_video.id, colour_flow=False)
+    theirs = decode_video(test_video, settings)
+    assert np.array_equal(ours.rgb, theirs.rgb)
+    assert np.array_equal(ours.flow_frames, theirs.flow_frames)
+    assert np.array_equal(ours.needs.stacks, theirs.needs.stacks)
+
+
+@pytest.fixture
+def run_on_a_file(dataset, tmp_path):
+    """A run whose backbones come from a weights file."""
+    from clips import SETTINGS
+
+    from avr.extract import extract
+
+    file = tmp_path / "weights.safetensors"
+    save_weights(file, build_backbone("squeezenet1_1", weights="random", seed=1).state_dict(), {})
+    extract(dataset, tmp_path / "store", settings=SETTINGS.change(weights=(str(file),), streams=("rgb",)))
+    run = train_run(tmp_path / "store", "linear", training={"epochs": 1}, folds=0, out=tmp_path / "run", device="cpu")
+    return run.folder, file
+
+
+def test_another_weights_file_is_refused_by_its_sha256(run_on_a_file, test_video, tmp_path):
+    run, file = run_on_a_file
+    before = Predictor(run).predict(test_video.path)
+    moved = tmp_path / "elsewhere.safetensors"
+    shutil.move(file, moved)
+    with pytest.raises(UsageError, match=r"the weights of stream rgb are gone .*--weights rgb=FILE"):
+        Predictor(run)
+    again = Predictor(run, weights=[f"rgb={moved}"]).predict(test_video.path)
+    assert np.array_equal(again.outputs["rgb"], before.outputs["rgb"])
+    save_weights(file, build_backbone("squeezenet1_1", weights="random", seed=2).state_dict(), {})
+    with pytest.raises(UsageError, match=r"is not the weights file of stream rgb .*SHA-256"):
+        Predictor(run)
+
+
+def test_a_run_is_found_by_its_provenance_alone_when_the_store_is_gone(runs, tmp_path, test_video):
+    run = tmp_path / "alone"
+    shutil.copytree(runs / "stfn", run)
+    expected = Predictor(runs / "stfn").predict(test_video.path)
+    (runs / "store").rename(runs / "gone")
+    try:
+        assert Predictor(run).predict(test_video.path).top == expected.top
+    finally:
+        (runs / "gone").rename(runs / "store")
+
+
+@pytest.mark.parametrize(
+    ("content", "message"), [(b"some words\n", "is a text file, not a video"), (b"", "the file is empty")]
+)
+def test_what_does_not_decode_says_why(runs, tmp_path, content, message):
+    (tmp_path / "bad.avi").write_bytes(content)
+    with pytest.raises(WorkError, match=f"bad.avi.*{message}"):
+        Predictor(runs / "stfn").predict(tmp_path / "bad.avi")
+
+
+def test_wrong_requests_say_what_to_do(runs, tmp_path):
+    with pytest.raises(UsageError, match="no such video"):
+        Predictor(runs / "stfn").predict(tmp_path / "none.avi")
+    with pytest.raises(UsageError, match="no run: name one that `avr heads train` wrote"):
+        Predictor([])
+    with pytest.raises(UsageError, match="has no split '8'"):
+        Predictor(runs / "stfn", split="8")
+    shutil.copytree(runs / "fused", tmp_path / "fused")
+    with pytest.raises(UsageError, match=r"reads scores of linear, and there is no such run at .*--run"):
+        Predictor(fuse=tmp_path / "fused")
+
+
+def test_the_command_prints_json_or_lines(runner, runs, test_video):
+    arguments = ["predict", str(test_video.path), "--run", str(runs / "stfn"), "--device", "cpu"]
+    done = runner.invoke(main, [*arguments, "--json"])
+    assert done.exit_code == 0, done.output
+    (found,) = json.loads(done.stdout)["predictions"]
+    expected = Predictor(runs / "stfn").predict(test_video.path)
+    assert [row["class"] for row in found["top"]] == [name for name, _ in expected.top]
+    assert found["frames"] == 14
+    shown = runner.invoke(main, arguments).stdout.splitlines()
+    assert shown[0] == f"{test_video.path}: 14 frames, 1.4 s"
+    assert shown[1].endswith(expected.top[0][0])
+    assert len(shown) == 1 + len(CLASSES)
+
+
+def test_the_command_refuses_in_one_line(runner, runs, tmp_path):
+    done = runner.invoke(main, ["predict", str(tmp_path / "x.avi"), "--run", str(tmp_path / "no-run")])
+    assert done.exit_code == 2
+    assert len(done.stderr.strip().splitlines()) == 1
