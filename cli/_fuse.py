@@ -60,7 +60,9 @@ def evaluation_options() -> list[click.Parameter]:
         click.Option(["--repeats"], default=1, show_default=True, help="Of the cross-validation."),
         click.Option(["--seed"], default=0, show_default=True, help="Of the folds and the bootstrap."),
         click.Option(["--bootstrap"], default=2000, show_default=True, help="Samples of the paired bootstrap."),
-        click.Option(["--force-random-folds"], is_flag=True, help="Let folds split groups: results leak."),
+        click.Option(
+            ["--force-random-folds"], is_flag=True, default=False, help="Let folds split groups: results leak."
+        ),
     ]
 
 

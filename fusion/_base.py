@@ -76,7 +76,9 @@ class Fuser(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         fused = self.decision_function(X)
         if self.combines == "log-probabilities":
             return np.exp(normalise(np.array(fused, dtype=np.float64)))
-        return fused / fused.sum(axis=1, keepdims=True)
+        total = fused.sum(axis=1, keepdims=True)
+        # Per-class weights can take from each class the stream that gives it nothing: then nothing is known.
+        return np.where(total > 0, fused / np.where(total > 0, total, 1), 1 / fused.shape[1])
 
     def predict(self, X: object) -> NDArray:
         """Class numbers `(M,)`; a tie goes to the smaller number."""

@@ -160,14 +160,17 @@ def join(files: Sequence[tuple[str, Scores]]) -> list[NDArray[np.int64]]:
     # {position in the first file: position in this one}; sanitised names still meet.
     places = [{mine: theirs for theirs, mine in match_ids(known, scores.ids.tolist()).items()} for _, scores in files]
     shared = [place for place in range(len(known)) if all(place in found for found in places)]
+    lost = []
     for (where, scores), found in zip(files, places, strict=True):
         met = {found[place] for place in shared}
-        lost = [str(name) for position, name in enumerate(scores.ids) if position not in met]
-        if lost:
-            text = f"{where}: {len(lost)} of {len(scores.ids)} videos have no partner, first {', '.join(lost[:10])}"
-            if not shared:
-                raise UsageError(f"the score files share no video; {text}")
-            note(text)
+        alone = [str(name) for position, name in enumerate(scores.ids) if position not in met]
+        if alone:
+            first_ten = ", ".join(alone[:10])
+            lost.append(f"{where}: {len(alone)} of {len(scores.ids)} videos have no partner, first {first_ten}")
+    if not shared:
+        raise UsageError(f"the score files share no video ({'; '.join(lost)}): fuse scores of the same videos")
+    for text in lost:
+        note(text)
     rows = [np.array([found[place] for place in shared], dtype=np.int64) for found in places]
     for (where, scores), row in zip(files[1:], rows[1:], strict=True):
         differ = np.flatnonzero(scores.labels[row] != first.labels[rows[0]])

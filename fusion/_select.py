@@ -2,9 +2,10 @@
 
 Note [what the evidence must pay for]: every step away from the mean of calibrated log-probabilities costs weights that
 are fitted on few videos. So the settings are ordered from none (equal weights) to K·S free weights, each is judged on
-held-out groups, and the first is taken that is not worse than the best by more than half the standard error, over
-groups, of their paired difference. The judge is the log-loss of the fused scores at their own temperature: it moves
-with every video, where accuracy moves with the few that change sides.
+held-out groups, and the first is taken that is not worse than the best by more than a standard error, over groups, of
+their paired difference. The judge is the log-loss of the fused scores at their own temperature: it moves with every
+video, where accuracy moves with the few that change sides. ν starts large: most margins then count, and weights that
+look at most videos vary least.
 """
 
 from collections.abc import Callable, Iterable
@@ -19,11 +20,11 @@ from ._folds import grouped_folds
 from ._margin import MarginProgram, MarginSolution
 from ._probabilities import normalise
 
-NUS = (0.5, 0.3, 0.8)
+NUS = (0.8, 0.5, 0.3)
 FOLDS = 4
 # Inside the folds a solution only has to be good enough to be judged.
 TOLERANCE, MAX_ITERATIONS = 2e-2, 25
-STANDARD_ERRORS = 0.5
+STANDARD_ERRORS = 1.0
 
 Shared = Literal["equal", "uncalibrated", "learnt"]
 
@@ -160,7 +161,7 @@ def climb(ladder: list[Setting], losses: Callable[[Setting], NDArray], groups: N
 
 
 def first_good(found: dict[Setting, NDArray], groups: NDArray) -> Setting:
-    """The first setting that is not worse than the best by more than half a standard error."""
+    """The first setting that is not worse than the best by more than a standard error."""
     best = min(found.values(), key=lambda loss: float(loss.mean()))
     return next(setting for setting, loss in found.items() if worse_by(loss, best, groups) <= STANDARD_ERRORS)
 

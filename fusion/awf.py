@@ -117,11 +117,24 @@ class Awf(Fuser):
 
     def _solve(self, program: MarginProgram, setting: Setting) -> MarginSolution:
         centre = shared_weights(setting.shared, self.temperatures_)
-        start = np.tile(np.full(program.S, 1 / program.S) if centre is None else centre, (program.K, 1))
+        if centre is None:
+            # From the best untrained rule on: whatever the tolerance, the solution is never worse than that.
+            start = min(self._untrained(program), key=lambda weights: program.value(weights, setting.nu))
+        else:
+            start = np.tile(centre, (program.K, 1))
         if centre is not None and setting.delta == 0:
             value = program.value(start, setting.nu)
             return MarginSolution(start, value, value, 1)
         return program.solve(setting.nu, setting.delta, start=start, shared=centre, tolerance=self.tolerance)
+
+    def _untrained(self, program: MarginProgram) -> list[NDArray]:
+        """Weights `(K, S)` of the rules that need no labels but for the temperatures.
+
+        The mean of calibrated and of uncalibrated log-probabilities, and each stream alone.
+        """
+        S, K = program.S, program.K
+        rules = [np.full(S, 1 / S), self.temperatures_ / self.temperatures_.sum(), *np.eye(S)]
+        return [np.tile(rule, (K, 1)) for rule in rules]
 
     def _not_below_untrained(
         self, program: MarginProgram, setting: Setting, solution: MarginSolution
@@ -132,9 +145,7 @@ class Awf(Fuser):
         data. The objective is convex, and learnt shared weights are at least as good as every untrained rule: somewhere
         on the way between the two is the best untrained rule's value.
         """
-        S, K = program.S, program.K
-        rules = [*np.eye(S), np.full(S, 1 / S), self.temperatures_ / self.temperatures_.sum()]
-        best = min(program.value(np.tile(rule, (K, 1)), setting.nu) for rule in rules)
+        best = min(program.value(weights, setting.nu) for weights in self._untrained(program))
         if solution.objective <= best:
             return solution
         free = self._solve(program, Setting("learnt", setting.delta, setting.nu))
@@ -143,8 +154,9 @@ class Awf(Fuser):
             middle = (low + high) / 2
             mixed = solution.weights + middle * (free.weights - solution.weights)
             low, high = (low, middle) if program.value(mixed, setting.nu) <= best else (middle, high)
-        weights = solution.weights + high * (free.weights - solution.weights)
-        return MarginSolution(weights, program.value(weights, setting.nu), free.lower_bound, free.iterations)
+        weights = free.weights if high == 1 else solution.weights + high * (free.weights - solution.weights)
+        value = program.value(weights, setting.nu)
+        return MarginSolution(weights, value, free.lower_bound, free.iterations)
 
     def class_weights(self) -> NDArray:
         """The weights `(K, S)`."""

@@ -1,0 +1,300 @@
+"""From score files to a run folder: joining, what is taken, out-of-fold scores, leaks, the command, back again."""
+
+import json
+import shutil
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from avr.cli import main
+from avr.core import UsageError, WorkError
+from avr.fusion import Evaluation, compare, fuse, gather, load_fuser, make_fuser
+from avr.store import Scores, read_scores, write_scores
+
+from .conftest import make_scores
+
+QUICK = Evaluation(folds=3, bootstrap=200)
+
+
+def score_file(names=("rgb", "flow"), *, seed=0, split="1", test_only=False, head="linear", **changes):
+    """Scores of 120 videos, a third of the groups test videos, the others out-of-fold in three folds."""
+    X, y, groups = make_scores(120, 4, len(names), seed=seed)
+    fold = np.where(groups % 3 == 0, -1, groups % 4).astype(np.int32)
+    scores = Scores(
+        ids=np.array([f"class{label}/video{n}" for n, label in enumerate(y)]),
+        labels=y,
+        groups=np.array([f"film{group}" for group in groups]),
+        class_names=("jump", "run", "sit", "walk"),
+        streams={name: X[:, s].astype(np.float32) for s, name in enumerate(names)},
+        kind="logits",
+        split=split,
+        fold=np.full(120, -1, np.int32) if test_only else fold,
+        head=head,
+        dataset="made",
+    )
+    return replace(scores, **changes)
+
+
+def put(folder, scores, run="linear-made-1"):
+    return write_scores(folder / "runs" / run / f"split-{scores.split}" / "scores.h5", scores)
+
+
+def take(scores, rows):
+    parts = {name: getattr(scores, name)[rows] for name in ("ids", "labels", "groups", "fold")}
+    return replace(scores, streams={name: values[rows] for name, values in scores.streams.items()}, **parts)
+
+
+def test_streams_are_joined_by_id_and_named_by_head():
+    first, other = score_file(), score_file(("rgb", "fused"), head="stfn", fused="fused", seed=1)
+    shuffled = take(replace(other, ids=first.ids, labels=first.labels, groups=first.groups, fold=first.fold),
+                    np.arange(120)[::-1])  # fmt: skip
+    table = gather([("a", first), ("b", shuffled)])
+    assert table.streams == ("linear/rgb", "linear/flow", "stfn/rgb")
+    np.testing.assert_array_equal(table.X[:, 0], first.streams["rgb"])
+    np.testing.assert_array_equal(table.X[:, 2], other.streams["rgb"])
+    asked = gather([("a", first), ("b", shuffled)], streams=["flow", "stfn/fused"])
+    assert asked.streams == ("linear/flow", "stfn/fused")
+
+
+def test_rgb_comes_before_flow_whatever_the_files_order():
+    table = gather([("a", score_file(("flow",), head="x")), ("b", score_file(("rgb",), head="x"))])
+    assert table.streams == ("x/rgb", "x/flow")
+
+
+def test_a_heads_own_fused_stream_is_taken_where_it_is_all_there_is():
+    table = gather([("a", score_file(("fused",), head="stfn", fused="fused")), ("b", score_file())])
+    assert table.streams == ("stfn/fused", "linear/rgb", "linear/flow")
+
+
+def test_two_runs_of_one_head_are_told_apart_by_their_names():
+    table = gather([("linear-made-1", score_file()), ("linear-made-2", score_file(seed=1, labels=score_file().labels,
+                    ids=score_file().ids, fold=score_file().fold))])  # fmt: skip
+    assert table.streams[::2] == ("linear-made-1/rgb", "linear-made-1/flow")[:1] + table.streams[2:3]
+    assert len(set(table.streams)) == 4
+
+
+def test_sanitised_names_meet():
+    first = score_file()
+    named = replace(first, ids=np.array([name.replace("video", "a!b#(c)+video") for name in first.ids]))
+    plain = replace(first, ids=np.array([name.replace("video", "a_b__c__video") for name in first.ids]), head="other")
+    assert gather([("a", named), ("b", plain)]).X.shape == (120, 4, 4)
+
+
+BAD_FILES = [
+    ("order", {"class_names": ("run", "jump", "sit", "walk")}, "in another order \\(class 0 is run, not jump\\)"),
+    ("other classes", {"class_names": ("jump", "run", "sit", "wave")}, "lacks walk and has wave besides"),
+    (
+        "ids",
+        {"ids": np.array([f"none{n}" for n in range(120)])},
+        r"share no video \(a: 120 of 120 .*; b: 120 of 120 .* first none0, none1, .*none9\)",
+    ),
+    ("twice", {"ids": np.array(["same"] * 2 + [f"v{n}" for n in range(118)])}, "ids that repeat: same"),
+    ("labels", {"labels": np.roll(score_file().labels, 1)}, "disagree on the label of"),
+    ("roles", {"fold": np.full(120, -1, np.int32)}, "disagree on which videos are for training"),
+]
+
+
+@pytest.mark.parametrize(("changes", "message"), [bad[1:] for bad in BAD_FILES], ids=[bad[0] for bad in BAD_FILES])
+def test_files_that_do_not_fit_together(changes, message, capsys):
+    with pytest.raises(UsageError, match=message) as caught:
+        gather([("a", score_file()), ("b", score_file(head="other", **changes))])
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_files_with_nan_or_infinity(value):
+    scores = score_file()
+    scores.streams["flow"][3, 1] = value
+    with pytest.raises(UsageError, match="stream flow: NaN or infinite scores of 1 videos, first class"):
+        gather([("a", scores)])
+
+
+def test_a_stream_without_one_class_is_refused():
+    lacking = score_file(head="other", class_names=("jump", "run", "sit"), labels=score_file().labels % 3)
+    lacking.streams = {name: values[:, :3] for name, values in lacking.streams.items()}
+    with pytest.raises(UsageError, match="b has 3 classes and a 4: it lacks walk"):
+        gather([("a", score_file()), ("b", lacking)])
+
+
+def test_videos_without_a_partner_are_counted_and_named(capsys):
+    table = gather([("a", score_file()), ("b", take(score_file(head="other"), np.arange(20, 120)))])
+    assert len(table.ids) == 100
+    assert "a: 20 of 120 videos have no partner, first " in capsys.readouterr().err
+
+
+def test_an_unknown_stream_lists_the_known_ones():
+    with pytest.raises(UsageError, match="no stream 'audio'; there are: linear/rgb, linear/flow"):
+        gather([("a", score_file())], streams=["audio"])
+
+
+def test_fuse_fits_on_out_of_fold_scores_and_judges_on_test_scores(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    scores = score_file()
+    put(tmp_path, scores)
+    result = fuse("awf", options={"nu": 0.5, "delta": 0.1}, evaluation=QUICK)
+    train, test = scores.fold >= 0, scores.fold == -1
+    X = np.stack([scores.streams["rgb"], scores.streams["flow"]], axis=1).astype(float)
+    expected = make_fuser("awf", nu=0.5, delta=0.1).fit(X[train], scores.labels[train], scores.groups[train])
+    assert result.protocol == {
+        "1": f"fitted on {train.sum()} out-of-fold training scores, judged on {test.sum()} test videos"
+    }
+    assert [row["name"] for row in result.rows] == ["linear/rgb", "linear/flow", "average", "multiply", "awf"]
+    assert result.rows[-1]["top1"] == pytest.approx((expected.predict(X[test]) == scores.labels[test]).mean())
+    best = max(result.rows[:2], key=lambda row: row["top1"])
+    difference = result.differences["best stream"]
+    assert difference["stream"] == best["name"]
+    assert difference["difference"] == pytest.approx(result.rows[-1]["top1"] - best["top1"])
+    assert difference["low"] <= difference["difference"] <= difference["high"]
+    calibration = result.calibration["1"]["linear/flow"]
+    assert calibration["temperature"] == pytest.approx(expected.temperatures_[1])
+    assert result.out.name == "fuse-awf-1"
+    fused = read_scores(result.out / "scores.h5")
+    assert fused.ids.tolist() == scores.ids[test].tolist()
+    np.testing.assert_allclose(fused.streams["fused"], expected.predict_proba(X[test]), atol=1e-6)  # float32
+    again = load_fuser(result.out)
+    np.testing.assert_array_equal(again.predict(X), expected.predict(X))
+    assert again.about_["streams"] == ["linear/rgb", "linear/flow"]
+    assert fuse("awf", options={"nu": 0.5, "delta": 0.1}, evaluation=QUICK).out.name == "fuse-awf-2"
+
+
+def test_with_test_scores_alone_no_video_is_judged_by_a_fit_that_saw_its_group(tmp_path):
+    scores = score_file(test_only=True)
+    path = put(tmp_path, scores)
+    result = fuse("svm", [path], out=tmp_path / "out", evaluation=QUICK)
+    assert result.protocol["1"].startswith("cross-validated within 120 test videos: 3 folds over ")
+    leaking = fuse("svm", [path], out=tmp_path / "out2", evaluation=replace(QUICK, force_random_folds=True))
+    assert "over videos" in leaking.protocol["1"]
+
+
+def test_the_newest_run_of_each_head_is_taken_and_said(tmp_path, monkeypatch, capsys):
+    import os
+
+    monkeypatch.chdir(tmp_path)
+    for age, (run, head) in enumerate(
+        [("linear-made-2", "linear"), ("linear-made-10", "linear"), ("stfn-made-1", "stfn")]
+    ):
+        path = put(tmp_path, score_file(head=head), run)
+        os.utime(path, (1000 + age, 1000 + age))
+    fuse("average", evaluation=QUICK)
+    assert "fuse: takes runs/linear-made-10, runs/stfn-made-1" in capsys.readouterr().err
+
+
+def test_several_splits_give_a_spread_and_a_folder_each(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for number in "123":
+        put(tmp_path, score_file(seed=int(number), split=number))
+    result = fuse("multiply", evaluation=QUICK)
+    tops = [result.splits_rows[number][-1]["top1"] for number in "123"]
+    over = result.rows[-1]["over_splits"]["top1"]
+    assert over["mean"] == pytest.approx(np.mean(tops))
+    assert over["spread"] == pytest.approx(np.std(tops, ddof=1))
+    assert sorted(path.name for path in result.out.iterdir()) == ["split-1", "split-2", "split-3"]
+    assert load_fuser(result.out / "split-2").about_["split"] == "2"
+    only = fuse("multiply", split="2", evaluation=QUICK)
+    assert only.splits == ("2",)
+    with pytest.raises(UsageError, match="no scores of split '4'; there are: 1, 2, 3"):
+        fuse("multiply", split="4")
+
+
+def test_out_of_fold_folds_that_split_a_group_are_refused_unless_forced(tmp_path):
+    scores = score_file()
+    scores.fold = np.where(scores.fold == -1, -1, np.arange(120) % 3).astype(np.int32)
+    path = put(tmp_path, scores)
+    with pytest.raises(
+        UsageError, match=r"the training scores' folds split .* groups, first film.*--force-random-folds"
+    ):
+        fuse("average", [path], out=tmp_path / "out", evaluation=QUICK)
+    fuse("average", [path], out=tmp_path / "out", evaluation=replace(QUICK, force_random_folds=True))
+
+
+def test_training_scores_that_are_not_out_of_fold_warn_loudly(tmp_path, capsys):
+    scores = score_file()
+    training = scores.fold != -1
+    saturated = {name: values.copy() for name, values in scores.streams.items()}
+    for values in saturated.values():
+        values[training, scores.labels[training]] += 50
+    fuse("average", [put(tmp_path, replace(scores, streams=saturated))], out=tmp_path / "a", evaluation=QUICK)
+    said = capsys.readouterr().err
+    assert "warning: linear/rgb is right on 100.0 % of its training videos" in said
+    assert "do not look out-of-fold" in said
+    marked = replace(scores, fold=np.where(training, -2, -1).astype(np.int32))
+    fuse("average", [put(tmp_path, marked)], out=tmp_path / "b", evaluation=QUICK)
+    assert "are of the head's own training videos, not out-of-fold" in capsys.readouterr().err
+
+
+def test_compare_judges_every_rule_on_the_same_videos(tmp_path):
+    path = put(tmp_path, score_file(test_only=True))
+    result = compare([path], ["multiply", "lp-beta", "awf stilt"], evaluation=QUICK)
+    rows = {row["name"]: row for row in result.rows}
+    assert list(rows) == ["linear/rgb", "linear/flow", "average", "multiply", "lp-beta", "awf stilt"]
+    assert (rows["average"]["difference"], rows["average"]["p"]) == (0.0, 1.0)
+    assert rows["multiply"]["difference"] == pytest.approx(rows["multiply"]["top1"] - rows["average"]["top1"])
+    assert np.shape(result.weights["lp-beta"]["1"]) == (4, 2)
+    assert "multiply" not in result.weights
+    with pytest.raises(UsageError, match="early-svm reads features"):
+        compare([path], ["early-svm"])
+
+
+def test_nothing_to_fuse(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UsageError, match="no score file or run at runs: train a head first"):
+        fuse("average")
+    (tmp_path / "runs").mkdir()
+    with pytest.raises(UsageError, match="no run with scores under runs: train a head first"):
+        fuse("average")
+    with pytest.raises(UsageError, match=r"no fusion\.json at .*give a folder"):
+        load_fuser(tmp_path)
+
+
+def test_a_damaged_fuser_is_said_to_be(tmp_path):
+    fuse("average", [put(tmp_path, score_file())], out=tmp_path / "out", evaluation=QUICK)
+    content = json.loads((tmp_path / "out/fusion.json").read_text())
+    for name, text in [("cut", '{"format": 1'), ("poor", '{"format": 1}')]:
+        shutil.copytree(tmp_path / "out", tmp_path / name)
+        (tmp_path / name / "fusion.json").write_text(text)
+        with pytest.raises(WorkError, match=r"damaged .*; fuse again"):
+            load_fuser(tmp_path / name)
+    (tmp_path / "out/fusion.json").write_text(json.dumps({**content, "format": 99}))
+    with pytest.raises(UsageError, match="has format 99, this avr reads 1"):
+        load_fuser(tmp_path / "out")
+
+
+def test_the_command_prints_and_its_json_is_one_object(tmp_path, monkeypatch, runner):
+    monkeypatch.chdir(tmp_path)
+    put(tmp_path, score_file())
+    done = runner.invoke(main, ["fuse", "weighted", "--weights", "1,3", "--bootstrap", "100"])
+    assert done.exit_code == 0, done.output
+    assert "linear/rgb" in done.stdout
+    assert "weighted - multiply: " in done.stdout
+    assert "written: runs/fuse-weighted-1" in done.stdout
+    assert load_fuser("runs/fuse-weighted-1").weights_.tolist() == [0.25, 0.75]
+    done = runner.invoke(main, ["fuse", "multiply", "--json", "--bootstrap", "100"])
+    result = json.loads(done.stdout)
+    assert result["rows"][-1]["name"] == "multiply"
+    assert result["out"] == "runs/fuse-multiply-1"
+    done = runner.invoke(main, ["fuse", "compare", "--rule", "maximum", "--json", "--bootstrap", "100"])
+    assert [row["name"] for row in json.loads(done.stdout)["rows"]][-2:] == ["average", "maximum"]
+    done = runner.invoke(main, ["fuse", "best"])
+    assert done.exit_code == 2
+    assert "unknown rule 'best'; known: average, awf, early-svm" in done.stderr
+    done = runner.invoke(main, ["fuse", "--help"])
+    assert "Mean of the streams' probabilities." in done.stdout
+
+
+@pytest.mark.parametrize("rule", ["awf", "svm", "weighted", "early-svm", "greedy-selection"])
+def test_the_commands_defaults_are_the_estimators(rule):
+    from avr.cli._fuse import rule_command
+
+    options = {parameter.name: parameter.default for parameter in rule_command(rule).params}
+    estimator = make_fuser(rule).get_params()
+    shared = set(options) & set(estimator)
+    assert shared == set(estimator) - {"kind", "num_classes"}
+    assert {name: options[name] for name in shared} == {name: estimator[name] for name in shared}
+
+
+def test_the_commands_evaluation_defaults_are_the_dataclass():
+    from avr.cli._fuse import evaluation_options
+
+    given = {option.name: option.default for option in evaluation_options()}
+    assert given == {name: getattr(Evaluation(), name) for name in given}
