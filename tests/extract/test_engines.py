@@ -3,8 +3,11 @@
 import importlib.util
 import os
 import signal
+import subprocess
+import sys
 import threading
 import time
+from multiprocessing import Pipe
 from pathlib import Path
 
 import cv2
@@ -14,8 +17,10 @@ import pytest
 from avr.core import UsageError, WorkError
 from avr.datasets import Dataset, Split, Video
 from avr.extract import Engine, Running, Settings, extract
-from avr.extract._engines import ATTEMPTS, Dispatcher
-from avr.extract.pipeline import Job
+from avr.extract._engines import ATTEMPTS, Dispatcher, join_reports
+from avr.extract._processes import _hear, _Worker
+from avr.extract._stages import Busy
+from avr.extract.pipeline import Job, Report
 from avr.store import verify
 
 SETTINGS = Settings(
@@ -203,3 +208,50 @@ def test_what_no_worker_could_do_is_refused_before_a_store_is_begun(sixteen, tmp
     with pytest.raises(UsageError, match=message):
         extract(sixteen, tmp_path / "store", settings=SETTINGS.change(flow=flow), running=RUNNING, engine=engine)
     assert not (tmp_path / "store").exists()
+
+
+class TestWhatAWorkerSays:
+    @pytest.fixture
+    def worker(self):
+        ours, theirs = Pipe()
+        process = subprocess.Popen([sys.executable, "-c", "import sys; sys.exit(3)"])
+        made = _Worker(7, "cuda:1", (), process, ours)
+        yield made, theirs
+        made.end()
+        theirs.close()
+
+    @pytest.mark.parametrize(("usage", "kind"), [(True, UsageError), (False, WorkError)])
+    def test_an_error_of_avrs_own_ends_the_run(self, worker, usage, kind):
+        worker, pipe = worker
+        pipe.send(("error", usage, "the disk is full"))
+        with pytest.raises(kind, match="the disk is full"):
+            _hear(worker, Dispatcher([]), [])
+
+    def test_any_other_loses_the_worker_as_its_end_does(self, worker):
+        worker, pipe = worker
+        pipe.send(("crash", "RuntimeError: CUDA error"))
+        assert _hear(worker, Dispatcher([]), []) == "RuntimeError: CUDA error"
+        pipe.close()
+        assert _hear(worker, Dispatcher([]), []) == "exit code 3"
+
+    def test_it_takes_jobs_and_reports(self, worker):
+        worker, pipe = worker
+        dispatcher, reports = Dispatcher(TestDispatcher.jobs(1)), []
+        for message in (("next",), ("video", "v0", ""), ("video", "v1", "no frame"), ("next",), ("report", Report())):
+            pipe.send(message)
+        heard = [_hear(worker, dispatcher, reports) for _ in range(5)]
+        assert heard == [None, None, None, None, ""]
+        assert pipe.recv().number == 0
+        assert pipe.recv() == "end"
+        assert dispatcher.results() == {"v0": "", "v1": "no frame"}
+        assert len(reports) == 1
+
+
+def test_reports_are_joined():
+    reports = [
+        Report(done=2, notes=[("v0", "short")], seconds=3.0, busy={"flow": Busy(2, 3.0)}),
+        Report(done=1, seconds=4.0, busy={"flow": Busy(2, 5.0), "write": Busy(1, 1.0)}),
+    ]
+    joined = join_reports(reports, {"v0": "", "v1": "no frame", "v2": ""}, seconds=4.0)
+    assert (joined.done, joined.failures, joined.notes) == (2, [("v1", "no frame")], [("v0", "short")])
+    assert joined.shares() == {"flow": 8.0 / (4.0 * 4), "write": 0.25}
