@@ -57,7 +57,7 @@ def _split(_: click.Context, __: click.Parameter, value: str) -> tuple[str, ...]
 @click.option("--clip-stride", default=15, show_default=True, metavar="FRAMES", help="From one clip to the next.")
 @click.option("--seed", default=0, show_default=True, help="Of random weights and random views.")
 @click.option("--stack", default=10, show_default=True, metavar="L", help="Flow pairs centred on a frame.")
-@click.option("--flow", default="dis", show_default=True, help="dis, farneback, tvl1 or raft.")
+@click.option("--flow", default="dis", show_default=True, help="dis, farneback, tvl1, raft or raft=FILE (its weights).")
 @click.option(
     "--flow-size", default=0, show_default=True, metavar="PIXELS", help="Short side for flow; 0 is the frame's."
 )

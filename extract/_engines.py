@@ -109,7 +109,7 @@ def prepare(settings: Settings, running: Running, engine: Engine) -> tuple[Extra
         extractor = Extractor(settings, running=running)
         return extractor, extractor.networks
     if "flow" in settings.streams:
-        load_item("avr.extract.flow", settings.flow, "flow method")
+        load_item("avr.extract.flow", settings.flow.partition("=")[0], "flow method")
     return None, load_networks(settings, cuda=engine.on_cuda(running))
 
 

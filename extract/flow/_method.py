@@ -68,13 +68,16 @@ def load(name: str, device: str = "cpu", **options: object) -> FlowMethod:
     """A flow method by its name.
 
     Args:
-        name: an item of this folder: "dis", "farneback", "tvl1" or "raft".
+        name: an item of this folder: "dis", "farneback", "tvl1" or "raft"; "raft=FILE" names its weights as well.
         device: "cpu" or "cuda", "cuda:1" …; methods that have no GPU form run on the CPU whatever it says.
         options: the method's own settings, keywords of the item's `build`.
 
     Raises:
         UsageError: no such method, or no such option of it; the known ones are listed.
     """
+    name, _, weights = name.partition("=")
+    if weights:
+        options["weights"] = weights
     build = load_item("avr.extract.flow", name, "flow method").build
     known = list(build.__kwdefaults__ or {})
     for key in options:

@@ -84,7 +84,7 @@ def _network(size: str, weights: str, seed: int) -> torch.nn.Module:
         except Exception as error:
             raise WorkError(
                 f"the weights {weights} of {name} cannot be downloaded ({str(error).splitlines()[0]}): "
-                "give a file (--flow-weights FILE) or --flow-weights random"
+                "give a file (--flow raft=FILE) or --flow raft=random"
             ) from error
     else:
         known = ", ".join(members.__members__)

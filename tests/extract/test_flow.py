@@ -110,6 +110,8 @@ def test_unknown_method_and_option_list_the_known():
         load("tvl")
     with pytest.raises(UsageError, match="flow 'dis' has no option 'pre'; known: preset, threads"):
         load("dis", pre="medium")
+    with pytest.raises(UsageError, match="flow 'dis' has no option 'weights'"):
+        load("dis=random")
 
 
 class TestRaft:
@@ -155,7 +157,7 @@ class TestRaft:
         previous, following = self.frames()
         wanted = raft(previous, following)
         for name in ("raft.safetensors", "raft.pth"):
-            loaded = load("raft", weights=str(tmp_path / name), updates=2)
+            loaded = load(f"raft={tmp_path / name}", updates=2)
             np.testing.assert_array_equal(loaded(previous, following), wanted)
 
     def test_weights_that_do_not_fit_or_read(self, tmp_path):
@@ -171,5 +173,5 @@ class TestRaft:
     def test_no_network_names_the_way_out(self, tmp_path, monkeypatch):
         monkeypatch.setenv("TORCH_HOME", str(tmp_path))
         monkeypatch.setenv("https_proxy", "http://127.0.0.1:9")  # refuses
-        with pytest.raises(WorkError, match=r"DEFAULT of raft_small cannot be downloaded .*--flow-weights FILE"):
+        with pytest.raises(WorkError, match=r"DEFAULT of raft_small cannot be downloaded .*--flow raft=FILE"):
             load("raft")
