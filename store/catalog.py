@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
@@ -58,7 +59,7 @@ class Catalog:
         """Identity of the content, wherever it lies and however it is cut into files: SHA-256, hexadecimal."""
         plan = self.plan
         digest = hashlib.sha256()
-        about = [plan.dataset, plan.class_names, plan.split_names, plan.ids, plan.groups, self.failures]
+        about: list[Any] = [plan.dataset, plan.class_names, plan.split_names, plan.ids, plan.groups, self.failures]
         about += [plan.arrays, plan.compression, plan.provenance.get("settings")]
         digest.update(json.dumps(about, sort_keys=True).encode())
         for column in (plan.labels, plan.splits, self.rows, self.frames):

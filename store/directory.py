@@ -30,7 +30,7 @@ class Tables:
         value = self._get(name)
         if value.shape != () or value.dtype.kind != "S":
             raise ValueError(f"{name} is no text")
-        return json.loads(value[()].decode())
+        return json.loads(value.item().decode())
 
     def text(self, name: str) -> tuple[str, ...]:
         """A column of text."""

@@ -59,7 +59,7 @@ def _export_store(path: Path, out: Path) -> list[Path]:
                 header = {"descr": "<f2", "fortran_order": False, "shape": shape}
                 np.lib.format.write_array_header_1_0(file, header)
                 for _, rows in store.iterate([array.name], np.arange(len(store))):
-                    file.write(memoryview(rows[array.name]).cast("B"))
+                    file.write(rows[array.name].data.cast("B"))
             written.append(target)
         return written
 

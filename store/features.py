@@ -67,7 +67,7 @@ class FeatureStore:
         self.labels: NDArray[np.int64] = plan.labels
         self.frames, self.views, self.first_row = catalog.frames, catalog.rows, catalog.first_row
         self.arrays = {
-            name: StreamLayer(*name.split("/"), shape, np.dtype(np.float16)) for name, shape in plan.arrays.items()
+            name: StreamLayer(*_halves(name), shape, np.dtype(np.float16)) for name, shape in plan.arrays.items()
         }
         self.streams = tuple(sorted({array.stream for array in self.arrays.values()}))
         self.failures = [{"id": video, "reason": reason} for video, reason in catalog.failures]
@@ -184,7 +184,7 @@ class FeatureStore:
         steps = [chosen[start : start + batch_videos] for start in range(0, len(chosen), batch_videos)]
 
         def load(step: NDArray[np.intp]) -> tuple[NDArray[np.intp], Mapping[str, NDArray[np.float16]]]:
-            return step, {name: self.read(*name.split("/", 1), step) for name in names}
+            return step, {name: self.read(*_halves(name), step) for name in names}
 
         yield from ahead(load, steps, depth=read_ahead)
 
@@ -205,3 +205,9 @@ def open_catalog(path: Path) -> Catalog:
     plan, plan_sha256 = load_plan(path)
     there = [path / shard_name(number) for number in range(plan.num_shards)]
     return catalog_of_shards(plan, [read_shard(shard) for shard in there if shard.exists()], plan_sha256=plan_sha256)
+
+
+def _halves(name: str) -> tuple[str, str]:
+    """Stream and layer of an array's name: "rgb/pooled" is rgb and pooled."""
+    stream, _, layer = name.partition("/")
+    return stream, layer

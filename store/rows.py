@@ -115,7 +115,14 @@ class RowReader:
 
     def __getstate__(self) -> dict[str, Any]:
         """A copy in another process starts with no file open and nothing kept."""
-        empty = {"_open": {}, "_kept": {}, "_absent": {}, "_lock": None, "_keeping": None, "_pool": None}
+        empty: dict[str, Any] = {
+            "_open": {},
+            "_kept": {},
+            "_absent": {},
+            "_lock": None,
+            "_keeping": None,
+            "_pool": None,
+        }
         return {**self.__dict__, **empty}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -185,7 +192,7 @@ class RowReader:
                 strict=True,
             )
         )
-        flat = memoryview(out).cast("B")
+        flat = out.data.cast("B")
         check = self._always_check or bool(self._unchecked[name][rows].any())
         expected = self._crc32[name][rows].tolist() if check else []
 

@@ -63,8 +63,8 @@ def check_scores(scores: Scores) -> None:
         if len(getattr(scores, name)) != count:
             raise UsageError(f"scores: {len(getattr(scores, name))} {name} for {count} videos")
     if len(set(scores.ids.tolist())) != count:
-        values, counts = np.unique(scores.ids, return_counts=True)
-        raise UsageError(f"scores: ids that repeat: {', '.join(values[counts > 1][:10])}")
+        ids, counts = np.unique(scores.ids, return_counts=True)
+        raise UsageError(f"scores: ids that repeat: {', '.join(ids[counts > 1][:10])}")
     if num_classes < 2:
         raise UsageError(f"scores: {num_classes} class; at least two are needed")
     if count and not (scores.labels.min() >= 0 and scores.labels.max() < num_classes):

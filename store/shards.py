@@ -193,7 +193,7 @@ def write_rows(
     file.flush()
     for index, row in enumerate(rows):
         info = dataset.id.get_chunk_info_by_coord((index, *origin))
-        stored = dataset.id.read_direct_chunk((index, *origin))[1] if compression else row
+        stored = dataset.id.read_direct_chunk((index, *origin))[1] if compression else row.data
         place[index] = (info.byte_offset, info.size, zlib.crc32(stored), info.filter_mask)
     return place
 
