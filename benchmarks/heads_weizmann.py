@@ -3,8 +3,8 @@
     python benchmarks/heads_weizmann.py --root data/weizmann --weights squeezenet1_1.pth --out heads_weizmann.md
 
 Extracts pooled vectors and maps of both streams with SqueezeNet 1.1, trains every head on every split, and writes a
-table. What is in --work already is not done again, so a stopped run goes on. Heads with layers of the papers' size would take
-hours on a CPU: the options below make them small, and are printed with the table.
+table. What is in --work already is not done again, so a stopped run goes on. Heads with layers of the papers' size
+would take hours on a CPU: the options below make them small, and are printed with the table.
 """
 
 import argparse
@@ -45,8 +45,8 @@ def main() -> None:
     arguments = parser.parse_args()
     store = arguments.work / "store"
     # Weizmann's frames are 180×144 and its people some 60 pixels high: a step moves them by a pixel or two, which the
-    # papers' ±20 in 256 grey levels hardly shows. Flow at three times the size uses that range, and mirrored views double
-    # 80 training clips. `linear` on flow, seed 0: 82.2 % without either (10 segments, crops of 128), 96.7 % with both.
+    # papers' ±20 in 256 grey levels hardly shows. Flow at three times the size uses that range, and mirrored views
+    # double 80 training clips. `linear` on flow, seed 0: 82.2 % without either (10 segments, crops of 128), 96.7 % so.
     settings = Settings(
         backbone="squeezenet1_1",
         weights=(arguments.weights,),
