@@ -15,8 +15,8 @@ def command() -> None:
     """Train the backbone, alone or with a head on top.
 
     Under torchrun the same command trains on several GPUs or machines: `torchrun --standalone --nproc-per-node 2
-    --no-python avr finetune backbone …`. --batch-size counts the videos of all processes. An interrupted run, started
-    again with the same options, goes on where it stopped.
+    --no-python -- avr finetune backbone …`. --batch-size counts the videos of all processes. An interrupted run,
+    started again with the same options, goes on where it stopped.
     """
 
 

@@ -1,13 +1,16 @@
 """One process or several: the same training under `torchrun` as without it.
 
-`torchrun --standalone --nproc-per-node 2 --no-python avr finetune backbone …` starts processes that find one another
-through the environment it sets. One process is the same code with nobody to wait for.
+`torchrun --standalone --nproc-per-node 2 --no-python -- avr finetune backbone …` starts processes that find one
+another through the environment it sets (`--`, so that it takes no option of avr's, such as --run, for its own). One
+process is the same code with nobody to wait for.
 """
 
+import inspect
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 
 import torch
@@ -16,6 +19,10 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from avr.core import UsageError
+
+# torch 2.15 calls it by another name.
+_NEW = "forward_sync_buffers" in inspect.signature(DistributedDataParallel).parameters
+_NO_BUFFERS = "forward_sync_buffers" if _NEW else "broadcast_buffers"
 
 
 @dataclass(frozen=True)
@@ -26,11 +33,13 @@ class Processes:
         rank: number of this process among all machines', from 0.
         world: how many there are.
         local_rank: its number on this machine: the GPU it takes.
+        local_world: how many there are on this machine.
     """
 
     rank: int = 0
     world: int = 1
     local_rank: int = 0
+    local_world: int = 1
 
     @property
     def first(self) -> bool:
@@ -56,6 +65,14 @@ class Processes:
         dist.broadcast_object_list(box)
         return box[0]
 
+    def gather(self, value: Any) -> list[Any]:
+        """Every process's value, in all of them."""
+        if self.world == 1:
+            return [value]
+        values: list[Any] = [None] * self.world
+        dist.all_gather_object(values, value)
+        return values
+
     def wrap(self, network: nn.Module, device: torch.device) -> nn.Module:
         """The network as it is called in training: with several processes its gradients are averaged over them."""
         if self.world == 1:
@@ -64,7 +81,7 @@ class Processes:
             network,
             device_ids=[device.index] if device.type == "cuda" else None,
             # Running statistics of batch norm are not sent round at each step: process 0's are the ones written.
-            broadcast_buffers=False,
+            **{_NO_BUFFERS: False},
         )
 
 
@@ -86,9 +103,11 @@ def join_processes(device: str = "auto") -> Iterator[tuple[Processes, torch.devi
         torch.cuda.set_device(place)
     joined = not dist.is_initialized()
     if joined:
-        dist.init_process_group("nccl" if place.type == "cuda" else "gloo")
+        # One may wait long for the others: while they fill their part of the cache.
+        dist.init_process_group("nccl" if place.type == "cuda" else "gloo", timeout=timedelta(days=7))
     try:
-        yield Processes(dist.get_rank(), dist.get_world_size(), int(os.environ.get("LOCAL_RANK", "0"))), place
+        local_rank, local_world = (int(os.environ.get(name, "0")) for name in ("LOCAL_RANK", "LOCAL_WORLD_SIZE"))
+        yield Processes(dist.get_rank(), dist.get_world_size(), local_rank, max(local_world, 1)), place
     finally:
         if joined:
             dist.destroy_process_group()

@@ -198,7 +198,8 @@ class Loop:
             "accuracy": self.sums[1] / self.sums[2],
         }
         if self.learner.validate is not None:
-            row["validation_loss"] = self.learner.validate()
+            # One process judges for all: running statistics may differ between them, and the rate must not.
+            row["validation_loss"] = processes.agree(self.learner.validate() if processes.first else 0.0)
             if self.schedule.watch(row["validation_loss"]):
                 state = self.learner.network.state_dict()
                 self.best = {name: value.detach().cpu().clone() for name, value in state.items()}

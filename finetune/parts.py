@@ -32,13 +32,12 @@ def fill_cache(
 ) -> tuple[list[Video], list[Video]]:
     """Store the split's videos; gives the training and the test videos that decode.
 
-    The first process of each machine stores, the others wait; then all see what is there.
+    The processes of a machine share the work; then all see what is there.
     """
     by_id = {video.id: video for video in dataset.videos}
     train, test = [by_id[name] for name in split.train], [by_id[name] for name in split.test]
-    failures = cache.build([*train, *test]) if processes.local_rank == 0 else {}
-    failures = processes.agree(failures)
-    processes.wait()
+    mine = [*train, *test][processes.local_rank :: processes.local_world]
+    failures = {name: reason for found in processes.gather(cache.build(mine)) for name, reason in found.items()}
     return leave_out(train, failures), leave_out(test, failures)
 
 

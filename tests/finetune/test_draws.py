@@ -4,7 +4,16 @@ import pytest
 import torch
 from torch import nn
 
-from avr.finetune.draws import DropoutKeys, KeyedDropout, epoch_order, generator_for, key_dropout, seed_for, share
+from avr.finetune.draws import (
+    DropoutKeys,
+    KeyedDropout,
+    KeyedHeadDropout,
+    epoch_order,
+    generator_for,
+    key_dropout,
+    seed_for,
+    share,
+)
 
 
 def test_an_order_is_a_permutation_of_its_own_for_each_epoch_and_seed():
@@ -50,3 +59,24 @@ def test_every_dropout_of_a_network_is_replaced_in_place():
     assert key_dropout(network, DropoutKeys(0)) == 2
     assert [m.p for m in network.modules() if isinstance(m, KeyedDropout)] == [0.2, 0.7]
     assert key_dropout(nn.Sequential(nn.Dropout(0.2)), DropoutKeys(0), p=0.9) == 1
+
+
+def test_functional_dropout_is_keyed_by_video_too_and_layers_differ():
+    keys, x = DropoutKeys(2), torch.ones(3, 50)
+
+    def masks(videos):
+        keys.set(1, videos)
+        with KeyedHeadDropout(keys, 1000):
+            ours = x[: len(videos)]
+            return (
+                nn.functional.dropout(ours, 0.5, True),
+                nn.Dropout(0.5)(ours),
+                nn.functional.dropout(ours, 0.5, False),
+            )
+
+    first, second, off = masks([5, 6, 7])
+    assert not torch.equal(first, second)
+    assert torch.equal(off, x)
+    alone = masks([6, 7])
+    assert torch.equal(alone[0], first[1:])
+    assert torch.equal(alone[1], second[1:])

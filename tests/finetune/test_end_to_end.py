@@ -124,3 +124,29 @@ def test_the_papers_settings(head, optimizer, rate):
 def test_unknown_settings_are_named():
     with pytest.raises(UsageError, match="unknown batch norm 'both'; known: local, sync, partial, frozen"):
         Tuning(batch_norm="both")
+
+
+def test_a_head_on_maps_of_clips_trains_on_one_clip_a_video(dataset, workplace):
+    """GLKA's way: clips as views, `map`, and activations held for one video at a time."""
+    from avr.extract import extract
+    from avr.heads import train_run
+
+    settings = SETTINGS.change(streams=("rgb",), layers=("map",), plan="clips", segments=4, clip_stride=5, views=20)
+    extract(dataset, workplace / "clips", settings=settings)
+    run = train_run(
+        workplace / "clips", "attention-streams", training={"epochs": 1, "min_steps": 0}, folds=0,
+        out=workplace / "attention-streams", device="cpu",
+    ).folder  # fmt: skip
+    result = finetune_end_to_end(
+        run,
+        training=replace(SHORT, epochs=1, lr=1e-5),
+        tuning=replace(TUNING, recompute=True, augmentation="random-resized"),
+        out=workplace / "attention-tuned",
+        cache=workplace / "cache",
+        device="cpu",
+    )
+    import json
+
+    stored = json.loads((run / "run.json").read_text())["splits"]["1"]["results"]
+    assert result.before["1"] == stored
+    assert np.isfinite(result.history["1"][0]["loss"])
