@@ -22,7 +22,7 @@ from avr.core import UsageError
 
 # torch 2.15 calls it by another name.
 _NEW = "forward_sync_buffers" in inspect.signature(DistributedDataParallel).parameters
-_NO_BUFFERS = "forward_sync_buffers" if _NEW else "broadcast_buffers"
+_NO_BUFFERS: dict[str, Any] = {"forward_sync_buffers" if _NEW else "broadcast_buffers": False}
 
 
 @dataclass(frozen=True)
@@ -81,7 +81,7 @@ class Processes:
             network,
             device_ids=[device.index] if device.type == "cuda" else None,
             # Running statistics of batch norm are not sent round at each step: process 0's are the ones written.
-            **{_NO_BUFFERS: False},
+            **_NO_BUFFERS,
         )
 
 
