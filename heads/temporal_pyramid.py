@@ -77,7 +77,7 @@ class TemporalPyramid(Head):
     reads: ClassVar[Mapping[str, str]] = {"rgb": "conv5_3", "flow": "conv4_2", "*": "conv5_3"}
     # What the paper reads of one view; the recipes say what a store of it costs.
     paper_shapes: ClassVar[Shapes] = {"rgb": (24, 512, 14, 14), "flow": (24, 512, 28, 28)}
-    defaults: ClassVar[Training] = Training(epochs=20, min_steps=150, batch_size=16, lr=1e-3, weight_decay=0.01)
+    defaults: ClassVar[Training] = Training(epochs=20, min_steps=300, batch_size=16, lr=1e-3, weight_decay=0.01)
     paper: ClassVar[Training] = Training(
         epochs=140, second_epochs=46, batch_size=32, optimizer="adam", lr=1e-5, schedule="two-stage", standardise=False
     )
