@@ -20,7 +20,7 @@ from ._folds import grouped_folds
 from ._margin import MarginProgram, MarginSolution
 from ._probabilities import normalise
 
-NUS = (0.8, 0.5, 0.3)
+NUS = (0.8, 0.5)
 FOLDS = 4
 # Inside the folds a solution only has to be good enough to be judged.
 TOLERANCE, MAX_ITERATIONS = 2e-2, 25
@@ -50,13 +50,10 @@ LADDER: tuple[Setting, ...] = tuple(
     for shared, delta in (
         ("equal", 0.0),
         ("uncalibrated", 0.0),
-        ("equal", 0.05),
         ("equal", 0.1),
-        ("equal", 0.2),
         ("learnt", 0.0),
         ("learnt", 0.1),
         ("equal", 0.4),
-        ("learnt", 0.3),
         ("learnt", 1.0),
     )
 )

@@ -41,6 +41,8 @@ class Awf(Fuser):
         objective_, lower_bound_, gap_, iterations_: the certificate: the program's value at the weights, what no
             weights of the same settings can go below, their difference, and how often all margins were computed
             (margin).
+        pulled_: how far (0 … 1) the chosen weights had to be moved towards learnt ones for the program's value not to be
+            worse than an untrained rule's; if at all, the certificate is that of learnt weights (margin).
         one_stream_classes_: how many classes ended on one stream.
     """
 
@@ -106,6 +108,7 @@ class Awf(Fuser):
         self.temperatures_ = temperatures_of(scores, y)
         calibrated = calibrate(scores, self.temperatures_)
         program = MarginProgram(calibrated, y)
+        self.pulled_ = 0.0
         solution = self._solve(program, setting)
         if setting.shared != "learnt":
             solution = self._not_below_untrained(program, setting, solution)
@@ -155,6 +158,7 @@ class Awf(Fuser):
             mixed = solution.weights + middle * (free.weights - solution.weights)
             low, high = (low, middle) if program.value(mixed, setting.nu) <= best else (middle, high)
         weights = free.weights if high == 1 else solution.weights + high * (free.weights - solution.weights)
+        self.pulled_ = high
         value = program.value(weights, setting.nu)
         return MarginSolution(weights, value, free.lower_bound, free.iterations)
 
@@ -168,7 +172,12 @@ class Awf(Fuser):
         ended = f"{self.one_stream_classes_} of {K} classes ended on one stream"
         if self.objective == "stilt":
             return [f"awf stilt: {ended}"]
+        pulled = [
+            f"awf margin: an untrained rule had a better objective than the weights chosen: they were moved "
+            f"{100 * self.pulled_:.0f} % of the way to learnt ones, whose lower bound stands below"
+        ]
         return [
+            *(pulled if self.pulled_ else []),
             f"awf margin: ν {self.nu_:g}, δ {self.delta_:g}, shared weights {self.shared_}; {ended}",
             f"awf margin: objective {self.objective_:.6g}, lower bound {self.lower_bound_:.6g}, gap {self.gap_:.2g} "
             f"after {self.iterations_} iterations",

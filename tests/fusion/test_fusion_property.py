@@ -71,7 +71,7 @@ def check_margin(X, y, groups, **options):
 
 
 @pytest.mark.slow
-@settings(max_examples=4000, **PLAIN)
+@settings(max_examples=3500, **PLAIN)
 @given(score_sets(), st.sampled_from([0.0, 0.01, 1.0]))
 def test_stilt_is_always_the_best_vertex(scores, balance):
     X, y, _ = scores
@@ -89,14 +89,14 @@ def test_margin_is_never_below_its_untrained_rules(scores, nu, delta):
 
 
 @pytest.mark.slow
-@settings(max_examples=60, **PLAIN)
+@settings(max_examples=40, **PLAIN)
 @given(score_sets())
 def test_margin_that_chooses_for_itself_is_never_below_its_untrained_rules(scores):
     check_margin(*scores)
 
 
 @pytest.mark.slow
-@settings(max_examples=5000, **PLAIN)
+@settings(max_examples=5500, **PLAIN)
 @given(
     score_sets(),
     st.sampled_from(["average", "multiply", "maximum", "weighted", "greedy-selection", "log-linear-pool"]),

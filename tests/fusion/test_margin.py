@@ -155,12 +155,25 @@ def test_stilt_fuses_as_equation_9(scores):
 
 def test_margin_says_what_it_chose_and_how_good_it_is(scores):
     X, y, groups = scores
-    fuser = make_fuser("awf").fit(X, y, groups)
+    fuser = make_fuser("awf", shared="learnt").fit(X, y, groups)
     assert fuser.gap_ == pytest.approx(fuser.objective_ - fuser.lower_bound_)
     assert 0 <= fuser.gap_ <= 1e-4 * max(1, abs(fuser.objective_))
     first, second = fuser.notes()
     assert first.startswith(f"awf margin: ν {fuser.nu_:g}, δ {fuser.delta_:g}, shared weights {fuser.shared_}; ")
     assert second.startswith("awf margin: objective ")
+
+
+def test_weights_held_equal_are_moved_no_farther_than_an_untrained_rule_asks(scores):
+    X, y, groups = scores
+    X[:, 1] = np.random.default_rng(0).normal(size=X[:, 1].shape) - X[:, 0]  # worse than chance
+    fuser = make_fuser("awf", nu=0.8, delta=0.0, shared="equal").fit(X, y, groups)
+    calibrated = log_softmax(log_softmax(X, axis=2) / fuser.temperatures_[:, None], axis=2)
+    rules = [*np.eye(2), np.full(2, 0.5), fuser.temperatures_ / fuser.temperatures_.sum()]
+    values = [soft_margin(margins(calibrated, y, np.tile(rule, (6, 1)))[0], 0.8)[0] for rule in rules]
+    assert min(values) < values[2] - 0.1, "else this case shows nothing"
+    assert 0 < fuser.pulled_ <= 1
+    assert min(values) - 1e-4 <= fuser.objective_ <= min(values) + 1e-12
+    assert "an untrained rule had a better objective than the weights chosen" in fuser.notes()[0]
 
 
 def test_given_nu_and_delta_are_the_full_program(scores):
