@@ -41,8 +41,8 @@ class Awf(Fuser):
         objective_, lower_bound_, gap_, iterations_: the certificate: the program's value at the weights, what no
             weights of the same settings can go below, their difference, and how often all margins were computed
             (margin).
-        pulled_: how far (0 … 1) the chosen weights had to be moved towards learnt ones for the program's value not to be
-            worse than an untrained rule's; if at all, the certificate is that of learnt weights (margin).
+        pulled_: how far (0 … 1) the chosen weights had to be moved towards learnt ones for the program's value not
+            to be worse than an untrained rule's; if at all, the certificate is that of learnt weights (margin).
         one_stream_classes_: how many classes ended on one stream.
     """
 
