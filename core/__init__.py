@@ -1,7 +1,7 @@
 """What every room may use: the one error type, finding an item by its file name, progress bars, whole-file writes."""
 
 from .errors import AvrError, UsageError, WorkError
-from .files import sha256_of, write_whole
+from .files import sha256_of, sync_folder, write_whole
 from .progress import Progress, note, quiet, warn
 from .registry import item_names, load_item
 
@@ -15,6 +15,7 @@ __all__ = [
     "note",
     "quiet",
     "sha256_of",
+    "sync_folder",
     "warn",
     "write_whole",
 ]

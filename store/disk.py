@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from avr.core import AvrError, UsageError, WorkError
+from avr.core import AvrError, UsageError, WorkError, sync_folder
 
 
 def read_exactly(handle: int, start: int, count: int, path: Path) -> bytes:
@@ -88,12 +88,3 @@ def write_file(path: Path, image: memoryview, *, writer: str = "") -> None:
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
-
-
-def sync_folder(folder: Path) -> None:
-    """Make a rename in `folder` survive a power cut."""
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

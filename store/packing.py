@@ -11,11 +11,11 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from avr.core import Progress, UsageError, WorkError
+from avr.core import Progress, UsageError, WorkError, sync_folder
 
 from .catalog import Catalog, write_tables
 from .directory import PLACE, list_tables
-from .disk import file_errors, sync_folder
+from .disk import file_errors
 from .features import FeatureStore, open_catalog
 from .rows import RowReader
 from .sealing import Seal, block_size, hash_file, merge_ranges, seal_head
