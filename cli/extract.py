@@ -113,6 +113,7 @@ def _split(_: click.Context, __: click.Parameter, value: str) -> tuple[str, ...]
 @click.option("--decoders", default=0, metavar="N", help="Decoding processes.  [default: half the cores]", type=int)
 @click.option("--time-limit", default=120.0, show_default=True, metavar="SECONDS", help="That one video may take.")
 @click.option("--compile/--no-compile", default=False, show_default=True, help="torch.compile the networks (CUDA).")
+@click.option("--cache", default="", metavar="FOLDER", help="Take frames and flow that fine-tuning stored there.")
 @click.option("--shard-videos", default=0, metavar="N", type=int, help="Videos a shard.  [default: about 64 MB]")
 @click.option("--strict", is_flag=True, help="Videos without features are an error, once the others are done.")
 @click.option("--profile", is_flag=True, help="Print each stage's busy share and the bottleneck.")

@@ -68,6 +68,7 @@ def backbone(as_json: bool, dataset: str, root: Path | None, splits: Path | None
     from avr.core import quiet
     from avr.datasets import index_dataset
     from avr.extract import Settings
+    from avr.extract.cache import DEFAULT_FOLDER
     from avr.finetune import finetune_backbone
     from avr.finetune.backbone import DEFAULTS, PAPER
 
@@ -87,7 +88,10 @@ def backbone(as_json: bool, dataset: str, root: Path | None, splits: Path | None
     click.echo(f"{result.folder}: {len(result.history)} epochs, last loss {result.history[-1]['loss']:.3f}")
     for name, value in result.accuracy.items():
         click.echo(f"  {name} {100 * value:.1f} % of the test videos, by its own classifier")
-    click.echo(f"next: avr extract --dataset {dataset} --weights {options['stream']}={result.weights} …")
+    cache = options["cache"] or DEFAULT_FOLDER / found.name
+    click.echo(
+        f"next: avr extract --dataset {dataset} --weights {options['stream']}={result.weights} --cache {cache} …"
+    )
 
 
 @command.command("end-to-end")

@@ -3,6 +3,7 @@
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from avr.datasets import Video
 
 from . import flow as flow_room
 from .backbones import Networks, load_networks
+from .cache import ClipCache
 from .decode import Decoded, decode_video
 from .encoding import encode_flow
 from .plan import Needs
@@ -36,6 +38,8 @@ class Running:
         decoders: child processes that decode; 0 is half the cores, 1 to 8.
         time_limit: seconds that decoding one video may take.
         compile: torch.compile the networks (CUDA; needs a C compiler).
+        cache: folder that fine-tuning stored whole videos' frames and flow in (`extract.cache`): videos that lie there
+            are neither decoded nor is their flow computed again. "" is none.
         shard_videos: videos a shard of a new store; 0 is as many as make about 64 MB. Fewer lose less in a crash and
             share out better among workers.
     """
@@ -45,6 +49,7 @@ class Running:
     decoders: int = 0
     time_limit: float = 120.0
     compile: bool = False
+    cache: str = ""
     shard_videos: int = 0
 
     def __post_init__(self) -> None:
@@ -134,10 +139,26 @@ class Extractor:
         self.flow: Any = None
         if "flow" in self.settings.streams:
             self.flow = flow_room.load(self.settings.flow, str(self.device))
+        self.cache = self._open_cache()
         self.readers: dict[str, Any] = {}
         for stream, reader in self.networks.readers.items():
             moved: Any = reader.to(self.device).to(memory_format=torch.channels_last).eval()
             self.readers[stream] = torch.compile(moved) if self.running.compile else moved
+
+    def _open_cache(self) -> ClipCache | None:
+        if not self.running.cache:
+            return None
+        if not self.settings.quantise:
+            raise UsageError("cache: it holds unquantised flow in float16, which would change features; leave it out")
+        return ClipCache(Path(self.running.cache), self.settings, device=str(self.device), method=self.flow)
+
+    def cached(self, video: Video) -> Decoded | None:
+        """A video's frames and encoded flow from the cache; None where they are not there.
+
+        Raises:
+            WorkError: a damaged file; it is named.
+        """
+        return self.cache.decoded(video, self.settings) if self.cache and self.cache.has(video) else None
 
     @property
     def colour_flow(self) -> bool:

@@ -120,7 +120,7 @@ def _results(
     cuda = extractor.device.type == "cuda"
 
     def decode(work: _Work) -> _Work:
-        return work.then(lambda _: decoders.decode(work.video))
+        return work.then(lambda _: extractor.cached(work.video) or decoders.decode(work.video))
 
     def flow(work: _Work) -> _Work:
         return work.then(lambda decoded: (decoded, extractor.compute_flow(decoded)))

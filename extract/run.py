@@ -14,6 +14,7 @@ from avr.store import StoreWriter
 
 from ._engines import Engine, Task, prepare, run_jobs
 from .backbones import Networks
+from .cache import ClipCache
 from .extractor import Extractor, Running
 from .pipeline import Job, Report
 from .settings import Settings
@@ -91,6 +92,8 @@ def extract(
     extractor, networks = prepare(settings, running, engine)
     shapes = networks.shapes()
     _say_what(dataset, out, networks, engine.where(running))
+    if extractor is not None and extractor.cache is not None:
+        _say_cached(extractor.cache, dataset)
     with StoreWriter(
         out,
         dataset,
@@ -159,6 +162,14 @@ def _say_what(dataset: Dataset, out: Path, networks: Networks, where: str) -> No
         f"({', '.join(settings.weights)}) on {where}"
     )
     note(f"extract: {most}{views} view{'s' * (views > 1)} a video of {arrays}; {most or 'about '}{_size(size)} in all")
+
+
+def _say_cached(cache: ClipCache, dataset: Dataset) -> None:
+    there = sum(cache.has(video) for video in dataset.videos)
+    if there:
+        note(f"extract: frames and flow of {there} of {len(dataset.videos)} videos are taken from {cache.folder}")
+    else:
+        warn(f"{cache.folder} holds none of the videos at these settings (streams, flow, resize): all are decoded")
 
 
 def _size(num_bytes: float) -> str:

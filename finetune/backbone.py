@@ -21,11 +21,11 @@ from avr.core.metrics import mean_class_accuracy, top_k_accuracy
 from avr.datasets import Dataset, Video
 from avr.extract import Settings
 from avr.extract.backbones import in_channels, load_networks
+from avr.extract.cache import DEFAULT_FOLDER, ClipCache
 from avr.heads import Training
 from avr.store import Scores, write_scores
 
 from .batchnorm import set_mode
-from .cache import DEFAULT_FOLDER, ClipCache
 from .distributed import join_processes
 from .draws import DropoutKeys
 from .folders import find_folder, read_record, write_record

@@ -21,11 +21,11 @@ from numpy.typing import NDArray
 
 from avr.core import note, quiet, sha256_of
 from avr.datasets import Video
-from avr.extract import extract
+from avr.extract import Running, extract
+from avr.extract.cache import DEFAULT_FOLDER, ClipCache
 from avr.heads import CHECKPOINT, Head, Training, measure, read_training, save_checkpoint, with_average
 from avr.store import Scores, write_scores
 
-from .cache import DEFAULT_FOLDER, ClipCache
 from .distributed import Processes, join_processes
 from .draws import DropoutKeys, key_dropout
 from .folders import find_folder, read_record
@@ -253,7 +253,8 @@ class _Job:
         source = {"path": "", "digest": "", "dataset": opened.dataset.name, "settings": settings.to_dict()}
         if fresh is not None:
             asked = settings.change(weights=tuple(f"{stream}={path}" for stream, path in files.items()))
-            summary = extract(opened.dataset, fresh, settings=asked.change(weights_sha256=()))
+            running = Running(cache=str(self.cache_folder) if asked.quantise else "")
+            summary = extract(opened.dataset, fresh, settings=asked.change(weights_sha256=()), running=running)
             source["path"] = str(summary.store.resolve())
         self._write_head(folder, network.head, source)
         scores = self._outputs(network, videos, cache) if videos else {}

@@ -8,9 +8,9 @@ import numpy as np
 
 from avr.core import UsageError
 from avr.datasets import Dataset, Split, Video
+from avr.extract.cache import ClipCache, leave_out
 from avr.heads import validation_part
 
-from .cache import ClipCache, leave_out
 from .distributed import Processes
 
 

@@ -10,11 +10,11 @@ from torch import Tensor
 
 from avr.datasets import Video
 from avr.extract import Settings
+from avr.extract.cache import ClipCache
 from avr.extract.decode import Decoded
 from avr.extract.preprocess import crop_images, normalise
 
 from .augmentation import Crop, apply_crop, draw_crop, mirror_flow
-from .cache import ClipCache
 from .draws import generator_for
 
 Inputs = dict[str, Tensor]

@@ -126,7 +126,8 @@ class Head(nn.Module):
     def _standardise(self, stream: str, array: Tensor) -> Tensor:
         shape = (-1,) + (1,) * (array.dim() - 3)  # (D,) for (B, N, D); (C, 1, 1) for (B, N, C, H, W)
         mean, scale = self.get_buffer(f"mean_{stream}").view(shape), self.get_buffer(f"scale_{stream}").view(shape)
-        return (array.to(mean.dtype) - mean) * scale
+        # in place: every fresh array of a batch of maps costs more than the arithmetic
+        return (array.to(mean.dtype) - mean).mul_(scale)
 
     def __call__(self, features: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Outputs `(B, K)` by name for features as they are in the store (any floating dtype)."""

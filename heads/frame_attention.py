@@ -105,7 +105,7 @@ class FrameAttention(Head):
 
     def forward(self, features: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Logits `(B, K)` as "fused"."""
-        maps = [self.narrow[stream](shrink(features[stream], self.map_size)) for stream in self.streams]
+        maps = [shrink(self.narrow[stream](features[stream]), self.map_size) for stream in self.streams]
         fused = self.fusion(maps)  # (B, N, C, H, W)
         B, N, _, _, _ = fused.shape
         states_conv, _ = self.lstm_conv(fused.flatten(2))  # (B, N, hidden)

@@ -13,10 +13,10 @@ from avr.core import UsageError, WorkError
 from avr.datasets import Video
 from avr.extract import Extractor, Settings
 from avr.extract.backbones import build_backbone, load_networks
+from avr.extract.cache import ClipCache
 from avr.extract.decode import decode_video
 from avr.finetune import Tuning, finetune_backbone
 from avr.finetune.backbone import DEFAULTS
-from avr.finetune.cache import ClipCache
 from avr.finetune.draws import DropoutKeys
 from avr.finetune.networks import build_classifier, classifier_of, set_dropout
 from avr.finetune.samples import VideoSamples, fixed_inputs

@@ -1,4 +1,6 @@
-"""Decoded frames and flow pairs, stored once, so that an epoch decodes nothing and computes no flow.
+"""Decoded frames and flow pairs of whole videos, stored once: fine-tuning writes them, extraction can read them.
+
+An epoch then decodes nothing and computes no flow, nor does the extraction with the weights that came of it.
 
 A video is one `.npy` file a stream, read through a memory map: frames `(T, 3, H, W)` uint8 RGB, and encoded flow pairs
 `(P, 2, H, W)`, uint8 or, unquantised, float16. They are what extraction makes before it crops, so that testing from
@@ -22,11 +24,13 @@ from numpy.typing import NDArray
 
 from avr.core import Progress, WorkError, note, warn, write_whole
 from avr.datasets import Video
-from avr.extract import Settings, flow
-from avr.extract.decode import Decoded, VideoError, count_frames, decode_video
-from avr.extract.encoding import encode_flow
-from avr.extract.plan import needs_of, plan_frames
-from avr.extract.preprocess import resize_images
+
+from . import flow
+from .decode import Decoded, VideoError, count_frames, decode_video
+from .encoding import encode_flow
+from .plan import needs_of, plan_frames
+from .preprocess import resize_images
+from .settings import Settings
 
 PAIRS_AT_ONCE = 64  # flow in pixels is held for so many pairs
 DEFAULT_FOLDER = Path("cache")
@@ -39,11 +43,12 @@ class ClipCache:
         folder: made when missing; may be shared by runs and processes.
         settings: an extraction's, filled in; streams, flow, flow size, quantisation, resize and interpolation count.
         device: where flow is computed.
+        method: the flow method of the settings on that device, where it is loaded already.
     """
 
-    def __init__(self, folder: Path, settings: Settings, *, device: str = "cpu") -> None:
+    def __init__(self, folder: Path, settings: Settings, *, device: str = "cpu", method: Any = None) -> None:
         self.folder, self.settings = Path(folder), settings
-        self.flow = flow.load(settings.flow, device) if "flow" in settings.streams else None
+        self.flow = method or (flow.load(settings.flow, device) if "flow" in settings.streams else None)
 
     def path(self, video: Video, stream: str) -> Path:
         """The file of one video's stream."""
@@ -91,7 +96,7 @@ class ClipCache:
         return failures
 
     def decoded(self, video: Video, settings: Settings, *, generator: np.random.Generator | None = None) -> Decoded:
-        """What `avr.extract.decode.decode_video` gives for a plan, with the flow computed, from the store.
+        """What `decode_video` gives for a plan, with the flow computed, from the stored files.
 
         Args:
             video: one that `build` stored.

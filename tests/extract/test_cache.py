@@ -1,0 +1,62 @@
+"""Extraction out of the cache that fine-tuning fills: the same store, with neither decoding nor flow."""
+
+import os
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from avr.core import UsageError
+from avr.extract import Running, Settings, extract
+from avr.extract.backbones import load_networks
+from avr.extract.cache import ClipCache
+from avr.store import FeatureStore
+
+SETTINGS = Settings(
+    backbone="squeezenet1_1", weights=("random",), layers=("pooled",), segments=3, stack=3, resize=36, crop=32, views=2
+)
+
+
+@pytest.fixture
+def moved(dataset, tmp_path):
+    """A copy of the clips, whose files a test may spoil."""
+    shutil.copytree(dataset.root, tmp_path / "clips")
+    videos = (
+        replace(video, path=tmp_path / "clips" / video.path.relative_to(dataset.root)) for video in dataset.videos
+    )
+    return replace(dataset, videos=tuple(videos))
+
+
+def spoil(path: Path) -> None:
+    """Other bytes, of the same size and time of change: the same file to the cache, which decodes no more."""
+    status = path.stat()
+    path.write_bytes(b"\0" * status.st_size)
+    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+
+
+def test_a_store_made_from_the_cache_is_the_one_made_from_the_videos(moved, tmp_path, capsys):
+    whole = extract(moved, tmp_path / "whole", settings=SETTINGS)
+    cache = ClipCache(tmp_path / "cache", load_networks(SETTINGS).settings)
+    cache.build(moved.videos[:4])
+    for video in moved.videos[:4]:
+        spoil(video.path)
+    again = extract(moved, tmp_path / "again", settings=SETTINGS, running=Running(cache=str(tmp_path / "cache")))
+    assert "frames and flow of 4 of 6 videos are taken from" in capsys.readouterr().err
+    assert (again.extracted, again.failures) == (6, [])
+    with FeatureStore(whole.store) as first, FeatureStore(again.store) as second:
+        assert first.digest == second.digest
+
+
+def test_a_cache_of_other_settings_is_not_read(moved, tmp_path, capsys):
+    ClipCache(tmp_path / "cache", load_networks(SETTINGS).settings).build(moved.videos)
+    other = SETTINGS.change(resize=34)
+    summary = extract(moved, tmp_path / "store", settings=other, running=Running(cache=str(tmp_path / "cache")))
+    assert "holds none of the videos at these settings" in capsys.readouterr().err
+    assert summary.extracted == 6
+
+
+def test_unquantised_flow_is_not_taken_from_the_cache(moved, tmp_path):
+    running = Running(cache=str(tmp_path / "cache"))
+    with pytest.raises(UsageError, match="holds unquantised flow in float16"):
+        extract(moved, tmp_path / "store", settings=SETTINGS.change(quantise=False), running=running)
