@@ -22,6 +22,11 @@ def _pairs(_: click.Context, parameter: click.Parameter, values: tuple[str, ...]
     return {name: text for name, _, text in (value.partition("=") for value in values)}
 
 
+def _layers(_: click.Context, __: click.Parameter, values: tuple[str, ...]) -> dict[str, str]:
+    """STREAM=LAYER, or LAYER for every stream, under the name ""."""
+    return {stream: layer for stream, _, layer in (v.partition("=") if "=" in v else ("", "", v) for v in values)}
+
+
 @click.group()
 def command() -> None:
     """Train heads on a store's features: no videos needed, seconds to minutes."""
@@ -59,7 +64,7 @@ def list_heads(as_json: bool) -> None:
     "--stream", "streams", default="", metavar="NAMES", callback=_names, help="Such as rgb,flow.  [default: all]"
 )
 @click.option(
-    "--layer", "layers", multiple=True, metavar="STREAM=LAYER", callback=_pairs, help="Read another layer; repeat."
+    "--layer", "layers", multiple=True, metavar="[STREAM=]LAYER", callback=_layers, help="Read another layer; repeat."
 )
 @click.option("--split", default="", metavar="NAME", help="Split name, or all.  [default: the store's first]")
 @click.option("--set", "options", multiple=True, metavar="OPTION=VALUE", callback=_pairs, help="Of the head; repeat.")

@@ -1,5 +1,6 @@
 """`avr recipe`: the papers' tables, run by one command."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,7 @@ def list_command(as_json: bool) -> None:
         print_json([{"recipe": r.name, "title": r.title, "rows": len(r.rows), "datasets": r.datasets} for r in recipes])
         return
     print_table(
-        ("recipe", "title", "rows", "figures on"),
+        ("recipe", "title", "rows", "data sets"),
         [(r.name, r.title, len(r.rows), ", ".join(r.datasets) or "-") for r in recipes],
         align="llrl",
     )
@@ -38,7 +39,7 @@ def list_command(as_json: bool) -> None:
 @click.argument("name")
 @json_option
 def show(name: str, as_json: bool) -> None:
-    """Show the rows of recipe NAME: settings and the paper's figures."""
+    """Show the rows of recipe NAME: settings, training and the paper's figures."""
     from avr.recipes import load_recipe
 
     recipe = load_recipe(name)
@@ -52,21 +53,26 @@ def show(name: str, as_json: bool) -> None:
         click.echo(f"note: {text}")
     for section, spec in recipe.stores.items():
         click.echo(f"store {section}: " + ", ".join(f"{key} {_text(value)}" for key, value in spec.settings.items()))
+    for dataset, by_head in recipe.training.items():
+        for head, changes in by_head.items():
+            click.echo(f"paper's training, {dataset}, {head}: {_pairs_text(changes)}")
     click.echo()
     rows: list[tuple[object, ...]] = []
     for row in recipe.rows:
-        settings = " ".join(f"{key}={_text(value)}" for key, value in row.options.items())
-        fused = " ".join([row.fuse, *(f"{key}={value}" for key, value in row.fuse_options.items())])
+        fused = f"{row.fuse} {_pairs_text(row.fuse_options)}".strip()
         figures = [row.figures.get(dataset, "-") for dataset in recipe.datasets]
-        rows.append((row.name, row.head, settings or "-", fused or row.output or "-", row.store, *figures))
-    header = ("row", "head", "options", "fused by or output", "store", *recipe.datasets)
-    print_table(header, rows, align="lllll" + "r" * len(recipe.datasets))
+        settings = (_pairs_text(row.options) or "-", _pairs_text(row.training) or "-")
+        rows.append((row.name, row.head, *settings, fused or row.output or "-", row.store, *figures))
+    header = ("row", "head", "options", "training", "fused by or output", "store", *recipe.datasets)
+    print_table(header, rows, align="llllll" + "r" * len(recipe.datasets))
 
 
 @command.command()
 @click.argument("name")
-@click.option("--dataset", default="", show_default="those of the paper's figures", help="Data set to extract.")
-@click.option("--videos", default=0, show_default="as published", help="How many videos it has.")
+@click.option("--dataset", default="", show_default="those of the paper's table", help="Data set to extract.")
+@click.option(
+    "--videos", type=click.IntRange(min=0), default=0, show_default="as published", help="How many videos it has."
+)
 @json_option
 def plan(name: str, dataset: str, videos: int, as_json: bool) -> None:
     """Say what recipe NAME needs extracted: the commands, and what they cost in disk and time.
@@ -105,7 +111,7 @@ def plan(name: str, dataset: str, videos: int, as_json: bool) -> None:
     multiple=True,
     metavar="[SECTION=]PATH",
     show_default="the newest under features/",
-    help="Feature store, for all rows it fits or for those of one section; may be repeated.",
+    help="Feature store, for the rows it fits that no other serves, or for those of one section; may be repeated.",
 )
 @click.option("--splits", default="", show_default="the paper's", help='Splits: names with commas, "first" or "all".')
 @click.option("--seeds", default="0", show_default=True, help="Seeds, with commas: each row is trained once a seed.")
@@ -127,7 +133,9 @@ def plan(name: str, dataset: str, videos: int, as_json: bool) -> None:
 @click.option("--out", type=click.Path(path_type=Path), default=None, show_default="recipes/NAME-DATASET")
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1, …")
 @json_option
+@click.pass_context
 def run(
+    ctx: click.Context,
     name: str,
     stores: tuple[str, ...],
     splits: str,
@@ -144,7 +152,8 @@ def run(
     """Train the rows of recipe NAME on stores and print one table: row, paper, measured mean ± deviation.
 
     What is in --out already, from the same settings and store, is not trained again: a run that was stopped goes on.
-    The table is also written there as table.csv, table.md and table.json.
+    The table is also written there as table.csv, table.md and table.json. A row whose work fails says so, the others
+    still run, and the exit code is 1.
     """
     from avr.core import note, quiet
     from avr.recipes import Changes, load_recipe, run_recipe
@@ -153,10 +162,9 @@ def run(
 
     recipe = load_recipe(name)
     with quiet(as_json):
-        paths = {key: Path(value) for key, value in _pairs(stores, "--store", bare=True).items()}
-        paths = paths or {"": default_store()}
+        paths = [(key, Path(value)) for key, value in _pairs(stores, "--store", bare=True)] or [("", default_store())]
         if out is None:
-            with FeatureStore(next(iter(paths.values()))) as store:
+            with FeatureStore(paths[0][1]) as store:
                 out = Path("recipes") / f"{recipe.name}-{store.dataset}"
         note(f"out: {out}")
         outcome = run_recipe(
@@ -167,35 +175,37 @@ def run(
             seeds=_numbers(seeds),
             changes=Changes(
                 settings=settings,
-                options=_pairs(options, "--set"),
-                training=_pairs(training, "--training"),
-                layers=_pairs(layers, "--layer", bare=True),
-                scores={key: Path(value) for key, value in _pairs(scores, "--scores").items()},
+                options=dict(_pairs(options, "--set")),
+                training=dict(_pairs(training, "--training")),
+                layers=dict(_pairs(layers, "--layer", bare=True)),
+                scores={key: Path(value) for key, value in _pairs(scores, "--scores")},
             ),
             device=device,
         )
     write_tables(outcome, out)
     if as_json:
         print_json(as_object(outcome))
-        return
-    for line in head_lines(outcome):
-        click.echo(line)
-    click.echo()
-    print_table(HEADER, table_rows(outcome))
-    for line in foot_lines(outcome):
-        click.echo(line)
+    else:
+        for line in head_lines(outcome):
+            click.echo(line)
+        click.echo()
+        print_table(HEADER, table_rows(outcome))
+        for line in foot_lines(outcome):
+            click.echo(line)
+    if any(measured.failed for measured in outcome.rows):
+        ctx.exit(1)
 
 
-def _pairs(texts: tuple[str, ...], option: str, *, bare: bool = False) -> dict[str, str]:
-    """NAME=VALUE texts as a mapping; with `bare`, a text without "=" gets the name ""."""
-    pairs = {}
+def _pairs(texts: tuple[str, ...], option: str, *, bare: bool = False) -> list[tuple[str, str]]:
+    """NAME=VALUE texts as (name, value); with `bare`, a text without "=" gets the name ""."""
+    pairs = []
     for text in texts:
         name, mark, value = text.partition("=")
         if bare and (not mark or Path(text).exists()):  # a path may hold "="
             name, value = "", text
         elif not mark or not name:
             raise click.UsageError(f"{option} takes NAME=VALUE, not {text!r}")
-        pairs[name] = value
+        pairs.append((name, value))
     return pairs
 
 
@@ -204,6 +214,10 @@ def _numbers(text: str) -> tuple[int, ...]:
         return tuple(int(part) for part in text.split(","))
     except ValueError:
         raise click.UsageError(f"--seeds takes numbers with commas, not {text!r}") from None
+
+
+def _pairs_text(values: Mapping[str, object]) -> str:
+    return " ".join(f"{key}={_text(value)}" for key, value in values.items())
 
 
 def _text(value: object) -> str:

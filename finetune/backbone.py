@@ -22,7 +22,7 @@ from avr.datasets import Dataset, Video
 from avr.extract import Settings
 from avr.extract.backbones import in_channels, load_networks
 from avr.extract.cache import DEFAULT_FOLDER, ClipCache
-from avr.heads import Training
+from avr.heads import Training, head_class
 from avr.store import Scores, write_scores
 
 from .batchnorm import set_mode
@@ -41,16 +41,7 @@ from .weights import save_weights
 # in its first steps, ten times larger ones for the classifier. From random weights lr=1e-3 is better.
 DEFAULTS = Training(epochs=20, batch_size=16, optimizer="adamw", lr=1e-4, weight_decay=0.05, schedule="cosine")
 # STFN sec. 4.2: SGD, momentum 0.9, batch 32, 1e-3 x 0.1 when the validation error saturates.
-PAPER = Training(
-    epochs=120,
-    batch_size=32,
-    optimizer="sgd",
-    lr=1e-3,
-    momentum=0.9,
-    schedule="plateau",
-    min_lr=1e-5,
-    validation=0.1,
-)
+PAPER = head_class("linear").paper
 TEST_SEGMENTS = 7  # frames or stacks a video that the classifier's own test scores are averaged over
 
 

@@ -22,7 +22,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from avr.core import Progress, WorkError, write_whole
+from avr.core import Progress, UsageError, WorkError, write_whole
 from avr.heads import Training, build_optimizer
 
 from .distributed import Processes
@@ -58,6 +58,8 @@ class Loop:
     ) -> None:
         self.learner, self.samples, self.training, self.seed = learner, samples, training, seed
         self.economy, self.folder, self.settings = economy or Economy(), folder, dict(settings or {})
+        if training.views != "one":
+            raise UsageError("views=all is of heads on a store: an epoch of fine-tuning draws one view a video")
         count = len(samples.names)
         self.batch_size = min(training.batch_size or count, count)
         self.steps_per_epoch = math.ceil(count / self.batch_size)

@@ -44,7 +44,8 @@ def paper_training(head: str) -> Training:
     own = head_class(head).paper
     if head in ("frame-attention", "temporal-pyramid"):
         return replace(own, schedule="constant", lr=1e-6, epochs=own.second_epochs or own.epochs, second_epochs=0)
-    return own if head in ("attention-streams", "coattention") else BACKBONE_PAPER
+    # An epoch of fine-tuning draws one clip a video, where GLKA trains on all of them.
+    return replace(own, views="one") if head in ("attention-streams", "coattention") else BACKBONE_PAPER
 
 
 def record_split(

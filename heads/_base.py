@@ -26,6 +26,7 @@ class Head(nn.Module):
         source: paper (or "baseline"), for `avr heads list`.
         reads: default layer of the store by stream; "*" stands for any stream that is not named.
         joint: True: one network reads all streams. False: the loop trains one network a stream.
+        starting: options that say where weights start; a trained head is built again without them.
         streams_min: fewest streams the head makes sense for.
         defaults: the command's settings, which train well on small data sets (torch keeps the name `training`).
         paper: the paper's settings (`--paper`, recipes).
@@ -40,6 +41,7 @@ class Head(nn.Module):
     source: ClassVar[str] = ""
     reads: ClassVar[Mapping[str, str]] = {"*": "pooled"}
     joint: ClassVar[bool] = True
+    starting: ClassVar[tuple[str, ...]] = ()
     streams_min: ClassVar[int] = 1
     defaults: ClassVar[Training] = Training()
     paper: ClassVar[Training] = Training()
@@ -54,7 +56,7 @@ class Head(nn.Module):
             num_classes: K.
 
         Raises:
-            UsageError: too few streams.
+            UsageError: too few streams, or a name with a dot in it.
         """
         super().__init__()
         if len(shapes) < self.streams_min:
@@ -62,6 +64,9 @@ class Head(nn.Module):
                 f"the {type(self).__name__} head needs at least {self.streams_min} streams, but is given "
                 f"{', '.join(shapes) or 'none'}"
             )
+        dotted = [stream for stream in shapes if "." in stream]
+        if dotted:
+            raise UsageError(f"stream '{dotted[0]}': heads keep weights by stream, whose names must not hold a dot")
         self.shapes = {stream: tuple(shape) for stream, shape in shapes.items()}
         self.num_classes = num_classes
         for stream, shape in self.shapes.items():

@@ -2,6 +2,7 @@
 
 import dataclasses
 import inspect
+import math
 import types
 import typing
 from collections.abc import Mapping
@@ -52,7 +53,24 @@ def read_options(name: str, given: Mapping[str, object]) -> dict[str, Any]:
             listed = "; ".join(describe_options(name)) or "none"
             raise UsageError(f"unknown option '{option}' of head {name}; known: {listed}")
         values[option] = read_value(option, value, known[option][0])
+        _check_range(option, values[option], known[option][1])
     return values
+
+
+def _check_range(option: str, value: Any, default: Any) -> None:
+    """Refuse numbers no head can be built with: counts below 1 (below 0 where 0 is the default), a dropout not in 0…1.
+
+    Raises:
+        UsageError: naming the option and what it takes.
+    """
+    numbers = [(number, 1) for number in value] if isinstance(value, tuple) else [(value, default)]
+    for number, usual in numbers:
+        if isinstance(number, int) and not isinstance(number, bool) and number < min(usual, 1):
+            raise UsageError(f"{option}={_plain(value)} is not possible; {option} is at least {min(usual, 1)}")
+        if isinstance(number, float) and not math.isfinite(number):
+            raise UsageError(f"{option}={number} is not possible; {option} is a finite number")
+        if option.endswith("dropout") and not 0 <= number < 1:
+            raise UsageError(f"{option}={number} is not possible; a dropout is at least 0 and below 1")
 
 
 def option_types(name: str) -> dict[str, tuple[Any, Any]]:

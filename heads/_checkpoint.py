@@ -11,7 +11,7 @@ from safetensors.torch import save_file
 from avr.core import AvrError, UsageError, WorkError, write_whole
 
 from ._base import Head
-from ._build import build_head
+from ._build import build_head, head_class
 
 KEY = "avr"  # of the metadata, which safetensors keeps as text
 
@@ -43,8 +43,10 @@ def load_checkpoint(path: Path) -> tuple[Head, dict[str, Any]]:
             metadata = json.loads((file.metadata() or {})[KEY])
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (it is no dict)
         shapes = {stream: tuple(shape) for stream, shape in metadata["shapes"].items()}
+        started = head_class(metadata["head"]).starting  # from files that may be gone by now
+        options = {name: value for name, value in metadata["options"].items() if name not in started}
         with torch.random.fork_rng(devices=[]):  # fresh weights are drawn, and at once replaced
-            head = build_head(metadata["head"], shapes, len(metadata["class_names"]), options=metadata["options"])
+            head = build_head(metadata["head"], shapes, len(metadata["class_names"]), options=options)
         head.load_state_dict(tensors)
     except (SafetensorError, KeyError, ValueError, RuntimeError, TypeError, AttributeError) as error:
         if isinstance(error, AvrError):

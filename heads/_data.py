@@ -1,8 +1,8 @@
 """Features of a store as batches: whole in memory where they fit, else streamed from disk by whole videos.
 
-Both kinds have the same three calls: `epoch` (training batches, one view a video), `views` (every view, in order) and
-`labels`. In-memory arrays lie on the training's device and batches are gathered there, so an epoch costs no transfer
-and needs no loader processes.
+Both kinds have the same three calls: `epoch` (training batches, of one view a video or of every view), `views` (every
+view, in order) and `labels`. In-memory arrays lie on the training's device and batches are gathered there, so an epoch
+costs no transfer and needs no loader processes.
 """
 
 import itertools
@@ -19,8 +19,12 @@ from torch import Tensor
 from avr.core import note
 from avr.store import FeatureStore
 
+from ._cost import bytes_per_view
+
 BLOCK = 8  # streamed training: adjacent videos read together
 BLOCKS = 16  # streamed training: blocks mixed with one another before batches are cut
+# Features that statistics and prediction look at together, in bytes; what they make of them is many times that.
+VIEWS_BYTES = 1 << 26
 
 
 class Batch(NamedTuple):
@@ -59,10 +63,17 @@ class MemoryExamples:
         """The same videos with one stream; nothing is copied."""
         return MemoryExamples({stream: self.arrays[stream]}, self.rows, self.labels, device=self.device)
 
-    def epoch(self, videos: NDArray, *, batch_size: int, generator: np.random.Generator) -> Iterator[Batch]:
-        """Every video once, in random order, one random view each."""
-        order = generator.permutation(videos)
-        rows = self.first_row[order] + (generator.random(len(order)) * self.rows[order]).astype(np.int64)
+    def epoch(
+        self, videos: NDArray, *, batch_size: int, generator: np.random.Generator, every_view: bool = False
+    ) -> Iterator[Batch]:
+        """Every video once, in random order, one random view each; or every view of each."""
+        if every_view:
+            order, rows = rows_of(self, videos)
+            mixed = generator.permutation(len(rows))
+            order, rows = order[mixed], rows[mixed]
+        else:
+            order = generator.permutation(videos)
+            rows = draw_rows(self, order, generator)
         # One transfer an epoch: a batch then is a gather on the device, which the CPU never waits for.
         rows_there = torch.as_tensor(rows).to(self.device)
         labels_there = torch.as_tensor(self.labels[order]).to(self.device)
@@ -71,9 +82,13 @@ class MemoryExamples:
             yield Batch(features, labels_there[part], order[part])
 
     def views(self, videos: NDArray, *, batch_size: int = 256) -> Iterator[tuple[dict[str, Tensor], NDArray]]:
-        """Every view of the videos, in their order: features `(R, N, …)` and the place in `videos` of each row."""
+        """Every view of the videos, in their order: features `(R, N, …)` and the place in `videos` of each row.
+
+        At most `batch_size` views at once, and of large maps no more than `VIEWS_BYTES`.
+        """
         owner = np.repeat(np.arange(len(videos)), self.rows[videos])
-        rows = np.concatenate([np.arange(self.first_row[v], self.first_row[v] + self.rows[v]) for v in videos])
+        _, rows = rows_of(self, videos)
+        batch_size = max(1, min(batch_size, VIEWS_BYTES // bytes_per_view(self.shapes)))
         for start in range(0, len(rows), batch_size):
             part = torch.as_tensor(rows[start : start + batch_size]).to(self.device)
             features = {stream: array.index_select(0, part) for stream, array in self.arrays.items()}
@@ -91,6 +106,7 @@ class StreamedExamples:
     def __init__(self, store: FeatureStore, layers: Mapping[str, str], *, device: torch.device) -> None:
         self.store, self.layers, self.device = store, dict(layers), device
         self.rows = store.views.astype(np.int64)
+        self.first_row = store.first_row.astype(np.int64)
         self.labels = np.asarray(store.labels, dtype=np.int64)
 
     @property
@@ -102,22 +118,33 @@ class StreamedExamples:
         """The same videos with one stream."""
         return StreamedExamples(self.store, {stream: self.layers[stream]}, device=self.device)
 
-    def epoch(self, videos: NDArray, *, batch_size: int, generator: np.random.Generator) -> Iterator[Batch]:
-        """Every video once, shuffled as the class says, one random view each."""
+    def epoch(
+        self, videos: NDArray, *, batch_size: int, generator: np.random.Generator, every_view: bool = False
+    ) -> Iterator[Batch]:
+        """Every video once, shuffled as the class says, one random view each; or every view of each.
+
+        Of a video with many views only those drawn are read. A pool holds as many samples either way.
+        """
         ordered = np.sort(videos)
         blocks = np.array_split(ordered, -(-len(ordered) // BLOCK))
         order = generator.permutation(len(blocks))
-        pools = [
-            np.concatenate([blocks[index] for index in part])
-            for part in np.array_split(order, -(-len(blocks) // BLOCKS))
-        ]
-        read = self._read(np.concatenate(pools))
+        samples = num_samples(self, videos, every_view=every_view)
+        together = max(1, round(BLOCKS * len(videos) / samples))
+        pools, numbers = [], []
+        for chosen in np.array_split(order, -(-len(blocks) // together)):
+            pool = np.concatenate([blocks[index] for index in chosen])
+            if every_view:
+                pool, rows = rows_of(self, pool)
+            else:
+                rows = draw_rows(self, pool, generator)
+            pools.append(pool)
+            numbers.append(rows)
+        read = self._read_rows(np.concatenate(numbers))
         for pool in pools:
             held: dict[str, list[NDArray]] = {stream: [] for stream in self.layers}
-            for video in pool:
-                view = int(generator.random() * self.rows[video])
-                for stream, array in next(read).items():
-                    held[stream].append(array[view])  # (N, …)
+            for row in itertools.islice(read, len(pool)):
+                for stream, array in row.items():
+                    held[stream].append(array)  # (N, …)
             mixed = generator.permutation(len(pool))
             for part in even_parts(len(pool), batch_size):
                 picked = mixed[part]
@@ -133,6 +160,13 @@ class StreamedExamples:
             features = {stream: torch.as_tensor(array).to(self.device) for stream, array in arrays.items()}
             yield features, np.full(int(self.rows[videos[place]]), place)
 
+    def _read_rows(self, rows: NDArray) -> Iterator[dict[str, NDArray]]:
+        """Features `(N, …)` by stream of one row (view) after another."""
+        keys = {stream: f"{stream}/{layer}" for stream, layer in self.layers.items()}
+        for arrays in self.store.iterate_rows(list(keys.values()), rows, batch_rows=BLOCK):
+            for place in range(len(next(iter(arrays.values())))):
+                yield {stream: arrays[key][place] for stream, key in keys.items()}
+
     def _read(self, videos: NDArray) -> Iterator[dict[str, NDArray]]:
         """Features `(V, N, …)` by stream of one video after another."""
         keys = {stream: f"{stream}/{layer}" for stream, layer in self.layers.items()}
@@ -143,6 +177,25 @@ class StreamedExamples:
 
 
 Examples = MemoryExamples | StreamedExamples
+
+
+def rows_of(examples: Examples, videos: NDArray) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """All rows (views) of the videos, video after video: whose each is, and its number."""
+    counts = examples.rows[videos]
+    ends = np.cumsum(counts)
+    numbers = np.arange(ends[-1] if len(ends) else 0) + np.repeat(examples.first_row[videos] - (ends - counts), counts)
+    return np.repeat(videos, counts), numbers
+
+
+def draw_rows(examples: Examples, videos: NDArray, generator: np.random.Generator) -> NDArray[np.int64]:
+    """The number of one random row (view) of each video."""
+    drawn = (generator.random(len(videos)) * examples.rows[videos]).astype(np.int64)
+    return examples.first_row[videos] + drawn
+
+
+def num_samples(examples: Examples, videos: NDArray, *, every_view: bool) -> int:
+    """Samples of an epoch: one a video, or one a view."""
+    return int(examples.rows[videos].sum()) if every_view else len(videos)
 
 
 def open_examples(

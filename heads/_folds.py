@@ -3,7 +3,9 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from avr.core import note, warn
+from avr.core import UsageError, note, warn
+
+MOST_FOLDS = 20  # that a validation part is a few of
 
 
 def grouped_folds(groups: NDArray, labels: NDArray, folds: int, *, seed: int) -> NDArray[np.int32]:
@@ -52,9 +54,17 @@ def validation_part(groups: NDArray, labels: NDArray, share: float, *, seed: int
     """`(M,)` bool, True for about `share` of the videos: whole groups, at least one, never all.
 
     Videos that are all of one group are drawn one by one, with a warning: their validation loss flatters.
+
+    Raises:
+        UsageError: fewer than two videos.
     """
+    if len(labels) < 2:
+        raise UsageError("a validation part needs two training videos at least: set validation=0")
     if len(np.unique(groups)) < 2:
         warn("the training videos are all of one group: the validation part is drawn video by video, and flatters")
         groups = np.arange(len(labels))
-    folds = min(max(round(1 / share), 2), len(np.unique(groups)))
-    return grouped_folds(groups, labels, folds, seed=seed) == 0
+    # As few folds as come nearest to the share: 0.1 is one of ten, 0.3 three of ten, 0.6 three of five.
+    most = min(MOST_FOLDS, len(np.unique(groups)))
+    taken = {folds: min(max(round(share * folds), 1), folds - 1) for folds in range(2, most + 1)}
+    folds = min(taken, key=lambda count: (round(abs(taken[count] / count - share), 6), count))
+    return grouped_folds(groups, labels, folds, seed=seed) < taken[folds]

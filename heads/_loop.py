@@ -16,10 +16,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from avr.core import WorkError
+from avr.core import UsageError, WorkError
 
 from ._base import Head, prediction_name
-from ._data import Batch, Examples
+from ._data import Batch, Examples, num_samples
 from ._folds import validation_part
 from ._predict import evaluate
 from ._schedules import Plateau, build_optimizer, learning_rate, stages
@@ -74,8 +74,11 @@ def train(
         on_epoch: called with each epoch's log row.
 
     Raises:
-        WorkError: the loss is no number, with the step and its videos.
+        UsageError: fewer than two training videos.
+        WorkError: features or the loss are no number; says in which videos, or at which step with which videos.
     """
+    if len(videos) < 2:
+        raise UsageError(f"a head trains on two videos at least; here the training part has {len(videos)}")
     started = warm = time.monotonic()
     device, trained = examples.device, Trained()
     head.to(device)
@@ -88,23 +91,27 @@ def train(
         apart = validation_part(groups[videos], examples.labels[videos], training.validation, seed=seed)
         videos, held_out = videos[~apart], videos[apart]
     if training.standardise:
-        set_statistics(head, examples, videos, generator)
+        set_statistics(head, examples, videos, generator, names=names)
 
     # --- steps ------------------------------------------------------------------------------------------------------
-    per_epoch = max(math.ceil(len(videos) / training.batch_size), 1) if training.batch_size else 1
-    lowest, best, waited = math.inf, None, 0
+    every_view = training.views == "all"
+    samples = num_samples(examples, videos, every_view=every_view)
+    per_epoch = max(math.ceil(samples / training.batch_size), 1) if training.batch_size else 1
+    lowest, best = math.inf, None
     weights = sum(parameter.numel() for parameter in head.parameters())
     segments = max(shape[0] for shape in head.shapes.values())
-    small = weights * segments * (training.batch_size or len(videos)) < ONE_THREAD_BELOW
+    small = weights * segments * (training.batch_size or samples) < ONE_THREAD_BELOW
     with reproducible(device, seed, threads=1 if small else torch.get_num_threads()):
         for stage_steps, stage_rate in stages(training, per_epoch):
             optimizer = build_optimizer(head.parameters(), training, cuda=device.type == "cuda")
             plateau = Plateau(training)
-            step, finished = 0, False
+            step, finished, waited = 0, False, 0
             while step < stage_steps and not finished:
                 meter = Meter(names, first_step=trained.steps)
                 head.train()
-                for batch in examples.epoch(videos, batch_size=training.batch_size, generator=generator):
+                for batch in examples.epoch(
+                    videos, batch_size=training.batch_size, generator=generator, every_view=every_view
+                ):
                     rate = learning_rate(training, step, total_steps=stage_steps, steps_per_epoch=per_epoch)
                     rate = plateau.rate if training.schedule == "plateau" else rate * stage_rate / training.lr
                     optimizer.param_groups[0]["lr"] = rate
@@ -117,7 +124,7 @@ def train(
                 # --- the epoch's end ----------------------------------------------------------------------------------
                 row = {"step": trained.steps, "lr": rate, **meter.close()}
                 if len(held_out):
-                    row |= evaluate(head, examples, held_out)
+                    row |= evaluate(head, examples, held_out, names=names)
                     if row["validation_loss"] < lowest:
                         lowest, best, waited = row["validation_loss"], copy.deepcopy(head.state_dict()), 0
                     else:
@@ -193,15 +200,22 @@ class Meter:
 
 
 @torch.no_grad()
-def set_statistics(head: Head, examples: Examples, videos: NDArray, generator: np.random.Generator) -> None:
-    """Give a head mean and deviation of each channel over (at most 2048 of) the training videos, every view."""
+def set_statistics(
+    head: Head, examples: Examples, videos: NDArray, generator: np.random.Generator, *, names: NDArray
+) -> None:
+    """Give a head mean and deviation of each channel over (at most 2048 of) the training videos, every view.
+
+    Raises:
+        WorkError: features that are no numbers; names their videos.
+    """
     if len(videos) > STATISTICS_VIDEOS:
         videos = np.sort(generator.choice(videos, STATISTICS_VIDEOS, replace=False))
     count: dict[str, int] = {}
     sums: dict[str, Tensor] = {}
     squares: dict[str, Tensor] = {}
-    for features, _ in examples.views(videos):
+    for features, owner in examples.views(videos):
         for stream in head.streams:
+            refuse_damaged(features[stream], names[videos[owner]], stream)
             channels = features[stream].transpose(1, 2).transpose(0, 1).flatten(1).double()  # (D, rows · N · positions)
             count[stream] = count.get(stream, 0) + channels.shape[1]
             sums[stream] = sums.get(stream, 0) + channels.sum(dim=1)
@@ -210,6 +224,20 @@ def set_statistics(head: Head, examples: Examples, videos: NDArray, generator: n
         mean = sums[stream] / count[stream]
         deviation = (squares[stream] / count[stream] - mean.square()).clamp_min(0).sqrt()
         head.set_statistics(stream, mean.float(), deviation.float())
+
+
+def refuse_damaged(array: Tensor, names: NDArray, stream: str) -> None:
+    """Stop at features `(R, N, …)` that are no numbers.
+
+    Raises:
+        WorkError: naming the videos, of the rows' `names`.
+    """
+    if torch.isfinite(array.sum(dtype=torch.float32)):
+        return
+    bad = ~torch.isfinite(array.flatten(1)).all(dim=1)
+    listed = ", ".join(dict.fromkeys(str(name) for name in names[bad.cpu().numpy()]))
+    if listed:
+        raise WorkError(f"{stream} features hold values that are no numbers; extract these videos again: {listed}")
 
 
 @contextlib.contextmanager

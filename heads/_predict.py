@@ -5,18 +5,26 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from avr.core import WorkError
+
 from ._base import Head, prediction_name
 from ._data import Examples
 
 
 @torch.no_grad()
-def predict(head: Head, examples: Examples, videos: NDArray) -> dict[str, NDArray[np.float32]]:
+def predict(
+    head: Head, examples: Examples, videos: NDArray, *, names: NDArray | None = None
+) -> dict[str, NDArray[np.float32]]:
     """Log-probabilities of videos, `(len(videos), K)` by output: the mean over views of the softmax, and its log.
 
     Args:
         head: trained.
         examples: features, on the head's device.
         videos: indices among them.
+        names: id of each video, for the message.
+
+    Raises:
+        WorkError: scores that are no numbers, as damaged features give; names the videos.
     """
     head.eval()
     sums: dict[str, Tensor] = {}
@@ -29,12 +37,18 @@ def predict(head: Head, examples: Examples, videos: NDArray) -> dict[str, NDArra
     views = torch.as_tensor(examples.rows[videos], dtype=torch.float64)[:, None]
     # float64, so that the runner-up of a saturated softmax keeps a finite logarithm.
     logs = {name: torch.log((total.cpu() / views).clamp_min(1e-300)) for name, total in sums.items()}
+    bad = np.zeros(len(videos), dtype=bool)
+    for scores in logs.values():
+        bad |= ~torch.isfinite(scores).all(dim=1).numpy()
+    if bad.any():
+        listed = "its features" if names is None else ", ".join(map(str, names[videos[bad]]))
+        raise WorkError(f"the scores are no numbers, as damaged features or a damaged head give them: {listed}")
     return {name: scores.float().numpy() for name, scores in logs.items()}
 
 
-def evaluate(head: Head, examples: Examples, videos: NDArray) -> dict[str, float]:
+def evaluate(head: Head, examples: Examples, videos: NDArray, *, names: NDArray | None = None) -> dict[str, float]:
     """Cross-entropy and accuracy of the head's prediction on some videos."""
-    outputs = predict(head, examples, videos)
+    outputs = predict(head, examples, videos, names=names)
     scores, labels = outputs[prediction_name(outputs)], examples.labels[videos]
     loss = -float(scores[np.arange(len(labels)), labels].mean())
     return {"validation_loss": loss, "validation_accuracy": float((scores.argmax(axis=1) == labels).mean())}

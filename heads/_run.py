@@ -87,7 +87,7 @@ def train_run(  # noqa: PLR0913 (the stage's one entry: all it can be told, keyw
         store: feature store, a folder or a packed file.
         head: registry name.
         streams: streams to read, in the head's order; empty is all of the store, rgb and flow first.
-        layers: stream -> layer, where it is not the head's default.
+        layers: stream -> layer, where it is not the head's default; "" stands for every stream.
         split: name, several names, "all", or "" for the first.
         options: of the head, values or texts.
         training: changes to the head's settings (values or texts), or whole settings.
@@ -105,6 +105,8 @@ def train_run(  # noqa: PLR0913 (the stage's one entry: all it can be told, keyw
         WorkError: damaged features, or a loss that is no number.
     """
     made = head_class(head)
+    if seed < 0 or (folds or 0) < 0:
+        raise UsageError(f"seed and folds must be at least 0, not {min(seed, folds or 0)}")
     if not isinstance(training, Training):
         training = read_training(made.paper if paper else made.defaults, training or {})
     where = choose_device(device)
@@ -172,11 +174,11 @@ def choose_layers(
     first = [stream for stream in ("rgb", "flow") if stream in store.streams]
     wanted = streams or (*first, *(stream for stream in store.streams if stream not in first))
     for stream in (*wanted, *layers):
-        if stream not in store.streams:
+        if stream and stream not in store.streams:
             raise UsageError(f"the store has no stream '{stream}'; it holds {', '.join(store.streams)}")
     chosen = {}
     for stream in wanted:
-        layer = layers.get(stream) or made.reads.get(stream) or made.reads.get("*") or "pooled"
+        layer = layers.get(stream) or layers.get("") or made.reads.get(stream) or made.reads.get("*") or "pooled"
         if layer not in store.layers(stream):
             raise UsageError(
                 f"the store has no {stream}/{layer}; of {stream} it holds {', '.join(store.layers(stream))}: choose "

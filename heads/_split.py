@@ -19,7 +19,7 @@ from avr.store import FeatureStore, Scores, write_scores
 from ._base import Head
 from ._build import build_head, head_class
 from ._checkpoint import save_checkpoint
-from ._data import Examples
+from ._data import Examples, num_samples
 from ._folds import grouped_folds, possible_folds
 from ._loop import EpochRow, Trained, train
 from ._predict import predict
@@ -83,11 +83,12 @@ def train_split(plan: Plan, store: FeatureStore, examples: Examples, *, split: s
         # --- the heads ------------------------------------------------------------------------------------------------
         test_scores: dict[str, NDArray[np.float32]] = {}
         seconds = 0.0
-        total = _epochs(plan, len(videos)) * len(parts)
+        samples = num_samples(examples, videos, every_view=plan.training.views == "all")
+        total = _epochs(plan, samples) * len(parts)
         with Progress(f"{plan.head}, split {split}", total=total, unit="epochs") as bar:
             for name, part in parts:
                 head, trained = _train_one(plan, store, part, videos, bar)
-                test_scores |= predict(head, part, test) if len(test) else {}
+                test_scores |= predict(head, part, test, names=store.ids) if len(test) else {}
                 save_checkpoint(temporary / name / CHECKPOINT, head, describe(plan, store, part, split))
                 write_log(temporary / name / "log.csv", trained.rows)
                 seconds += trained.seconds
@@ -100,7 +101,7 @@ def train_split(plan: Plan, store: FeatureStore, examples: Examples, *, split: s
             for fold, (_, part) in [(fold, named) for fold in range(folds) for named in parts]:
                 inside, outside = videos[fold_of != fold], videos[fold_of == fold]
                 head, _ = _train_one(plan, store, part, inside, bar)
-                for output, scores in predict(head, part, outside).items():
+                for output, scores in predict(head, part, outside, names=store.ids).items():
                     whole = train_scores.setdefault(output, np.zeros((len(videos), scores.shape[1]), dtype=np.float32))
                     whole[fold_of == fold] = scores
 
@@ -182,9 +183,9 @@ def _train_one(plan: Plan, store: FeatureStore, part: Examples, videos: NDArray,
     return head, trained
 
 
-def _epochs(plan: Plan, videos: int) -> int:
+def _epochs(plan: Plan, samples: int) -> int:
     """Epochs a training will take, or at most takes, for the progress bar."""
-    per_epoch = -(-videos // plan.training.batch_size) if plan.training.batch_size else 1
+    per_epoch = -(-samples // plan.training.batch_size) if plan.training.batch_size else 1
     return sum(-(-steps // per_epoch) for steps, _ in stages(plan.training, per_epoch))
 
 

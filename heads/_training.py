@@ -1,5 +1,6 @@
 """The settings of one training: what a head trains with, what a command line may change, what a checkpoint records."""
 
+import math
 from dataclasses import dataclass
 from typing import Literal
 
@@ -30,7 +31,8 @@ class Training:
     epochs: int = 30
     min_steps: int = 0
     steps: int = 0
-    batch_size: int = 32  # videos a step; 0 takes all of them in each step
+    batch_size: int = 32  # samples a step; 0 takes all of them in each step
+    views: Literal["one", "all"] = "one"  # of a video in an epoch: one drawn anew, or each as a sample of its own
     optimizer: Literal["adamw", "sgd", "rmsprop", "adam"] = "adamw"
     lr: float = 1e-3
     momentum: float = 0.9  # sgd only
@@ -46,7 +48,6 @@ class Training:
     label_smoothing: float = 0.0
     clip_norm: float = 0.0  # largest norm of a step's gradient; 0 leaves it
     standardise: bool = True  # each channel to mean 0 and deviation 1 over the training videos
-    feature_noise: float = 0.0  # deviation of Gaussian noise added to standardised features in training
     bf16: bool = True  # autocast to bfloat16 on CUDA
 
     def __post_init__(self) -> None:
@@ -55,13 +56,17 @@ class Training:
         Raises:
             UsageError: naming the setting and what it needs.
         """
+        for name, value in vars(self).items():
+            if isinstance(value, float) and not math.isfinite(value):
+                raise UsageError(f"{name} must be a finite number, not {value}")
         for name in ("epochs", "lr"):
             if getattr(self, name) <= 0:
                 raise UsageError(f"{name} must be above 0, not {getattr(self, name)}")
-        for name in ("min_steps", "steps", "batch_size", "weight_decay", "patience", "early_stopping", "second_epochs"):
+        counts = ("min_steps", "steps", "batch_size", "patience", "early_stopping", "second_epochs", "drop_every")
+        for name in (*counts, "weight_decay", "min_lr", "clip_norm"):
             if getattr(self, name) < 0:
                 raise UsageError(f"{name} must not be below 0, but is {getattr(self, name)}")
-        for name in ("validation", "label_smoothing"):
+        for name in ("validation", "label_smoothing", "momentum"):
             if not 0 <= getattr(self, name) < 1:
                 raise UsageError(f"{name} must be at least 0 and below 1, not {getattr(self, name)}")
         if self.schedule == "step" and self.drop_every <= 0:

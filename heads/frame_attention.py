@@ -15,6 +15,8 @@ from ._training import Training
 from .layers import Fusion3d, LayerNormLSTM
 from .layers.maps import MatchChannels, check_maps, shrink
 
+FEWEST_UNITS = 32  # that layer norm works well over
+
 
 class FrameAttention(Head):
     """Fused maps and their fc6 vectors read by two LSTMs, whose states a third one joins (section 3.4-3.5, fig. 8).
@@ -27,6 +29,8 @@ class FrameAttention(Head):
     Departure from the paper:
         - It takes the softmax of the last state itself, whose values lie in (−1, 1), so that confidence is capped near
           e²/(e² + K − 1): `readout = linear` (default) puts a linear layer before it; `readout = hidden` is the paper.
+        - Its LSTMs have K units. Layer norm over two or six units leaves little but their signs, and training sticks:
+          with few classes and `readout = linear` there are 32.
         - VGG's fc6 brings its ReLU; the paper names neither it nor an activation after the fusion, and there is none
           after the fusion.
         - It trains everything end to end; here the maps are stored, and everything above them learns.
@@ -39,7 +43,7 @@ class FrameAttention(Head):
             or more, of equal N.
         num_classes: K.
         readout: see above.
-        hidden: units of the three LSTMs; 0 is the paper's K.
+        hidden: units of the three LSTMs; 0 is the paper's K, with `readout = linear` at least 32.
         reduce: channels of every stream after a learnt 1×1 convolution; 0 (the paper) has none. 64 makes training on a
             CPU some 60 times cheaper.
         size: maps are averaged down to size×size first; 0 (the paper) leaves them.
@@ -59,6 +63,7 @@ class FrameAttention(Head):
     reads: ClassVar[Mapping[str, str]] = {"*": "conv5_3"}
     # What the paper reads of one view; the recipes say what a store of it costs.
     paper_shapes: ClassVar[Shapes] = {"rgb": (17, 512, 14, 14), "flow": (17, 512, 14, 14)}
+    starting: ClassVar[tuple[str, ...]] = ("fc6_weights",)
     defaults: ClassVar[Training] = Training(epochs=20, min_steps=300, batch_size=16, lr=1e-3, weight_decay=0.01)
     paper: ClassVar[Training] = Training(
         epochs=140, second_epochs=46, batch_size=32, optimizer="adam", lr=1e-5, schedule="two-stage", standardise=False
@@ -81,8 +86,7 @@ class FrameAttention(Head):
     ) -> None:
         super().__init__(shapes, num_classes)
         check_maps(shapes, "frame-attention", "conv5_3")
-        hidden = hidden or num_classes
-        check_readout(readout, hidden, num_classes)
+        hidden = hidden_units(readout, hidden, num_classes)
         side = size or 10**6
         height = min(side, *(shape[2] for shape in shapes.values()))
         width = min(side, *(shape[3] for shape in shapes.values()))
@@ -117,14 +121,17 @@ class FrameAttention(Head):
         return {"fused": self.classifier(self.lstm_dropout(last))}
 
 
-def check_readout(readout: str, hidden: int, num_classes: int) -> None:
-    """Refuse the paper's readout for a hidden size that is not K.
+def hidden_units(readout: str, hidden: int, num_classes: int) -> int:
+    """Units of an LSTM before a readout: `hidden`, or for 0 the papers' K, at least 32 where the readout is linear.
 
     Raises:
-        UsageError: saying so.
+        UsageError: the papers' readout with a hidden size that is not K.
     """
+    if not hidden:
+        return num_classes if readout == "hidden" else max(num_classes, FEWEST_UNITS)
     if readout == "hidden" and hidden != num_classes:
         raise UsageError(f"readout=hidden reads one unit a class: hidden must be {num_classes} (or 0), not {hidden}")
+    return hidden
 
 
 def load_fc6(layer: nn.Linear, path: Path) -> None:

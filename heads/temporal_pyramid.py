@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from ._base import Head, Shapes
 from ._training import Training
-from .frame_attention import check_readout
+from .frame_attention import hidden_units
 from .layers import FactorisedConv3d, Fusion3d, LayerNormLSTM, MultiScaleConv3d, temporal_pyramid
 from .layers.maps import MatchChannels, check_maps, shrink
 
@@ -60,7 +60,7 @@ class TemporalPyramid(Head):
             stream or more, of equal N.
         num_classes: K.
         readout: see above.
-        hidden: units of each direction; 0 is the paper's K.
+        hidden: units of each direction; 0 is the paper's K, with `readout = linear` at least 32 (see frame-attention).
         spatial: the stream without a temporal tail; the first, if there is none of that name.
         reduce: channels of every stream after a learnt 1×1 convolution; 0 (the paper) keeps the spatial stream's.
         steps: time steps that enter the pyramid.
@@ -99,8 +99,7 @@ class TemporalPyramid(Head):
     ) -> None:
         super().__init__(shapes, num_classes)
         check_maps(shapes, "temporal-pyramid", "conv5_3")
-        hidden = hidden or num_classes
-        check_readout(readout, hidden, num_classes)
+        hidden = hidden_units(readout, hidden, num_classes)
         self.readout, self.hidden = readout, hidden
         first = spatial if spatial in shapes else next(iter(shapes))
         frames, channels, height, width = shapes[first]

@@ -1,7 +1,8 @@
 """The papers' tables as data (one TOML file each) and their runner.
 
 from avr.recipes import load_recipe, run_recipe
-outcome = run_recipe(load_recipe("stfn-table2"), stores={"": Path("features/shapes")}, out=Path("recipes/stfn-table2"))
+recipe = load_recipe("stfn-table2")
+outcome = run_recipe(recipe, stores=[("", Path("features/shapes"))], out=Path("recipes/stfn-table2"))
 """
 
 import importlib

@@ -1,19 +1,19 @@
-"""What a recipe's rows need, settled before anything is trained: which store, which training, which splits."""
+"""What a recipe's rows need, settled before anything is trained: which layers, options and training settings."""
 
 import dataclasses
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from avr.core import UsageError
-from avr.heads import Training, choose_layers, choose_splits, head_class, option_types, read_options, read_training
+from avr.core import UsageError, sha256_of
+from avr.heads import Training, choose_layers, head_class, option_types, read_options, read_training
 from avr.store import FeatureStore
 
 from .measuring import needs_folds
-from .reading import Recipe, Row, StoreSpec
+from .reading import Recipe, Row
 
 FOLDS = 5  # for the rows whose rule learns
 Regime = Literal["auto", "paper", "small"]
@@ -40,79 +40,79 @@ class Changes:
 
 @dataclass(frozen=True)
 class Job:
-    """What the rows of one training share, settled. `layers` is stream -> layer, in the head's order."""
+    """What the rows of one training share, settled.
+
+    Attributes:
+        store: path.
+        head: name.
+        layers: stream -> layer, in the head's order.
+        options: all of the head's.
+        files: option -> SHA-256 of the file it names, of the options that do.
+        training: settings.
+        folds: for out-of-fold scores.
+        digest: the store's content.
+    """
 
     store: Path
     head: str
     layers: dict[str, str]
     options: dict[str, Any]
+    files: dict[str, str]
     training: Training
     folds: int
     digest: str
 
     @property
     def key(self) -> str:
-        """Twelve hexadecimal digits of everything but seed and split."""
-        parts = [self.head, list(self.layers.items()), self.options, dataclasses.asdict(self.training), self.folds]
+        """Twelve hexadecimal digits of everything but seed and split; a file counts by what it holds."""
+        options = {**self.options, **self.files}
+        parts = [self.head, list(self.layers.items()), options, dataclasses.asdict(self.training), self.folds]
         text = json.dumps([*parts, self.digest], sort_keys=True, default=list)
         return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
-def assign_stores(recipe: Recipe, stores: Mapping[str, Path]) -> dict[str, Path]:
-    """Store section -> store, for the sections that have one.
+def check_changes(recipe: Recipe, changes: Changes) -> None:
+    """Refuse changes that no row could take, or that would make rows of the table one.
 
     Raises:
-        UsageError: an unknown section, or a store given without one that fits none.
+        UsageError: an option no row's head has, an option or training setting in which rows of one head differ, outside
+            scores that no row asks for, or a score file that is not there.
     """
-    for name in stores:
-        if name and name not in recipe.stores:
-            raise UsageError(f"{recipe.name} has no store section '{name}'; it has {', '.join(recipe.stores)}")
-    served = {name: path for name, path in stores.items() if name}
-    if "" in stores:
-        fitting = [name for name in recipe.stores if name not in served]
-        if recipe.varies:
-            with FeatureStore(stores[""]) as store:
-                fitting = [name for name in fitting if _fits(store, recipe.stores[name], recipe.varies)]
-        if not fitting:
+    types = {row.head: option_types(row.head) for row in recipe.rows}
+    known = sorted({option for options in types.values() for option in options})
+    for option in changes.options:
+        if option not in known:
+            raise UsageError(f"no head of {recipe.name} has an option '{option}'; known: {', '.join(known)}")
+        given = [(row.head, read_options(row.head, row.options).get(option)) for row in recipe.rows]
+        _check_alike(recipe, option, given, "--set")
+    for setting in changes.training:
+        _check_alike(recipe, setting, [(r.head, r.training.get(setting)) for r in recipe.rows], "--training")
+    asked = sorted({name for row in recipe.rows for name in row.scores})
+    for name, path in changes.scores.items():
+        if name not in asked:
             raise UsageError(
-                f"{stores['']} fits no row: the rows of {recipe.name} differ in {recipe.varies}; name its section with "
-                f"--store {next(iter(recipe.stores))}={stores['']} (avr recipe plan {recipe.name} lists them)"
+                f"no row of {recipe.name} asks for scores '{name}'; asked for: {', '.join(asked) or 'none'}"
             )
-        served |= dict.fromkeys(fitting, stores[""])
-    return served
+        if not path.is_file():
+            raise UsageError(f"--scores {name}={path}: no such file")
 
 
-def _fits(store: FeatureStore, spec: StoreSpec, varies: str) -> bool:
-    if varies == "segments":
-        return all(array.shape[0] == spec.steps for array in store.arrays.values())
-    return store.provenance.get("settings", {}).get("backbone") == spec["backbone"]
-
-
-def look_at(served: Mapping[str, Path], splits: str) -> tuple[str, tuple[str, ...]]:
-    """The stores' data set, and the names of the splits asked for.
-
-    Raises:
-        UsageError: stores of different data sets, no store, an unknown split.
-    """
-    if not served:
-        raise UsageError("no store: give one with --store PATH, or --store SECTION=PATH")
-    dataset = ""
-    names: tuple[str, ...] = ()
-    for path in served.values():
-        with FeatureStore(path) as store:
-            if dataset and store.dataset != dataset:
-                raise UsageError(f"stores of different data sets, {dataset} and {store.dataset}: run one at a time")
-            dataset = store.dataset
-            asked = splits if splits == "all" else "" if splits == "first" else tuple(splits.split(","))
-            names = choose_splits(store, asked)
-    return dataset, names
+def _check_alike(recipe: Recipe, name: str, values: Sequence[tuple[str, object]], how: str) -> None:
+    """Refuse a change of what rows of one head differ in: they would all be the same row."""
+    for head in dict.fromkeys(head for head, _ in values):
+        found = list(dict.fromkeys(str(value) for other, value in values if other == head))
+        if len(found) > 1:
+            raise UsageError(
+                f"the rows of {recipe.name} differ in {name} ({', '.join(found)}): {how} {name}=… would make them one; "
+                "leave it out, or write a recipe of your own"
+            )
 
 
 def jobs_of(recipe: Recipe, *, served: Mapping[str, Path], dataset: str, changes: Changes) -> dict[str, Job | str]:
     """Each row's training by the row's name, or why it cannot be run.
 
     Raises:
-        UsageError: an unknown training setting or option value.
+        UsageError: an unknown training setting or option value, or an option's file that is not there.
     """
     jobs: dict[str, Job | str] = {}
     for row in recipe.rows:
@@ -122,19 +122,16 @@ def jobs_of(recipe: Recipe, *, served: Mapping[str, Path], dataset: str, changes
         elif missing:
             jobs[row.name] = f"no outside scores: give --scores {missing[0]}=FILE"
         else:
-            changed_there = recipe.training.get(dataset, {}).get(row.head, {})
+            papers = recipe.paper_training(row.head, dataset) if changes.settings == "paper" else {}
             streams = row.streams or recipe.stores[row.store]["streams"]
-            jobs[row.name] = _job(row, streams, store=served[row.store], changes=changes, on_dataset=changed_there)
+            jobs[row.name] = _job(row, streams, store=served[row.store], changes=changes, papers=papers)
     return _share_folds(jobs)
 
 
-def _job(
-    row: Row, streams: tuple[str, ...], *, store: Path, changes: Changes, on_dataset: Mapping[str, Any]
-) -> Job | str:
+def _job(row: Row, streams: tuple[str, ...], *, store: Path, changes: Changes, papers: Mapping[str, Any]) -> Job | str:
     """A row's training, or which layer its store lacks."""
     made = head_class(row.head)
     known = option_types(row.head)
-    paper = changes.settings == "paper"
     chosen = {stream: changes.layers.get(stream) or changes.layers.get("", "") for stream in streams}
     wanted = {**row.layers, **{stream: layer for stream, layer in chosen.items() if layer}}
     with FeatureStore(store) as opened:
@@ -143,16 +140,24 @@ def _job(
             digest = opened.digest
         except UsageError as error:
             return str(error)
-    own = {**on_dataset, **row.training} if paper else {}
+    options = read_options(row.head, {**row.options, **{k: v for k, v in changes.options.items() if k in known}})
+    base = made.paper if changes.settings == "paper" else made.defaults
     return Job(
         store=store,
         head=row.head,
         layers=layers,
-        options=read_options(row.head, {**row.options, **{k: v for k, v in changes.options.items() if k in known}}),
-        training=read_training(made.paper if paper else made.defaults, {**own, **changes.training}),
+        options=options,
+        files={option: _sha256(option, options[option]) for option in made.starting if options.get(option)},
+        training=read_training(base, {**papers, **row.training, **changes.training}),
         folds=FOLDS if needs_folds(row.fuse) else 0,
         digest=digest,
     )
+
+
+def _sha256(option: str, file: str) -> str:
+    if not Path(file).is_file():
+        raise UsageError(f"{option}: no file {file}")
+    return sha256_of(Path(file))
 
 
 def _share_folds(jobs: Mapping[str, Job | str]) -> dict[str, Job | str]:

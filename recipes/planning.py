@@ -1,5 +1,7 @@
 """What a recipe needs extracted: the commands, and what they will cost in disk and time."""
 
+import hashlib
+import re
 import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -7,12 +9,15 @@ from dataclasses import dataclass
 from avr.core import UsageError
 from avr.heads import store_bytes
 
-from .reading import Recipe, StoreSpec
+from .reading import STORE_SETTINGS, Recipe, StoreSpec
 
 # Videos of the data sets as published; of others their own count must be given.
 VIDEOS = {"hmdb51": 6766, "ucf101": 13320, "ucf11": 1600, "ucf-sports": 150, "kinetics": 260_000, "weizmann": 90}
 VIDEOS |= {"shapes": 432}
-# Shape of one step of a layer, of a frame of 224×224 (Inception-V3: 299×299).
+# Side of the square that the weights were trained on.
+OWN_CROP = {"inception_v3": 299}
+USUAL_CROP = 224
+# Shape of one step of a layer, of a frame of that size.
 POOLED = {"resnet34": 512, "resnet50": 2048, "resnet101": 2048, "inception_v3": 2048, "vgg16": 512, "vgg19": 512}
 MAPS = {
     ("resnet34", "map"): (512, 7, 7),
@@ -22,7 +27,7 @@ MAPS = {
     ("vgg16", "conv5_3"): (512, 14, 14),
     ("vgg16", "conv4_2"): (512, 28, 28),
 }
-# 10⁹ multiplications and additions of a forward pass (torchvision's own count of its weights, doubled).
+# 10⁹ multiplications and additions of a forward pass at that size (torchvision's own count of its weights, doubled).
 GFLOP = {"resnet34": 7.3, "resnet50": 8.2, "resnet101": 15.6, "inception_v3": 11.4, "vgg16": 31.0, "vgg19": 39.3}
 
 
@@ -72,12 +77,14 @@ def plan_recipe(recipe: Recipe, *, pace: Pace, dataset: str = "", videos: int = 
     Args:
         recipe: from load_recipe.
         pace: of the machine that will extract.
-        dataset: one data set; "" plans those of the paper's figures, or UCF101 where the recipe has none.
-        videos: how many, for a data set whose number is not known here.
+        dataset: one data set; "" plans those of the paper's table, or UCF101 where the recipe has none.
+        videos: how many, for a data set whose number is not known here; 0 takes the number as published.
 
     Raises:
-        UsageError: the number of videos is not known.
+        UsageError: the number of videos is not known, or below 0.
     """
+    if videos < 0:
+        raise UsageError(f"--videos must be at least 1, not {videos}")
     names = (dataset,) if dataset else recipe.datasets or ("ucf101",)
     plans = []
     for name in names:
@@ -103,6 +110,8 @@ def view_shapes(spec: StoreSpec) -> dict[str, tuple[int, ...]]:
     for stream in spec["streams"]:
         for layer in spec.layers_of(stream):
             step = (POOLED.get(spec["backbone"], 0),) if layer == "pooled" else MAPS.get((spec["backbone"], layer), ())
+            if layer != "pooled" and _crop_ratio(spec) != 1:
+                step = ()  # maps grow with the frame
             if not step or not step[0]:
                 raise UsageError(f"the shape of {layer} of {spec['backbone']} is not known here")
             shapes[f"{stream}/{layer}"] = (spec.steps, *step)
@@ -119,11 +128,29 @@ def command(spec: StoreSpec, dataset: str) -> str:
 
 
 def store_slug(spec: StoreSpec) -> str:
-    """A folder name that two sections share only when their settings are equal."""
-    streams = [stream for stream in ("flow",) if stream not in spec["streams"]]
-    layers = "-".join(dict.fromkeys(layer.replace("=", "-") for layer in spec["layers"]))
-    parts = [spec["backbone"], layers, f"{spec['plan']}{spec.steps}", *(["rgb"] if streams else [])]
-    return "-".join(parts).replace("_", "")
+    """A folder name that two sections share only when their settings are equal, left out or named."""
+    layers = "-".join(layer.replace("=", "-").replace("_", "") for layer in spec["layers"])
+    parts = [spec["backbone"].replace("_", ""), layers, f"{spec['plan']}{spec['segments']}"]
+    if spec["streams"] != STORE_SETTINGS["streams"]:
+        parts += spec["streams"]
+    named = ("backbone", "layers", "plan", "segments", "streams")
+    for setting, usual in STORE_SETTINGS.items():
+        if setting not in named and spec[setting] != usual:
+            label = "" if setting == "flow" else setting.replace("_", "")
+            parts.append(label + _file_word(spec[setting]))
+    return "-".join(parts)
+
+
+def _file_word(value: object) -> str:
+    """A value as it can stand in a file name; a digest of one that cannot, such as a path."""
+    text = str(value)
+    return text if re.fullmatch(r"[A-Za-z0-9]+", text) else hashlib.sha256(text.encode()).hexdigest()[:6]
+
+
+def _crop_ratio(spec: StoreSpec) -> float:
+    """Side of the frames the network sees, as a multiple of the weights' own."""
+    own = OWN_CROP.get(spec["backbone"], USUAL_CROP)
+    return float((spec["crop"] or own) / own)
 
 
 def seconds_a_video(spec: StoreSpec, pace: Pace) -> float:
@@ -131,4 +158,5 @@ def seconds_a_video(spec: StoreSpec, pace: Pace) -> float:
     frames = spec.steps * int(spec["views"])
     pairs = frames * int(spec["stack"]) if "flow" in spec["streams"] else 0
     passes = frames * len(spec["streams"])
-    return pairs * pace.flow_seconds[spec["flow"]] + passes * GFLOP[spec["backbone"]] / pace.gflops
+    work = GFLOP[spec["backbone"]] * _crop_ratio(spec) ** 2
+    return pairs * pace.flow_seconds[spec["flow"]] + passes * work / pace.gflops

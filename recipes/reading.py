@@ -3,10 +3,13 @@
 title, paper, metric     what the table is
 split                    "first" or "all": the splits the paper's figures are over
 varies                   what its stores differ in ("segments", "backbone"), where they do
+datasets                 data sets of the paper's table; those of the rows' figures are added
 notes                    what a reader must know to compare
 [stores.NAME]            what the rows read: the settings of `avr extract`
-[training.DATASET.HEAD]  changes to the head's paper settings on one data set
-[[rows]]                 name, head, options, training, store, streams, layers: one training;
+[training.DATASET.HEAD]  changes to the head's paper settings on one data set, or with "any" on all; read with
+                         --settings paper alone
+[[rows]]                 name, head, options, store, streams, layers: one training;
+                         training: changes to its settings, the paper's and those for small data alike;
                          output: whose accuracy counts; or fuse, fuse_options, of, scores: a rule on its scores;
                          figures: the paper's, in percent, by data set
 """
@@ -36,7 +39,10 @@ STORE_SETTINGS = {
     "clip_stride": 15,
     "stack": 10,
     "flow": "dis",
+    "resize": 0,  # the weights' own
+    "crop": 0,
 }
+EVERY_DATASET = "any"  # of [training.any.HEAD]
 
 
 @dataclass(frozen=True)
@@ -73,7 +79,7 @@ class Row:
         name: as the paper prints it.
         head: registry name of the head to train.
         options: of the head.
-        training: changes to its training settings.
+        training: changes to its training settings, whatever --settings says.
         store: name of the store section.
         streams: streams to read; empty is all.
         layers: stream -> layer, where it is not the head's default.
@@ -102,7 +108,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Recipe:
-    """One table of a paper; the module's docstring says what each entry is."""
+    """One table of a paper; the module's docstring says what each entry is. `datasets` are all of the paper's table."""
 
     name: str
     title: str
@@ -113,15 +119,15 @@ class Recipe:
     stores: dict[str, StoreSpec]
     varies: str = ""
     notes: tuple[str, ...] = ()
+    datasets: tuple[str, ...] = ()
     training: dict[str, dict[str, dict[str, Any]]] = field(default_factory=dict)
 
-    @property
-    def datasets(self) -> tuple[str, ...]:
-        """Data sets the paper gives figures on, or none."""
-        found: dict[str, None] = {}
-        for row in self.rows:
-            found |= dict.fromkeys(row.figures)
-        return tuple(found)
+    def paper_training(self, head: str, dataset: str) -> dict[str, Any]:
+        """What the paper changes of a head's paper settings on a data set."""
+        changes: dict[str, Any] = {}
+        for name in (EVERY_DATASET, dataset):
+            changes |= self.training.get(name, {}).get(head, {})
+        return changes
 
 
 def recipe_names() -> list[str]:
@@ -158,8 +164,10 @@ def _recipe(name: str, table: Mapping[str, Any], path: Path) -> Recipe:
     rows = tuple(_row(value, stores, path) for value in table["rows"])
     if len({row.name for row in rows}) < len(rows):
         raise UsageError(f"{path}: two rows of one name")
-    rest = {key: table[key] for key in known - {"rows", "stores", "notes"} if key in table}
-    return Recipe(name=name, rows=rows, stores=stores, notes=tuple(table.get("notes", ())), **rest)
+    datasets = dict.fromkeys([*table.get("datasets", ()), *(dataset for row in rows for dataset in row.figures)])
+    rest = {key: table[key] for key in known - {"rows", "stores", "notes", "datasets"} if key in table}
+    notes = tuple(table.get("notes", ()))
+    return Recipe(name=name, rows=rows, stores=stores, notes=notes, datasets=tuple(datasets), **rest)
 
 
 def _store(name: str, table: Mapping[str, Any], path: Path) -> StoreSpec:

@@ -4,7 +4,7 @@
     <out>/rows/<row>/seed-0-split-1.json        one measured figure
 
 Rows that differ in what is done with the scores alone share their trainings. A key is the digest of everything that
-changes a training, so that changed settings never find an old result.
+changes a training, so that changed settings never find an old result. One run works in a folder at a time.
 """
 
 import dataclasses
@@ -18,12 +18,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from avr.core import UsageError, note, sha256_of, write_whole
+from avr.core import AvrError, UsageError, WorkError, note, sha256_of, write_whole
 from avr.heads import train_run
+from avr.store.locking import StoreLock
 
-from .jobs import Changes, Job, assign_stores, jobs_of, look_at
+from .jobs import Changes, Job, check_changes, jobs_of
 from .measuring import measure
 from .reading import Recipe, Row
+from .serving import assign_stores, look_at, store_differences
 
 
 @dataclass(frozen=True)
@@ -34,13 +36,15 @@ class Measured:
         row: the recipe's row.
         figure: the paper's, in percent, on the store's data set; None where it has none.
         values: measured top-1 accuracies in percent, by (seed, split).
-        reason: why nothing was measured; "" where something was.
+        reason: why nothing, or not everything, was measured; "" where all was.
+        failed: the work failed, where else it could not be asked of this row.
     """
 
     row: Row
     figure: float | None
     values: dict[tuple[int, str], float] = field(default_factory=dict)
     reason: str = ""
+    failed: bool = False
 
 
 @dataclass(frozen=True)
@@ -54,6 +58,7 @@ class Outcome:
         seeds: numbers.
         settings: "paper" or "small": the training settings.
         rows: in the recipe's order.
+        differences: where the stores are not what the paper has, a line each, of rows with the paper's figure.
     """
 
     recipe: Recipe
@@ -62,12 +67,13 @@ class Outcome:
     seeds: tuple[int, ...]
     settings: str
     rows: tuple[Measured, ...]
+    differences: tuple[str, ...] = ()
 
 
 def run_recipe(
     recipe: Recipe,
     *,
-    stores: Mapping[str, Path],
+    stores: Sequence[tuple[str, Path]],
     out: Path,
     splits: str = "",
     seeds: Sequence[int] = (0,),
@@ -76,20 +82,23 @@ def run_recipe(
 ) -> Outcome:
     """Train and measure every row; what is in `out` already from the same settings is not done again.
 
+    A row whose work fails (damaged features, a loss that is no number) says so, and the others still run.
+
     Args:
         recipe: from load_recipe.
-        stores: store section -> feature store; "" serves every section it fits.
-        out: folder for trainings and figures.
+        stores: (store section, feature store); one with section "" serves every section it fits that no other serves.
+        out: folder for trainings and figures, of one run at a time.
         splits: a split's name, several with commas, "first", "all", or "" for those of the paper's figures.
         seeds: each row is trained once a seed.
         changes: of options and training settings, and outside scores.
         device: as in train_run.
 
     Raises:
-        UsageError: a store that serves no row, stores of different data sets, an unknown split or setting, or no row
-            that can be run.
+        UsageError: a store that serves no row, stores of different data sets, an unknown split, option or setting, a
+            score file that is not there, no row that can be run, or an `out` that is a file or another run's.
     """
     changes = changes or Changes()
+    check_changes(recipe, changes)
     served = assign_stores(recipe, stores)
     dataset, names = look_at(served, splits or recipe.split)
     if changes.settings == "auto":
@@ -97,27 +106,64 @@ def run_recipe(
     jobs = jobs_of(recipe, served=served, dataset=dataset, changes=changes)
     if all(isinstance(job, str) for job in jobs.values()):
         raise UsageError(f"no row of {recipe.name} can be run: {next(iter(jobs.values()))}")
-    rows = []
-    for row in recipe.rows:
-        job, values, reason = jobs[row.name], {}, ""
-        try:
-            if isinstance(job, str):
-                raise UsageError(job)
-            for seed, split in itertools.product(seeds, names):
-                values[seed, split] = _measure_once(
-                    row, job, out=out, seed=seed, split=split, scores=changes.scores, device=device
-                )
-        except UsageError as error:  # of this row: the others still run
-            reason = str(error)
-            note(f"{row.name}: left out: {reason}")
-        rows.append(Measured(row, row.figures.get(dataset), values, reason))
-    return Outcome(recipe, dataset, names, tuple(seeds), changes.settings, tuple(rows))
+    lock = _claim(out)
+    try:
+        trainings = _Trainings(out, device)
+        rows = [
+            _measure_row(row, jobs[row.name], trainings, list(itertools.product(seeds, names)), changes.scores, dataset)
+            for row in recipe.rows
+        ]
+    finally:
+        lock.release()
+    compared = dict.fromkeys(m.row.store for m in rows if m.figure is not None and m.values)
+    differences = store_differences(recipe, served, compared)
+    return Outcome(recipe, dataset, names, tuple(seeds), changes.settings, tuple(rows), differences)
+
+
+def _claim(out: Path) -> StoreLock:
+    """The folder, made and locked: a second run would take this one's half-trained folders for a killed run's.
+
+    Raises:
+        UsageError: a file is there, or another run works in it.
+        WorkError: it cannot be written.
+    """
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(f"--out {out}: no folder can be made there ({error.strerror}): choose another") from error
+    try:
+        return StoreLock(out)
+    except UsageError as error:
+        raise UsageError(f"{out}: another recipe run works there: wait for it, or choose another --out") from error
+
+
+def _measure_row(
+    row: Row,
+    job: Job | str,
+    trainings: "_Trainings",
+    runs: Sequence[tuple[int, str]],
+    scores: Mapping[str, Path],
+    dataset: str,
+) -> Measured:
+    """One row over its (seed, split) runs, up to the first that fails."""
+    values: dict[tuple[int, str], float] = {}
+    reason, failed = "", False
+    try:
+        if isinstance(job, str):
+            raise UsageError(job)
+        for seed, split in runs:
+            values[seed, split] = _measure_once(row, job, trainings, seed=seed, split=split, scores=scores)
+    except AvrError as error:  # of this row: the others still run
+        reason, failed = str(error), isinstance(error, WorkError)
+        note(f"{row.name}: {'failed' if failed else 'left out'}: {reason}")
+    return Measured(row, row.figures.get(dataset), values, reason, failed)
 
 
 def _measure_once(
-    row: Row, job: Job, *, out: Path, seed: int, split: str, scores: Mapping[str, Path], device: str
+    row: Row, job: Job, trainings: "_Trainings", *, seed: int, split: str, scores: Mapping[str, Path]
 ) -> float:
     """One figure in percent: read back where it is there, else trained, measured and written whole."""
+    out = trainings.out
     place = out / "rows" / _slug(row.name) / f"seed-{seed}-split-{_slug(split)}.json"
     key = {
         "job": job.key,
@@ -131,7 +177,7 @@ def _measure_once(
         kept = json.loads(place.read_text())
         if kept["key"] == key:
             return float(kept["top1"])
-    run = _train(job, out, seed=seed, split=split, device=device)
+    run = trainings.folder(job, seed=seed, split=split)
     folder = run / f"split-{split}"
     note(f"{row.name}, seed {seed}, split {split}: measuring")
     top1 = 100 * measure(row, folder, store=job.store, layers=job.layers, outside=[scores[name] for name in row.scores])
@@ -140,31 +186,57 @@ def _measure_once(
     return top1
 
 
-def _train(job: Job, out: Path, *, seed: int, split: str, device: str) -> Path:
-    """The folder of a finished training; it is trained under another name and renamed when it is complete."""
-    final = out / "runs" / f"{job.head}-{job.key}" / f"seed-{seed}-split-{_slug(split)}"
-    if final.is_dir():
+class _Trainings:
+    """Finished trainings in `out`, made when they are asked for; one that failed is not tried again for another row."""
+
+    def __init__(self, out: Path, device: str) -> None:
+        self.out, self.device = out, device
+        self.failures: dict[Path, str] = {}
+
+    def folder(self, job: Job, *, seed: int, split: str) -> Path:
+        """The folder of a finished training.
+
+        Raises:
+            WorkError: the training failed, now or for an earlier row.
+        """
+        final = self.out / "runs" / f"{job.head}-{job.key}" / f"seed-{seed}-split-{_slug(split)}"
+        if final in self.failures:
+            raise WorkError(self.failures[final])
+        if final.is_dir():
+            return final
+        try:
+            self._train(job, final, seed=seed, split=split)
+        except WorkError as error:
+            self.failures[final] = str(error)
+            raise
         return final
-    final.parent.mkdir(parents=True, exist_ok=True)
-    for left in final.parent.glob(f".{final.name}.*"):  # of a run that was killed
-        shutil.rmtree(left)
-    temporary = final.with_name(f".{final.name}.{os.getpid()}")
-    note(f"{job.head}, seed {seed}, split {split}: training")
-    train_run(
-        job.store,
-        job.head,
-        streams=tuple(job.layers),
-        layers=job.layers,
-        split=(split,),
-        options=job.options,
-        training=job.training,
-        folds=job.folds,
-        seed=seed,
-        out=temporary,
-        device=device,
-    )
-    temporary.rename(final)
-    return final
+
+    def _train(self, job: Job, final: Path, *, seed: int, split: str) -> None:
+        """Train under another name and rename when it is complete."""
+        final.parent.mkdir(parents=True, exist_ok=True)
+        for left in final.parent.glob(f".{final.name}.*"):  # of a run that was killed: the lock says none is alive
+            shutil.rmtree(left)
+        temporary = final.with_name(f".{final.name}.{os.getpid()}")
+        note(f"{job.head}, seed {seed}, split {split}: training")
+        train_run(
+            job.store,
+            job.head,
+            streams=tuple(job.layers),
+            layers=job.layers,
+            split=(split,),
+            options=job.options,
+            training=job.training,
+            folds=job.folds,
+            seed=seed,
+            out=temporary,
+            device=self.device,
+        )
+        try:
+            temporary.rename(final)
+        except OSError:
+            if not final.is_dir():
+                raise
+            shutil.rmtree(temporary)  # it has appeared meanwhile, of the same settings: locks do not reach everywhere
 
 
 def _slug(name: str) -> str:

@@ -44,13 +44,15 @@ def head_lines(outcome: Outcome) -> list[str]:
     lines = [outcome.recipe.title, conditions]
     if any(measured.figure is not None for measured in outcome.rows):
         lines.append(f"paper: {outcome.recipe.metric}")
+    if outcome.dataset in outcome.recipe.datasets:
         lines += [f"note: {text}" for text in outcome.recipe.notes]
     return lines
 
 
 def foot_lines(outcome: Outcome) -> list[str]:
-    """What stands below it: rows that were left out, and why."""
-    return [f"{measured.row.name}: {measured.reason}" for measured in outcome.rows if measured.reason]
+    """What stands below it: rows that were left out or failed, and why, and where the stores are not the paper's."""
+    reasons = [f"{measured.row.name}: {measured.reason}" for measured in outcome.rows if measured.reason]
+    return [*reasons, *outcome.differences]
 
 
 def as_csv(outcome: Outcome) -> str:
@@ -89,6 +91,7 @@ def as_object(outcome: Outcome) -> dict[str, Any]:
                     {"seed": seed, "split": split, "top1": value} for (seed, split), value in measured.values.items()
                 ],
                 "reason": measured.reason or None,
+                "failed": measured.failed,
             }
         )
     return {
@@ -98,6 +101,7 @@ def as_object(outcome: Outcome) -> dict[str, Any]:
         "splits": list(outcome.splits),
         "seeds": list(outcome.seeds),
         "settings": outcome.settings,
+        "differences": list(outcome.differences),
         "rows": rows,
     }
 

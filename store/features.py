@@ -188,6 +188,26 @@ class FeatureStore:
 
         yield from ahead(load, steps, depth=read_ahead)
 
+    def iterate_rows(
+        self, stream_layers: Sequence[str], rows: NDArray[np.int64], *, batch_rows: int = 16, read_ahead: int = 2
+    ) -> Iterator[Mapping[str, NDArray[np.float16]]]:
+        """Single rows (views) streamed from disk, in the order given, while a thread reads ahead.
+
+        Args:
+            stream_layers: arrays to read, such as ["rgb/map", "flow/map"].
+            rows: numbers, 0 … R − 1.
+            batch_rows: rows a step.
+            read_ahead: steps read before they are asked for.
+
+        Yields:
+            for every array its rows of this step (rows, *shape).
+        """
+        names = [self.array(*name.split("/", 1)).name for name in stream_layers]
+        steps = [rows[start : start + batch_rows] for start in range(0, len(rows), batch_rows)]
+        yield from ahead(
+            lambda step: {name: self.read_rows(*_halves(name), step) for name in names}, steps, depth=read_ahead
+        )
+
 
 def open_catalog(path: Path) -> Catalog:
     """The tables of a store; of an unfinished one, those of the shards that are there.

@@ -107,6 +107,28 @@ def test_a_moved_video_is_found_under_root(trained, runner, tmp_path):
         (trained / "moved").rename(trained / "videos")
 
 
+@pytest.mark.parametrize("first", [0, 1])
+def test_a_folder_of_frames_is_shown(trained, runner, tmp_path, first):
+    folder = tmp_path / "frames" / "c1" / "t0"
+    folder.mkdir(parents=True)
+    capture, number = cv2.VideoCapture(str(trained / "videos" / "c1" / "t0.avi")), first
+    while True:
+        there, image = capture.read()
+        if not there:
+            break
+        cv2.imwrite(str(folder / f"img_{number:05d}.jpg"), image)
+        number += 1
+    arguments = ["attention", str(trained / "glka"), "--video", "c1/t0", "--root", str(tmp_path / "frames")]
+    result = runner.invoke(main, [*arguments, "--out", str(tmp_path / "out")])
+    assert result.exit_code == 0, result.output
+    assert len(list((tmp_path / "out").glob("*.png"))) == 6
+    for path in folder.glob("*.jpg"):
+        path.rename(path.with_name(path.name.replace("img", "frame")))
+    result = runner.invoke(main, [*arguments, "--out", str(tmp_path / "again")])
+    assert result.exit_code == 2
+    assert "is a folder without img_00001.jpg: give the data set's folder, --root" in result.stderr
+
+
 def test_red_lies_where_the_weight_is():
     images = np.zeros((1, 40, 40, 3), np.uint8)
     weights = np.zeros((1, 4, 4), np.float32)

@@ -111,3 +111,40 @@ def test_statistics_travel_in_the_state_dict():
     other.load_state_dict(head.state_dict())
     features = {"rgb": torch.tensor([[[1.0, 3.0, 5.0]] * 2])}
     torch.testing.assert_close(other.standardise(features)["rgb"][0, 0], torch.tensor([0.0, 1.0, 2.0]))
+
+
+@pytest.mark.parametrize(
+    ("head", "given", "message"),
+    [
+        ("stfn", {"dropout": "2"}, "dropout=2.0 is not possible; a dropout is at least 0 and below 1"),
+        ("stfn", {"dropout": "nan"}, "dropout is a finite number"),
+        ("stfn", {"kernels": "2,0"}, "kernels=2,0 is not possible; kernels is at least 1"),
+        ("stfn", {"skip": -1}, "skip is at least 1"),
+        ("frame-attention", {"hidden": -1}, "hidden is at least 0"),
+        ("attention-streams", {"attention_hidden": 0}, "attention_hidden is at least 1"),
+        ("attention-streams", {"layers": "0"}, "layers is at least 1"),
+        ("temporal-pyramid", {"steps": "0"}, "steps is at least 1"),
+    ],
+)
+def test_numbers_no_head_can_be_built_with_are_refused(head, given, message):
+    with pytest.raises(UsageError) as refused:
+        read_options(head, given)
+    assert message in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"lr": "nan"}, "lr must be a finite number"),
+        ({"clip_norm": -1}, "clip_norm must not be below 0"),
+        ({"momentum": 1}, "momentum must be at least 0 and below 1"),
+    ],
+)
+def test_training_settings_out_of_range_are_refused(given, message):
+    with pytest.raises(UsageError, match=message):
+        read_training(Training(), given)
+
+
+def test_a_stream_whose_name_has_a_dot_is_refused():
+    with pytest.raises(UsageError, match=r"stream 'a\.b'"):
+        build_head("linear", {"a.b": (2, 4)}, 3)

@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from avr.core import UsageError
+from avr.heads import build_head
 from avr.heads.frame_attention import HEAD as FrameAttention
 
 SHAPES = {"rgb": (3, 4, 6, 6), "flow": (3, 4, 6, 6)}
@@ -90,3 +91,34 @@ def test_bad_requests_are_refused(tmp_path):
         FrameAttention({"rgb": (3, 4, 6, 6), "flow": (4, 4, 6, 6)}, 5)
     with pytest.raises(UsageError, match=r"hidden must be 5 \(or 0\), not 8"):
         FrameAttention(SHAPES, 5, readout="hidden", hidden=8)
+
+
+@pytest.mark.parametrize(("classes", "readout", "units"), [(2, "linear", 32), (2, "hidden", 2), (51, "linear", 51)])
+def test_few_classes_get_more_units_before_a_linear_readout(classes, readout, units):
+    shapes = {"rgb": (3, 8, 4, 4), "flow": (3, 8, 4, 4)}
+    for name in ("frame-attention", "temporal-pyramid"):
+        head = build_head(name, shapes, classes, options={"readout": readout})
+        lstm = head.lstm_conv if name == "frame-attention" else head.lstm
+        assert lstm.hidden_size == units
+
+
+def test_a_trained_head_needs_the_file_that_fc6_started_from_no_more(tmp_path):
+    from avr.heads._checkpoint import load_checkpoint, save_checkpoint
+
+    path = tmp_path / "vgg16.pth"
+    options = {"fc6_width": 16, "fc6_weights": str(path)}
+    torch.save({"classifier.0.weight": torch.randn(16, 8 * 2 * 2), "classifier.0.bias": torch.randn(16)}, path)
+    shapes = {"rgb": (3, 8, 4, 4)}
+    head = build_head("frame-attention", shapes, 3, options=options).eval()
+    about = {
+        "head": "frame-attention",
+        "options": options,
+        "shapes": {"rgb": [3, 8, 4, 4]},
+        "class_names": ["a", "b", "c"],
+    }
+    save_checkpoint(tmp_path / "checkpoint.safetensors", head, about)
+    path.unlink()
+    again, metadata = load_checkpoint(tmp_path / "checkpoint.safetensors")
+    assert metadata["options"]["fc6_weights"] == str(path)  # where it started is still told
+    features = {"rgb": torch.randn(2, 3, 8, 4, 4)}
+    assert torch.equal(again(features)["fused"], head(features)["fused"])

@@ -298,3 +298,21 @@ def test_defaults_of_the_command_are_the_functions():
     assert {"split", "paper", "folds", "seed", "out", "device", "memory_gb", "streams"} <= shared
     for name in shared:
         assert (command[name] or None) == (function[name] or None), name
+
+
+def test_a_bare_layer_is_of_every_stream(toy_store, tmp_path, runner):
+    from avr.cli import main
+
+    command = ["heads", "train", "linear", "--store", str(toy_store), "--folds", "0", "--epochs", "1"]
+    bare = runner.invoke(main, [*command, "--stream", "rgb", "--layer", "map", "--out", str(tmp_path / "run")])
+    assert bare.exit_code == 0, bare.output
+    assert "linear on rgb/map" in bare.stdout
+    both = runner.invoke(main, [*command, "--layer", "map", "--out", str(tmp_path / "both")])
+    assert both.exit_code == 2
+    assert "the store has no flow/map" in both.stderr
+
+
+@pytest.mark.parametrize("given", [{"seed": -1}, {"folds": -3}])
+def test_negative_seeds_and_folds_are_refused(toy_store, tmp_path, given):
+    with pytest.raises(UsageError, match="seed and folds must be at least 0"):
+        train_run(toy_store, "linear", out=tmp_path / "run", **given)

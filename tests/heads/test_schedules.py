@@ -129,3 +129,16 @@ def test_validation_part_of_one_group_warns(capsys):
     apart = validation_part(np.array(["g"] * 10), np.arange(10) % 2, 0.2, seed=0)
     assert 0 < apart.sum() < 10
     assert "one group" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("share", [0.1, 0.2, 0.3, 0.4, 0.6, 0.8])
+def test_validation_part_is_as_large_as_asked(share):
+    groups, labels = np.repeat(np.arange(40), 5), np.arange(200) % 4
+    apart = validation_part(groups, labels, share, seed=0)
+    assert apart.mean() == pytest.approx(share, abs=0.03)
+    assert not set(groups[apart]) & set(groups[~apart])
+
+
+def test_one_video_has_no_validation_part():
+    with pytest.raises(UsageError, match="two training videos at least: set validation=0"):
+        validation_part(np.array(["g"]), np.array([0]), 0.2, seed=0)

@@ -49,7 +49,7 @@ def shapes_store(tmp_path_factory):
 
 
 def train(store, head, out, **more):
-    layers = {} if head in ("linear", "coattention") else MAPS
+    layers = {} if head in ("linear", "consensus", "coattention") else MAPS
     options = SMALL.get(head, {}) | more.pop("options", {})
     training = {"epochs": 10, "min_steps": 150} | TRAINING.get(head, {}) | more.pop("training", {})
     return train_run(store, head, layers=layers, options=options, training=training, folds=0, out=out, **more)
@@ -69,7 +69,7 @@ def test_a_head_beats_linear_of_its_best_stream(shapes_store, best_stream, tmp_p
     assert summary["fused"]["top1"] > best_stream
 
 
-@pytest.mark.parametrize("head", list(SMALL))
+@pytest.mark.parametrize("head", ["linear", "consensus", *SMALL])
 def test_a_head_overfits_16_clips(shapes_store, tmp_path, head):
     options = dict.fromkeys({"dropout", "fc6_dropout", "lstm_dropout"} & set(option_types(head)), 0.0)
     training = {"min_steps": 100, "weight_decay": 0.0}
@@ -80,4 +80,4 @@ def test_a_head_overfits_16_clips(shapes_store, tmp_path, head):
         assert len(few) == FEW
         for video in few:
             features = {stream: store.read(stream, layer, [video]) for stream, layer in run.layers.items()}
-            assert trained.predict(features)["fused"].argmax() == store.labels[video], store.ids[video]
+            assert trained.predict(features)[trained.prediction].argmax() == store.labels[video], store.ids[video]

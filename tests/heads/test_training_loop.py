@@ -8,9 +8,10 @@ import torch
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 
-from avr.core import WorkError
+from avr.core import UsageError, WorkError
 from avr.heads import MemoryExamples, Training, build_head, head_class, predict, train
 from avr.heads._data import StreamedExamples, open_examples
+from avr.heads._folds import validation_part
 from avr.heads._loop import set_statistics
 from avr.store import FeatureStore
 
@@ -86,7 +87,7 @@ def test_a_loss_that_is_no_number_names_step_and_videos():
 def test_standardised_channels_have_mean_0_and_deviation_1():
     examples = gaussian_examples()
     head = build_head("linear", examples.shapes, 3)
-    set_statistics(head, examples, np.arange(60), np.random.default_rng(0))
+    set_statistics(head, examples, np.arange(60), np.random.default_rng(0), names=np.arange(120))
     values = head.standardise({"rgb": examples.arrays["rgb"][:60]})["rgb"]
     torch.testing.assert_close(values.mean(dim=(0, 1)), torch.zeros(20), atol=1e-5, rtol=0)
     torch.testing.assert_close(values.std(dim=(0, 1), correction=0), torch.ones(20), atol=1e-4, rtol=0)
@@ -103,15 +104,14 @@ def test_a_channel_that_hardly_moved_is_not_blown_up():
 def test_the_weights_of_the_best_validation_epoch_are_kept():
     examples = gaussian_examples(videos=60, noise=4.0)
     # A wild constant rate: the validation loss goes up and down, and the last epoch is not the best one.
-    training = Training(epochs=12, batch_size=8, lr=0.5, schedule="constant", validation=0.3)
+    training = Training(epochs=12, batch_size=8, lr=0.5, schedule="constant", validation=1 / 3)
     head, trained = train_on(examples, "linear", np.arange(60), training=training)
     losses = [row["validation_loss"] for row in trained.rows]
     assert min(losses) < losses[-1]
-    from avr.heads._folds import validation_part
     from avr.heads._predict import evaluate
 
     groups = np.array([f"g{i // 6}" for i in range(60)])
-    held_out = np.flatnonzero(validation_part(groups, examples.labels[:60], 0.3, seed=0))
+    held_out = np.flatnonzero(validation_part(groups, examples.labels[:60], 1 / 3, seed=0))
     assert evaluate(head, examples, held_out)["validation_loss"] == min(losses)
 
 
@@ -122,7 +122,7 @@ def test_early_stopping_and_plateau_end_a_training():
     losses = [row["validation_loss"] for row in trained.rows]
     assert len(losses) < 200
     assert int(np.argmin(losses)) == len(losses) - 4
-    plateau = Training(epochs=500, batch_size=8, lr=0.1, schedule="plateau", min_lr=1e-3, patience=2, validation=0.3)
+    plateau = Training(epochs=500, batch_size=8, lr=0.1, schedule="plateau", min_lr=1e-3, patience=2, validation=1 / 3)
     _, trained = train_on(examples, "linear", np.arange(60), training=plateau)
     rates = [row["lr"] for row in trained.rows]
     assert len(rates) < 500
@@ -204,3 +204,66 @@ def test_streaming_says_so(toy_store, capsys):
     with FeatureStore(toy_store) as store:
         open_examples(store, {"rgb": "map"}, device=CPU, memory_gb=0.0)
     assert "streaming them by whole videos" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("streamed", [False, True])
+def test_every_view_is_a_sample_where_asked(toy_store_of_views, streamed):
+    with FeatureStore(toy_store_of_views) as store:
+        examples = open_examples(store, {"rgb": "pooled"}, device=CPU, memory_gb=0.0 if streamed else None)
+        videos = np.flatnonzero(store.split("1")[0])
+        held = {tuple(row.ravel()): number for number, row in enumerate(store.read_whole("rgb", "pooled"))}
+        seen = []
+        for batch in examples.epoch(videos, batch_size=32, generator=np.random.default_rng(0), every_view=True):
+            rows = [held[tuple(row.ravel())] for row in batch.features["rgb"].numpy()]
+            assert [row // 3 for row in rows] == batch.videos.tolist()  # three views a video
+            seen += rows
+        assert sorted(seen) == [3 * video + view for video in videos for view in range(3)]
+        assert seen != sorted(seen)
+
+
+def test_every_view_makes_an_epoch_longer():
+    examples = gaussian_examples(views=3)
+    training = Training(epochs=2, batch_size=30)
+    _, one = train_on(examples, "linear", np.arange(60), training=training)
+    _, every = train_on(examples, "linear", np.arange(60), training=dataclasses.replace(training, views="all"))
+    assert (one.steps, every.steps) == (4, 12)
+
+
+def test_the_second_stage_waits_anew_for_a_lower_loss():
+    examples = gaussian_examples(noise=8.0)
+    training = Training(
+        epochs=40, second_epochs=12, schedule="two-stage", lr=0.05, validation=0.2, early_stopping=3, batch_size=16
+    )
+    _, trained = train_on(examples, "linear", np.arange(60), training=training)
+    first = [row["lr"] for row in trained.rows].count(0.05)
+    assert first < 40  # the first stage was stopped early, or this tells nothing
+    assert len(trained.rows) - first > 1
+
+
+@pytest.mark.parametrize("place", ["training", "validation", "test"])
+def test_damaged_features_are_named(place):
+    examples = gaussian_examples()
+    examples.arrays["rgb"][7, 1, 3] = float("nan")
+    names = np.array([f"video{i}" for i in range(120)])
+    if place == "test":
+        head, _ = train_on(examples, "linear", np.arange(12, 60), training=Training(epochs=1))
+        with pytest.raises(WorkError, match=r"the scores are no numbers.*: video7$"):
+            predict(head, examples, np.arange(12), names=names)
+        return
+    training, groups = Training(epochs=1, validation=0.5), np.arange(60) // 6
+    apart = [seed for seed in range(8) if validation_part(groups, examples.labels[:60], 0.5, seed=seed)[7]]
+    seed = apart[0] if place == "validation" else next(seed for seed in range(8) if seed not in apart)
+    with pytest.raises(WorkError, match=r"no numbers.*: video7$"):
+        train_on(examples, "linear", np.arange(60), training=training, seed=seed)
+
+
+def test_large_views_are_looked_at_one_by_one(monkeypatch):
+    monkeypatch.setattr("avr.heads._data.VIEWS_BYTES", 2 * 3 * 20 * 5)
+    examples = gaussian_examples()
+    sizes = [len(owner) for _, owner in examples.views(np.arange(12))]
+    assert sizes == [5, 5, 2]
+
+
+def test_one_video_is_no_training_part():
+    with pytest.raises(UsageError, match="two videos at least; here the training part has 1"):
+        train_on(gaussian_examples(), "linear", np.arange(1))

@@ -1,5 +1,6 @@
 """A store small enough to train a recipe's rows in seconds."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -19,8 +20,16 @@ ARRAYS = {
 }
 
 
-def write_store(folder: Path, *, name: str = "toy") -> Path:
+def write_store(
+    folder: Path,
+    *,
+    name: str = "toy",
+    settings: dict | None = None,
+    split_names: Sequence[str] = ("1", "2"),
+    steps=STEPS,
+) -> Path:
     """48 videos of four classes, appearance × motion: rgb tells the one, flow the other; two splits by group."""
+    arrays = {array: (steps, *shape[1:]) for array, shape in ARRAYS.items()}
     generator = np.random.default_rng(3)
     videos = tuple(
         Video(f"class{label}/g{group}_{take}", Path(f"/nowhere/class{label}/g{group}_{take}.avi"), label, f"g{group}")
@@ -29,16 +38,18 @@ def write_store(folder: Path, *, name: str = "toy") -> Path:
         for take in range(2)
     )
     splits = {}
-    for number, tested in (("1", ("g0", "g1")), ("2", ("g2", "g3"))):
+    for number, tested in zip(split_names, (("g0", "g1"), ("g2", "g3")), strict=True):
         test = tuple(video.id for video in videos if video.group in tested)
         splits[number] = Split(number, tuple(video.id for video in videos if video.id not in test), test)
     dataset = Dataset(name, Path("/nowhere"), ("aa", "ab", "ba", "bb"), videos, splits)
     prototypes = generator.normal(size=(2, 2, 8))  # stream, its two kinds, D
-    with StoreWriter(folder, dataset, arrays=ARRAYS, provenance={"settings": {"backbone": "toy"}}) as writer:
+    with StoreWriter(
+        folder, dataset, arrays=arrays, provenance={"settings": settings or {"backbone": "toy"}}
+    ) as writer:
         for video in videos:
             kinds = {"rgb": video.label // 2, "flow": video.label % 2}
             features = {}
-            for array, shape in ARRAYS.items():
+            for array, shape in arrays.items():
                 stream = array.split("/")[0]
                 signal = prototypes[("rgb", "flow").index(stream), kinds[stream]]
                 signal = signal.reshape(8, *[1] * (len(shape) - 2))
@@ -51,3 +62,18 @@ def write_store(folder: Path, *, name: str = "toy") -> Path:
 def toy_store(tmp_path_factory) -> Path:
     """A finished store of the data set "toy"."""
     return write_store(tmp_path_factory.mktemp("toy") / "store")
+
+
+@pytest.fixture
+def untrained(monkeypatch) -> list[dict]:
+    """Trainings take no time: only their folder is made, and every figure is 50. What each was called with."""
+    called: list[dict] = []
+
+    def train(store, head, *, out, **settings):
+        called.append({"store": store, "head": head, "out": out, **settings})
+        out.mkdir(parents=True)
+        (out / "run.json").write_text("{}")
+
+    monkeypatch.setattr("avr.recipes.running.train_run", train)
+    monkeypatch.setattr("avr.recipes.running.measure", lambda *_, **__: 0.5)
+    return called

@@ -1,17 +1,20 @@
-"""Every recipe is read, and everything it names exists, so that none can rot; and the papers' figures stand in them."""
+"""Every recipe is read, and everything it names exists, so that none can rot."""
 
 import shlex
 import typing
+from dataclasses import replace
 
 import pytest
 
+from avr.cli import main
 from avr.core import UsageError
 from avr.datasets import shapes
 from avr.extract.settings import Settings
 from avr.fusion import make_fuser
 from avr.heads import head_class, option_types, read_options, read_training
-from avr.recipes import load_recipe, recipe_names
-from avr.recipes.planning import VIDEOS, Pace, plan_recipe, view_shapes
+from avr.recipes import StoreSpec, load_recipe, recipe_names
+from avr.recipes.planning import VIDEOS, Pace, plan_recipe, seconds_a_video, store_slug, view_shapes
+from avr.recipes.reading import STORE_SETTINGS
 
 PACE = Pace({"tvl1": 0.1, "dis": 0.01}, 100.0)
 
@@ -42,9 +45,10 @@ def test_what_a_recipe_names_exists(name):
             make_fuser(row.fuse, **row.fuse_options)
         streams = recipe.stores[row.store]["streams"]
         assert not row.output or row.output in (*streams, "fused")
-    for by_head in recipe.training.values():
-        for head, changes in by_head.items():
-            read_training(head_class(head).paper, changes)
+    for dataset, by_head in recipe.training.items():
+        assert dataset in (*recipe.datasets, "any")
+        for head in by_head:
+            read_training(head_class(head).paper, recipe.paper_training(head, dataset))
 
 
 @pytest.mark.parametrize("name", recipe_names())
@@ -66,33 +70,6 @@ def test_heads_can_be_built_on_what_a_recipe_extracts(name):
 
 
 @pytest.mark.parametrize(
-    ("name", "row", "figures"),
-    [
-        ("stfn-table1", "Fig. 4c", {"hmdb51": 69.2, "ucf101": 92.0}),
-        ("stfn-table2", "Multiplication", {"hmdb51": 68.3, "ucf101": 92.6}),
-        ("stfn-table3", "A<-M", {"hmdb51": 70.3, "ucf101": 93.4}),
-        ("stfn-table4", "7 segments", {"hmdb51": 70.8, "ucf101": 93.9}),
-        ("stfn-table5", "Inception-V3, late fusion", {"hmdb51": 62.7, "ucf101": 92.3}),
-        ("stfn-table6", "STFN (Inception-V3) + M", {"hmdb51": 75.1, "ucf101": 96.0}),
-        ("stilt-table4", "Two-stream + STIL", {"ucf101": 94.1, "hmdb51": 68.9, "kinetics": 68.8}),
-        ("stilt-table5", "Two-stream + STIL + Late Ave", {"ucf101": 94.1, "hmdb51": 68.9, "kinetics": 68.0}),
-        ("stilt-table6", "STILT (VGG-19)", {"ucf101": 89.9, "hmdb51": 66.3, "kinetics": 64.8}),
-        ("glka-table1", "Learning-based Attention", {"hmdb51": 52.48, "ucf101": 82.91}),
-        ("glka-table2", "GS (feature multiply)", {"hmdb51": 50.52, "ucf101": 80.67}),
-        ("glka-table3", "GL (score fusion)", {"hmdb51": 55.23, "ucf101": 83.79}),
-        ("glka-table4", "GS (concatenation) with GA regularisation", {"hmdb51": 54.44, "ucf101": 83.52}),
-        ("glka-table5", "Early fusion model (GS + GL + GP)", {"hmdb51": 56.21, "ucf101": 84.71}),
-        ("frame-attention-table1", "Ours (VGG-16-3Dconv-2LSTM)", {"ucf101": 95.3}),
-        ("frame-attention-table2", "Ours (VGG-16-3Dconv-2LSTM)", {"ucf11": 100.0, "ucf-sports": 100.0}),
-        ("temporal-pyramid-table2", "3D conv-TPN-Bi_Directional_LSTM", {"ucf11": 97.7}),
-    ],
-)
-def test_figures_are_the_papers(name, row, figures):
-    (found,) = [r for r in load_recipe(name).rows if r.name == row]
-    assert found.figures == figures
-
-
-@pytest.mark.parametrize(
     ("name", "head", "option"),
     [
         ("stfn-table1", "stfn", "design"),
@@ -111,10 +88,11 @@ def test_rows_cover_every_choice_of_the_option_they_vary(name, head, option):
 
 
 def test_plan_says_the_command_and_the_cost():
-    (extraction,) = plan_recipe(load_recipe("temporal-pyramid-table2"), pace=PACE)
+    extraction, of_sports = plan_recipe(load_recipe("temporal-pyramid-table2"), pace=PACE)
+    assert of_sports.dataset == "ucf-sports"  # of the table, though without a figure
     assert extraction.command == (
         "avr extract --dataset ucf11 --backbone vgg16 --stream rgb,flow --layers rgb=conv5_3,flow=conv4_2 "
-        "--plan strided --segments 24 --stack 4 --out features/ucf11-vgg16-rgb-conv53-flow-conv42-strided24"
+        "--plan strided --segments 24 --stack 4 --out features/ucf11-vgg16-rgb-conv53-flow-conv42-strided24-stack4"
     )
     assert extraction.shapes == {"rgb/conv5_3": (24, 512, 14, 14), "flow/conv4_2": (24, 512, 28, 28)}
     # 24·512·(14² + 28²) values of 2 bytes, 1 600 videos
@@ -141,6 +119,68 @@ def test_plan_takes_any_data_set_and_asks_for_its_size():
         plan_recipe(load_recipe("stfn-table4"), pace=PACE, dataset="mine")
 
 
+def test_plan_refuses_a_number_of_videos_below_one(runner):
+    with pytest.raises(UsageError, match="--videos must be at least 1, not -5"):
+        plan_recipe(load_recipe("stfn-table4"), pace=PACE, dataset="mine", videos=-5)
+    assert runner.invoke(main, ["recipe", "plan", "stfn-table4", "--videos", "-5"]).exit_code == 2
+
+
+def test_the_networks_work_goes_by_the_crop():
+    spec = StoreSpec("a", {"backbone": "inception_v3", "streams": ("rgb",), "layers": ("pooled",), "segments": 1})
+    own, smaller = (seconds_a_video(replace(spec, settings=spec.settings | {"crop": crop}), PACE) for crop in (0, 224))
+    assert own == pytest.approx(11.4 / 100)
+    assert smaller == pytest.approx(11.4 / 100 * (224 / 299) ** 2)
+    with pytest.raises(UsageError, match="the shape of map of resnet34 is not known here"):  # of frames of 112
+        view_shapes(StoreSpec("a", {"backbone": "resnet34", "streams": ("rgb",), "layers": ("map",), "crop": 112}))
+
+
+def test_stfn_stores_have_the_papers_input_size():
+    """Sec. 4.2: the smaller side is 256, the network sees 224×224, Inception-V3 too."""
+    for n in range(1, 7):
+        for spec in load_recipe(f"stfn-table{n}").stores.values():
+            assert (spec["resize"], spec["crop"]) == (256, 224)
+
+
+def test_two_sections_share_a_folder_only_when_their_settings_are_equal():
+    plain = {"backbone": "resnet50", "streams": ("rgb", "flow"), "layers": ("pooled",)}
+    others = {
+        "streams": ("flow",), "weights": ("rgb=my/weights.pth",), "plan": "clips", "segments": 5, "per_segment": 2,
+        "views": 5, "clip_stride": 10, "stack": 4, "flow": "tvl1", "resize": 256, "crop": 112, "layers": ("map",),
+        "backbone": "resnet34",
+    }  # fmt: skip
+    assert set(others) == set(STORE_SETTINGS)
+    slugs = [store_slug(StoreSpec("a", plain | {setting: value})) for setting, value in others.items()]
+    slugs.append(store_slug(StoreSpec("a", plain | {"streams": ("rgb",)})))
+    assert len({store_slug(StoreSpec("a", plain)), *slugs}) == len(others) + 2
+    assert not any("/" in slug for slug in slugs)
+    named = plain | {name: STORE_SETTINGS[name] for name in ("stack", "flow", "views", "crop")}
+    assert store_slug(StoreSpec("b", named)) == store_slug(StoreSpec("a", plain)) == "resnet50-pooled-segments7"
+
+
+def test_the_papers_data_sets_are_those_of_its_table_with_or_without_figures(tmp_path):
+    assert load_recipe("temporal-pyramid-table1").datasets == ("ucf101",)
+    assert load_recipe("temporal-pyramid-table2").datasets == ("ucf11", "ucf-sports")
+    path = tmp_path / "mine.toml"
+    path.write_text(
+        VALID.replace('split = "first"', 'split = "first"\ndatasets = ["a", "b"]') + "figures = { b = 1, c = 2 }"
+    )
+    assert load_recipe(str(path)).datasets == ("a", "b", "c")
+
+
+def test_stilts_streams_alone_train_as_stilt_says():
+    """Section 4.2: the module and the streams alone have the same settings."""
+    recipe = load_recipe("stilt-table4")
+    for dataset, drop in (("ucf101", 10_000), ("kinetics", 10_000), ("hmdb51", 5_000)):
+        linear, module = (
+            read_training(head_class(head).paper, recipe.paper_training(head, dataset))
+            for head in ("linear", "coattention")
+        )
+        assert (linear.optimizer, linear.lr, linear.momentum, linear.weight_decay) == ("sgd", 1e-3, 0.9, 5e-4)
+        assert (linear.batch_size, linear.steps, linear.drop_every, linear.drop_unit) == (128, 50_000, drop, "steps")
+        assert (linear.schedule, linear.validation) == (module.schedule, module.validation) == ("step", 0.0)
+        assert module.drop_every == drop
+
+
 def test_the_number_of_drawn_clips_is_the_data_sets():
     assert VIDEOS["shapes"] == len(shapes.CLASS_NAMES) * shapes.NUM_SCENES
 
@@ -164,7 +204,7 @@ head = "linear"
     ("old", "new", "message"),
     [
         ('title = "t"', "", "lacks 'title'"),
-        ('title = "t"', 'title = "t"\ncolour = 1', "unknown entry 'colour'; known: metric, notes"),
+        ('title = "t"', 'title = "t"\ncolour = 1', "unknown entry 'colour'; known: datasets, metric, notes"),
         ('split = "first"', 'split = "second"', "split is"),
         ('backbone = "resnet50"', 'backbone = "resnet50"\nframes = 3', "stores.main: unknown entry 'frames'"),
         ('layers = ["pooled"]', 'layers = ["flow=map"]', "stores.main: no layer for stream rgb"),

@@ -24,7 +24,7 @@ QUICK = {"epochs": 60, "min_steps": 0, "lr": 0.01}
 
 def quick(name, store, out, **more):
     changes = Changes(training={**QUICK, **more.pop("training", {})}, **more.pop("changes", {}))
-    return run_recipe(load_recipe(name), stores={"": store}, out=out, changes=changes, **more)
+    return run_recipe(load_recipe(name), stores=[("", store)], out=out, changes=changes, **more)
 
 
 def test_rows_measure_the_accuracy_of_the_trained_run(toy_store, tmp_path):
@@ -58,8 +58,8 @@ def test_what_is_done_is_not_done_again_and_changed_settings_are(toy_store, tmp_
 
 def test_a_row_of_several_splits_trains_each_and_late_fusion_rows_share(toy_store, tmp_path):
     outcome = quick("stilt-table4", toy_store, tmp_path)
-    assert [len(measured.values) for measured in outcome.rows] == [2] * 5
-    spatial, temporal, two_stream, _, _ = (np.mean(list(m.values.values())) for m in outcome.rows)
+    assert [len(measured.values) for measured in outcome.rows] == [2] * 6
+    spatial, temporal, two_stream, *_ = (np.mean(list(m.values.values())) for m in outcome.rows)
     # each stream alone leaves two classes to choose between (50 %, by chance more), both together tell all four
     assert max(spatial, temporal) < 75
     assert two_stream > 85
@@ -74,18 +74,18 @@ def test_a_store_serves_the_rows_it_fits(toy_store, tmp_path):
     with pytest.raises(UsageError, match=r"fits no row: the rows of stfn-table5 differ in backbone; name its section"):
         quick("stfn-table5", toy_store, tmp_path)
     named = run_recipe(
-        load_recipe("stfn-table5"), stores={"inception": toy_store}, out=tmp_path, changes=Changes(training=QUICK)
+        load_recipe("stfn-table5"), stores=[("inception", toy_store)], out=tmp_path, changes=Changes(training=QUICK)
     )
     assert [bool(measured.values) for measured in named.rows] == [False] * 3 + [True] * 3
     with pytest.raises(UsageError, match="no store section 'vgg'; it has resnet101, inception"):
-        run_recipe(load_recipe("stfn-table5"), stores={"vgg": toy_store}, out=tmp_path)
+        run_recipe(load_recipe("stfn-table5"), stores=[("vgg", toy_store)], out=tmp_path)
 
 
 def test_outside_scores_are_averaged_in(toy_store, tmp_path):
     from avr.store import write_scores
 
     recipe = load_recipe("stfn-table6")
-    given = {"stores": {"resnet101": toy_store}, "out": tmp_path, "splits": "1"}
+    given = {"stores": [("resnet101", toy_store)], "out": tmp_path, "splits": "1"}
     plain = run_recipe(recipe, **given, changes=Changes(training=QUICK))
     assert [measured.reason for measured in plain.rows][1] == "no outside scores: give --scores mifs=FILE"
     scores = read_scores(next((tmp_path / "runs").glob("*/seed-0-split-1/split-1/scores.h5")))
@@ -100,9 +100,7 @@ def test_outside_scores_are_averaged_in(toy_store, tmp_path):
 
 @pytest.mark.parametrize("name", ["glka-table4", "frame-attention-table1", "temporal-pyramid-table1"])
 def test_recipes_on_maps_run_too(toy_store, tmp_path, name):
-    options = {"hidden": 4, "layers": 1, "fc6_width": 8}
-    if name != "glka-table4":
-        options = {"fc6_width": 8}
+    options = {"glka-table4": {"hidden": 4, "layers": 1}, "frame-attention-table1": {"fc6_width": 8}}.get(name, {})
     outcome = quick(name, toy_store, tmp_path, training={"epochs": 1}, changes={"options": options}, splits="first")
     assert [measured.reason for measured in outcome.rows] == [""] * len(outcome.rows)
 
@@ -113,7 +111,7 @@ def test_bad_requests_are_refused(toy_store, tmp_path):
     with pytest.raises(UsageError, match="unknown training setting 'epoch'"):
         quick("stfn-table2", toy_store, tmp_path, training={"epoch": 1})
     with pytest.raises(UsageError, match="no store: give one with --store"):
-        run_recipe(load_recipe("stfn-table2"), stores={}, out=tmp_path)
+        run_recipe(load_recipe("stfn-table2"), stores=[], out=tmp_path)
 
 
 def test_a_killed_run_goes_on_where_it_stopped(toy_store, tmp_path):
