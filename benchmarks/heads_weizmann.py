@@ -35,7 +35,7 @@ HEADS: dict[str, tuple[dict[str, str], dict[str, object], dict[str, object]]] = 
     "attention-streams": (
         MAPS,
         {"hidden": 128, "layers": 2, "attention_hidden": 32},
-        SHORT | {"min_steps": 200, "lr": 1e-3},
+        SHORT | {"min_steps": 200, "batch_size": 16, "lr": 1e-3},
     ),
     "temporal-pyramid": (MAPS, {"reduce": 16, "hidden": 64}, LONG),
 }
