@@ -74,6 +74,7 @@ def backbone(as_json: bool, dataset: str, root: Path | None, splits: Path | None
 
     names = ("backbone", "segments", "stack", "flow", "flow_size", "resize", "crop")
     settings = Settings(weights=(options.pop("weights"),), **{name: options.pop(name) for name in names})
+    _check_seed(options["seed"])
     base = PAPER if options.pop("paper") else DEFAULTS
     training, tuning = training_of(options, base), tuning_of(options)
     with quiet(as_json):
@@ -116,6 +117,7 @@ def end_to_end(as_json: bool, run: Path, paper: bool, **options: Any) -> None:
     from avr.core import quiet
     from avr.finetune import finetune_end_to_end
 
+    _check_seed(options["seed"])
     tuning, training = tuning_of(options), training_of(options, None)
     with quiet(as_json):
         result = finetune_end_to_end(run, paper=paper, training=training, tuning=tuning, **options)
@@ -131,6 +133,13 @@ def end_to_end(as_json: bool, run: Path, paper: bool, **options: Any) -> None:
         for name, scores in outputs.items()
     ]
     print_table(["split", "output", "top-1 before", "after"], rows, title=str(result.folder))
+
+
+def _check_seed(seed: int) -> None:
+    from avr.core import UsageError
+
+    if seed < 0:
+        raise UsageError(f"--seed must be at least 0, not {seed}")
 
 
 def _speaks() -> bool:

@@ -1,6 +1,7 @@
 """`avr predict`: what new videos show, by a trained pipeline."""
 
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -38,19 +39,36 @@ def command(
     device: str,
     as_json: bool,
 ) -> None:
-    """Say what VIDEOS show, with everything found through the run: weights, sampling, flow, head, classes."""
-    from avr.core import quiet
-    from avr.predict import Predictor
+    """Say what VIDEOS show, with everything found through the run: weights, sampling, flow, head, classes.
 
+    A video that cannot be read is reported, the others go on, and the exit status is 1.
+    """
+    from avr.core import UsageError, WorkError, quiet
+    from avr.predict import Predictor
+    from avr.predict.predictor import check_request
+
+    check_request(top=top, window=window, step=step)
+    failed = False
     with quiet(as_json):
         predictor = Predictor(runs, fuse=fuse, split=split, weights=weights, device=device)
-        found = []
+        found: list[dict[str, Any]] = []
         for path in videos:
-            found.append(predictor.predict(path, top=top, window=window, step=step))
+            try:
+                prediction = predictor.predict(path, top=top, window=window, step=step)
+            except (WorkError, UsageError) as error:
+                if isinstance(error, UsageError) and path.is_file():
+                    raise  # of the runs, not of this video
+                failed = True
+                found.append({"video": str(path), "error": str(error)})
+                click.echo(f"error: {error}", err=True)
+                continue
+            found.append(prediction.to_dict())
             if not as_json:
-                show(found[-1])
+                show(prediction)
     if as_json:
-        print_json({"predictions": [prediction.to_dict() for prediction in found]})
+        print_json({"predictions": found})
+    if failed:
+        click.get_current_context().exit(1)
 
 
 def show(prediction: "object") -> None:

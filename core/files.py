@@ -2,6 +2,8 @@
 
 import hashlib
 import os
+import secrets
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,19 +13,34 @@ from pathlib import Path
 def write_whole(path: Path) -> Iterator[Path]:
     """Yield a temporary path beside `path`; on success sync it and rename it to `path`, on failure remove it.
 
-    A reader therefore never sees a half-written file: present means complete.
+    A reader therefore never sees a half-written file: present means complete. The file gets the permissions that the
+    process's umask leaves, whatever the library that writes it sets (safetensors: the owner alone).
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    # Process numbers repeat among machines and containers that share a folder: the random part does not.
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}.tmp")
     try:
+        mode = _own_mode(temporary)
         yield temporary
         with open(temporary, "rb+") as file:
+            if stat.S_IMODE(os.fstat(file.fileno()).st_mode) != mode:
+                os.fchmod(file.fileno(), mode)
             os.fsync(file.fileno())
         os.replace(temporary, path)
         sync_folder(path.parent)
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+
+
+def _own_mode(path: Path) -> int:
+    """The permissions of a new file at `path`, found by making it: asking for the umask would change it meanwhile."""
+    handle = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666)
+    try:
+        return stat.S_IMODE(os.fstat(handle).st_mode)
+    finally:
+        os.close(handle)
+        os.unlink(path)
 
 
 def sync_folder(folder: Path) -> None:

@@ -41,9 +41,16 @@ def build_backbone(
 
 
 def _build(
-    name: str, state: dict[str, Tensor], *, source: str, in_channels: int, seed: int, num_classes: int = 0
+    name: str,
+    state: dict[str, Tensor],
+    *,
+    source: str,
+    in_channels: int,
+    seed: int,
+    num_classes: int = 0,
+    say: bool = True,
 ) -> tuple[nn.Module, list[str]]:
-    """The network and the names of the tensors its weights did not bring."""
+    """The network and the names of the tensors its weights did not bring; `say`: a note of those of the classifier."""
     weights_enum(name)
     options: dict[str, Any] = {"num_classes": num_classes} if num_classes else {}
     if name in ("inception_v3", "googlenet"):
@@ -56,9 +63,11 @@ def _build(
     if in_channels != 3:
         _widen_first(model, in_channels, name)
     if hasattr(model, "transform_input"):
-        # Inception's own change of normalisation, which its weights expect, is written for three channels.
-        model.transform_input = bool(state) and in_channels == 3
-    left = fit_state(model, state, name=name, source=source) if state else []
+        # Inception's own change of normalisation, from ImageNet's mean and deviation to ±1, is written for three
+        # channels. It does not depend on where the weights come from: a network that starts at random is trained, saved
+        # and loaded again with the same input.
+        model.transform_input = in_channels == 3
+    left = fit_state(model, state, name=name, source=source, say=say) if state else []
     return model.eval(), left
 
 
@@ -132,7 +141,8 @@ def load_networks(settings: Settings, *, cuda: bool = False) -> Networks:
             loaded[source] = load_weights(name, source)
         state, sha256 = loaded[source]
         channels = in_channels(settings, stream)
-        model, left = _build(name, state, source=source, in_channels=channels, seed=settings.seed)
+        # A classifier that does not fit is nobody's concern where only the trunk is read; else it is refused below.
+        model, left = _build(name, state, source=source, in_channels=channels, seed=settings.seed, say=False)
         readers[stream] = LayerReader(model, name, settings.layers_of(stream)).eval().requires_grad_(False)
         _refuse_untrained(readers[stream], left, source)
         if is_file(name, source):

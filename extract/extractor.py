@@ -68,6 +68,8 @@ class Running:
             device = torch.device(self.device)
         except RuntimeError:
             raise UsageError(f"unknown device '{self.device}'; known: auto, cpu, cuda, cuda:0 …") from None
+        if device.type not in ("cpu", "cuda"):
+            raise UsageError(f"device '{self.device}' is not one avr runs on; known: auto, cpu, cuda, cuda:0 …")
         if device.type == "cuda" and not torch.cuda.is_available():
             raise UsageError(f"device {self.device}: no CUDA device here; use --device cpu")
         return device

@@ -37,7 +37,7 @@ def find_weights(
     folders = list(folders)
     for stream in settings.streams:
         name = settings.weights_of(stream)
-        if name == "random" or name in ("DEFAULT", *weights_enum(settings.backbone).__members__):
+        if not is_file_name(settings.backbone, name):
             continue
         named = own.get(stream, own.get(""))
         places = [Path(named)] if named else [Path(known.get(stream, name)), *(folder / name for folder in folders)]
@@ -55,6 +55,38 @@ def find_weights(
             )
         found[stream] = right[0]
     return found
+
+
+def refuse_unused(given: Iterable[str], several: Iterable[Settings]) -> None:
+    """Refuse weights files that nothing would read: of a stream that is not there, or whose weights are no file.
+
+    Args:
+        given: the user's word, "rgb=FILE", or "FILE" for every stream.
+        several: the settings of all the runs that it is for.
+
+    Raises:
+        UsageError: naming the entry.
+    """
+    sources: dict[str, list[tuple[str, bool]]] = {}
+    for settings in several:
+        for stream in settings.streams:
+            name = settings.weights_of(stream)
+            sources.setdefault(stream, []).append((name, is_file_name(settings.backbone, name)))
+    for entry in given:
+        stream, separator, _ = entry.partition("=")
+        if separator and stream not in sources:
+            raise UsageError(
+                f"--weights {entry}: there is no stream '{stream}' to read them; known: {', '.join(sources)}"
+            )
+        read = sources[stream] if separator else [source for found in sources.values() for source in found]
+        if not any(file for _, file in read):
+            names = ", ".join(sorted({name for name, _ in read}))
+            raise UsageError(f"--weights {entry}: the run's own weights are no file ({names}): leave the option out")
+
+
+def is_file_name(backbone: str, name: str) -> bool:
+    """Whether weights kept by this name came from a file, and not from torchvision or a seed."""
+    return name != "random" and name not in ("DEFAULT", *weights_enum(backbone).__members__)
 
 
 def narrow(settings: Settings, layers: Mapping[str, str]) -> Settings:

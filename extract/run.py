@@ -18,6 +18,7 @@ from .cache import ClipCache
 from .extractor import Extractor, Running
 from .pipeline import Job, Report
 from .settings import Settings
+from .weights import trained_on
 
 DEFAULT_FOLDER = Path("features")
 
@@ -92,6 +93,7 @@ def extract(
     extractor, networks = prepare(settings, running, engine)
     shapes = networks.shapes()
     _say_what(dataset, out, networks, engine.where(running))
+    _warn_of_leaks(dataset, networks)
     if extractor is not None and extractor.cache is not None:
         _say_cached(extractor.cache, dataset)
     with StoreWriter(
@@ -122,6 +124,13 @@ def extract(
         count = len(summary.failures)
         raise WorkError(f"{count} video{'s' * (count > 1)} without features (listed above); the others are in {out}")
     return summary
+
+
+def _warn_of_leaks(dataset: Dataset, networks: Networks) -> None:
+    """Fine-tuned backbones have seen the training videos of one split, and some of those are tested on in others."""
+    for split in sorted({trained_on(Path(file)) for file in networks.files.values()}):
+        if split[1] in dataset.splits and len(dataset.splits) > 1 and split[0] in ("", dataset.name):
+            warn(f"these weights were trained on split {split[1]}: train heads on that split alone")
 
 
 def _run(extractor: Extractor | None, task: Task, jobs: list[Job], engine: Engine) -> Report:

@@ -3,11 +3,13 @@
 Files are data: safetensors, or torch files read with `weights_only=True`, which runs no code from them.
 """
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 from torchvision import models
 
@@ -105,6 +107,16 @@ def read_state(path: Path) -> dict[str, Tensor]:
     return tensors
 
 
+def trained_on(path: Path) -> tuple[str, str]:
+    """The data set and the split that a weights file of `avr finetune` was trained on; "" where it does not say."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            about = json.loads((file.metadata() or {})["avr"])
+        return str(about.get("dataset", "")), str(about.get("split", ""))
+    except (OSError, SafetensorError, KeyError, ValueError, AttributeError):
+        return "", ""
+
+
 def first_convolution(model: nn.Module, name: str = "the model") -> tuple[str, nn.Conv2d]:
     """Name and module of the convolution that reads the image.
 
@@ -125,10 +137,11 @@ def widen(weight: Tensor, in_channels: int) -> Tensor:
     return weight.mean(1, keepdim=True).repeat(1, in_channels, 1, 1)
 
 
-def fit_state(model: nn.Module, state: Mapping[str, Tensor], *, name: str, source: str) -> list[str]:
+def fit_state(model: nn.Module, state: Mapping[str, Tensor], *, name: str, source: str, say: bool = True) -> list[str]:
     """Load what fits into a model; classifiers may be left out, the trunk may not.
 
-    A file for RGB gives a flow network's first convolution by `widen`.
+    A file for RGB gives a flow network's first convolution by `widen`. `say`: a note of classifiers that are left out;
+    what else a file holds is always said.
 
     Returns:
         Names of the model's tensors that were left as they were, all of classifiers.
@@ -154,6 +167,7 @@ def fit_state(model: nn.Module, state: Mapping[str, Tensor], *, name: str, sourc
         )
     model.load_state_dict(fits, strict=False)
     extra = [key for key in state if key not in fits and key not in own]
-    if left or extra:
-        note(f"{source}: left out {', '.join(left + extra)} (the classifier does not match; the trunk is taken)")
+    told = left + extra if say else [key for key in extra if key.split(".")[0] not in CLASSIFIERS]
+    if told:
+        note(f"{source}: left out {', '.join(told)} (the classifier does not match; the trunk is taken)")
     return left

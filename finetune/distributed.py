@@ -8,8 +8,8 @@ process is the same code with nobody to wait for.
 import inspect
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
 
@@ -34,12 +34,14 @@ class Processes:
         world: how many there are.
         local_rank: its number on this machine: the GPU it takes.
         local_world: how many there are on this machine.
+        closing: what is to be given back when the processes part.
     """
 
     rank: int = 0
     world: int = 1
     local_rank: int = 0
     local_world: int = 1
+    closing: ExitStack = field(default_factory=ExitStack, compare=False, repr=False)
 
     @property
     def first(self) -> bool:
@@ -97,7 +99,9 @@ def join_processes(device: str = "auto") -> Iterator[tuple[Processes, torch.devi
     """
     place = _device(device, int(os.environ.get("LOCAL_RANK", "0")))
     if "RANK" not in os.environ or "WORLD_SIZE" not in os.environ:
-        yield Processes(), place
+        alone = Processes()
+        with alone.closing:
+            yield alone, place
         return
     if place.type == "cuda":
         torch.cuda.set_device(place)
@@ -107,7 +111,9 @@ def join_processes(device: str = "auto") -> Iterator[tuple[Processes, torch.devi
         dist.init_process_group("nccl" if place.type == "cuda" else "gloo", timeout=timedelta(days=7))
     try:
         local_rank, local_world = (int(os.environ.get(name, "0")) for name in ("LOCAL_RANK", "LOCAL_WORLD_SIZE"))
-        yield Processes(dist.get_rank(), dist.get_world_size(), local_rank, max(local_world, 1)), place
+        joint = Processes(dist.get_rank(), dist.get_world_size(), local_rank, max(local_world, 1))
+        with joint.closing:
+            yield joint, place
     finally:
         if joined:
             dist.destroy_process_group()
@@ -120,6 +126,8 @@ def _device(name: str, local_rank: int) -> torch.device:
         device = torch.device(name)
     except RuntimeError:
         raise UsageError(f"unknown device '{name}'; known: auto, cpu, cuda, cuda:N") from None
+    if device.type not in ("cpu", "cuda"):
+        raise UsageError(f"device {name} cannot be trained on; known: auto, cpu, cuda, cuda:N")
     if device.type == "cuda":
         if not torch.cuda.is_available():
             raise UsageError("there is no CUDA device here: use --device cpu")

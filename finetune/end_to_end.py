@@ -11,7 +11,7 @@ The folder is a run as `avr heads train` writes it: `avr fuse` and `avr predict`
 
 import copy
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,16 +19,16 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from avr.core import note, quiet, sha256_of
+from avr.core import UsageError, note, quiet, sha256_of
 from avr.datasets import Video
-from avr.extract import Running, extract
+from avr.extract import Running, Settings, extract
 from avr.extract.cache import DEFAULT_FOLDER, ClipCache
-from avr.heads import CHECKPOINT, Head, Training, measure, read_training, save_checkpoint, with_average
+from avr.heads import CHECKPOINT, Head, Training, load_run, measure, read_training, save_checkpoint, with_average
 from avr.store import Scores, write_scores
 
 from .distributed import Processes, join_processes
 from .draws import DropoutKeys, key_dropout
-from .folders import find_folder, read_record
+from .folders import find_folder, read_record, read_run_record
 from .learner import Economy, Fitted, Learner
 from .loop import Loop
 from .networks import EndToEnd, begin_end_to_end, freeze_unused
@@ -71,18 +71,22 @@ def finetune_end_to_end(  # noqa: PLR0913 (the stage's one entry: all it can be 
         paper: start from the paper's settings of this head.
         tuning: augmentation, batch norm, memory.
         seed: of order, frames, crops, dropout, validation part.
-        out: the new run's folder; default the next free `runs/<head>-<dataset>-tuned-<k>`.
-        store: also extract a fresh store there, with the new backbones (with several splits `<store>-<split>`).
+        out: the new run's folder; default the next `runs/<head>-<dataset>-tuned-<k>`.
+        store: also extract a fresh store there, with the new backbones (with several splits `<store>-<split>`). It
+            holds that split alone, whose training videos the backbones have seen. A finished run's is made later too.
         cache: folder of decoded frames and flow; default `cache/<dataset>`.
         device: "auto", "cpu", "cuda", "cuda:1".
         stop_after: leave after so many steps as if interrupted, and give None.
 
     Raises:
-        UsageError: no such run or split, weights or videos that are gone or others.
+        UsageError: no such run or split, a folder that holds none or is not finished, weights or videos that are gone
+            or others, a folder that another process trains in.
         WorkError: a loss that is not finite, a full disk, damaged files.
     """
     run = Path(run)
-    about = read_record(run)
+    about = read_run_record(run)
+    if seed < 0:
+        raise UsageError(f"the seed must be at least 0, not {seed}")
     if not isinstance(training, Training):
         training = read_training(paper_training(about["head"]) if paper else DEFAULTS, training or {})
     names = list(about["splits"]) if split == "all" else [split or next(iter(about["splits"]))]
@@ -98,18 +102,26 @@ def finetune_end_to_end(  # noqa: PLR0913 (the stage's one entry: all it can be 
         prefix = f"runs/{about['head']}-{first.dataset.name}-tuned"
         folder = find_folder(out, prefix, identity, processes=processes)
         for name in names:
-            if name in read_record(folder).get("splits", {}):
-                note(f"{folder / f'split-{name}'} is finished already")
-                continue
-            opened = first if name == names[0] else open_pipeline(run, split=name, root=root, weights=weights)
+            done = read_record(folder).get("splits", {}).get(name)
             where = folder / f"split-{name}"
             fresh = None if store is None else store if len(names) == 1 else store.with_name(f"{store.name}-{name}")
+            if done:
+                note(f"{where} is finished already")
+            if done and (fresh is None or (done["store"] == str(fresh.resolve()) and fresh.exists())):
+                continue
+            opened = first if name == names[0] else open_pipeline(run, split=name, root=root, weights=weights)
             job = _Job(opened, training, tuning, seed, cache or DEFAULT_FOLDER / opened.dataset.name, place)
-            written = job.run(where, processes, fresh=fresh, stop_after=stop_after)
-            if written is None:
-                return None
+            if done and fresh is not None:
+                written = {**done, "store": job.add_store(where, fresh)} if processes.first else {}
+            else:
+                found = job.run(where, processes, fresh=fresh, stop_after=stop_after)
+                if found is None:
+                    return None
+                written = found
             if processes.first:
                 record_split(folder, about, opened, identity, name, written)
+                # Not before: a run that is killed while it writes would else begin again.
+                (where / "state.pt").unlink(missing_ok=True)
             processes.wait()
     return read_end_to_end(folder)
 
@@ -174,7 +186,9 @@ class _Job:
         network.keys, network.recompute = keys, self.tuning.recompute
         if self.tuning.compile:
             network.run = {stream: torch.compile(reader) for stream, reader in network.readers.items()}
-        network.head.label_smoothing = self.training.label_smoothing
+        for part in network.head.modules():  # the loss is that of the parts, where there is one a stream
+            if isinstance(part, Head):
+                part.label_smoothing = self.training.label_smoothing
         freeze_unused(network)
         held_out: list[Video] = []
         if self.training.validation:
@@ -207,7 +221,11 @@ class _Job:
         return learner, samples
 
     def _outputs(self, network: EndToEnd, videos: list[Video], cache: ClipCache) -> dict[str, NDArray[np.float32]]:
-        """Log-probabilities `(len(videos), K)` by output, averaged over views, of the frames extraction would take."""
+        """Log-probabilities `(len(videos), K)` by output, averaged over views, of the frames extraction would take.
+
+        As from a store: only the backbones run in the extraction's precision, features are rounded to fp16, and the
+        head reads them in float32. `avr predict` gives the same.
+        """
         settings = self.pipeline.settings
         network.eval()
         rows: dict[str, list[NDArray]] = {}
@@ -215,7 +233,8 @@ class _Job:
         with torch.no_grad():
             for inputs in fixed_inputs(videos, cache, settings, device=self.device, at_once=1):
                 with torch.autocast(self.device.type, torch.bfloat16, enabled=bf16):
-                    outputs = network(inputs)
+                    layers = {stream: network._features(stream, inputs[stream]) for stream in network.layers}
+                outputs = network.head({stream: layer.half() for stream, layer in layers.items()})
                 for name, scores in outputs.items():
                     mean = torch.softmax(scores.double(), dim=1).mean(0).clamp_min(1e-300)
                     rows.setdefault(name, []).append(torch.log(mean).float().cpu().numpy())
@@ -239,23 +258,15 @@ class _Job:
         before: dict[str, dict[str, float]],
         fresh: Path | None,
     ) -> dict[str, Any]:
-        """Backbones, head, scores and, if asked, a fresh store; the state goes."""
+        """Backbones, head, scores and, if asked, a fresh store. The state stays until all this is recorded."""
         opened = self.pipeline
         files: dict[str, Path] = {}
         for stream, reader in network.readers.items():
             files[stream] = folder / f"{stream}.safetensors"
-            about = {"stream": stream, "backbone": opened.settings.backbone, "split": opened.split.name}
+            about = {"stream": stream, "backbone": opened.settings.backbone}
+            about |= {"dataset": opened.dataset.name, "split": opened.split.name}
             save_weights(files[stream], trunk_state(reader), about)
-        settings = opened.settings.change(
-            weights=tuple(f"{stream}={path.name}" for stream, path in files.items()),
-            weights_sha256=tuple(f"{stream}={sha256_of(path)}" for stream, path in files.items()),
-        )
-        source = {"path": "", "digest": "", "dataset": opened.dataset.name, "settings": settings.to_dict()}
-        if fresh is not None:
-            asked = settings.change(weights=tuple(f"{stream}={path}" for stream, path in files.items()))
-            running = Running(cache=str(self.cache_folder) if asked.quantise else "")
-            summary = extract(opened.dataset, fresh, settings=asked.change(weights_sha256=()), running=running)
-            source["path"] = str(summary.store.resolve())
+        source = self._source(files, store="" if fresh is None else self._extract(files, fresh))
         self._write_head(folder, network.head, source)
         scores = self._outputs(network, videos, cache) if videos else {}
         labels = np.array([video.label for video in videos])
@@ -263,7 +274,6 @@ class _Job:
             joint = type(network.head).joint
             kept = {name: values for name, values in scores.items() if joint or name != "average"}
             write_scores(folder / "scores.h5", self._scores(videos, kept, source))
-        (folder / "state.pt").unlink(missing_ok=True)
         return {
             "results": {name: measure(values, labels) for name, values in scores.items()},
             "before": before,
@@ -272,6 +282,41 @@ class _Job:
             "folds": 0,
             "seconds": round(sum(row["seconds"] for row in fitted.history), 3),
         }
+
+    def _source(self, files: Mapping[str, Path], *, store: str) -> dict[str, Any]:
+        """What the head remembers of its features: how they were made, and where its videos are found."""
+        before = self.pipeline.metadata["store"]
+        settings = self.pipeline.settings.change(
+            weights=tuple(f"{stream}={path.name}" for stream, path in files.items()),
+            weights_sha256=tuple(f"{stream}={sha256_of(path)}" for stream, path in files.items()),
+        )
+        return {
+            "path": store,
+            "digest": "",
+            "dataset": self.pipeline.dataset.name,
+            "settings": settings.to_dict(),
+            "videos": before.get("path") or before.get("videos", ""),
+        }
+
+    def _extract(self, files: Mapping[str, Path], fresh: Path) -> str:
+        """A store of the new backbones' features, on the same device; gives its absolute path.
+
+        It holds this split alone: heads of another split would be tested on videos that its backbones were trained on.
+        """
+        opened = self.pipeline
+        asked: Settings = opened.settings.change(
+            weights=tuple(f"{stream}={path}" for stream, path in files.items()), weights_sha256=()
+        )
+        running = Running(device=str(self.device), cache=str(self.cache_folder) if asked.quantise else "")
+        dataset = replace(opened.dataset, splits={opened.split.name: opened.split})
+        return str(extract(dataset, fresh, settings=asked, running=running).store.resolve())
+
+    def add_store(self, folder: Path, fresh: Path) -> str:
+        """Extract the fresh store of a split that is finished, from the weights that lie there; gives its path."""
+        files = {stream: folder / f"{stream}.safetensors" for stream in self.pipeline.networks.readers}
+        path = self._extract(files, fresh)
+        self._write_head(folder, load_run(folder).head, self._source(files, store=path))
+        return path
 
     def _write_head(self, folder: Path, head: Head, source: dict[str, Any]) -> None:
         metadata = self.pipeline.metadata

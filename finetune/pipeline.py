@@ -8,7 +8,7 @@ from avr.core import AvrError, UsageError, WorkError, note
 from avr.datasets import Dataset, Split, Video, index_dataset
 from avr.extract import Settings
 from avr.extract.backbones import Networks
-from avr.extract.restore import find_weights, narrow, restore_networks
+from avr.extract.restore import find_weights, narrow, refuse_unused, restore_networks
 from avr.heads import TrainedRun, load_run
 from avr.store import FeatureStore
 
@@ -62,19 +62,28 @@ def open_pipeline(run: Path, *, split: str = "", root: Path | None = None, weigh
     store = trained.metadata["store"]
     settings = narrow(Settings.from_dict(store["settings"]), trained.metadata["layers"])
     features, known = None, {}
-    try:
-        features = FeatureStore(Path(store["path"])) if store.get("path") else None
-    except AvrError as error:
-        note(f"the run's store cannot be read ({error}); its videos are looked for with --root")
-    if features is not None:
-        known = dict(features.provenance.get("weights_files", {}))
+    # A run fine-tuned end to end may have no store of its own; it names the one that it took its videos from.
+    for name in ("path", "videos"):
+        if features is None and store.get(name):
+            features = _open_store(Path(store[name]))
+            if features is not None and name == "path":
+                known = dict(features.provenance.get("weights_files", {}))
     folders = [trained.folder, Path(run), Path()]
+    refuse_unused(weights, [settings])
     files = find_weights(settings, known, given=weights, folders=folders)
     dataset = _dataset(store["dataset"], features, root)
     name = str(trained.metadata["split"])
     if name not in dataset.splits:
         raise UsageError(f"{dataset.name} has no split '{name}', which the run was trained on; give its --root")
     return Pipeline(trained, settings, restore_networks(settings, files), dataset, dataset.splits[name])
+
+
+def _open_store(path: Path) -> FeatureStore | None:
+    try:
+        return FeatureStore(path)
+    except AvrError as error:
+        note(f"the run's store cannot be read ({error}); its videos are looked for elsewhere")
+        return None
 
 
 def _dataset(name: str, store: FeatureStore | None, root: Path | None) -> Dataset:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
@@ -21,14 +22,14 @@ def save_weights(path: Path, state: Mapping[str, Tensor], metadata: Mapping[str,
     """Write a network's tensors, whole or not at all; `metadata` (JSON values) says what they are.
 
     Raises:
-        WorkError: the file cannot be written.
+        WorkError: the file cannot be written, such as on a full disk.
     """
     tensors = {name: value.detach().cpu().contiguous() for name, value in state.items()}
     try:
         with write_whole(path) as temporary:
             save_file(tensors, temporary, metadata={"avr": json.dumps(metadata, default=list)})
-    except OSError as error:
-        raise WorkError(f"cannot write {path}: {error.strerror}") from error
+    except (OSError, SafetensorError) as error:  # safetensors has an error of its own for a full disk
+        raise WorkError(f"cannot write {path}: {' '.join(str(error).split())}") from error
 
 
 def same_weights(left: Mapping[str, Tensor], right: Mapping[str, Tensor]) -> bool:

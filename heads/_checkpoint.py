@@ -23,10 +23,16 @@ def save_checkpoint(path: Path, head: Head, metadata: dict[str, Any]) -> None:
         path: the file, `checkpoint.safetensors`.
         head: its weights and statistics.
         metadata: JSON values; must have "head", "options", "shapes", "class_names".
+
+    Raises:
+        WorkError: the file cannot be written, such as on a full disk.
     """
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in head.state_dict().items()}
-    with write_whole(path) as temporary:
-        save_file(tensors, temporary, metadata={KEY: json.dumps(metadata)})
+    try:
+        with write_whole(path) as temporary:
+            save_file(tensors, temporary, metadata={KEY: json.dumps(metadata)})
+    except (OSError, SafetensorError) as error:  # safetensors has an error of its own for a full disk
+        raise WorkError(f"cannot write {path}: {' '.join(str(error).split())}") from error
 
 
 def load_checkpoint(path: Path) -> tuple[Head, dict[str, Any]]:

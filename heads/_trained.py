@@ -139,11 +139,19 @@ def load_run(path: Path, *, split: str | None = None) -> TrainedRun:
 def first_split(run: Path) -> str:
     """Name of a run's first split, from its run.json."""
     try:
-        splits = json.loads((run / "run.json").read_text())["splits"]
-        return str(next(iter(splits)))
+        record = json.loads((run / "run.json").read_text())
+        if "splits" not in record and isinstance(record.get("identity"), dict):  # written by `avr finetune`
+            raise UsageError(
+                f"{run} is a backbone's folder, not a head's run: train a head on a store of its features"
+                if "extraction" in record["identity"]
+                else f"{run} is not finished: run the command that began it again, and it goes on"
+            )
+        return str(next(iter(record["splits"])))
     except FileNotFoundError:
         raise UsageError(f"no run at {run}: it has no run.json") from None
-    except (ValueError, KeyError, TypeError, StopIteration, OSError) as error:
+    except UsageError:
+        raise
+    except (ValueError, KeyError, TypeError, AttributeError, StopIteration, OSError) as error:
         raise WorkError(f"{run / 'run.json'} is damaged ({error})") from error
 
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from avr.core import AvrError, UsageError
 from avr.datasets import Video
 from avr.extract import Extractor, Running, Settings
-from avr.extract.restore import find_weights, narrow, restore_networks
+from avr.extract.restore import find_weights, narrow, refuse_unused, restore_networks
 from avr.heads import TrainedRun, load_run
 from avr.store import FeatureStore
 
@@ -23,7 +23,7 @@ class Opened:
     """A run ready for new videos.
 
     Attributes:
-        name: the run's folder name, by which a fusion knows it.
+        name: the run's folder name; its path where another run of that name is opened beside it.
         trained: its head.
         extractor: makes the features it reads; shared by runs on the same features.
     """
@@ -44,22 +44,25 @@ def open_runs(
     """Open runs; those on the same features share one extractor.
 
     Raises:
-        UsageError: no such run or split; weights that are gone, or others than the features were made with; runs of
-            other classes.
+        UsageError: no such run or split; weights that are gone, that nothing reads, or others than the features were
+            made with; runs of other classes.
     """
     opened: list[Opened] = []
     extractors: dict[str, Extractor] = {}
-    for run in runs:
-        trained = load_run(Path(run), split=split or None)
+    loaded = [load_run(Path(run), split=split or None) for run in runs]
+    several = [narrow(Settings.from_dict(t.metadata["store"]["settings"]), t.metadata["layers"]) for t in loaded]
+    refuse_unused(weights, several)
+    names = [trained.folder.parent.name for trained in loaded]
+    for run, trained, settings, name in zip(runs, loaded, several, names, strict=True):
         about = trained.metadata["store"]
-        settings = narrow(Settings.from_dict(about["settings"]), trained.metadata["layers"])
         key = json.dumps(settings.to_dict(), sort_keys=True)
         if key not in extractors:
             folders = [trained.folder, Path(run), Path()]
             files = find_weights(settings, weights_files(about), given=weights, folders=folders)
             networks = restore_networks(settings, files)
             extractors[key] = Extractor(settings, running=Running(device=device), networks=networks)
-        opened.append(Opened(trained.folder.parent.name, trained, extractors[key]))
+        shown = name if names.count(name) == 1 else str(trained.folder.parent)
+        opened.append(Opened(shown, trained, extractors[key]))
     for other in opened[1:]:
         if other.trained.class_names != opened[0].trained.class_names:
             raise UsageError(f"{other.name} was trained on other classes than {opened[0].name}")

@@ -1,5 +1,6 @@
 """`Predictor`: a trained pipeline applied to new videos, by the code that extraction and heads run."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,7 +14,8 @@ from avr.extract import Extractor
 from avr.extract.decode import VideoError
 from avr.fusion import Fuser, load_fuser
 
-from .pipelines import Features, Opened, open_runs, video_of
+from .fusions import check_heads, check_split, choose_fusion, match_runs
+from .pipelines import Features, open_runs, video_of
 from .windows import decode_frames, frame_rate, read_windows
 
 
@@ -66,12 +68,14 @@ class Predictor:
         run: a run's folder, or several; none where `fuse` names them.
         fuse: a folder that `avr fuse` wrote: its rule on its runs' streams. Runs that are not given are looked for
             beside it.
-        split: of the runs; "" is the first of each, or with `fuse` the one it was fitted on.
+        split: of the runs; "" is the first of each, or with `fuse` the one it was fitted on (of a fusion of several
+            splits, the first).
         weights: where the backbones' weights lie now, "rgb=FILE", if not where they were.
         device: "auto", "cpu", "cuda", "cuda:1".
 
     Raises:
-        UsageError: no such run; weights that are gone or that are others than in training.
+        UsageError: no such run; weights that are gone or that are others than in training; runs that cannot be told
+            apart as the sources of a fusion.
 
     Example:
         Predictor("runs/stfn-shapes-1").predict("clip.avi").top
@@ -89,16 +93,20 @@ class Predictor:
         runs = [Path(run)] if isinstance(run, (str, Path)) else [Path(one) for one in run]
         self.fuser: Fuser | None = None
         self._sources: list[dict[str, str]] = []
+        self._run_of: list[int] = []  # of each source of the fusion: which of the opened runs it is
         if fuse is not None:
-            self.fuser = load_fuser(fuse)
+            place = choose_fusion(Path(fuse), split)
+            self.fuser = load_fuser(place)
             if type(self.fuser).reads == "features":
                 raise UsageError(f"{fuse}: a rule over features cannot be predicted with; fuse scores (svm, awf, …)")
-            self._sources = list(self.fuser.about_["sources"])  # type: ignore[attr-defined]
-            runs = _runs_of(Path(fuse), self._sources, runs)
-            split = split or str(self.fuser.about_["split"])  # type: ignore[attr-defined]
+            about: dict[str, Any] = self.fuser.about_  # type: ignore[attr-defined]
+            self._sources = list(about["sources"])
+            split = check_split(place, str(about["split"]), split)
+            runs, self._run_of = match_runs(place, self._sources, runs)
         if not runs:
             raise UsageError("no run: name one that `avr heads train` wrote, such as --run runs/stfn-shapes-1")
         self.opened = open_runs(runs, split=split, weights=weights, device=device)
+        check_heads(self._sources, [self.opened[index] for index in self._run_of])
         self.class_names = self.opened[0].trained.class_names
         if self.fuser is not None and tuple(self.fuser.about_["class_names"]) != self.class_names:  # type: ignore[attr-defined]
             raise UsageError(f"{fuse} was fitted on other classes than its runs have now")
@@ -113,12 +121,11 @@ class Predictor:
             step: seconds from one window's start to the next's; 0: half a window.
 
         Raises:
-            UsageError: no such file.
+            UsageError: no such file, or a length that is none.
             WorkError: the video does not decode; says why.
         """
         path = Path(path)
-        if window < 0 or step < 0 or top < 1:
-            raise UsageError("window and step must be at least 0 seconds, top at least 1")
+        check_request(top=top, window=window, step=step)
         video = video_of(path)
         features: dict[int, Features] = {}
         frames = 0
@@ -171,32 +178,28 @@ class Predictor:
             chosen = [scores[name].astype(np.float64) for name, scores in zip(own, outputs, strict=True)]
             mean: NDArray[np.float64] = np.exp(chosen).mean(0)
             return mean
-        by_run = {opened.name: scores for opened, scores in zip(self.opened, outputs, strict=True)}
-        rows = [by_run[_run_name(source, self.opened)][source["stream"]] for source in self._sources]
+        rows = []
+        for source, index in zip(self._sources, self._run_of, strict=True):
+            if source["stream"] not in outputs[index]:
+                raise UsageError(
+                    f"the fusion reads {source['file']}'s {source['stream']}, and {self.opened[index].name} gives "
+                    f"{', '.join(outputs[index])}: name the run that was fused with --run"
+                )
+            rows.append(outputs[index][source["stream"]])
         fused: NDArray[np.float64] = self.fuser.predict_proba(np.stack(rows)[None])[0]
         return fused
 
 
-def _runs_of(fuse: Path, sources: list[dict[str, str]], given: list[Path]) -> list[Path]:
-    """The run of each of a fusion's sources: among those given, else beside the fusion."""
-    by_name = {path.resolve().name: path for path in given}
-    beside = fuse.resolve().parent
-    beside = beside.parent if fuse.resolve().name.startswith("split-") else beside
-    names = {source["file"] for source in sources}
-    alone = given[0] if len(given) == 1 and len(names) == 1 else None
-    runs: dict[str, Path] = {}
-    for source in sources:
-        name = source["file"]
-        path = by_name.get(name) or alone or beside / name
-        if not (path / "run.json").is_file():
-            raise UsageError(f"{fuse} reads scores of {name}, and there is no such run at {path}: name it with --run")
-        runs[name] = path
-    return list(runs.values())
+def check_request(*, top: int, window: float, step: float) -> None:
+    """Refuse what no video can be answered with.
 
-
-def _run_name(source: Mapping[str, str], opened: Sequence[Opened]) -> str:
-    names = [one.name for one in opened]
-    return source["file"] if source["file"] in names else names[0]
+    Raises:
+        UsageError: seconds below 0 or no number, no class.
+    """
+    if not all(math.isfinite(seconds) and seconds >= 0 for seconds in (window, step)):
+        raise UsageError(f"window and step must be seconds, at least 0, not {window:g} and {step:g}")
+    if top < 1:
+        raise UsageError(f"top must be at least 1 class, not {top}")
 
 
 def _best(probabilities: NDArray, class_names: Sequence[str], top: int) -> list[tuple[str, float]]:

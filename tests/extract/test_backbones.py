@@ -169,6 +169,8 @@ def test_another_classifier_still_gives_the_trunk(tmp_path, capsys):
     torch.save(state, tmp_path / "hmdb.pth")
     settings = Settings(streams=("rgb",), backbone="resnet18", weights=(str(tmp_path / "hmdb.pth"),))
     networks = load_networks(settings)
+    assert capsys.readouterr().err == ""  # nobody reads the classifier here
+    build_backbone("resnet18", weights=str(tmp_path / "hmdb.pth"), num_classes=7)
     assert "left out fc.weight, fc.bias" in capsys.readouterr().err
     assert torch.equal(networks.readers["rgb"].state_dict()["graph.conv1.weight"], state["conv1.weight"])
     assert networks.settings.weights == ("rgb=hmdb.pth",)  # the folder is no setting, the content is
@@ -233,3 +235,17 @@ def test_weights_that_cannot_be_downloaded(tmp_path, monkeypatch):
         WorkError, match=r"resnet18 DEFAULT cannot be downloaded .Name or service.*--weights FILE.*random"
     ):
         build_backbone("resnet18")
+
+
+@pytest.mark.parametrize("name", ["inception_v3", "googlenet"])
+def test_a_network_that_started_at_random_reads_the_same_input_when_its_file_is_loaded(tmp_path, name):
+    """Inception's own change of normalisation belongs to the network, not to where its weights come from."""
+    start = build_backbone(name, weights="random", num_classes=4)
+    save_file(start.state_dict(), tmp_path / "own.safetensors")
+    again = build_backbone(name, weights=str(tmp_path / "own.safetensors"))
+    assert start.transform_input is again.transform_input is True
+    assert build_backbone(name, weights="random", in_channels=4).transform_input is False
+    images = torch.randn(1, 3, 80, 80)
+    with torch.inference_mode():
+        ours, theirs = (LayerReader(model, name, ["map"])(images)["map"] for model in (start, again))
+    torch.testing.assert_close(ours, theirs, rtol=0, atol=0)

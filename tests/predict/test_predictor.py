@@ -13,7 +13,7 @@ from avr.extract import Settings
 from avr.extract.backbones import build_backbone, load_networks
 from avr.extract.decode import collect, decode_video
 from avr.finetune.weights import save_weights
-from avr.fusion import load_fuser
+from avr.fusion import fuse, load_fuser
 from avr.heads import train_run
 from avr.predict import Predictor
 from avr.predict.windows import decode_frames, read_windows
@@ -199,3 +199,126 @@ def test_the_command_refuses_in_one_line(runner, runs, tmp_path):
     done = runner.invoke(main, ["predict", str(tmp_path / "x.avi"), "--run", str(tmp_path / "no-run")])
     assert done.exit_code == 2
     assert len(done.stderr.strip().splitlines()) == 1
+
+
+@pytest.fixture(scope="module")
+def both(runs, tmp_path_factory):
+    """A fusion of both runs' streams, and links to the runs under other names: those of the other in "swapped"."""
+    folder = tmp_path_factory.mktemp("links")
+    streams = ["linear/rgb", "linear/flow", "stfn/fused"]
+    fuse("weighted", [runs / "linear", runs / "stfn"], split="1", streams=streams, out=runs / "both")
+    (folder / "swapped").mkdir()
+    for name, target in {"aaa": "stfn", "zzz": "linear", "swapped/stfn": "linear", "swapped/linear": "stfn"}.items():
+        (folder / name).symlink_to(runs / target)
+    return runs / "both", folder
+
+
+def test_links_to_the_runs_of_a_fusion_are_the_runs(both, test_video):
+    fused, links = both
+    expected = Predictor(fuse=fused).predict(test_video.path).probabilities
+    for given in (["aaa", "zzz"], ["zzz", "aaa"], ["aaa"]):
+        found = Predictor([links / name for name in given], fuse=fused).predict(test_video.path).probabilities
+        np.testing.assert_allclose(found, expected, atol=1e-9)
+
+
+def test_runs_that_cannot_be_told_apart_are_refused(both, runs, tmp_path):
+    fused, links = both
+    with pytest.raises(UsageError, match=r"reads scores of linear, which .* and .* could both be: name one"):
+        Predictor([links / "swapped" / "stfn", links / "swapped" / "linear"], fuse=fused)
+    shutil.copytree(runs / "linear", tmp_path / "stfn")
+    with pytest.raises(UsageError, match=r"reads stfn, a run of the head stfn, and .*/stfn is one of linear"):
+        Predictor([tmp_path / "stfn"], fuse=fused)
+    shutil.copytree(runs / "linear", tmp_path / "other")
+    with pytest.raises(UsageError, match=r"other is none of the runs that .*both reads \(linear, stfn\): leave it out"):
+        Predictor([tmp_path / "other"], fuse=fused)
+
+
+def test_a_fusion_of_two_runs_of_one_name_is_refused(runs, tmp_path):
+    for place in ("A", "B"):
+        shutil.copytree(runs / "stfn", tmp_path / place / "stfn")
+    fuse("average", [tmp_path / "A" / "stfn", tmp_path / "B" / "stfn"], split="1", out=tmp_path / "same")
+    with pytest.raises(UsageError, match=r"of several runs named stfn, which cannot be told apart.*fuse again"):
+        Predictor([tmp_path / "A" / "stfn", tmp_path / "B" / "stfn"], fuse=tmp_path / "same")
+
+
+def test_runs_of_one_name_keep_their_own_outputs(runs, test_video, tmp_path):
+    shutil.copytree(runs / "stfn", tmp_path / "stfn")
+    outputs = Predictor([runs / "stfn", tmp_path / "stfn"]).predict(test_video.path).outputs
+    assert {f"{runs}/stfn/fused", f"{tmp_path}/stfn/fused"} <= set(outputs)
+
+
+def test_of_a_fusion_of_several_splits_one_is_predicted_with(runs, test_video, tmp_path):
+    training = {"epochs": 1, "min_steps": 0}
+    out = tmp_path / "linear"
+    train_run(runs / "store", "linear", split=("1", "2"), training=training, folds=2, out=out, device="cpu")
+    fuse("average", [out], out=tmp_path / "fused")
+    of = {name: Predictor(out, split=name).predict(test_video.path).outputs for name in ("1", "2")}
+    for split, fused in (("", "fused"), ("2", "fused"), ("", "fused/split-2"), ("2", "fused/split-2")):
+        predictor = Predictor(fuse=tmp_path / fused, split=split)
+        name = "2" if "2" in split + fused else "1"
+        expected = predictor.fuser.predict_proba(np.stack([of[name]["rgb"], of[name]["flow"]])[None])[0]
+        np.testing.assert_allclose(predictor.predict(test_video.path).probabilities, expected, atol=1e-9)
+    with pytest.raises(UsageError, match=r"fused has no split '3'; it holds 1, 2: name one with --split"):
+        Predictor(fuse=tmp_path / "fused", split="3")
+    with pytest.raises(UsageError, match=r"split-1 was fitted on split 1, not 2: leave out --split, or fuse"):
+        Predictor(fuse=tmp_path / "fused" / "split-1", split="2")
+
+
+def test_one_bad_video_does_not_stop_the_others(runner, runs, test_video, tmp_path):
+    (tmp_path / "bad.avi").write_text("some words")
+    videos = [str(test_video.path), str(tmp_path / "bad.avi"), str(tmp_path / "none.avi"), str(test_video.path)]
+    arguments = ["predict", *videos, "--run", str(runs / "stfn"), "--device", "cpu"]
+    done = runner.invoke(main, [*arguments, "--json"])
+    assert done.exit_code == 1
+    found = json.loads(done.stdout)["predictions"]
+    assert [entry["video"] for entry in found] == videos
+    assert [("top" in entry, "error" in entry) for entry in found] == [
+        (True, False), (False, True), (False, True), (True, False)
+    ]  # fmt: skip
+    assert "is a text file, not a video" in found[1]["error"]
+    shown = runner.invoke(main, arguments)
+    assert shown.exit_code == 1
+    assert shown.stdout.count("14 frames") == 2
+    assert len([line for line in shown.stderr.splitlines() if line.startswith("error: ")]) == 2
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        (["--window", "nan"], "window and step must be seconds, at least 0, not nan and 0"),
+        (["--step", "inf"], "window and step must be seconds, at least 0, not 5 and inf"),
+        (["--top", "0"], "top must be at least 1 class, not 0"),
+        (["--device", "mps"], "device 'mps' is not one avr runs on; known: auto, cpu, cuda"),
+        (["--weights", "rgb=/nowhere"], "--weights rgb=/nowhere: the run's own weights are no file (random)"),
+        (["--weights", "rbg=x"], "--weights rbg=x: there is no stream 'rbg' to read them; known: rgb, flow"),
+    ],
+)
+def test_impossible_requests_are_one_line(runner, runs, test_video, more, message):
+    done = runner.invoke(main, ["predict", str(test_video.path), "--run", str(runs / "stfn"), *more])
+    assert done.exit_code == 2
+    assert message in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
+
+
+def test_a_backbones_folder_is_no_run(tmp_path, test_video):
+    (tmp_path / "run.json").write_text(json.dumps({"identity": {"extraction": {}}, "complete": True}))
+    with pytest.raises(UsageError, match="is a backbone's folder, not a head's run: train a head on"):
+        Predictor(tmp_path)
+    (tmp_path / "run.json").write_text(json.dumps({"identity": {"run": "elsewhere"}, "complete": False}))
+    with pytest.raises(UsageError, match="is not finished: run the command that began it again"):
+        Predictor(tmp_path)
+
+
+def test_weights_of_a_file_are_read_without_a_word_about_their_classifier(dataset, tmp_path, test_video, capsys):
+    from clips import SETTINGS
+
+    from avr.extract import extract
+
+    file = tmp_path / "tuned.safetensors"
+    state = build_backbone("squeezenet1_1", weights="random", seed=1, num_classes=4).state_dict()
+    save_weights(file, state, {"split": "1", "dataset": dataset.name})
+    settings = SETTINGS.change(weights=(str(file),), streams=("rgb",))
+    extract(dataset, tmp_path / "store", settings=settings)
+    said = capsys.readouterr().err
+    assert "left out" not in said
+    assert said.count("these weights were trained on split 1: train heads on that split alone") == 1
