@@ -100,6 +100,8 @@ def training_of(options: MutableMapping[str, Any], base: "Training | None") -> A
         name, separator, value = text.partition("=")
         if not separator:
             raise UsageError(f"--set {text}: write NAME=VALUE")
+        if name in ("standardise", "bf16", "views"):
+            raise UsageError(f"--set {name}: fine-tuning does not read it (bf16: --bf16/--no-bf16)")
         changes[name] = value
     given = {name: options.pop(name) for name in TRAINING}
     changes |= {name: value for name, value in given.items() if value is not None}

@@ -120,7 +120,7 @@ class ClipCache:
     def _open(self, path: Path) -> NDArray:
         try:
             array: NDArray = np.load(path, mmap_mode="r", allow_pickle=False)
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, EOFError) as error:
             raise WorkError(f"{path} is damaged or gone ({error}): remove it, and it is made again") from error
         return array
 
@@ -138,7 +138,7 @@ class ClipCache:
                 with write_whole(path) as temporary, open(temporary, "wb") as file:
                     np.save(file, images if images.dtype == np.uint8 else images.astype(np.float16))
             except OSError as error:
-                raise WorkError(f"cannot write the cache at {self.folder}: {error.strerror}") from error
+                raise WorkError(f"cannot write the cache at {self.folder}: {error.strerror or error}") from error
             written += images.nbytes
         return written
 

@@ -162,13 +162,12 @@ class _Job:
             in_channels=in_channels(self.settings, self.stream),
             seed=self.settings.seed,
         )
-        if self.seed != self.settings.seed:
-            _redraw(classifier_of(model), self.seed)
+        _redraw(classifier_of(model), self.seed)
         set_dropout(model, keys, self.tuning.dropout)
         network: Any = SegmentNetwork(model, self.stream, self.settings.num_steps)
         network.to(device, memory_format=torch.channels_last)
         if self.tuning.compile:
-            network.run = torch.compile(model)
+            network.run_by(torch.compile(model))
         held_out: list[Video] = []
         if self.training.validation:
             videos, held_out = part_videos(videos, self.training.validation, seed=self.seed)

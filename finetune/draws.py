@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode
+from torchvision.ops import StochasticDepth
 
 
 def generator_for(seed: int, purpose: str, *key: int) -> np.random.Generator:
@@ -52,6 +53,9 @@ def cut(batch: Sequence[int], micro_batch: int, *, rank: int = 0, world: int = 1
     largest = math.ceil(len(batch) / world)
     pieces = math.ceil(largest / (micro_batch or largest))
     return [share(mine, number, pieces) for number in range(pieces)]
+
+
+DEPTH_LAYERS = 500  # stochastic depth is numbered from here, a backbone's dropout from 0, a head's from 1000
 
 
 class DropoutKeys:
@@ -106,6 +110,15 @@ class KeyedDropout(nn.Module):
         return x * self.mask(x.shape, x.device).to(x.dtype)
 
 
+class KeyedStochasticDepth(KeyedDropout):
+    """torchvision's stochastic depth (mode "row"), its masks keyed as dropout's: a row is kept or dropped whole."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not self.training or self.p == 0:
+            return x
+        return x * self.mask((len(x), *[1] * (x.dim() - 1)), x.device).to(x.dtype)
+
+
 class KeyedHeadDropout(TorchFunctionMode):
     """Inside, dropout in functional form (`F.dropout`, which heads call) draws keyed masks as well.
 
@@ -127,20 +140,23 @@ class KeyedHeadDropout(TorchFunctionMode):
 
 
 def key_dropout(network: nn.Module, keys: DropoutKeys, *, p: float | None = None) -> int:
-    """Replace every `nn.Dropout` in a network by a `KeyedDropout`, in place.
+    """Replace every `nn.Dropout` in a network by a `KeyedDropout`, in place, and stochastic depth by its keyed kind.
 
     Args:
         network: the module to change.
         keys: shared by all layers.
-        p: probability for all of them; None keeps each one's own.
+        p: probability for all dropout layers; None keeps each one's own. Stochastic depth keeps its own.
 
     Returns:
-        How many there were. Dropout in functional form is left: see `KeyedHeadDropout`.
+        How many dropout layers there were. Dropout in functional form is left: see `KeyedHeadDropout`.
     """
-    count = 0
+    count = depths = 0
     for module in list(network.modules()):
         for name, child in list(module.named_children()):
             if isinstance(child, (nn.Dropout, nn.Dropout1d, nn.Dropout2d)):
                 setattr(module, name, KeyedDropout(child.p if p is None else p, keys, count))
                 count += 1
+            elif isinstance(child, StochasticDepth) and child.mode == "row":
+                setattr(module, name, KeyedStochasticDepth(child.p, keys, DEPTH_LAYERS + depths))
+                depths += 1
     return count

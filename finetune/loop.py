@@ -23,8 +23,9 @@ import torch
 from torch import Tensor, nn
 
 from avr.core import Progress, UsageError, WorkError, write_whole
-from avr.heads import Training, build_optimizer
+from avr.heads import Training, build_optimizer, even_parts
 
+from .batchnorm import count_in
 from .distributed import Processes
 from .draws import cut, epoch_order, seed_for
 from .learner import Economy, Fitted, Learner, Samples
@@ -100,13 +101,16 @@ class Loop:
         epoch, done = divmod(self.step, self.steps_per_epoch)
         self.learner.begin()
         order = epoch_order(self.seed, epoch, len(self.samples.names))
-        batches = [order[start : start + self.batch_size] for start in range(0, len(order), self.batch_size)]
+        # Of even size: a last batch of a few videos would weigh them most.
+        batches = [order[part] for part in even_parts(len(order), self.batch_size)]
         end = int(min(self.schedule.total_steps, (epoch + 1) * self.steps_per_epoch, until))
         todo = batches[done:][: end - self.step]
         if done == 0:
             self.sums = [0.0, 0.0, 0.0]
         for batch, pieces in self._ahead(todo, epoch, processes):
             if self.schedule.begins_stage(self.step):
+                if self.best:  # the second stage goes on from the best epoch, as a head's does
+                    self.learner.network.load_state_dict(self.best)
                 self._fresh_optimizer()
             loss, right = self._step(network, batch, pieces, processes=processes, device=device)
             self.sums = [self.sums[0] + loss * len(batch), self.sums[1] + right, self.sums[2] + len(batch)]
@@ -157,6 +161,7 @@ class Loop:
             waits = processes.world > 1 and number < len(pieces) - 1
             with network.no_sync() if waits else nullcontext():  # type: ignore[operator]
                 inputs, labels = self.samples.prepare(raw, device)
+                count_in(self.learner.network, bool(videos))
                 self.learner.keys.set(self.step, videos or batch[:1])
                 with torch.autocast(device.type, torch.bfloat16, enabled=self.economy.bf16 and device.type == "cuda"):
                     outputs = network(inputs)

@@ -29,7 +29,12 @@ class SegmentNetwork(nn.Module):
     def __init__(self, model: nn.Module, stream: str, num_segments: int) -> None:
         super().__init__()
         self.model, self.stream, self.num_segments = model, stream, num_segments
-        self.run: Any = model
+        self.run: Any
+        self.run_by(model)
+
+    def run_by(self, function: Any) -> None:
+        """Run the model through a function, such as `torch.compile(model)`; the state holds the model alone."""
+        object.__setattr__(self, "run", function)  # not as a module of its own
 
     def forward(self, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Logits `(B, K)` under the stream's name, of inputs `(B·N, C, H, W)`."""
@@ -60,7 +65,7 @@ class EndToEnd(nn.Module):
 
     def forward(self, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """The head's outputs `(B, K)` by name, of inputs `(B·N, C, H, W)` by stream."""
-        features = {stream: self._features(stream, inputs[stream]) for stream in self.layers}
+        features = {stream: self.features(stream, inputs[stream]) for stream in self.layers}
         if self.keys is None or not self.training:
             outputs: dict[str, Tensor] = self.head(features)
             return outputs
@@ -68,7 +73,8 @@ class EndToEnd(nn.Module):
             outputs = self.head(features)
         return outputs
 
-    def _features(self, stream: str, images: Tensor) -> Tensor:
+    def features(self, stream: str, images: Tensor) -> Tensor:
+        """The layer that the head reads of a stream, `(B, N, …)` float32, of its images `(B·N, C, H, W)`."""
         images = images.contiguous(memory_format=torch.channels_last)
         if not (self.recompute and self.training and torch.is_grad_enabled()):
             found = self.run[stream](images)[self.layers[stream]]
@@ -136,9 +142,12 @@ def set_dropout(model: nn.Module, keys: DropoutKeys, p: float | None) -> None:
 
 
 def begin_end_to_end(network: EndToEnd, mode: Mode) -> None:
-    """Put all in training mode; `mode` is for the backbones' batch norm. The head's is local, or sync with theirs."""
-    set_mode(network.head, "sync" if mode == "sync" else "local")
+    """Put all in training mode; `mode` is for the backbones' batch norm, and the head's, which is local for partial.
+
+    Frozen holds for the head too: the small batches of an end-to-end training make statistics worse than those it has.
+    """
     network.train()
+    set_mode(network.head, "local" if mode == "partial" else mode)
     for reader in network.readers.values():
         set_mode(reader, mode)
 

@@ -65,8 +65,10 @@ class VideoSamples:
         generator = generator_for(self.seed, "sample", epoch, index)
         video = self.videos[index]
         decoded = self.cache.decoded(video, self.settings, generator=generator)
-        height, width = decoded.rgb.shape[1:3] if decoded.flow_images is None else decoded.flow_images.shape[-2:]
-        crop = draw_crop(self.augmentation, (height, width), generator, mirror=self.mirror)
+        # Of the frames where there are some; flow's own size may be another (`scale_crop`).
+        height, width = decoded.rgb.shape[1:3] if len(decoded.rgb) else decoded.flow_images.shape[-2:]  # type: ignore[union-attr]
+        part = min(1.0, self.settings.crop / self.settings.resize)
+        crop = draw_crop(self.augmentation, (height, width), generator, mirror=self.mirror, part=part)
         return Drawn(decoded, crop, video.label)
 
     def prepare(self, raw: list[Drawn], device: torch.device) -> tuple[Inputs, Tensor]:

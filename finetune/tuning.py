@@ -44,6 +44,8 @@ class Tuning:
             raise UsageError(f"unknown batch norm '{self.batch_norm}'; known: local, sync, partial, frozen")
         if self.dropout is not None and not 0 <= self.dropout < 1:
             raise UsageError(f"dropout must be at least 0 and below 1, not {self.dropout}")
+        if self.recompute and self.batch_norm != "frozen":
+            raise UsageError("recompute needs --batch-norm frozen: statistics of one video at a time train otherwise")
         if self.new_factor <= 0 or self.micro_batch < 0 or self.save_every < 0:
             raise UsageError("new-factor must be above 0, micro-batch and save-every not below")
 

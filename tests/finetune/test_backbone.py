@@ -229,3 +229,32 @@ def test_wrong_requests_say_what_is_known(dataset, workplace):
 def test_a_learning_rate_beyond_reason_stops_with_step_and_videos(dataset, workplace):
     with pytest.raises(WorkError, match=r"step \d+: the (loss|gradient's norm) is .*the batch's videos: .*scene"):
         tune(dataset, workplace, "wild", training=replace(SHORT, lr=1e30, optimizer="sgd", epochs=5))
+
+
+@pytest.mark.parametrize("flow_size", [20, 64])
+def test_both_streams_see_one_part_of_the_scene_whatever_flows_size(dataset, tmp_path, flow_size):
+    settings = load_networks(SETTINGS.change(flow_size=flow_size, resize=72, crop=63)).settings
+    cache = ClipCache(tmp_path / "cache", settings)
+    cache.build(dataset.videos[:1])
+    samples = VideoSamples(dataset.videos[:1], cache, settings=settings, mirror=False)
+    crops = [samples.read([0], epoch)[0].crop for epoch in range(40)]
+    # Frames are 40×52: the crops reach into every corner of them, not of flow's smaller or larger images.
+    assert max(crop.top + crop.height for crop in crops) == 40
+    assert max(crop.left + crop.width for crop in crops) == 52
+    inputs, _ = samples.prepare(samples.read([0], 0), torch.device("cpu"))
+    assert inputs["rgb"].shape[-2:] == inputs["flow"].shape[-2:] == (63, 63)
+
+
+def test_the_state_holds_the_network_once_however_it_is_run():
+    from avr.finetune.networks import SegmentNetwork
+
+    network = SegmentNetwork(nn.Linear(2, 3), "rgb", 1)
+    assert list(network.state_dict()) == ["model.weight", "model.bias"]
+    network.run_by(nn.Sequential(network.model))  # stands for torch.compile's wrapper
+    assert list(network.state_dict()) == ["model.weight", "model.bias"]
+
+
+def test_recomputing_asks_for_frozen_batch_norm():
+    with pytest.raises(UsageError, match="recompute needs --batch-norm frozen"):
+        Tuning(recompute=True)
+    assert Tuning(recompute=True, batch_norm="frozen").recompute

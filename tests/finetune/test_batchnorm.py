@@ -42,3 +42,24 @@ def test_how_many_of_resnets_layers_keep_learning_statistics(mode, learning):
     assert len(moved) == learning
     assert mode != "partial" or moved == ["bn1.running_mean"]
     assert list(network.state_dict()) == keys
+
+
+def test_a_video_that_stands_in_for_none_does_not_count(monkeypatch):
+    """Two processes, of which the second has no video of its own: the statistics are those of the first alone."""
+    from avr.finetune import batchnorm
+    from avr.finetune.batchnorm import count_in
+
+    layers = [set_mode(nn.Sequential(nn.BatchNorm2d(3)), "sync") for _ in range(2)]
+    count_in(layers[1], False)
+    images = [torch.randn(4, 3, 5, 5), torch.randn(1, 3, 5, 5) + 7]
+    alone = nn.BatchNorm2d(3).train()(images[0])
+    # What the second adds to every sum, and so to the first's statistics: nothing.
+    added = []
+    monkeypatch.setattr(batchnorm, "_summed", lambda x: added.append(x) or x)
+    layers[1](images[1])
+    count, mean, variance = added
+    assert float(count) == 0
+    assert not mean.any()
+    assert not torch.nan_to_num(variance).any()
+    monkeypatch.undo()
+    torch.testing.assert_close(layers[0](images[0]), alone)

@@ -80,3 +80,17 @@ def test_functional_dropout_is_keyed_by_video_too_and_layers_differ():
     alone = masks([6, 7])
     assert torch.equal(alone[0], first[1:])
     assert torch.equal(alone[1], second[1:])
+
+
+def test_stochastic_depth_is_keyed_by_video():
+    from torchvision.ops import StochasticDepth
+
+    keys = DropoutKeys(0)
+    network = nn.Sequential(StochasticDepth(0.5, "row"), nn.Dropout(0.0)).train()
+    assert key_dropout(network, keys) == 1
+    keys.set(3, [4, 9])
+    together = network(torch.ones(8, 2, 3))  # four rows a video
+    assert set(together.flatten().tolist()) == {0.0, 2.0}
+    assert all(len(row.unique()) == 1 for row in together)  # a row is kept or dropped whole
+    keys.set(3, [9])
+    assert torch.equal(network(torch.ones(4, 2, 3)), together[4:])
