@@ -47,10 +47,10 @@ def assert_same(left, right):
 
 
 def test_it_learns():
-    fitted = make_loop(training=replace(TRAINING, epochs=12)).run(Processes(), CPU)
+    fitted = make_loop(training=replace(TRAINING, epochs=24)).run(Processes(), CPU)
     assert fitted.finished
     assert fitted.history[-1]["accuracy"] > 0.9 > fitted.history[0]["accuracy"]
-    assert len(fitted.losses) == 12 * 3  # 13 videos in batches of 5
+    assert len(fitted.losses) == 24 * 3  # 13 videos in batches of 5
 
 
 def test_the_same_seed_gives_the_same_weights_and_another_seed_others():
