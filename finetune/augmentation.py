@@ -9,7 +9,8 @@ that the papers' 256-pixel frames and smaller ones are treated alike.
     random-resized   GLKA: 0.08 to 1 of the area, aspect 3/4 to 4/3
     jitter           scale jitter (Simonyan and Zisserman 2014): the shorter side is resized to 256…320, then a square
                      of 224 is taken anywhere
-    centre           the square in the middle, 224 / 256 of the shorter side: what testing sees
+    centre           the square in the middle, 224 / 256 of the shorter side: what testing sees where crop / resize is
+                     0.875, as in the papers; these shares are the papers', whatever `--resize` and `--crop` are
 """
 
 import math

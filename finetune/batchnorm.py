@@ -23,11 +23,15 @@ class SyncedBatchNorm(nn.Module):
     """Batch norm over the batches of all processes, by differentiable sums; torch's own runs on CUDA alone.
 
     Shares the parameters and running statistics of the layer it stands for, so its state has the same names.
+
+    Attributes:
+        share: what this process's images count for in the statistics: 1, or 0 where they only stand in for a part of
+            the batch that is empty (`count_images`).
     """
 
     def __init__(self, layer: _BatchNorm) -> None:
         super().__init__()
-        self.eps, self.momentum = layer.eps, layer.momentum
+        self.eps, self.momentum, self.share = layer.eps, layer.momentum, 1.0
         self.weight, self.bias = layer.weight, layer.bias
         self.running_mean: Tensor | None
         self.running_var: Tensor | None
@@ -41,12 +45,12 @@ class SyncedBatchNorm(nn.Module):
             return F.batch_norm(x, self.running_mean, self.running_var, self.weight, self.bias, False, 0.0, self.eps)
         values = x.to(torch.promote_types(x.dtype, torch.float32))  # statistics of bfloat16 are too coarse
         dims = [0, *range(2, x.dim())]
-        count = _summed(values.new_full((1,), x.numel() / x.shape[1]))
-        mean = _summed(values.sum(dims)) / count
+        count = _summed(values.new_full((1,), self.share * x.numel() / x.shape[1]))
+        mean = _summed(self.share * values.sum(dims)) / count
         # Two passes: the mean of squares less the squared mean loses float32's digits where the mean is large.
         shape = (1, -1, *[1] * (x.dim() - 2))
         centred = values - mean.view(shape)
-        variance = _summed(centred.square().sum(dims)) / count
+        variance = _summed(self.share * centred.square().sum(dims)) / count
         self._remember(mean.detach(), variance.detach(), float(count))
         normed = centred * torch.rsqrt(variance + self.eps).view(shape)
         if self.weight is not None:
@@ -104,3 +108,11 @@ def set_mode(network: nn.Module, mode: Mode) -> nn.Module:
     for layer in layers[1 if mode == "partial" else 0 :] if mode in ("partial", "frozen") else []:
         layer.eval()
     return network
+
+
+def count_images(network: nn.Module, *, counted: bool) -> None:
+    """Say whether the next forward pass counts in synced statistics. A process without a video of its own goes along
+    with another's, which must not count twice."""
+    for module in network.modules():
+        if isinstance(module, SyncedBatchNorm):
+            module.share = float(counted)

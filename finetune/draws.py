@@ -1,8 +1,9 @@
 """Every random number of a fine-tuning, as a pure function of (seed, what it is for), not of what ran before.
 
-An epoch's order depends on (seed, epoch); a video's frames and crop on (seed, epoch, video); a dropout mask on (seed,
-step, layer, video). So a run that is continued draws what an uninterrupted one would have drawn, and a batch draws the
-same whether one process takes it, several share it, or it is cut into pieces that fit the memory.
+An epoch's order depends on (seed, epoch); a video's frames and crop on (seed, epoch, video); a mask of dropout or of
+stochastic depth on (seed, step, layer, video). So a run that is continued draws what an uninterrupted one would have
+drawn, and a batch draws the same whether one process takes it, several share it, or it is cut into pieces that fit the
+memory.
 """
 
 import math
@@ -15,6 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode
+from torchvision.ops import StochasticDepth
 
 
 def generator_for(seed: int, purpose: str, *key: int) -> np.random.Generator:
@@ -73,6 +75,8 @@ class KeyedDropout(nn.Module):
     same process draws the same.
     """
 
+    purpose = "dropout"
+
     def __init__(self, p: float, keys: DropoutKeys, layer: int) -> None:
         super().__init__()
         self.p, self.keys, self.layer = p, keys, layer
@@ -94,7 +98,7 @@ class KeyedDropout(nn.Module):
 
     def _draw(self, videos: tuple[int, ...], shape: Sequence[int]) -> Tensor:
         generator = torch.Generator().manual_seed(
-            seed_for(self.keys.seed, "dropout", self.keys.step, self.layer, *videos)
+            seed_for(self.keys.seed, self.purpose, self.keys.step, self.layer, *videos)
         )
         return torch.rand(tuple(shape), generator=generator)
 
@@ -103,7 +107,23 @@ class KeyedDropout(nn.Module):
             return x
         if self.p >= 1:
             return x * 0
-        return x * self.mask(x.shape, x.device).to(x.dtype)
+        return x * self.mask(self.mask_shape(x), x.device).to(x.dtype)
+
+    def mask_shape(self, x: Tensor) -> Sequence[int]:
+        """Of the mask of an input."""
+        return x.shape
+
+
+class KeyedStochasticDepth(KeyedDropout):
+    """Stochastic depth (torchvision's, mode "row") whose mask depends on (seed, step, layer, video) alone.
+
+    A row, which is one image of a video, is kept or dropped whole.
+    """
+
+    purpose = "depth"
+
+    def mask_shape(self, x: Tensor) -> Sequence[int]:
+        return len(x), *[1] * (x.dim() - 1)
 
 
 class KeyedHeadDropout(TorchFunctionMode):
@@ -127,20 +147,23 @@ class KeyedHeadDropout(TorchFunctionMode):
 
 
 def key_dropout(network: nn.Module, keys: DropoutKeys, *, p: float | None = None) -> int:
-    """Replace every `nn.Dropout` in a network by a `KeyedDropout`, in place.
+    """Replace every `nn.Dropout` in a network by a `KeyedDropout`, in place, and stochastic depth by a keyed one.
 
     Args:
         network: the module to change.
         keys: shared by all layers.
-        p: probability for all of them; None keeps each one's own.
+        p: probability for all dropout layers; None keeps each one's own. Stochastic depth keeps its own.
 
     Returns:
-        How many there were. Dropout in functional form is left: see `KeyedHeadDropout`.
+        How many dropout layers there were. Dropout in functional form is left: see `KeyedHeadDropout`.
     """
-    count = 0
+    count = depths = 0
     for module in list(network.modules()):
         for name, child in list(module.named_children()):
             if isinstance(child, (nn.Dropout, nn.Dropout1d, nn.Dropout2d)):
                 setattr(module, name, KeyedDropout(child.p if p is None else p, keys, count))
                 count += 1
+            elif isinstance(child, StochasticDepth) and child.mode == "row":  # torchvision's networks have no other
+                setattr(module, name, KeyedStochasticDepth(child.p, keys, depths))
+                depths += 1
     return count

@@ -5,7 +5,8 @@ import torch
 from torch import nn
 from torchvision.models import resnet18
 
-from avr.finetune.batchnorm import SyncedBatchNorm, set_mode
+from avr.finetune import batchnorm
+from avr.finetune.batchnorm import SyncedBatchNorm, count_images, set_mode
 
 
 @pytest.mark.parametrize(
@@ -28,6 +29,27 @@ def test_synced_batch_norm_of_one_process_is_torchs(layer, shape):
     for name, value in theirs.state_dict().items():
         torch.testing.assert_close(ours.state_dict()[name], value)
     torch.testing.assert_close(ours.eval()(inputs[0]), theirs.eval()(inputs[0]))
+
+
+def test_what_stands_in_for_an_empty_part_does_not_count(monkeypatch):
+    """Two processes' sums, the second's taken after the first's: its images are normalised with the first's alone."""
+    torch.manual_seed(2)
+    mine, stand_in = torch.randn(3, 6, 5, 4, dtype=torch.float64) + 2, torch.randn(1, 6, 5, 4, dtype=torch.float64)
+    network = nn.Sequential(nn.BatchNorm2d(6).double())
+    set_mode(network, "sync")
+    sums = []
+    monkeypatch.setattr(batchnorm, "_summed", lambda x: sums.append(x) or x)
+    network(mine)
+    first = list(sums)
+    own = []
+    monkeypatch.setattr(batchnorm, "_summed", lambda x: own.append(x) or x + first[len(own) - 1])
+    count_images(network, counted=False)
+    found = network(stand_in)
+    assert all(not part.any() for part in own)
+    variance, mean = torch.var_mean(mine, (0, 2, 3), correction=0, keepdim=True)
+    torch.testing.assert_close(found, (stand_in - mean) / (variance + 1e-5).sqrt())
+    count_images(network, counted=True)
+    assert network[0].share == 1
 
 
 @pytest.mark.parametrize(("mode", "learning"), [("local", 20), ("partial", 1), ("frozen", 0), ("sync", 20)])
