@@ -233,7 +233,7 @@ class _Job:
         with torch.no_grad():
             for inputs in fixed_inputs(videos, cache, settings, device=self.device, at_once=1):
                 with torch.autocast(self.device.type, torch.bfloat16, enabled=bf16):
-                    layers = {stream: network._features(stream, inputs[stream]) for stream in network.layers}
+                    layers = {stream: network.features(stream, inputs[stream]) for stream in network.layers}
                 outputs = network.head({stream: layer.half() for stream, layer in layers.items()})
                 for name, scores in outputs.items():
                     mean = torch.softmax(scores.double(), dim=1).mean(0).clamp_min(1e-300)

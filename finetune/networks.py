@@ -62,7 +62,7 @@ class EndToEnd(nn.Module):
 
     def forward(self, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """The head's outputs `(B, K)` by name, of inputs `(B·N, C, H, W)` by stream."""
-        features = {stream: self._features(stream, inputs[stream]) for stream in self.layers}
+        features = {stream: self.features(stream, inputs[stream]) for stream in self.layers}
         if self.keys is None or not self.training:
             outputs: dict[str, Tensor] = self.head(features)
             return outputs
@@ -70,7 +70,8 @@ class EndToEnd(nn.Module):
             outputs = self.head(features)
         return outputs
 
-    def _features(self, stream: str, images: Tensor) -> Tensor:
+    def features(self, stream: str, images: Tensor) -> Tensor:
+        """The layer that the head reads of a stream, `(B, N, …)` float32, of its images `(B·N, C, H, W)`."""
         images = images.contiguous(memory_format=torch.channels_last)
         if not (self.recompute and self.training and torch.is_grad_enabled()):
             found = self.run[stream](images)[self.layers[stream]]
@@ -155,9 +156,12 @@ def set_dropout(model: nn.Module, keys: DropoutKeys, p: float | None) -> None:
 
 
 def begin_end_to_end(network: EndToEnd, mode: Mode) -> None:
-    """Put all in training mode; `mode` is for the backbones' batch norm. The head's is local, or sync with theirs."""
-    set_mode(network.head, "sync" if mode == "sync" else "local")
+    """Put all in training mode; `mode` is for the backbones' batch norm, and the head's, which is local for partial.
+
+    Frozen holds for the head too: the small batches of an end-to-end training make statistics worse than those it has.
+    """
     network.train()
+    set_mode(network.head, "local" if mode == "partial" else mode)
     for reader in network.readers.values():
         set_mode(reader, mode)
 

@@ -68,7 +68,8 @@ class VideoSamples:
         generator = generator_for(self.seed, "sample", epoch, index)
         video = self.videos[index]
         decoded = self.cache.decoded(video, self.settings, generator=generator)
-        crop = draw_crop(self.augmentation, _drawn_size(decoded), generator, mirror=self.mirror)
+        tested = min(1.0, self.settings.crop / self.settings.resize)
+        crop = draw_crop(self.augmentation, _drawn_size(decoded), generator, mirror=self.mirror, part=tested)
         return Drawn(decoded, crop, video.label)
 
     def prepare(self, raw: list[Drawn], device: torch.device) -> tuple[Inputs, Tensor]:

@@ -27,6 +27,7 @@ class Head(nn.Module):
         reads: default layer of the store by stream; "*" stands for any stream that is not named.
         joint: True: one network reads all streams. False: the loop trains one network a stream.
         starting: options that say where weights start; a trained head is built again without them.
+        zero_options: counts that may be 0, for none, though that is not their default.
         streams_min: fewest streams the head makes sense for.
         defaults: the command's settings, which train well on small data sets (torch keeps the name `training`).
         paper: the paper's settings (`--paper`, recipes).
@@ -42,6 +43,7 @@ class Head(nn.Module):
     reads: ClassVar[Mapping[str, str]] = {"*": "pooled"}
     joint: ClassVar[bool] = True
     starting: ClassVar[tuple[str, ...]] = ()
+    zero_options: ClassVar[tuple[str, ...]] = ()
     streams_min: ClassVar[int] = 1
     defaults: ClassVar[Training] = Training()
     paper: ClassVar[Training] = Training()

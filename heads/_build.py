@@ -53,20 +53,20 @@ def read_options(name: str, given: Mapping[str, object]) -> dict[str, Any]:
             listed = "; ".join(describe_options(name)) or "none"
             raise UsageError(f"unknown option '{option}' of head {name}; known: {listed}")
         values[option] = read_value(option, value, known[option][0])
-        _check_range(option, values[option], known[option][1])
+        least = 0 if known[option][1] == 0 or option in head_class(name).zero_options else 1
+        _check_range(option, values[option], least)
     return values
 
 
-def _check_range(option: str, value: Any, default: Any) -> None:
-    """Refuse numbers no head can be built with: counts below 1 (below 0 where 0 is the default), a dropout not in 0…1.
+def _check_range(option: str, value: Any, least: int) -> None:
+    """Refuse numbers no head can be built with: counts below `least`, a dropout that is no share.
 
     Raises:
         UsageError: naming the option and what it takes.
     """
-    numbers = [(number, 1) for number in value] if isinstance(value, tuple) else [(value, default)]
-    for number, usual in numbers:
-        if isinstance(number, int) and not isinstance(number, bool) and number < min(usual, 1):
-            raise UsageError(f"{option}={_plain(value)} is not possible; {option} is at least {min(usual, 1)}")
+    for number in value if isinstance(value, tuple) else (value,):
+        if isinstance(number, int) and not isinstance(number, bool) and number < least:
+            raise UsageError(f"{option}={_plain(value)} is not possible; {option} is at least {least}")
         if isinstance(number, float) and not math.isfinite(number):
             raise UsageError(f"{option}={number} is not possible; {option} is a finite number")
         if option.endswith("dropout") and not 0 <= number < 1:

@@ -87,6 +87,7 @@ class Stfn(Head):
     """
 
     source = "Cho & Foroosh, STFN"
+    zero_options = ("skip",)
     streams_min = 2
     defaults = Training(epochs=20, min_steps=60, batch_size=32, lr=1e-3, weight_decay=1e-2)
     # Section 4.2: RMSprop from 1e-4 to 1e-7, × 0.1 as the validation error saturates. Its batch of 32 is the two-stream

@@ -123,3 +123,13 @@ def test_flow_computed_on_mirrored_frames_is_the_mirrored_flow():
     expected = mirror_flow(straight)[inside].mean((-1, -2))
     torch.testing.assert_close(mirrored[inside].mean((-1, -2)), expected, atol=0.1, rtol=0)
     assert mirrored[inside][:, 0].mean() < -2.5
+
+
+def test_sizes_follow_what_testing_sees():
+    """Tested with the whole shorter side, the papers' 168 of 224 is three quarters of it, and nothing is larger."""
+    crops = [draw_crop("corners", (144, 180), np.random.default_rng(n), part=1.0) for n in range(60)]
+    assert {crop.height for crop in crops} == {144, 123, 108}
+    assert draw_crop("centre", (144, 180), np.random.default_rng(0), part=1.0).height == 144
+    jittered = [draw_crop("jitter", (144, 180), np.random.default_rng(n), part=1.0).height for n in range(60)]
+    assert max(jittered) <= 144
+    assert min(jittered) >= 115

@@ -119,7 +119,7 @@ def test_statistics_travel_in_the_state_dict():
         ("stfn", {"dropout": "2"}, "dropout=2.0 is not possible; a dropout is at least 0 and below 1"),
         ("stfn", {"dropout": "nan"}, "dropout is a finite number"),
         ("stfn", {"kernels": "2,0"}, "kernels=2,0 is not possible; kernels is at least 1"),
-        ("stfn", {"skip": -1}, "skip is at least 1"),
+        ("stfn", {"skip": -1}, "skip is at least 0"),
         ("frame-attention", {"hidden": -1}, "hidden is at least 0"),
         ("attention-streams", {"attention_hidden": 0}, "attention_hidden is at least 1"),
         ("attention-streams", {"layers": "0"}, "layers is at least 1"),
