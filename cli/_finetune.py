@@ -12,6 +12,12 @@ if TYPE_CHECKING:
 F = TypeVar("F", bound=Callable[..., Any])
 # Named alike in `avr.heads.Training`; not given, they keep what the command's defaults or --paper say.
 TRAINING = ("epochs", "batch_size", "optimizer", "lr", "weight_decay", "schedule", "validation")
+# Of heads on a store; here there is another way, or none.
+UNREAD = {
+    "standardise": "the features' standardisation stays that of the head's training",
+    "bf16": "give --bf16 or --no-bf16",
+    "views": "an epoch draws one view a video",
+}
 TUNING = (
     *("augmentation", "mirror", "dropout", "batch_norm", "new_factor"),
     *("micro_batch", "recompute", "bf16", "compile", "save_every"),
@@ -72,9 +78,9 @@ def machine_options(function: F) -> F:
     """Memory and speed."""
     options = [
         click.option("--micro-batch", default=0, show_default=True, help="Videos at once; gradients are added up."),
-        click.option("--recompute", is_flag=True, help="Hold one video's activations, make the others again."),
+        click.option("--recompute", is_flag=True, help="End to end: hold one video's activations only."),
         click.option("--bf16/--no-bf16", default=True, show_default=True, help="bfloat16 on CUDA."),
-        click.option("--compile", is_flag=True, help="torch.compile the backbones."),
+        click.option("--compile", is_flag=True, help="torch.compile the backbones; not worth it on a CPU."),
         click.option("--save-every", default=0, show_default=True, metavar="STEPS", help="State also every so often."),
     ]
     return _apply(options, function)
@@ -90,7 +96,7 @@ def training_of(options: MutableMapping[str, Any], base: "Training | None") -> A
     """Take the training's options out: settings changed from `base`, or without a base the changes alone.
 
     Raises:
-        UsageError: unknown setting or value.
+        UsageError: unknown setting or value, or a setting that fine-tuning does not read.
     """
     from avr.core import UsageError
     from avr.heads import read_training
@@ -100,8 +106,8 @@ def training_of(options: MutableMapping[str, Any], base: "Training | None") -> A
         name, separator, value = text.partition("=")
         if not separator:
             raise UsageError(f"--set {text}: write NAME=VALUE")
-        if name in ("standardise", "bf16", "views"):
-            raise UsageError(f"--set {name}: fine-tuning does not read it (bf16: --bf16/--no-bf16)")
+        if name in UNREAD:
+            raise UsageError(f"--set {name}: fine-tuning does not read it ({UNREAD[name]})")
         changes[name] = value
     given = {name: options.pop(name) for name in TRAINING}
     changes |= {name: value for name, value in given.items() if value is not None}

@@ -3,7 +3,8 @@
 An epoch then decodes nothing and computes no flow, nor does the extraction with the weights that came of it.
 
 A video is one `.npy` file a stream, read through a memory map: frames `(T, 3, H, W)` uint8 RGB, and encoded flow pairs
-`(P, 2, H, W)`, uint8 or, unquantised, float16. They are what extraction makes before it crops, so that testing from
+`(P, 2, H, W)`, uint8 or, unquantised, float16; of a video of one frame `(1, 1, 2, H, W)`, which tells its one pair, of
+the frame with itself, from that of two frames. They are what extraction makes before it crops, so that testing from
 the cache sees what a store would hold. Images larger than `settings.resize` are stored at that size.
 
 A file's name is a digest of the video (id, path, size, time of change) and of the settings that shaped it: changed
@@ -105,6 +106,8 @@ class ClipCache:
         """
         arrays = {stream: self._open(self.path(video, stream)) for stream in self.settings.streams}
         num_frames = len(arrays["rgb"]) if "rgb" in arrays else len(arrays["flow"]) + 1
+        if "flow" in arrays and arrays["flow"].ndim == 5:
+            num_frames, arrays["flow"] = 1, arrays["flow"][0]
         views = plan_frames(settings, num_frames, key=video.id, generator=generator)
         if settings.plan == "clips" and generator is not None:
             views = views[[int(generator.integers(len(views)))]]  # training draws one of the video's clips
@@ -120,7 +123,7 @@ class ClipCache:
     def _open(self, path: Path) -> NDArray:
         try:
             array: NDArray = np.load(path, mmap_mode="r", allow_pickle=False)
-        except (OSError, ValueError, EOFError) as error:
+        except (OSError, ValueError, EOFError) as error:  # numpy: an empty file is an EOFError
             raise WorkError(f"{path} is damaged or gone ({error}): remove it, and it is made again") from error
         return array
 
@@ -133,6 +136,8 @@ class ClipCache:
         for stream in self.settings.streams:
             images = decoded.rgb.transpose(0, 3, 1, 2) if stream == "rgb" else self._flow(decoded)
             images = self._shrink(images)
+            if stream == "flow" and decoded.needs.num_frames == 1:
+                images = images[None]
             path = self.path(video, stream)
             try:
                 with write_whole(path) as temporary, open(temporary, "wb") as file:

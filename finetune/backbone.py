@@ -4,6 +4,7 @@ backbones/<backbone>-<stream>-<dataset>-<split>-<k>/weights.safetensors   for `a
                                                     run.json, log.csv
                                                     scores.h5             of the test videos, by its own classifier
                                                     state.pt              while it is not finished
+                                                    last-good.safetensors where a loss that is not finite stopped it
 """
 
 from collections.abc import Mapping, Sequence
@@ -16,7 +17,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from avr.core import note, quiet
+from avr.core import UsageError, note, quiet
 from avr.core.metrics import mean_class_accuracy, top_k_accuracy
 from avr.datasets import Dataset, Video
 from avr.extract import Settings
@@ -30,8 +31,8 @@ from .distributed import join_processes
 from .draws import DropoutKeys
 from .folders import find_folder, read_record, write_record
 from .learner import Economy, Learner
-from .loop import Loop
-from .networks import SegmentNetwork, build_classifier, classifier_of, set_dropout
+from .loop import LAST_GOOD, Loop
+from .networks import SegmentNetwork, build_classifier, classifier_of, redraw, set_dropout
 from .parts import choose_split, fill_cache, part_videos, plain
 from .samples import VideoSamples, fixed_inputs
 from .tuning import Tuning
@@ -99,6 +100,8 @@ def finetune_backbone(  # noqa: PLR0913 (the stage's one entry: all it can be to
         WorkError: no video decodes, a loss that is not finite, a full disk.
     """
     tuning = tuning or Tuning()
+    if tuning.recompute:
+        raise UsageError("recompute is of end-to-end training: use micro-batch to save memory")
     settings = (settings or Settings(segments=1)).change(streams=(stream,), layers=("pooled",))
     chosen = choose_split(dataset, split)
     with join_processes(device) as (processes, place), quiet(not processes.first):
@@ -162,12 +165,13 @@ class _Job:
             in_channels=in_channels(self.settings, self.stream),
             seed=self.settings.seed,
         )
-        _redraw(classifier_of(model), self.seed)
+        if self.seed != self.settings.seed:
+            redraw(classifier_of(model), self.seed)
         set_dropout(model, keys, self.tuning.dropout)
         network: Any = SegmentNetwork(model, self.stream, self.settings.num_steps)
         network.to(device, memory_format=torch.channels_last)
         if self.tuning.compile:
-            network.run_by(torch.compile(model))
+            network.run = {self.stream: torch.compile(model)}
         held_out: list[Video] = []
         if self.training.validation:
             videos, held_out = part_videos(videos, self.training.validation, seed=self.seed)
@@ -192,6 +196,7 @@ class _Job:
             groups=[(others, 1.0), (new, self.tuning.new_factor)],
             keys=keys,
             validate=(lambda: self._validation_loss(network, held_out, device)) if held_out else None,
+            weights_prefix="model.",
         )
         return learner, samples
 
@@ -239,7 +244,8 @@ class _Job:
             write_scores(folder / "scores.h5", self._scores(videos, logits))
         record = {"identity": plain(self.identity), "complete": True, "results": accuracy}
         write_record(folder, {**record, "history": history, "losses": losses})
-        (folder / "state.pt").unlink(missing_ok=True)
+        for name in ("state.pt", LAST_GOOD):
+            (folder / name).unlink(missing_ok=True)
 
     def _scores(self, videos: Sequence[Video], logits: NDArray[np.float32]) -> Scores:
         return Scores(
@@ -263,10 +269,3 @@ def read_result(folder: Path) -> BackboneResult:
     record = read_record(folder)
     weights = folder / "weights.safetensors"
     return BackboneResult(folder, weights, record["history"], record["results"], record["losses"])
-
-
-def _redraw(layer: nn.Module, seed: int) -> None:
-    """Draw a classifier anew, as torch does by default, from a seed of its own: the trunk keeps the backbone's seed."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        layer.reset_parameters()  # type: ignore[operator]

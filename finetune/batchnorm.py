@@ -5,7 +5,7 @@ local     each process normalises with its own part of the batch (and each piece
 sync      statistics over the whole global batch, on any device: two processes train as one
 partial   statistics fixed in all layers but the network's first (TSN, Wang et al. 2016, sec. 3.2); the weights
           still learn
-frozen    statistics fixed in all layers, a head's on top of backbones too: two processes train as one
+frozen    statistics fixed in all layers: two processes train as one
 """
 
 from typing import Any, Literal
@@ -23,13 +23,16 @@ class SyncedBatchNorm(nn.Module):
     """Batch norm over the batches of all processes, by differentiable sums; torch's own runs on CUDA alone.
 
     Shares the parameters and running statistics of the layer it stands for, so its state has the same names.
+
+    Attributes:
+        share: what this process's images count for in the statistics: 1, or 0 where they only stand in for a part of
+            the batch that is empty (`count_images`).
     """
 
     def __init__(self, layer: _BatchNorm) -> None:
         super().__init__()
-        self.eps, self.momentum = layer.eps, layer.momentum
+        self.eps, self.momentum, self.share = layer.eps, layer.momentum, 1.0
         self.weight, self.bias = layer.weight, layer.bias
-        self.counts = 1.0  # 0 where this process goes along with a video that is not its own
         self.running_mean: Tensor | None
         self.running_var: Tensor | None
         self.num_batches_tracked: Tensor | None
@@ -42,12 +45,12 @@ class SyncedBatchNorm(nn.Module):
             return F.batch_norm(x, self.running_mean, self.running_var, self.weight, self.bias, False, 0.0, self.eps)
         values = x.to(torch.promote_types(x.dtype, torch.float32))  # statistics of bfloat16 are too coarse
         dims = [0, *range(2, x.dim())]
-        count = _summed(values.new_full((1,), self.counts * x.numel() / x.shape[1]))
-        mean = _summed(self.counts * values.sum(dims)) / count
+        count = _summed(values.new_full((1,), self.share * x.numel() / x.shape[1]))
+        mean = _summed(self.share * values.sum(dims)) / count
         # Two passes: the mean of squares less the squared mean loses float32's digits where the mean is large.
         shape = (1, -1, *[1] * (x.dim() - 2))
         centred = values - mean.view(shape)
-        variance = _summed(self.counts * centred.square().sum(dims)) / count
+        variance = _summed(self.share * centred.square().sum(dims)) / count
         self._remember(mean.detach(), variance.detach(), float(count))
         normed = centred * torch.rsqrt(variance + self.eps).view(shape)
         if self.weight is not None:
@@ -62,13 +65,6 @@ class SyncedBatchNorm(nn.Module):
         weight = 1 / float(self.num_batches_tracked) if self.momentum is None else self.momentum
         self.running_mean.lerp_(mean, weight)
         self.running_var.lerp_(variance * count / max(count - 1, 1), weight)
-
-
-def count_in(network: nn.Module, counts: bool) -> None:
-    """Whether what this process now runs counts in the statistics of `sync`: not a video that stands in for none."""
-    for module in network.modules():
-        if isinstance(module, SyncedBatchNorm):
-            module.counts = float(counts)
 
 
 class _Summed(torch.autograd.Function):
@@ -112,3 +108,11 @@ def set_mode(network: nn.Module, mode: Mode) -> nn.Module:
     for layer in layers[1 if mode == "partial" else 0 :] if mode in ("partial", "frozen") else []:
         layer.eval()
     return network
+
+
+def count_images(network: nn.Module, *, counted: bool) -> None:
+    """Say whether the next forward pass counts in synced statistics. A process without a video of its own goes along
+    with another's, which must not count twice."""
+    for module in network.modules():
+        if isinstance(module, SyncedBatchNorm):
+            module.share = float(counted)

@@ -1,8 +1,9 @@
 """Every random number of a fine-tuning, as a pure function of (seed, what it is for), not of what ran before.
 
-An epoch's order depends on (seed, epoch); a video's frames and crop on (seed, epoch, video); a dropout mask on (seed,
-step, layer, video). So a run that is continued draws what an uninterrupted one would have drawn, and a batch draws the
-same whether one process takes it, several share it, or it is cut into pieces that fit the memory.
+An epoch's order depends on (seed, epoch); a video's frames and crop on (seed, epoch, video); a mask of dropout or of
+stochastic depth on (seed, step, layer, video). So a run that is continued draws what an uninterrupted one would have
+drawn, and a batch draws the same whether one process takes it, several share it, or it is cut into pieces that fit the
+memory.
 """
 
 import math
@@ -55,9 +56,6 @@ def cut(batch: Sequence[int], micro_batch: int, *, rank: int = 0, world: int = 1
     return [share(mine, number, pieces) for number in range(pieces)]
 
 
-DEPTH_LAYERS = 500  # stochastic depth is numbered from here, a backbone's dropout from 0, a head's from 1000
-
-
 class DropoutKeys:
     """What the dropout masks of one forward pass depend on; the training loop sets it before each."""
 
@@ -76,6 +74,8 @@ class KeyedDropout(nn.Module):
     (a layer that runs over time first, say) one mask is drawn for the whole input, and then only the same batch in the
     same process draws the same.
     """
+
+    purpose = "dropout"
 
     def __init__(self, p: float, keys: DropoutKeys, layer: int) -> None:
         super().__init__()
@@ -98,7 +98,7 @@ class KeyedDropout(nn.Module):
 
     def _draw(self, videos: tuple[int, ...], shape: Sequence[int]) -> Tensor:
         generator = torch.Generator().manual_seed(
-            seed_for(self.keys.seed, "dropout", self.keys.step, self.layer, *videos)
+            seed_for(self.keys.seed, self.purpose, self.keys.step, self.layer, *videos)
         )
         return torch.rand(tuple(shape), generator=generator)
 
@@ -107,16 +107,23 @@ class KeyedDropout(nn.Module):
             return x
         if self.p >= 1:
             return x * 0
-        return x * self.mask(x.shape, x.device).to(x.dtype)
+        return x * self.mask(self.mask_shape(x), x.device).to(x.dtype)
+
+    def mask_shape(self, x: Tensor) -> Sequence[int]:
+        """Of the mask of an input."""
+        return x.shape
 
 
 class KeyedStochasticDepth(KeyedDropout):
-    """torchvision's stochastic depth (mode "row"), its masks keyed as dropout's: a row is kept or dropped whole."""
+    """Stochastic depth (torchvision's, mode "row") whose mask depends on (seed, step, layer, video) alone.
 
-    def forward(self, x: Tensor) -> Tensor:
-        if not self.training or self.p == 0:
-            return x
-        return x * self.mask((len(x), *[1] * (x.dim() - 1)), x.device).to(x.dtype)
+    A row, which is one image of a video, is kept or dropped whole.
+    """
+
+    purpose = "depth"
+
+    def mask_shape(self, x: Tensor) -> Sequence[int]:
+        return len(x), *[1] * (x.dim() - 1)
 
 
 class KeyedHeadDropout(TorchFunctionMode):
@@ -140,7 +147,7 @@ class KeyedHeadDropout(TorchFunctionMode):
 
 
 def key_dropout(network: nn.Module, keys: DropoutKeys, *, p: float | None = None) -> int:
-    """Replace every `nn.Dropout` in a network by a `KeyedDropout`, in place, and stochastic depth by its keyed kind.
+    """Replace every `nn.Dropout` in a network by a `KeyedDropout`, in place, and stochastic depth by a keyed one.
 
     Args:
         network: the module to change.
@@ -156,7 +163,7 @@ def key_dropout(network: nn.Module, keys: DropoutKeys, *, p: float | None = None
             if isinstance(child, (nn.Dropout, nn.Dropout1d, nn.Dropout2d)):
                 setattr(module, name, KeyedDropout(child.p if p is None else p, keys, count))
                 count += 1
-            elif isinstance(child, StochasticDepth) and child.mode == "row":
-                setattr(module, name, KeyedStochasticDepth(child.p, keys, DEPTH_LAYERS + depths))
+            elif isinstance(child, StochasticDepth) and child.mode == "row":  # torchvision's networks have no other
+                setattr(module, name, KeyedStochasticDepth(child.p, keys, depths))
                 depths += 1
     return count

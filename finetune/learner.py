@@ -38,6 +38,8 @@ class Learner:
         groups: parameters with the factor on the learning rate that they train with.
         keys: what the network's dropout masks are keyed by.
         validate: loss of the validation part; None where there is no such part.
+        weights_prefix: start of the names, in the network's state, of the tensors that make one weights file under
+            torchvision's names; None where there is no such file, as with several backbones.
     """
 
     network: nn.Module
@@ -47,11 +49,13 @@ class Learner:
     groups: Sequence[tuple[list[nn.Parameter], float]]
     keys: DropoutKeys
     validate: Callable[[], float] | None = None
+    weights_prefix: str | None = None
 
 
 @dataclass(frozen=True)
 class Economy:
-    """How memory and time are saved; none of it changes what is computed but for rounding.
+    """How memory and time are saved; none of it changes what is computed but for rounding, where there is no batch norm
+    that learns its statistics from the pieces.
 
     Attributes:
         micro_batch: videos at once in a process; the gradients of a batch's pieces are added up. 0: all at once.

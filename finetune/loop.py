@@ -7,6 +7,7 @@ What it promises, and how:
       draws need none;
     - several processes train as one: each takes its part of the same global batch, and the loss is the mean over the
       whole of it. Batch norm is the exception unless its mode is sync or frozen (`batchnorm.py`);
+    - an epoch's batches differ by one video at most: in a last batch of one, that video would weigh as much as a batch;
     - a loss or gradient that is not finite stops the run before it touches the weights.
 """
 
@@ -23,14 +24,17 @@ import torch
 from torch import Tensor, nn
 
 from avr.core import Progress, UsageError, WorkError, write_whole
-from avr.heads import Training, build_optimizer, even_parts
+from avr.heads import Training, build_optimizer
 
-from .batchnorm import count_in
+from .batchnorm import count_images
 from .distributed import Processes
-from .draws import cut, epoch_order, seed_for
+from .draws import cut, epoch_order, seed_for, share
 from .learner import Economy, Fitted, Learner, Samples
 from .schedule import Schedule
 from .state import load_state, save_state
+from .weights import save_weights
+
+LAST_GOOD = "last-good.safetensors"
 
 
 class Loop:
@@ -78,8 +82,9 @@ class Loop:
             stop_after: leave after so many steps, as if interrupted.
 
         Raises:
-            WorkError: the loss or its gradient is not finite; step and videos are named, and the state on disk stays
-                that of the last checkpoint before it.
+            WorkError: the loss or its gradient is not finite; step and videos are named, the state on disk stays that
+                of the last checkpoint before it, and its network is written beside it as `last-good.safetensors` where
+                the learner has a `weights_prefix`.
         """
         self._continue(processes)
         until = math.inf if stop_after is None else self.step + stop_after
@@ -101,17 +106,14 @@ class Loop:
         epoch, done = divmod(self.step, self.steps_per_epoch)
         self.learner.begin()
         order = epoch_order(self.seed, epoch, len(self.samples.names))
-        # Of even size: a last batch of a few videos would weigh them most.
-        batches = [order[part] for part in even_parts(len(order), self.batch_size)]
+        batches = [share(order, number, self.steps_per_epoch) for number in range(self.steps_per_epoch)]
         end = int(min(self.schedule.total_steps, (epoch + 1) * self.steps_per_epoch, until))
         todo = batches[done:][: end - self.step]
         if done == 0:
             self.sums = [0.0, 0.0, 0.0]
         for batch, pieces in self._ahead(todo, epoch, processes):
             if self.schedule.begins_stage(self.step):
-                if self.best:  # the second stage goes on from the best epoch, as a head's does
-                    self.learner.network.load_state_dict(self.best)
-                self._fresh_optimizer()
+                self._begin_stage()
             loss, right = self._step(network, batch, pieces, processes=processes, device=device)
             self.sums = [self.sums[0] + loss * len(batch), self.sums[1] + right, self.sums[2] + len(batch)]
             self.fitted.losses.append(loss)
@@ -161,8 +163,8 @@ class Loop:
             waits = processes.world > 1 and number < len(pieces) - 1
             with network.no_sync() if waits else nullcontext():  # type: ignore[operator]
                 inputs, labels = self.samples.prepare(raw, device)
-                count_in(self.learner.network, bool(videos))
                 self.learner.keys.set(self.step, videos or batch[:1])
+                count_images(self.learner.network, counted=bool(videos))
                 with torch.autocast(device.type, torch.bfloat16, enabled=self.economy.bf16 and device.type == "cuda"):
                     outputs = network(inputs)
                 loss = self.learner.loss(outputs, labels)
@@ -172,11 +174,11 @@ class Loop:
             right = (self.learner.prediction(outputs).argmax(1) == labels).sum()
             sums += torch.tensor([float(loss.detach()) * part, float(right) if videos else 0.0], dtype=torch.float64)
         loss_and_right = processes.total(sums.to(device) if device.type == "cuda" else sums).tolist()
-        self._check(batch, loss_and_right[0])
+        self._check(batch, loss_and_right[0], processes)
         self.optimizer.step()
         return loss_and_right[0], loss_and_right[1]
 
-    def _check(self, batch: Sequence[int], loss: float) -> None:
+    def _check(self, batch: Sequence[int], loss: float, processes: Processes) -> None:
         """Stop before the weights are touched when the loss or the gradient is not finite; clip the gradient."""
         parameters = [p for group, _ in self.learner.groups for p in group if p.grad is not None]
         limit = self.training.clip_norm or math.inf
@@ -184,13 +186,35 @@ class Loop:
         if math.isfinite(loss) and math.isfinite(norm):
             return
         what = f"loss is {loss}" if not math.isfinite(loss) else f"gradient's norm is {norm} (loss {loss:.4g})"
-        kept = f"the last good checkpoint is {self.folder / 'state.pt'}" if self.folder else "nothing was changed by it"
-        if self.folder and not (self.folder / "state.pt").exists():
-            kept = "no checkpoint was written before it"
-        videos = ", ".join(self.samples.names[index] for index in batch)
+        kept, videos = self._last_good(processes), ", ".join(self.samples.names[index] for index in batch)
         raise WorkError(
             f"step {self.step + 1}: the {what}; {kept}; try a smaller --lr or clip_norm; the batch's videos: {videos}"
         )
+
+    def _last_good(self, processes: Processes) -> str:
+        """What is left after a step that is not finite, in words. The state serves the same settings alone, so its
+        network is also written as weights that a training with others can start from."""
+        if self.folder is None:
+            return "nothing was changed by it"
+        state, weights = self.folder / "state.pt", self.folder / LAST_GOOD
+        if not state.exists():
+            return "no checkpoint was written before it"
+        prefix = self.learner.weights_prefix
+        if prefix is None:
+            return f"the last good checkpoint is {state}"
+        if processes.first:
+            # Not the network in memory: its batch norm has seen the batch already.
+            tensors = (load_state(state, self.settings) or {})["network"]
+            own = {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
+            save_weights(weights, own, self.settings)
+        return f"the last good checkpoint is {state}, its network {weights}, for --weights with another --out"
+
+    def _begin_stage(self) -> None:
+        """The second stage goes on from the best epoch of the first, where there is a validation part."""
+        if self.best:
+            self.learner.network.load_state_dict(self.best)
+        self.schedule.begin_stage()
+        self._fresh_optimizer()
 
     def _fresh_optimizer(self) -> None:
         cuda = next(self.learner.network.parameters()).is_cuda

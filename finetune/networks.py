@@ -11,7 +11,7 @@ from torch.utils.checkpoint import checkpoint
 
 from avr.core import UsageError, quiet
 from avr.extract.backbones import build_backbone
-from avr.extract.weights import fit_state
+from avr.extract.weights import fit_state, load_weights
 from avr.heads import Head
 
 from .batchnorm import Mode, set_mode
@@ -29,17 +29,14 @@ class SegmentNetwork(nn.Module):
     def __init__(self, model: nn.Module, stream: str, num_segments: int) -> None:
         super().__init__()
         self.model, self.stream, self.num_segments = model, stream, num_segments
-        self.run: Any
-        self.run_by(model)
-
-    def run_by(self, function: Any) -> None:
-        """Run the model through a function, such as `torch.compile(model)`; the state holds the model alone."""
-        object.__setattr__(self, "run", function)  # not as a module of its own
+        # What runs: the model, or what torch.compile made of it. In a dict, so that it is not registered (and saved) as
+        # a second network beside the first.
+        self.run: dict[str, Any] = {stream: model}
 
     def forward(self, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Logits `(B, K)` under the stream's name, of inputs `(B·N, C, H, W)`."""
         images = inputs[self.stream].contiguous(memory_format=torch.channels_last)
-        logits = self.run(images).float()  # (B·N, K)
+        logits = self.run[self.stream](images).float()  # (B·N, K)
         return {self.stream: logits.unflatten(0, (-1, self.num_segments)).mean(1)}  # (B, K)
 
 
@@ -109,8 +106,8 @@ def build_classifier(name: str, num_classes: int, *, weights: str, in_channels: 
     """A torchvision network with a classifier of its own, its trunk as extraction would have it.
 
     The trunk comes from `weights` (an RGB file's first convolution is widened for flow: the cross-modality start) or,
-    for "random", from the seed: the very trunk that `avr extract --weights random` takes. The classifier comes from
-    the file where it has as many classes, and starts at random else.
+    for "random", from the seed: the very trunk that `avr extract --weights random` takes. The classifier is new, drawn
+    by the seed, even where the weights bring one of as many classes.
 
     Departure from torchvision: SqueezeNet's ReLU behind its class scores is taken out, so that they can be negative.
     """
@@ -121,9 +118,26 @@ def build_classifier(name: str, num_classes: int, *, weights: str, in_channels: 
         with quiet():
             trunk = build_backbone(name, **own)  # type: ignore[arg-type]
             fit_state(model, trunk.state_dict(), name=name, source="random")
+    elif _brings_classifier(model, name, weights, num_classes):
+        redraw(classifier_of(model), seed)
     if name.startswith("squeezenet"):
         model.classifier[2] = nn.Identity()  # type: ignore[assignment, index, operator]
     return model
+
+
+def _brings_classifier(model: nn.Module, name: str, weights: str, num_classes: int) -> bool:
+    """Whether weights hold a classifier of so many classes, which `build_backbone` then has taken."""
+    classifier = classifier_of(model)
+    path = next(path for path, module in model.named_modules() if module is classifier)
+    state, _ = load_weights(name, weights)
+    return f"{path}.weight" in state and len(state[f"{path}.weight"]) == num_classes
+
+
+def redraw(layer: nn.Module, seed: int) -> None:
+    """Draw a classifier anew, as torch does by default, from a seed of its own: the trunk keeps the backbone's seed."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        layer.reset_parameters()  # type: ignore[operator]
 
 
 def set_dropout(model: nn.Module, keys: DropoutKeys, p: float | None) -> None:

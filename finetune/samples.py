@@ -22,7 +22,10 @@ Inputs = dict[str, Tensor]
 
 @dataclass(frozen=True)
 class Drawn:
-    """One video as drawn for an epoch: its frames and pairs, and the box taken of all of them."""
+    """One video as drawn for an epoch: its frames and pairs, and the box taken of all of them.
+
+    The box is in pixels of the RGB frames where there are any, else of the flow images.
+    """
 
     decoded: Decoded
     crop: Crop
@@ -65,10 +68,8 @@ class VideoSamples:
         generator = generator_for(self.seed, "sample", epoch, index)
         video = self.videos[index]
         decoded = self.cache.decoded(video, self.settings, generator=generator)
-        # Of the frames where there are some; flow's own size may be another (`scale_crop`).
-        height, width = decoded.rgb.shape[1:3] if len(decoded.rgb) else decoded.flow_images.shape[-2:]  # type: ignore[union-attr]
-        part = min(1.0, self.settings.crop / self.settings.resize)
-        crop = draw_crop(self.augmentation, (height, width), generator, mirror=self.mirror, part=part)
+        tested = min(1.0, self.settings.crop / self.settings.resize)
+        crop = draw_crop(self.augmentation, _drawn_size(decoded), generator, mirror=self.mirror, part=tested)
         return Drawn(decoded, crop, video.label)
 
     def prepare(self, raw: list[Drawn], device: torch.device) -> tuple[Inputs, Tensor]:
@@ -87,8 +88,8 @@ class VideoSamples:
             array: Any = drawn.decoded.rgb.transpose(0, 3, 1, 2) if stream == "rgb" else drawn.decoded.flow_images
             images = torch.from_numpy(np.ascontiguousarray(array)).to(device, non_blocking=True)
             mirror = None if stream == "rgb" else _mirror_pairs
-            if stream == "flow" and images.shape[-2:] != drawn.decoded.rgb.shape[1:3] and len(drawn.decoded.rgb):
-                crop = scale_crop(crop, drawn.decoded.rgb.shape[1:3], tuple(images.shape[-2:]))
+            size, own = _drawn_size(drawn.decoded), tuple(images.shape[-2:])
+            crop = crop if own == size else scale_crop(crop, size, own)
             cropped = apply_crop(images, crop, self.settings.crop, mirror=mirror)
             view = torch.as_tensor(needs.views[0], device=device)
             if stream == "rgb":
@@ -99,6 +100,13 @@ class VideoSamples:
         return normalise(torch.cat(parts), self.settings, stream=stream)
 
 
+def _drawn_size(decoded: Decoded) -> tuple[int, int]:
+    """Height and width of the images that a crop is drawn in: RGB's, or flow's where it is alone."""
+    pairs = decoded.flow_images
+    height, width = decoded.rgb.shape[1:3] if len(decoded.rgb) or pairs is None else pairs.shape[-2:]
+    return height, width
+
+
 def _mirror_pairs(pairs: Tensor) -> Tensor:
     return mirror_flow(pairs, zero=127.5)
 
@@ -106,10 +114,10 @@ def _mirror_pairs(pairs: Tensor) -> Tensor:
 def scale_crop(crop: Crop, size: tuple[int, ...], other: tuple[int, ...]) -> Crop:
     """The same box of an image of another size: flow computed at `--flow-size` beside larger frames."""
     down, right = other[0] / size[0], other[1] / size[1]
-    top, left = round(crop.top * down), round(crop.left * right)
-    height = max(1, min(round(crop.height * down), other[0] - top))
-    width = max(1, min(round(crop.width * right), other[1] - left))
-    return Crop(top, left, height, width, crop.mirrored)
+    top, left = min(round(crop.top * down), other[0] - 1), min(round(crop.left * right), other[1] - 1)
+    # Edges are rounded, not sides: each is off by half a pixel at most.
+    bottom, end = round((crop.top + crop.height) * down), round((crop.left + crop.width) * right)
+    return Crop(top, left, max(1, bottom - top), max(1, end - left), crop.mirrored)
 
 
 def fixed_inputs(

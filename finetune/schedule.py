@@ -38,6 +38,10 @@ class Schedule:
         """Whether a stage after the first begins with this step: the optimiser is then fresh (schedule two-stage)."""
         return len(self.stages) > 1 and step == self.stages[0][0]
 
+    def begin_stage(self) -> None:
+        """Early stopping counts its epochs anew; the lowest loss stays, as the weights that reached it do."""
+        self.waited = 0
+
     def ended(self, step: int) -> bool:
         """Whether the training is over before this step."""
         return self.finished or step >= self.total_steps

@@ -20,7 +20,8 @@ class Tuning:
         batch_norm: of the backbones: local, sync, partial or frozen (`avr.finetune.batchnorm`).
         new_factor: the new classifier's (the head's) learning rate over the backbone's.
         micro_batch: videos at once in a process; the gradients of a batch's pieces are added up. 0: all at once.
-        recompute: hold activations of one video at a time and make them again in the backward pass (end to end).
+        recompute: hold activations of one video at a time and make them again in the backward pass (end to end). With
+            frozen batch norm alone: other statistics would be those of one video.
         bf16: autocast to bfloat16 on CUDA.
         compile: torch.compile the backbones.
         save_every: write the state every so many steps beside the end of each epoch; 0: only there.
@@ -45,7 +46,10 @@ class Tuning:
         if self.dropout is not None and not 0 <= self.dropout < 1:
             raise UsageError(f"dropout must be at least 0 and below 1, not {self.dropout}")
         if self.recompute and self.batch_norm != "frozen":
-            raise UsageError("recompute needs --batch-norm frozen: statistics of one video at a time train otherwise")
+            raise UsageError(
+                f"recompute runs one video at a time, which batch norm '{self.batch_norm}' would take its statistics "
+                "from: use --micro-batch instead or, end to end, --batch-norm frozen"
+            )
         if self.new_factor <= 0 or self.micro_batch < 0 or self.save_every < 0:
             raise UsageError("new-factor must be above 0, micro-batch and save-every not below")
 

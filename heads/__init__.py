@@ -9,7 +9,7 @@ from ._base import Head
 from ._build import build_head, describe_options, head_class, option_types, read_options, read_training
 from ._checkpoint import load_checkpoint, save_checkpoint
 from ._cost import store_bytes
-from ._data import MemoryExamples, even_parts
+from ._data import MemoryExamples
 from ._folds import grouped_folds, validation_part
 from ._loop import train
 from ._predict import predict
@@ -34,7 +34,6 @@ __all__ = [
     "choose_layers",
     "choose_splits",
     "describe_options",
-    "even_parts",
     "grouped_folds",
     "head_class",
     "learning_rate",

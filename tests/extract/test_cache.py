@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from avr.core import UsageError
+from avr.core import UsageError, WorkError
 from avr.extract import Running, Settings, extract
 from avr.extract.backbones import load_networks
 from avr.extract.cache import ClipCache
+from avr.extract.decode import decode_video
 from avr.store import FeatureStore
 
 SETTINGS = Settings(
@@ -60,3 +61,37 @@ def test_unquantised_flow_is_not_taken_from_the_cache(moved, tmp_path):
     running = Running(cache=str(tmp_path / "cache"))
     with pytest.raises(UsageError, match="holds unquantised flow in float16"):
         extract(moved, tmp_path / "store", settings=SETTINGS.change(quantise=False), running=running)
+
+
+@pytest.mark.parametrize("content", [b"", b"half a file"])
+def test_a_damaged_file_is_named(moved, tmp_path, content):
+    settings = load_networks(SETTINGS).settings
+    cache = ClipCache(tmp_path / "cache", settings)
+    cache.build(moved.videos[:1])
+    path = cache.path(moved.videos[0], "rgb")
+    path.write_bytes(content)
+    with pytest.raises(WorkError, match=f"{path.name} is damaged or gone .*: remove it, and it is made again"):
+        cache.decoded(moved.videos[0], settings)
+
+
+def test_a_failed_write_says_why_even_without_an_error_number(moved, tmp_path, monkeypatch):
+    def fail(file, array):
+        raise OSError("9 requested and 4 written")
+
+    monkeypatch.setattr("avr.extract.cache.np.save", fail)
+    cache = ClipCache(tmp_path / "cache", load_networks(SETTINGS).settings)
+    with pytest.raises(WorkError, match=r"cannot write the cache at .*cache: 9 requested and 4 written"):
+        cache.build(moved.videos[:1])
+
+
+@pytest.mark.parametrize("streams", [("flow",), ("rgb", "flow")])
+@pytest.mark.parametrize("num_frames", [1, 2])
+def test_the_shortest_videos_keep_their_length(dataset, tmp_path, num_frames, streams):
+    video = replace(dataset.videos[0], end=num_frames)
+    settings = load_networks(SETTINGS.change(streams=streams)).settings
+    cache = ClipCache(tmp_path / "cache", settings)
+    assert cache.build([video]) == {}
+    found, expected = cache.decoded(video, settings), decode_video(video, settings)
+    assert found.needs.num_frames == expected.needs.num_frames == num_frames
+    assert found.needs.stacks.tolist() == expected.needs.stacks.tolist()
+    assert found.flow_images.shape[:2] == (1, 2)

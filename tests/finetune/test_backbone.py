@@ -9,18 +9,20 @@ from clips import SETTINGS, write_clip
 from torch import nn
 from torchvision.models import squeezenet1_1
 
+from avr.cli._finetune import TRAINING, training_of
 from avr.core import UsageError, WorkError
 from avr.datasets import Video
 from avr.extract import Extractor, Settings
 from avr.extract.backbones import build_backbone, load_networks
 from avr.extract.cache import ClipCache
-from avr.extract.decode import decode_video
+from avr.extract.decode import Decoded, decode_video
+from avr.extract.plan import needs_of, plan_frames
 from avr.finetune import Tuning, finetune_backbone
 from avr.finetune.backbone import DEFAULTS
 from avr.finetune.draws import DropoutKeys
-from avr.finetune.networks import build_classifier, classifier_of, set_dropout
+from avr.finetune.networks import SegmentNetwork, build_classifier, classifier_of, set_dropout
 from avr.finetune.samples import VideoSamples, fixed_inputs
-from avr.finetune.weights import trunk_state
+from avr.finetune.weights import save_weights, trunk_state
 from avr.store import read_scores
 
 SHORT = replace(DEFAULTS, epochs=2, batch_size=8, lr=3e-4)
@@ -126,6 +128,46 @@ def test_a_samples_frames_share_one_crop_and_rgb_and_flow_too(dataset, workplace
     assert samples.read([5], 3)[0].crop != again[0].crop or samples.read([5], 4)[0].crop != again[0].crop
 
 
+class Ramps:
+    """A cache of one scene, whose values are the place: x in red and in flow's x, y in green and in flow's y."""
+
+    def __init__(self, rgb, flow):
+        self.rgb, self.flow = rgb, flow
+
+    def decoded(self, video, settings, *, generator=None):
+        needs = needs_of(settings, plan_frames(settings, 9, generator=generator), 9)
+
+        def ramps(size, count, channels):
+            down, right = ((np.arange(n) + 0.5) / n * 255 for n in size)
+            image = np.zeros((count, channels, *size), np.float32)
+            image[:, 0], image[:, 1] = right, down[:, None]
+            return image.round().astype(np.uint8)
+
+        rgb = ramps(self.rgb, len(needs.frames), 3).transpose(0, 2, 3, 1)
+        return Decoded(needs, rgb, np.zeros((0, 0, 0), np.uint8), ramps(self.flow, len(needs.pairs), 2))
+
+
+@pytest.mark.parametrize(("rgb", "flow"), [((80, 104), (40, 52)), ((40, 52), (80, 104)), ((66, 90), (20, 27))])
+@pytest.mark.parametrize("augmentation", ["corners", "random-resized", "jitter", "centre"])
+def test_streams_of_different_sizes_see_the_same_part_of_the_scene(dataset, augmentation, rgb, flow):
+    settings = load_networks(SETTINGS).settings
+    videos = dataset.videos[:8]
+    samples = VideoSamples(videos, Ramps(rgb, flow), settings=settings, augmentation=augmentation, mirror=False)
+    drawn = samples.read(range(8), 0)
+    inputs, _ = samples.prepare(drawn, torch.device("cpu"))
+    mean, std = (torch.tensor(values[:2]).view(2, 1, 1) for values in (settings.mean, settings.std))
+    seen = (inputs["rgb"][:, :2] * std + mean) * 255
+    moved = (inputs["flow"][:, :2] * settings.flow_std + settings.flow_mean) * 255
+    # In pixels of the smaller image: crops are whole ones (half a pixel), and no value lies outside the centres of the
+    # first and the last (another half); resizing adds to it.
+    assert (seen - moved).abs().max() < 1.2 * 255 / min(*rgb, *flow)
+    lowest = [image[1].min() for image in seen[:: settings.num_steps]]
+    highest = [image[1].max() for image in seen[:: settings.num_steps]]
+    for low, high, one in zip(lowest, highest, drawn, strict=True):
+        assert float(low) == pytest.approx(255 * one.crop.top / rgb[0], abs=10)
+        assert float(high) == pytest.approx(255 * (one.crop.top + one.crop.height) / rgb[0], abs=10)
+
+
 def test_a_mirrored_sample_is_the_mirrored_network_input(dataset, workplace):
     """With one centre crop, mirrored and plain samples differ by mirroring alone; flow's x is 255 - x."""
     settings = load_networks(SETTINGS).settings
@@ -154,6 +196,22 @@ def test_the_start_is_the_trunk_that_extraction_would_have(name):
     same = [key for key, value in trunk.items() if own_state[key].shape == value.shape]
     assert len(trunk) - len(same) == 2
     assert all(torch.equal(trunk[key], own_state[key]) for key in same)
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_the_classifier_is_new_where_the_weights_bring_one_of_as_many_classes(tmp_path, seed):
+    before = build_classifier("squeezenet1_1", 4, weights="random", in_channels=3, seed=7)
+    path = tmp_path / "four.safetensors"
+    save_weights(path, before.state_dict(), {})
+    found, again, other = (
+        build_classifier("squeezenet1_1", classes, weights=str(path), in_channels=3, seed=seed) for classes in (4, 4, 5)
+    )
+    assert torch.equal(found.features[3].squeeze.weight, before.features[3].squeeze.weight)
+    assert not torch.equal(classifier_of(found).weight, classifier_of(before).weight)
+    assert torch.equal(classifier_of(found).weight, classifier_of(again).weight)
+    # Of another number of classes it is the one that the network is built with.
+    built = build_backbone("squeezenet1_1", num_classes=5, weights="random", seed=seed)
+    assert torch.equal(classifier_of(other).weight, classifier_of(built).weight)
 
 
 def test_flow_starts_from_rgb_weights(tmp_path):
@@ -199,6 +257,32 @@ def test_the_same_seed_gives_the_same_file(dataset, workplace):
     assert all(torch.equal(left[key], right[key]) for key in left)
 
 
+def test_a_run_begun_without_compiling_is_continued_with_it(dataset, workplace, monkeypatch):
+    class Compiled(nn.Module):  # as torch.compile gives it: a module around the module
+        def __init__(self, model):
+            super().__init__()
+            self._orig_mod = model
+
+        def forward(self, x):
+            return self._orig_mod(x)
+
+    monkeypatch.setattr(torch, "compile", Compiled)
+    whole = tune(dataset, workplace, "uncompiled")
+    assert tune(dataset, workplace, "compiled", tuning=Tuning(save_every=1), stop_after=1) is None
+    state = torch.load(workplace / "compiled" / "state.pt", weights_only=True)["network"]
+    assert {name.split(".")[0] for name in state} == {"model"}
+    done = tune(dataset, workplace, "compiled", tuning=Tuning(compile=True))
+    assert done.losses == whole.losses
+    assert done.weights.read_bytes() == whole.weights.read_bytes()
+
+
+def test_what_runs_is_not_a_second_network():
+    model = nn.Linear(2, 2)
+    network = SegmentNetwork(model, "rgb", 1)
+    network.run = {"rgb": nn.Sequential(model)}
+    assert list(network.state_dict()) == ["model.weight", "model.bias"]
+
+
 def test_validation_holds_whole_groups_back(dataset, workplace):
     training = replace(SHORT, epochs=1, validation=0.3)
     result = tune(dataset, workplace, "validated", training=training)
@@ -224,6 +308,19 @@ def test_wrong_requests_say_what_is_known(dataset, workplace):
         tune(dataset, workplace, "never", device="tpu9")
     with pytest.raises(UsageError, match="unknown backbone 'resnet999'"):
         tune(dataset, workplace, "never", settings=Settings(backbone="resnet999"))
+    for mode in ("local", "sync", "partial"):
+        with pytest.raises(UsageError, match=f"batch norm '{mode}' would take its statistics from: use --micro-batch"):
+            Tuning(recompute=True, batch_norm=mode)
+    with pytest.raises(UsageError, match="recompute is of end-to-end training: use micro-batch"):
+        tune(dataset, workplace, "never", tuning=Tuning(recompute=True, batch_norm="frozen"))
+
+
+@pytest.mark.parametrize("name", ["standardise", "bf16", "views"])
+@pytest.mark.parametrize("base", [DEFAULTS, None])
+def test_settings_that_fine_tuning_does_not_read_are_refused(name, base):
+    options = {"training": (f"{name}=false",), **dict.fromkeys(TRAINING)}
+    with pytest.raises(UsageError, match=f"--set {name}: fine-tuning does not read it"):
+        training_of(options, base)
 
 
 def test_a_learning_rate_beyond_reason_stops_with_step_and_videos(dataset, workplace):
@@ -231,30 +328,11 @@ def test_a_learning_rate_beyond_reason_stops_with_step_and_videos(dataset, workp
         tune(dataset, workplace, "wild", training=replace(SHORT, lr=1e30, optimizer="sgd", epochs=5))
 
 
-@pytest.mark.parametrize("flow_size", [20, 64])
-def test_both_streams_see_one_part_of_the_scene_whatever_flows_size(dataset, tmp_path, flow_size):
-    settings = load_networks(SETTINGS.change(flow_size=flow_size, resize=72, crop=63)).settings
-    cache = ClipCache(tmp_path / "cache", settings)
-    cache.build(dataset.videos[:1])
-    samples = VideoSamples(dataset.videos[:1], cache, settings=settings, mirror=False)
-    crops = [samples.read([0], epoch)[0].crop for epoch in range(40)]
-    # Frames are 40×52: the crops reach into every corner of them, not of flow's smaller or larger images.
-    assert max(crop.top + crop.height for crop in crops) == 40
-    assert max(crop.left + crop.width for crop in crops) == 52
-    inputs, _ = samples.prepare(samples.read([0], 0), torch.device("cpu"))
-    assert inputs["rgb"].shape[-2:] == inputs["flow"].shape[-2:] == (63, 63)
-
-
-def test_the_state_holds_the_network_once_however_it_is_run():
-    from avr.finetune.networks import SegmentNetwork
-
-    network = SegmentNetwork(nn.Linear(2, 3), "rgb", 1)
-    assert list(network.state_dict()) == ["model.weight", "model.bias"]
-    network.run_by(nn.Sequential(network.model))  # stands for torch.compile's wrapper
-    assert list(network.state_dict()) == ["model.weight", "model.bias"]
-
-
-def test_recomputing_asks_for_frozen_batch_norm():
-    with pytest.raises(UsageError, match="recompute needs --batch-norm frozen"):
-        Tuning(recompute=True)
-    assert Tuning(recompute=True, batch_norm="frozen").recompute
+def test_the_last_good_network_of_a_training_that_broke_starts_another(dataset, workplace):
+    training = replace(SHORT, lr=1e30, optimizer="sgd", epochs=5)
+    with pytest.raises(WorkError, match=r"last-good.safetensors, for --weights with another --out"):
+        tune(dataset, workplace, "broken", training=training, tuning=Tuning(save_every=1))
+    state = torch.load(workplace / "broken" / "state.pt", weights_only=True)["network"]
+    path = workplace / "broken" / "last-good.safetensors"
+    model = build_classifier("squeezenet1_1", 4, weights=str(path), in_channels=3, seed=0)
+    assert torch.equal(model.features[0].weight, state["model.features.0.weight"])

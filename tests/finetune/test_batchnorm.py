@@ -5,7 +5,8 @@ import torch
 from torch import nn
 from torchvision.models import resnet18
 
-from avr.finetune.batchnorm import SyncedBatchNorm, set_mode
+from avr.finetune import batchnorm
+from avr.finetune.batchnorm import SyncedBatchNorm, count_images, set_mode
 
 
 @pytest.mark.parametrize(
@@ -30,6 +31,27 @@ def test_synced_batch_norm_of_one_process_is_torchs(layer, shape):
     torch.testing.assert_close(ours.eval()(inputs[0]), theirs.eval()(inputs[0]))
 
 
+def test_what_stands_in_for_an_empty_part_does_not_count(monkeypatch):
+    """Two processes' sums, the second's taken after the first's: its images are normalised with the first's alone."""
+    torch.manual_seed(2)
+    mine, stand_in = torch.randn(3, 6, 5, 4, dtype=torch.float64) + 2, torch.randn(1, 6, 5, 4, dtype=torch.float64)
+    network = nn.Sequential(nn.BatchNorm2d(6).double())
+    set_mode(network, "sync")
+    sums = []
+    monkeypatch.setattr(batchnorm, "_summed", lambda x: sums.append(x) or x)
+    network(mine)
+    first = list(sums)
+    own = []
+    monkeypatch.setattr(batchnorm, "_summed", lambda x: own.append(x) or x + first[len(own) - 1])
+    count_images(network, counted=False)
+    found = network(stand_in)
+    assert all(not part.any() for part in own)
+    variance, mean = torch.var_mean(mine, (0, 2, 3), correction=0, keepdim=True)
+    torch.testing.assert_close(found, (stand_in - mean) / (variance + 1e-5).sqrt())
+    count_images(network, counted=True)
+    assert network[0].share == 1
+
+
 @pytest.mark.parametrize(("mode", "learning"), [("local", 20), ("partial", 1), ("frozen", 0), ("sync", 20)])
 def test_how_many_of_resnets_layers_keep_learning_statistics(mode, learning):
     network = resnet18(weights=None)
@@ -42,24 +64,3 @@ def test_how_many_of_resnets_layers_keep_learning_statistics(mode, learning):
     assert len(moved) == learning
     assert mode != "partial" or moved == ["bn1.running_mean"]
     assert list(network.state_dict()) == keys
-
-
-def test_a_video_that_stands_in_for_none_does_not_count(monkeypatch):
-    """Two processes, of which the second has no video of its own: the statistics are those of the first alone."""
-    from avr.finetune import batchnorm
-    from avr.finetune.batchnorm import count_in
-
-    layers = [set_mode(nn.Sequential(nn.BatchNorm2d(3)), "sync") for _ in range(2)]
-    count_in(layers[1], False)
-    images = [torch.randn(4, 3, 5, 5), torch.randn(1, 3, 5, 5) + 7]
-    alone = nn.BatchNorm2d(3).train()(images[0])
-    # What the second adds to every sum, and so to the first's statistics: nothing.
-    added = []
-    monkeypatch.setattr(batchnorm, "_summed", lambda x: added.append(x) or x)
-    layers[1](images[1])
-    count, mean, variance = added
-    assert float(count) == 0
-    assert not mean.any()
-    assert not torch.nan_to_num(variance).any()
-    monkeypatch.undo()
-    torch.testing.assert_close(layers[0](images[0]), alone)

@@ -3,6 +3,7 @@
 import pytest
 import torch
 from torch import nn
+from torchvision.ops import StochasticDepth
 
 from avr.finetune.draws import (
     DropoutKeys,
@@ -61,6 +62,25 @@ def test_every_dropout_of_a_network_is_replaced_in_place():
     assert key_dropout(nn.Sequential(nn.Dropout(0.2)), DropoutKeys(0), p=0.9) == 1
 
 
+def test_stochastic_depth_drops_rows_by_video_whatever_lies_beside_them():
+    keys = DropoutKeys(1)
+    network = nn.Sequential(nn.Conv2d(2, 2, 1), StochasticDepth(0.5, "row"), StochasticDepth(0.5, "row"))
+    assert key_dropout(network, keys, p=0.9) == 0  # it is no dropout: a classifier may still get its own
+    first, second = network[1], network[2]
+    assert first.p == 0.5
+    x = torch.ones(80, 2, 3, 3)  # two images a video
+    keys.set(3, range(40))
+    whole = first(x)
+    rows = whole.flatten(1)
+    assert rows.unique().tolist() == [0, 2]
+    assert (rows == rows[:, :1]).all()
+    assert not torch.equal(second(x), whole)
+    keys.set(3, range(10, 40))
+    torch.manual_seed(99)
+    assert torch.equal(first(x[:60]), whole[20:])
+    assert torch.equal(first.eval()(x), x)
+
+
 def test_functional_dropout_is_keyed_by_video_too_and_layers_differ():
     keys, x = DropoutKeys(2), torch.ones(3, 50)
 
@@ -80,17 +100,3 @@ def test_functional_dropout_is_keyed_by_video_too_and_layers_differ():
     alone = masks([6, 7])
     assert torch.equal(alone[0], first[1:])
     assert torch.equal(alone[1], second[1:])
-
-
-def test_stochastic_depth_is_keyed_by_video():
-    from torchvision.ops import StochasticDepth
-
-    keys = DropoutKeys(0)
-    network = nn.Sequential(StochasticDepth(0.5, "row"), nn.Dropout(0.0)).train()
-    assert key_dropout(network, keys) == 1
-    keys.set(3, [4, 9])
-    together = network(torch.ones(8, 2, 3))  # four rows a video
-    assert set(together.flatten().tolist()) == {0.0, 2.0}
-    assert all(len(row.unique()) == 1 for row in together)  # a row is kept or dropped whole
-    keys.set(3, [9])
-    assert torch.equal(network(torch.ones(4, 2, 3)), together[4:])

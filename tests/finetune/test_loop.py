@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from avr.core import UsageError, WorkError
 from avr.finetune.distributed import Processes
@@ -47,10 +48,35 @@ def assert_same(left, right):
 
 
 def test_it_learns():
-    fitted = make_loop(training=replace(TRAINING, epochs=24)).run(Processes(), CPU)
+    fitted = make_loop(training=replace(TRAINING, epochs=12)).run(Processes(), CPU)
     assert fitted.finished
     assert fitted.history[-1]["accuracy"] > 0.9 > fitted.history[0]["accuracy"]
-    assert len(fitted.losses) == 24 * 3  # 13 videos in batches of 5
+    assert len(fitted.losses) == 12 * 3  # 13 videos in batches of 5
+
+
+def test_an_epochs_batches_differ_by_one_video_at_most():
+    sizes = []
+
+    class Watched(Noise):
+        def read(self, videos, epoch):
+            sizes.append(len(videos))
+            return super().read(videos, epoch)
+
+    make_loop(samples=Watched(16), training=replace(TRAINING, epochs=1)).run(Processes(), CPU)
+    assert sizes == [4, 4, 4, 4]  # in fives the last would be one video
+
+
+def test_the_second_stage_goes_on_from_the_best_epoch_of_the_first():
+    training = replace(TRAINING, schedule="two-stage", epochs=2, second_epochs=1, validation=0.2)
+    first = make_loop(training=training, validate=lambda: 0.5)
+    first.run(Processes(), CPU, stop_after=3)
+    script, started = iter([0.5, 0.9, 0.4]), []
+    loop = make_loop(training=training, validate=lambda: next(script))
+    fresh = loop._fresh_optimizer
+    loop._fresh_optimizer = lambda: (started.append(weights(loop)), fresh())
+    loop.run(Processes(), CPU)
+    assert len(started) == 1
+    assert_same(started[0], weights(first))
 
 
 def test_the_same_seed_gives_the_same_weights_and_another_seed_others():
@@ -125,6 +151,16 @@ def test_nan_stops_before_the_weights_are_touched_and_names_step_and_videos(tmp_
     assert_same(dict(state["network"]), weights(sound))
 
 
+def test_after_a_nan_the_last_good_network_is_a_weights_file(tmp_path):
+    loop = make_loop(tmp_path, training=replace(TRAINING, epochs=3), samples=Noise(poison=(1, 4)), save_every=1)
+    loop.learner.weights_prefix = "layers."
+    with pytest.raises(WorkError, match=r"its network .*last-good.safetensors, for --weights with another --out"):
+        loop.run(Processes(), CPU)
+    state = torch.load(tmp_path / "state.pt", weights_only=True)["network"]
+    found = load_file(tmp_path / "last-good.safetensors")
+    assert_same(found, {name.removeprefix("layers."): value for name, value in state.items()})
+
+
 def test_a_state_of_other_settings_is_refused_and_says_which(tmp_path):
     make_loop(tmp_path).run(Processes(), CPU, stop_after=2)
     with pytest.raises(UsageError, match=r"other settings \(lr 0.05, now 0.01\): choose another --out"):
@@ -168,7 +204,10 @@ def test_pieces_of_a_batch_give_the_losses_of_the_whole():
 
 @pytest.mark.slow
 def test_two_processes_train_as_one(tmp_path):
-    """Equal losses for twelve steps, batches of 5 shared as 3 + 2, the last of an epoch as 2 + 1; dropout on."""
+    """Equal losses for twelve steps, batches of 5, 4 and 4 videos, shared as 3 + 2 and 2 + 2; dropout on.
+
+    In batches of one video the second process has none: what goes along there counts in no statistics.
+    """
     script = str(Path(__file__).parent / "toy.py")
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
@@ -182,5 +221,7 @@ def test_two_processes_train_as_one(tmp_path):
         assert len(found["one"][kind]) == 12
         # float32: each process sums its part before the parts are added.
         np.testing.assert_allclose(found["two"][kind], found["one"][kind], atol=1e-5, err_msg=kind)
+    # As for the others; the last six are the running variance, of 36 positions and not of 72 (1.4 % less).
+    np.testing.assert_allclose(found["two"]["one video"], found["one"]["one video"], atol=1e-5)
     # Batch norm that stays local normalises 3 + 2 videos apart: it is another training, and avr says so.
     assert np.abs(np.subtract(found["two"]["local"], found["one"]["local"])).max() > 1e-3

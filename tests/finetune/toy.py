@@ -72,12 +72,20 @@ def losses(processes, device, *, micro_batch=0, **options):
     return loop.run(processes, device).losses
 
 
+def one_video_a_batch(processes, device):
+    """The losses, and the variance that batch norm remembers: it tells how many positions were counted."""
+    made = learner(batch_norm=True, mode="sync")
+    fitted = Loop(made, Noise(3), training=replace(TRAINING, batch_size=1)).run(processes, device)
+    return fitted.losses + made.network.state_dict()["layers.1.running_var"].tolist()
+
+
 if __name__ == "__main__":
     with join_processes("cpu") as (processes, device):
         found = {
             "plain": losses(processes, device),
             "pieces": losses(processes, device, micro_batch=2),
             "sync": losses(processes, device, batch_norm=True, mode="sync"),
+            "one video": one_video_a_batch(processes, device),
             "frozen": losses(processes, device, batch_norm=True, mode="frozen"),
             "local": losses(processes, device, batch_norm=True, mode="local"),
         }
