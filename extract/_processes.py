@@ -16,8 +16,6 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from typing import Any, Literal
 
-import torch
-
 from avr.core import AvrError, UsageError, WorkError, warn
 
 from ._decoder import _die_with_parent
@@ -89,9 +87,7 @@ def run_in_processes(task: Task, jobs: list[Job], devices: tuple[str, ...], *, o
 def _check(task: Task, devices: tuple[str, ...]) -> None:
     """Raise UsageError where a device is not there, before anything is started for it."""
     for name in devices:
-        device = task.on(name).running.torch_device()
-        if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-            raise UsageError(f"device {name}: there are {torch.cuda.device_count()}, counted from 0")
+        task.on(name).running.torch_device()
 
 
 def _hear(worker: _Worker, dispatcher: Dispatcher, reports: list[Report]) -> str | None:

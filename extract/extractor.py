@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from avr.core import UsageError
+from avr.core.devices import choose_device
 from avr.datasets import Video
 
 from . import flow as flow_room
@@ -62,17 +63,7 @@ class Running:
         Raises:
             UsageError: no such device here.
         """
-        if self.device == "auto":
-            return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        try:
-            device = torch.device(self.device)
-        except RuntimeError:
-            raise UsageError(f"unknown device '{self.device}'; known: auto, cpu, cuda, cuda:0 …") from None
-        if device.type not in ("cpu", "cuda"):
-            raise UsageError(f"device '{self.device}' is not one avr runs on; known: auto, cpu, cuda, cuda:0 …")
-        if device.type == "cuda" and not torch.cuda.is_available():
-            raise UsageError(f"device {self.device}: no CUDA device here; use --device cpu")
-        return device
+        return choose_device(self.device)
 
 
 def num_cores() -> int:

@@ -18,7 +18,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from avr.core import UsageError
+from avr.core.devices import choose_device
 
 # torch 2.15 calls it by another name.
 _NEW = "forward_sync_buffers" in inspect.signature(DistributedDataParallel).parameters
@@ -120,19 +120,6 @@ def join_processes(device: str = "auto") -> Iterator[tuple[Processes, torch.devi
 
 
 def _device(name: str, local_rank: int) -> torch.device:
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        device = torch.device(name)
-    except RuntimeError:
-        raise UsageError(f"unknown device '{name}'; known: auto, cpu, cuda, cuda:N") from None
-    if device.type not in ("cpu", "cuda"):
-        raise UsageError(f"device {name} cannot be trained on; known: auto, cpu, cuda, cuda:N")
-    if device.type == "cuda":
-        if not torch.cuda.is_available():
-            raise UsageError("there is no CUDA device here: use --device cpu")
-        index = local_rank if device.index is None else device.index
-        if index >= torch.cuda.device_count():
-            raise UsageError(f"there is no device cuda:{index}; this machine has {torch.cuda.device_count()}")
-        return torch.device("cuda", index)
-    return device
+    """The device of a name; "cuda" is the process's own, by its number on the machine."""
+    device = choose_device(name)
+    return choose_device(f"cuda:{local_rank}") if device.type == "cuda" and device.index is None else device

@@ -11,7 +11,7 @@ The folder is a run as `avr heads train` writes it: `avr fuse` and `avr predict`
 
 import copy
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,25 +19,23 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from avr.core import UsageError, note, quiet, sha256_of
+from avr.core import UsageError, note, quiet
 from avr.datasets import Video
-from avr.extract import Running, Settings, extract
 from avr.extract.cache import DEFAULT_FOLDER, ClipCache
-from avr.heads import CHECKPOINT, Head, Training, load_run, measure, read_training, save_checkpoint, with_average
-from avr.store import Scores, write_scores
+from avr.heads import Head, Training, measure, read_training, with_average
 
 from .distributed import Processes, join_processes
 from .draws import DropoutKeys, key_dropout
 from .folders import find_folder, read_record, read_run_record
-from .learner import Economy, Fitted, Learner
+from .learner import Economy, Learner
 from .loop import Loop
 from .networks import EndToEnd, begin_end_to_end, freeze_unused
 from .parts import fill_cache, part_videos, plain
 from .pipeline import Pipeline, open_pipeline
 from .record import EndToEndResult, paper_training, read_end_to_end, record_split
 from .samples import VideoSamples, fixed_inputs
+from .tuned_split import TunedSplit
 from .tuning import Tuning
-from .weights import save_weights, trunk_state
 
 # Small steps from where head and backbones are, with the statistics of their batch norm as the head knows them.
 DEFAULTS = Training(epochs=10, batch_size=16, optimizer="adamw", lr=1e-4, weight_decay=0.05, schedule="cosine")
@@ -112,7 +110,7 @@ def finetune_end_to_end(  # noqa: PLR0913 (the stage's one entry: all it can be 
             opened = first if name == names[0] else open_pipeline(run, split=name, root=root, weights=weights)
             job = _Job(opened, training, tuning, seed, cache or DEFAULT_FOLDER / opened.dataset.name, place)
             if done and fresh is not None:
-                written = {**done, "store": job.add_store(where, fresh)} if processes.first else {}
+                written = {**done, "store": job.tuned.add_store(where, fresh)} if processes.first else {}
             else:
                 found = job.run(where, processes, fresh=fresh, stop_after=stop_after)
                 if found is None:
@@ -167,7 +165,13 @@ class _Job:
         if not processes.first:
             return {}
         before = before or self._accuracy(self._network(), test_videos, cache)
-        return self._write(folder, network, test_videos, cache, fitted, before=before, fresh=fresh)
+        scores = self._outputs(network, test_videos, cache) if test_videos else {}
+        return self.tuned.write(folder, network, test_videos, scores, fitted, before=before, fresh=fresh)
+
+    @property
+    def tuned(self) -> TunedSplit:
+        """Writes what the training leaves."""
+        return TunedSplit(self.pipeline, self.training, self.seed, self.cache_folder, self.device)
 
     def _network(self) -> EndToEnd:
         opened = self.pipeline
@@ -246,101 +250,3 @@ class _Job:
             return {}
         labels = np.array([video.label for video in videos])
         return {name: measure(scores, labels) for name, scores in self._outputs(network, videos, cache).items()}
-
-    def _write(
-        self,
-        folder: Path,
-        network: EndToEnd,
-        videos: list[Video],
-        cache: ClipCache,
-        fitted: Fitted,
-        *,
-        before: dict[str, dict[str, float]],
-        fresh: Path | None,
-    ) -> dict[str, Any]:
-        """Backbones, head, scores and, if asked, a fresh store. The state stays until all this is recorded."""
-        opened = self.pipeline
-        files: dict[str, Path] = {}
-        for stream, reader in network.readers.items():
-            files[stream] = folder / f"{stream}.safetensors"
-            about = {"stream": stream, "backbone": opened.settings.backbone}
-            about |= {"dataset": opened.dataset.name, "split": opened.split.name}
-            save_weights(files[stream], trunk_state(reader), about)
-        source = self._source(files, store="" if fresh is None else self._extract(files, fresh))
-        self._write_head(folder, network.head, source)
-        scores = self._outputs(network, videos, cache) if videos else {}
-        labels = np.array([video.label for video in videos])
-        if videos:
-            joint = type(network.head).joint
-            kept = {name: values for name, values in scores.items() if joint or name != "average"}
-            write_scores(folder / "scores.h5", self._scores(videos, kept, source))
-        return {
-            "results": {name: measure(values, labels) for name, values in scores.items()},
-            "before": before,
-            "history": fitted.history,
-            "store": source["path"],
-            "folds": 0,
-            "seconds": round(sum(row["seconds"] for row in fitted.history), 3),
-        }
-
-    def _source(self, files: Mapping[str, Path], *, store: str) -> dict[str, Any]:
-        """What the head remembers of its features: how they were made, and where its videos are found."""
-        before = self.pipeline.metadata["store"]
-        settings = self.pipeline.settings.change(
-            weights=tuple(f"{stream}={path.name}" for stream, path in files.items()),
-            weights_sha256=tuple(f"{stream}={sha256_of(path)}" for stream, path in files.items()),
-        )
-        return {
-            "path": store,
-            "digest": "",
-            "dataset": self.pipeline.dataset.name,
-            "settings": settings.to_dict(),
-            "videos": before.get("path") or before.get("videos", ""),
-        }
-
-    def _extract(self, files: Mapping[str, Path], fresh: Path) -> str:
-        """A store of the new backbones' features, on the same device; gives its absolute path.
-
-        It holds this split alone: heads of another split would be tested on videos that its backbones were trained on.
-        """
-        opened = self.pipeline
-        asked: Settings = opened.settings.change(
-            weights=tuple(f"{stream}={path}" for stream, path in files.items()), weights_sha256=()
-        )
-        running = Running(device=str(self.device), cache=str(self.cache_folder) if asked.quantise else "")
-        dataset = replace(opened.dataset, splits={opened.split.name: opened.split})
-        return str(extract(dataset, fresh, settings=asked, running=running).store.resolve())
-
-    def add_store(self, folder: Path, fresh: Path) -> str:
-        """Extract the fresh store of a split that is finished, from the weights that lie there; gives its path."""
-        files = {stream: folder / f"{stream}.safetensors" for stream in self.pipeline.networks.readers}
-        path = self._extract(files, fresh)
-        self._write_head(folder, load_run(folder).head, self._source(files, store=path))
-        return path
-
-    def _write_head(self, folder: Path, head: Head, source: dict[str, Any]) -> None:
-        metadata = self.pipeline.metadata
-        about = {**metadata, "training": asdict(self.training), "seed": self.seed, "store": source}
-        if type(head).joint:
-            save_checkpoint(folder / CHECKPOINT, head, about)
-            return
-        for stream, part in head.heads.items():  # type: ignore[operator, union-attr]
-            own = {"layers": {stream: metadata["layers"][stream]}, "shapes": {stream: list(part.shapes[stream])}}
-            save_checkpoint(folder / stream / CHECKPOINT, part, {**about, **own})
-
-    def _scores(self, videos: list[Video], outputs: dict[str, NDArray[np.float32]], source: dict[str, Any]) -> Scores:
-        opened = self.pipeline
-        return Scores(
-            ids=np.array([video.id for video in videos]),
-            labels=np.array([video.label for video in videos], dtype=np.int64),
-            groups=np.array([video.group for video in videos]),
-            class_names=opened.dataset.class_names,
-            streams=outputs,
-            kind="logits",
-            split=opened.split.name,
-            fold=np.full(len(videos), -1, np.int32),
-            head=opened.metadata["head"],
-            dataset=opened.dataset.name,
-            provenance=plain({"store": source, "options": opened.metadata["options"], "seed": self.seed}),
-            fused="fused" if "fused" in outputs else None,
-        )

@@ -86,13 +86,11 @@ class MemoryExamples:
 
         At most `batch_size` views at once, and of large maps no more than `VIEWS_BYTES`.
         """
-        owner = np.repeat(np.arange(len(videos)), self.rows[videos])
-        _, rows = rows_of(self, videos)
-        batch_size = max(1, min(batch_size, VIEWS_BYTES // bytes_per_view(self.shapes)))
-        for start in range(0, len(rows), batch_size):
-            part = torch.as_tensor(rows[start : start + batch_size]).to(self.device)
+        owner, rows, at_once = view_batches(self, videos, batch_size)
+        for start in range(0, len(rows), at_once):
+            part = torch.as_tensor(rows[start : start + at_once]).to(self.device)
             features = {stream: array.index_select(0, part) for stream, array in self.arrays.items()}
-            yield features, owner[start : start + batch_size]
+            yield features, owner[start : start + at_once]
 
 
 class StreamedExamples:
@@ -139,7 +137,7 @@ class StreamedExamples:
                 rows = draw_rows(self, pool, generator)
             pools.append(pool)
             numbers.append(rows)
-        read = self._read_rows(np.concatenate(numbers))
+        read = self._one_by_one(np.concatenate(numbers))
         for pool in pools:
             held: dict[str, list[NDArray]] = {stream: [] for stream in self.layers}
             for row in itertools.islice(read, len(pool)):
@@ -155,25 +153,23 @@ class StreamedExamples:
                 yield Batch(features, torch.as_tensor(self.labels[pool[picked]]).to(self.device), pool[picked])
 
     def views(self, videos: NDArray, *, batch_size: int = 256) -> Iterator[tuple[dict[str, Tensor], NDArray]]:
-        """Every view, a video at a time."""
-        for place, arrays in enumerate(self._read(videos)):
+        """Every view of the videos, as `MemoryExamples.views` gives them."""
+        owner, rows, at_once = view_batches(self, videos, batch_size)
+        for start, arrays in zip(range(0, len(rows), at_once), self._read(rows, at_once), strict=True):
             features = {stream: torch.as_tensor(array).to(self.device) for stream, array in arrays.items()}
-            yield features, np.full(int(self.rows[videos[place]]), place)
+            yield features, owner[start : start + at_once]
 
-    def _read_rows(self, rows: NDArray) -> Iterator[dict[str, NDArray]]:
-        """Features `(N, …)` by stream of one row (view) after another."""
-        keys = {stream: f"{stream}/{layer}" for stream, layer in self.layers.items()}
-        for arrays in self.store.iterate_rows(list(keys.values()), rows, batch_rows=BLOCK):
+    def _one_by_one(self, rows: NDArray) -> Iterator[dict[str, NDArray]]:
+        """Features `(N, …)` by stream of one row after another."""
+        for arrays in self._read(rows, BLOCK):
             for place in range(len(next(iter(arrays.values())))):
-                yield {stream: arrays[key][place] for stream, key in keys.items()}
+                yield {stream: array[place] for stream, array in arrays.items()}
 
-    def _read(self, videos: NDArray) -> Iterator[dict[str, NDArray]]:
-        """Features `(V, N, …)` by stream of one video after another."""
+    def _read(self, rows: NDArray, at_once: int) -> Iterator[dict[str, NDArray]]:
+        """Features `(at_once, N, …)` by stream of so many rows (views) after another, read ahead."""
         keys = {stream: f"{stream}/{layer}" for stream, layer in self.layers.items()}
-        for read, arrays in self.store.iterate(list(keys.values()), videos, batch_videos=BLOCK):
-            ends = np.cumsum(self.rows[read])
-            for start, end in zip(ends - self.rows[read], ends, strict=True):
-                yield {stream: arrays[key][start:end] for stream, key in keys.items()}
+        for arrays in self.store.iterate_rows(list(keys.values()), rows, batch_rows=at_once):
+            yield {stream: arrays[key] for stream, key in keys.items()}
 
 
 Examples = MemoryExamples | StreamedExamples
@@ -185,6 +181,13 @@ def rows_of(examples: Examples, videos: NDArray) -> tuple[NDArray[np.int64], NDA
     ends = np.cumsum(counts)
     numbers = np.arange(ends[-1] if len(ends) else 0) + np.repeat(examples.first_row[videos] - (ends - counts), counts)
     return np.repeat(videos, counts), numbers
+
+
+def view_batches(examples: Examples, videos: NDArray, batch_size: int) -> tuple[NDArray[np.int64], NDArray, int]:
+    """All views of the videos: the place in `videos` of each, its row, and how many are looked at together."""
+    whose = np.repeat(np.arange(len(videos)), examples.rows[videos])
+    _, rows = rows_of(examples, videos)
+    return whose, rows, max(1, min(batch_size, VIEWS_BYTES // bytes_per_view(examples.shapes)))
 
 
 def draw_rows(examples: Examples, videos: NDArray, generator: np.random.Generator) -> NDArray[np.int64]:

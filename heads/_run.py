@@ -23,6 +23,7 @@ import torch
 
 import avr
 from avr.core import UsageError, write_whole
+from avr.core.devices import choose_device
 from avr.core.metrics import mean_class_accuracy, top_k_accuracy
 from avr.store import FeatureStore
 
@@ -136,22 +137,6 @@ def train_run(  # noqa: PLR0913 (the stage's one entry: all it can be told, keyw
             if not results and not any(folder.iterdir()):
                 folder.rmdir()
     return RunResult(folder, tuple(results), chosen)
-
-
-def choose_device(device: str) -> torch.device:
-    """The device of a name; "auto" is CUDA when there is one.
-
-    Raises:
-        UsageError: no such device here.
-    """
-    if device == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    kind, _, number = device.partition(":")
-    if kind not in ("cpu", "cuda") or (number and not number.isdigit()):
-        raise UsageError(f"unknown device '{device}'; known: auto, cpu, cuda, cuda:<number>")
-    if kind == "cuda" and int(number or 0) >= torch.cuda.device_count():
-        raise UsageError(f"no device {device}: torch sees {torch.cuda.device_count()} CUDA devices here")
-    return torch.device(device)
 
 
 def try_head(plan: Plan, store: FeatureStore) -> None:

@@ -149,12 +149,7 @@ class FeatureStore:
             UsageError: no such array, or a position outside 0 … M − 1.
             WorkError: damaged, naming file and array.
         """
-        chosen = np.atleast_1d(np.asarray(videos))
-        if chosen.dtype.kind not in "iu" and chosen.size:
-            raise UsageError(f"videos are given by position (integers), not by {chosen.dtype}")
-        if chosen.size and not (chosen.min() >= 0 and chosen.max() < len(self.ids)):
-            raise UsageError(f"{self.path}: video positions must lie in 0 … {len(self.ids) - 1}")
-        return self.read_rows(stream, layer, self.row_numbers(chosen))
+        return self.read_rows(stream, layer, self.row_numbers(self._positions(videos)))
 
     def read_whole(self, stream: str, layer: str) -> NDArray[np.float16]:
         """A whole array `(R, *shape)`, R all rows of all videos."""
@@ -179,14 +174,10 @@ class FeatureStore:
         Yields:
             positions (videos of this step,) and for every array its rows (rows, *shape).
         """
-        chosen = np.asarray(videos, dtype=np.intp)
-        names = [self.array(*name.split("/", 1)).name for name in stream_layers]
+        chosen = self._positions(videos)
         steps = [chosen[start : start + batch_videos] for start in range(0, len(chosen), batch_videos)]
-
-        def load(step: NDArray[np.intp]) -> tuple[NDArray[np.intp], Mapping[str, NDArray[np.float16]]]:
-            return step, {name: self.read(*_halves(name), step) for name in names}
-
-        yield from ahead(load, steps, depth=read_ahead)
+        rows = [self.row_numbers(step) for step in steps]
+        yield from zip(steps, self._ahead(stream_layers, rows, depth=read_ahead), strict=True)
 
     def iterate_rows(
         self, stream_layers: Sequence[str], rows: NDArray[np.int64], *, batch_rows: int = 16, read_ahead: int = 2
@@ -202,11 +193,30 @@ class FeatureStore:
         Yields:
             for every array its rows of this step (rows, *shape).
         """
-        names = [self.array(*name.split("/", 1)).name for name in stream_layers]
         steps = [rows[start : start + batch_rows] for start in range(0, len(rows), batch_rows)]
+        yield from self._ahead(stream_layers, steps, depth=read_ahead)
+
+    def _ahead(
+        self, stream_layers: Sequence[str], steps: Sequence[NDArray[np.int64]], *, depth: int
+    ) -> Iterator[Mapping[str, NDArray[np.float16]]]:
+        """For every step's row numbers, the rows of every array, read ahead."""
+        names = [self.array(*name.split("/", 1)).name for name in stream_layers]
         yield from ahead(
-            lambda step: {name: self.read_rows(*_halves(name), step) for name in names}, steps, depth=read_ahead
+            lambda rows: {name: self.read_rows(*_halves(name), rows) for name in names}, steps, depth=depth
         )
+
+    def _positions(self, videos: ArrayLike) -> NDArray[np.intp]:
+        """Positions of videos, checked.
+
+        Raises:
+            UsageError: no integers, or outside 0 … M − 1.
+        """
+        chosen = np.atleast_1d(np.asarray(videos))
+        if chosen.dtype.kind not in "iu" and chosen.size:
+            raise UsageError(f"videos are given by position (integers), not by {chosen.dtype}")
+        if chosen.size and not (chosen.min() >= 0 and chosen.max() < len(self.ids)):
+            raise UsageError(f"{self.path}: video positions must lie in 0 … {len(self.ids) - 1}")
+        return chosen.astype(np.intp)
 
 
 def open_catalog(path: Path) -> Catalog:

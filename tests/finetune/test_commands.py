@@ -69,7 +69,7 @@ def test_backbone_prints_json_and_nothing_else(runner, folder_data):
         (["--set", "momentum"], "--set momentum: write NAME=VALUE"),
         (["--backbone", "resnet9"], "unknown backbone 'resnet9'"),
         (["--seed", "-1"], "--seed must be at least 0, not -1"),
-        (["--device", "mps"], "device mps cannot be trained on; known: auto, cpu, cuda"),
+        (["--device", "mps"], "unknown device 'mps'; known: auto, cpu, cuda"),
         (["--dropout", "2"], "dropout must be at least 0 and below 1, not 2.0"),
         (["--schedule", "plateau"], "schedule plateau needs a validation part"),
     ],

@@ -288,7 +288,7 @@ def test_one_bad_video_does_not_stop_the_others(runner, runs, test_video, tmp_pa
         (["--window", "nan"], "window and step must be seconds, at least 0, not nan and 0"),
         (["--step", "inf"], "window and step must be seconds, at least 0, not 5 and inf"),
         (["--top", "0"], "top must be at least 1 class, not 0"),
-        (["--device", "mps"], "device 'mps' is not one avr runs on; known: auto, cpu, cuda"),
+        (["--device", "mps"], "unknown device 'mps'; known: auto, cpu, cuda"),
         (["--weights", "rgb=/nowhere"], "--weights rgb=/nowhere: the run's own weights are no file (random)"),
         (["--weights", "rbg=x"], "--weights rbg=x: there is no stream 'rbg' to read them; known: rgb, flow"),
     ],
