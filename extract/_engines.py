@@ -13,9 +13,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from avr.core import UsageError, WorkError, load_item
+from avr.core import Busy, UsageError, WorkError, load_item
 
-from ._stages import Busy
 from .backbones import Networks, load_networks
 from .extractor import Extractor, Running
 from .pipeline import Job, Report, write_shards

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from avr.core import UsageError
-from avr.core.devices import choose_device
 from avr.datasets import Video
+from avr.training import choose_device
 
 from . import flow as flow_room
 from .backbones import Networks, load_networks

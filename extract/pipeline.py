@@ -15,12 +15,12 @@ from typing import Any
 
 import torch
 
+from avr.core import Busy, Stages
 from avr.datasets import Video
 from avr.store import ShardWriter
 
 from ._decoder import Decoder
 from ._joined import compute_flows, groups
-from ._stages import Busy, Stages
 from .decode import Decoded, VideoError
 from .extractor import Batch, BatchMaker, Extractor, Gathered, Prepared, num_cores
 

@@ -18,7 +18,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from avr.core.devices import choose_device
+from avr.training import choose_device
 
 # torch 2.15 calls it by another name.
 _NEW = "forward_sync_buffers" in inspect.signature(DistributedDataParallel).parameters

@@ -9,8 +9,7 @@ from typing import Any
 import torch
 
 import avr
-from avr.core import UsageError, WorkError, note, write_whole
-from avr.store.locking import StoreLock
+from avr.core import StoreLock, UsageError, WorkError, note, write_whole
 
 from .distributed import Processes
 from .state import differences

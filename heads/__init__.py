@@ -5,6 +5,8 @@ result = train_run("features/shapes", "stfn", split="1")
 scores = load_run(result.folder).predict({"rgb": rgb, "flow": flow})   # (V, N, D) each
 """
 
+from avr.training import Plateau, Training, build_optimizer, learning_rate, stages
+
 from ._base import Head
 from ._build import build_head, describe_options, head_class, option_types, read_options, read_training
 from ._checkpoint import load_checkpoint, save_checkpoint
@@ -14,10 +16,8 @@ from ._folds import grouped_folds, validation_part
 from ._loop import train
 from ._predict import predict
 from ._run import RunResult, choose_layers, choose_splits, train_run
-from ._schedules import Plateau, build_optimizer, learning_rate, stages
 from ._split import SplitResult, measure
 from ._trained import CHECKPOINT, SeparateHeads, TrainedRun, load_head, load_run, with_average
-from ._training import Training
 
 __all__ = [
     "CHECKPOINT",

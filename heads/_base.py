@@ -13,8 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from avr.core import UsageError
-
-from ._training import Training
+from avr.training import Training
 
 Shapes = Mapping[str, tuple[int, ...]]  # stream -> shape of one view, (N, D) or (N, C, H, W)
 

@@ -9,9 +9,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from avr.core import UsageError, load_item
+from avr.training import Training
 
 from ._base import Head, Shapes
-from ._training import Training
 
 
 def head_class(name: str) -> type[Head]:

@@ -17,13 +17,12 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from avr.core import UsageError, WorkError
+from avr.training import Plateau, Training, build_optimizer, learning_rate, stages
 
 from ._base import Head, prediction_name
 from ._data import Batch, Examples, num_samples
 from ._folds import validation_part
 from ._predict import evaluate
-from ._schedules import Plateau, build_optimizer, learning_rate, stages
-from ._training import Training
 
 # Videos that the channel statistics are taken over, at most: enough for a mean, and a bound on one more pass over maps
 # that stream from disk.

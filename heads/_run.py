@@ -23,15 +23,14 @@ import torch
 
 import avr
 from avr.core import UsageError, write_whole
-from avr.core.devices import choose_device
 from avr.core.metrics import mean_class_accuracy, top_k_accuracy
 from avr.store import FeatureStore
+from avr.training import Training, choose_device
 
 from ._base import Head
 from ._build import build_head, head_class, read_options, read_training
 from ._data import open_examples
 from ._split import Plan, SplitResult, train_split
-from ._training import Training
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from avr.core import Progress, UsageError, note, write_whole
 from avr.core.metrics import mean_class_accuracy, top_k_accuracy
 from avr.store import FeatureStore, Scores, write_scores
+from avr.training import Training, stages
 
 from ._base import Head
 from ._build import build_head, head_class
@@ -23,9 +24,7 @@ from ._data import Examples, num_samples
 from ._folds import grouped_folds, possible_folds
 from ._loop import EpochRow, Trained, train
 from ._predict import predict
-from ._schedules import stages
 from ._trained import CHECKPOINT, with_average
-from ._training import Training
 
 FOLDS = 5  # where they are on by themselves
 FOLDS_SECONDS = 60.0  # the most they may cost then, over all splits of the run

@@ -8,9 +8,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from avr.core import UsageError
+from avr.training import Training
 
 from ._base import Head, Shapes
-from ._training import Training
 from .layers import SRU
 
 POOLED_BY = {"gp": ("gp",), "sa": ("sa",), "la": ("la",), "gs": ("gp", "sa"), "gl": ("gp", "la")}

@@ -7,9 +7,9 @@ import torch
 from torch import Tensor, nn
 
 from avr.core import UsageError
+from avr.training import Training
 
 from ._base import Head, Shapes, fuse_probabilities
-from ._training import Training
 
 
 class CoAttentionOperation(nn.Module):

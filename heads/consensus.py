@@ -11,8 +11,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from avr.training import Training
+
 from ._base import Head, Shapes, only_stream, over_positions
-from ._training import Training
 
 
 class Consensus(Head):

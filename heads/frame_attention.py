@@ -9,9 +9,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from avr.core import UsageError
+from avr.training import Training
 
 from ._base import Head, Shapes
-from ._training import Training
 from .layers import Fusion3d, LayerNormLSTM
 from .layers.maps import MatchChannels, check_maps, shrink
 

@@ -13,9 +13,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from avr.core import UsageError
+from avr.training import Training
 
 from ._base import Head, Shapes, fuse_probabilities, over_positions, spread_segments
-from ._training import Training
 
 
 class SameConv(nn.Module):

@@ -7,8 +7,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from avr.training import Training
+
 from ._base import Head, Shapes
-from ._training import Training
 from .frame_attention import hidden_units
 from .layers import FactorisedConv3d, Fusion3d, LayerNormLSTM, MultiScaleConv3d, temporal_pyramid
 from .layers.maps import MatchChannels, check_maps, shrink

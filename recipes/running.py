@@ -18,9 +18,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from avr.core import AvrError, UsageError, WorkError, note, sha256_of, write_whole
+from avr.core import AvrError, StoreLock, UsageError, WorkError, note, sha256_of, write_whole
 from avr.heads import train_run
-from avr.store.locking import StoreLock
 
 from .jobs import Changes, Job, check_changes, jobs_of
 from .measuring import measure

@@ -1,16 +1,16 @@
 """Features and scores on disk: sealed HDF5 files, written whole or not at all. The format is in README.md here."""
 
-from .checking import repair, verify
-from .defaults import default_store
-from .describing import describe
-from .exporting import export
-from .features import FeatureStore, StreamLayer
-from .importing import Imported, ids_from_list, import_scores, labels_from_list
-from .joining import JoinReport, join_scores, match_ids
-from .packing import pack
-from .scores import Scores, check_scores, read_scores, write_scores
-from .shards import ShardWriter
-from .writer import PendingShard, StoreWriter
+from .features.check import repair, verify
+from .features.defaults import default_store
+from .features.describe import describe
+from .features.pack import pack
+from .features.reader import FeatureStore, StreamLayer
+from .features.shard import ShardWriter
+from .features.writer import PendingShard, StoreWriter
+from .scores.export import export
+from .scores.file import Scores, check_scores, read_scores, write_scores
+from .scores.importing import Imported, ids_from_list, import_scores, labels_from_list
+from .scores.joining import JoinReport, join_scores, match_ids
 
 __all__ = [
     "FeatureStore",

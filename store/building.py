@@ -10,7 +10,7 @@ import numpy as np
 from avr.core import WorkError
 
 from .directory import list_tables, table_of
-from .sealing import SealTooLarge, block_size, seal_image
+from .sealed import SealTooLarge, block_size, seal_image
 
 Ranges = Sequence[tuple[int, int]]
 

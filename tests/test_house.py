@@ -9,20 +9,35 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-EVERY_ROOM = {"datasets", "extract", "finetune", "fusion", "heads", "predict", "recipes", "report", "store", "core"}
+EVERY_ROOM = {
+    "core",
+    "datasets",
+    "extract",
+    "finetune",
+    "fusion",
+    "heads",
+    "predict",
+    "recipes",
+    "report",
+    "store",
+    "training",
+}
 MAY_IMPORT = {
     "core": set(),
     "datasets": {"core"},
+    "training": {"core"},
     "store": {"core"},
-    "extract": {"core", "datasets", "store"},
-    "heads": {"core", "store"},
+    "extract": {"core", "datasets", "store", "training"},
+    "heads": {"core", "store", "training"},
     "fusion": {"core", "store"},
     "report": {"core", "store"},
-    "finetune": {"core", "datasets", "extract", "heads", "store"},
-    "predict": {"core", "datasets", "extract", "fusion", "heads", "store"},
-    "recipes": {"core", "fusion", "heads", "report", "store"},
-    "cli": EVERY_ROOM,
+    "finetune": {"core", "datasets", "extract", "heads", "store", "training"},
+    "predict": {"core", "datasets", "extract", "fusion", "heads", "store", "training"},
+    "recipes": {"core", "fusion", "heads", "report", "store", "training"},
+    "commands": EVERY_ROOM,
 }
+# One file of these rooms needs more than its room may.
+ALSO = {"report/attention.py": {"datasets", "extract", "heads"}, "recipes/pace.py": {"extract"}}
 SOURCES = sorted(path for room in MAY_IMPORT for path in (ROOT / room).rglob("*.py"))
 
 
@@ -38,13 +53,13 @@ def imported_rooms(path: Path) -> set[str]:
         elif isinstance(node, ast.ImportFrom) and node.level > len(path.relative_to(ROOT).parts) - 1:
             pytest.fail(f"{path}: a relative import leaves its room")
         rooms |= {module.split(".")[1] for module in modules if module.startswith("avr.")}
-    return rooms & (EVERY_ROOM | {"cli"})
+    return rooms & (EVERY_ROOM | {"cli", "commands"})
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=lambda path: path.relative_to(ROOT).as_posix())
 def test_a_room_imports_only_what_it_may(path):
     room = path.relative_to(ROOT).parts[0]
-    assert imported_rooms(path) - {room} <= MAY_IMPORT[room]
+    assert imported_rooms(path) - {room} <= MAY_IMPORT[room] | ALSO.get(path.relative_to(ROOT).as_posix(), set())
 
 
 def test_the_packages_listed_are_the_folders_there():
@@ -56,8 +71,8 @@ def test_the_packages_listed_are_the_folders_there():
     assert sorted(listed) == sorted(folders)
 
 
-def test_no_module_lies_at_the_root_but_the_package_itself():
-    assert [path.name for path in ROOT.glob("*.py")] == ["__init__.py"]
+def test_the_package_and_the_command_line_alone_lie_at_the_root():
+    assert sorted(path.name for path in ROOT.glob("*.py")) == ["__init__.py", "cli.py"]
 
 
 def test_the_root_module_holds_a_docstring_and_the_version_alone():

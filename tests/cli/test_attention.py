@@ -8,10 +8,10 @@ import pytest
 from PIL import Image
 
 from avr.cli import main
-from avr.cli._attention import over_positions, over_segments
 from avr.datasets import Dataset, Split, Video
 from avr.extract import Settings, extract
 from avr.heads import train_run
+from avr.report.attention import over_positions, over_segments
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from avr.cli import main
-from avr.cli.extract import command
+from avr.commands.extract import command
 from avr.extract import Engine, Running, Settings
 
 SMALL = ["--backbone", "squeezenet1_1", "--crop", "64", "--segments", "2", "--stack", "2"]

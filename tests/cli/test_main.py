@@ -11,7 +11,7 @@ def test_help_has_a_line_for_every_command(runner):
     lines = {
         line.split()[0]: line.split()[1:] for line in output.partition("Commands:")[2].splitlines() if line.strip()
     }
-    assert set(lines) == set(item_names("avr.cli"))
+    assert set(lines) == set(item_names("avr.commands"))
     assert all(lines.values())
 
 

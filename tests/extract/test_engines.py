@@ -14,12 +14,11 @@ import cv2
 import numpy as np
 import pytest
 
-from avr.core import UsageError, WorkError
+from avr.core import Busy, UsageError, WorkError
 from avr.datasets import Dataset, Split, Video
 from avr.extract import Engine, Running, Settings, extract
 from avr.extract._engines import ATTEMPTS, Dispatcher, join_reports
 from avr.extract._processes import _hear, _Worker
-from avr.extract._stages import Busy
 from avr.extract.pipeline import Job, Report
 from avr.store import verify
 

@@ -15,11 +15,10 @@ import numpy as np
 import pytest
 import torch
 
-from avr.core import WorkError
+from avr.core import StoreLock, WorkError
 from avr.datasets import Video
 from avr.extract import Running, Settings, extract
 from avr.store import FeatureStore, repair, verify
-from avr.store.locking import StoreLock
 
 SETTINGS = Settings(
     backbone="squeezenet1_1", weights=("random",), layers=("pooled",), segments=2, stack=2, resize=48, crop=40

@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from avr.extract._stages import Stages
+from avr.core import Stages
 
 
 def test_results_come_in_order_and_stages_overlap():

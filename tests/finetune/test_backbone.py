@@ -9,7 +9,7 @@ from clips import SETTINGS, write_clip
 from torch import nn
 from torchvision.models import squeezenet1_1
 
-from avr.cli._finetune import TRAINING, training_of
+from avr.commands._finetune import TRAINING, training_of
 from avr.core import UsageError, WorkError
 from avr.datasets import Video
 from avr.extract import Extractor, Settings

@@ -13,7 +13,7 @@ import pytest
 from safetensors.torch import load_file
 
 from avr.cli import main
-from avr.cli.finetune import backbone, end_to_end
+from avr.commands.finetune import backbone, end_to_end
 from avr.extract import Settings
 from avr.finetune import Tuning, finetune_backbone, finetune_end_to_end
 from avr.finetune.end_to_end import TUNING

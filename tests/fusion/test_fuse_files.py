@@ -284,7 +284,7 @@ def test_the_command_prints_and_its_json_is_one_object(tmp_path, monkeypatch, ru
 
 @pytest.mark.parametrize("rule", ["awf", "svm", "weighted", "early-svm", "greedy-selection"])
 def test_the_commands_defaults_are_the_estimators(rule):
-    from avr.cli._fuse import rule_command
+    from avr.commands._fuse import rule_command
 
     options = {parameter.name: parameter.default for parameter in rule_command(rule).params}
     estimator = make_fuser(rule).get_params()
@@ -294,7 +294,7 @@ def test_the_commands_defaults_are_the_estimators(rule):
 
 
 def test_the_commands_evaluation_defaults_are_the_dataclass():
-    from avr.cli._fuse import evaluation_options
+    from avr.commands._fuse import evaluation_options
 
     given = {option.name: option.default for option in evaluation_options()}
     assert given == {name: getattr(Evaluation(), name) for name in given}

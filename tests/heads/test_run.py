@@ -290,7 +290,7 @@ def test_the_list_names_every_head(runner):
 
 
 def test_defaults_of_the_command_are_the_functions():
-    from avr.cli.heads import train
+    from avr.commands.heads import train
 
     command = train.make_context("train", ["linear"]).params
     function = {p.name: p.default for p in inspect.signature(train_run).parameters.values()}

@@ -8,7 +8,7 @@ from avr.core import UsageError
 from avr.heads import Training
 from avr.heads._data import even_parts
 from avr.heads._folds import grouped_folds, possible_folds, validation_part
-from avr.heads._schedules import Plateau, build_optimizer, learning_rate, stages
+from avr.training import Plateau, build_optimizer, learning_rate, stages
 
 
 def rates(training, steps, per_epoch=2):

@@ -103,7 +103,7 @@ def test_plan_says_the_command_and_the_cost():
 
 @pytest.mark.parametrize("name", recipe_names())
 def test_planned_commands_are_commands_that_avr_takes(name):
-    from avr.cli.extract import command
+    from avr.commands.extract import command
 
     for extraction in plan_recipe(load_recipe(name), pace=PACE):
         words = shlex.split(extraction.command)

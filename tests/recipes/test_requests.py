@@ -5,11 +5,10 @@ import json
 import pytest
 
 from avr.cli import main
-from avr.core import UsageError, WorkError
+from avr.core import StoreLock, UsageError, WorkError
 from avr.recipes import Changes, load_recipe, run_recipe
 from avr.recipes.jobs import jobs_of
 from avr.recipes.tables import foot_lines, head_lines
-from avr.store.locking import StoreLock
 
 from .conftest import write_store
 

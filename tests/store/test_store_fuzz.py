@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from avr.core import AvrError
 from avr.store import FeatureStore, ShardWriter, import_scores, pack, read_scores, write_scores
 from avr.store.disk import open_handle
-from avr.store.sealing import read_seal, seal_image
+from avr.store.sealed import read_seal, seal_image
 
 QUIET = {
     "deadline": None,

@@ -9,7 +9,7 @@ import pytest
 
 from avr.core import UsageError, WorkError
 from avr.store import ids_from_list, import_scores, join_scores, labels_from_list
-from avr.store.pickles import load_pickle
+from avr.store.scores.pickles import load_pickle
 
 IDS = [f"{name}/clip{i}.avi" for i, name in enumerate(["b", "a", "c", "a", "b", "c"])]
 CLEAN = [name.removesuffix(".avi") for name in IDS]
@@ -247,7 +247,7 @@ def test_no_file(tmp_path):
 
 
 def test_a_zip_bomb_is_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr("avr.store.pickles.LARGEST_FILE", 1000)
+    monkeypatch.setattr("avr.store.scores.pickles.LARGEST_FILE", 1000)
     with zipfile.ZipFile(tmp_path / "a.npz", "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("scores.npy", b"\0" * 100000)
     with pytest.raises(UsageError, match="more than"):

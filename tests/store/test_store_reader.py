@@ -8,11 +8,10 @@ import h5py
 import numpy as np
 import pytest
 
-from avr.core import UsageError, WorkError
+from avr.core import UsageError, WorkError, ahead
 from avr.store import FeatureStore, default_store, export, pack
-from avr.store import rows as rows_module
-from avr.store.readahead import ahead
-from avr.store.rows import _run_edges
+from avr.store.features import rows as rows_module
+from avr.store.features.rows import _run_edges
 
 
 @pytest.fixture(params=["folder", "packed", "compressed", "packed compressed"])

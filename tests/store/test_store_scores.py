@@ -5,7 +5,7 @@ import pytest
 
 from avr.core import UsageError, WorkError
 from avr.store import check_scores, join_scores, match_ids, read_scores, write_scores
-from avr.store.joining import sanitised
+from avr.store.scores.joining import sanitised
 
 
 def same(first, second):

@@ -16,7 +16,7 @@ import pytest
 
 from avr.core import UsageError, WorkError
 from avr.store import FeatureStore, ShardWriter, StoreWriter, verify
-from avr.store.writer import default_shard_videos
+from avr.store.features.writer import default_shard_videos
 
 
 def files_of(folder):
@@ -215,7 +215,7 @@ def test_a_store_in_which_every_video_failed(toy, tmp_path):
 
 HOLDER = """
     import sys, time
-    from avr.store.locking import StoreLock
+    from avr.core import StoreLock
     from pathlib import Path
     lock = StoreLock(Path(sys.argv[1]))
     print("held", flush=True)

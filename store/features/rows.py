@@ -26,12 +26,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from avr.core import WorkError
+from avr.store.building import new_file
+from avr.store.disk import file_errors
+from avr.store.sealed import block_size
 
-from .building import new_file
-from .catalog import Catalog
-from .disk import file_errors
-from .sealing import block_size
-from .shards import create_array
+from .index import Catalog
+from .shard import create_array
 
 DAMAGED = "damaged; `avr store verify` lists what is, `avr store repair` drops it so that `avr extract` redoes it"
 PIECE_BYTES = 1 << 20  # read and checked at once: small enough that the check still finds the bytes in the cache

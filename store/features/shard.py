@@ -15,11 +15,11 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from avr.core import UsageError, WorkError
+from avr.store.building import build
+from avr.store.directory import PLACE, utf8
+from avr.store.disk import write_file
+from avr.store.sealed import Seal, open_sealed
 
-from .building import build
-from .directory import PLACE, utf8
-from .disk import write_file
-from .sealing import Seal, open_sealed
 from .tables import RESERVED, Plan, read_plan, write_json
 
 LARGEST_HALF = 65504.0

@@ -9,12 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from avr.core import UsageError
-
-from .building import build
-from .directory import utf8
-from .disk import write_file
-from .sealing import open_sealed
-from .tables import RESERVED, write_json
+from avr.store.building import build
+from avr.store.directory import utf8
+from avr.store.disk import write_file
+from avr.store.features.tables import RESERVED, write_json
+from avr.store.sealed import open_sealed
 
 TEST_VIDEO = -1  # in `Scores.fold`
 

@@ -7,15 +7,14 @@ from typing import Any
 
 import numpy as np
 
-from avr.core import AvrError, Progress, UsageError, WorkError
+from avr.core import AvrError, Progress, StoreLock, UsageError, WorkError
+from avr.store.disk import open_handle, write_file
+from avr.store.scores.file import read_scores
+from avr.store.sealed import check_whole, read_seal
 
-from .catalog import INDEX_NAME, Catalog, catalog_of_shards, check_shard, index_image, read_catalog
-from .disk import open_handle, write_file
-from .locking import StoreLock
+from .index import INDEX_NAME, Catalog, catalog_of_shards, check_shard, index_image, read_catalog
 from .rows import NUM_THREADS, RowReader
-from .scores import read_scores
-from .sealing import check_whole, read_seal
-from .shards import ShardTable, load_plan, read_shard, shard_name
+from .shard import ShardTable, load_plan, read_shard, shard_name
 from .tables import Plan
 
 PLAN_NAME = "plan.h5"

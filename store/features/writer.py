@@ -11,13 +11,12 @@ from typing import Any
 import h5py
 from numpy.typing import ArrayLike
 
-from avr.core import UsageError, WorkError, note, warn
+from avr.core import StoreLock, UsageError, WorkError, note, warn
+from avr.store.building import build
+from avr.store.disk import write_file
 
-from .building import build
-from .catalog import INDEX_NAME, catalog_of_shards, check_shard, index_image
-from .disk import write_file
-from .locking import StoreLock
-from .shards import ShardWriter, filter_arguments, load_plan, read_shard, shard_name
+from .index import INDEX_NAME, catalog_of_shards, check_shard, index_image
+from .shard import ShardWriter, filter_arguments, load_plan, read_shard, shard_name
 from .tables import DatasetLike, Plan, plan_of, write_plan
 
 SHARD_BYTES = 1 << 26  # about what a shard should weigh; what a crash can cost, and what a writer holds in memory

@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 
 from avr.core import UsageError, WorkError, write_whole
+from avr.store.disk import open_handle
+from avr.store.features.reader import FeatureStore
+from avr.store.sealed import read_seal
 
-from .disk import open_handle
-from .features import FeatureStore
-from .scores import Scores, read_scores
-from .sealing import read_seal
+from .file import Scores, read_scores
 
 
 def export(path: Path | str, out: Path | str) -> list[Path]:

@@ -7,7 +7,7 @@ import os
 import socket
 from pathlib import Path
 
-from avr.core import UsageError, WorkError
+from .errors import UsageError, WorkError
 
 _held: set[Path] = set()  # POSIX locks do not refuse the process that holds them: this does
 

@@ -13,11 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from avr.core import WorkError
+from avr.store.building import build
+from avr.store.directory import PLACE, Tables, utf8
+from avr.store.sealed import Seal, open_sealed
 
-from .building import build
-from .directory import PLACE, Tables, utf8
-from .sealing import Seal, open_sealed
-from .shards import ShardTable, shard_name
+from .shard import ShardTable, shard_name
 from .tables import Plan, read_plan, write_plan
 
 INDEX_NAME = "index.h5"

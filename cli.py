@@ -29,13 +29,13 @@ class Root(click.Group):
     """Loads a command's file when it is called, and prints errors as one line."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        known = item_names("avr.cli")
+        known = item_names("avr.commands")
         return [name for name in SUMMARIES if name in known] + [name for name in known if name not in SUMMARIES]
 
     def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
-        if name not in item_names("avr.cli"):
+        if name not in item_names("avr.commands"):
             return None
-        command: click.Command = load_item("avr.cli", name, "command").command
+        command: click.Command = load_item("avr.commands", name, "command").command
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:

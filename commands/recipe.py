@@ -81,9 +81,8 @@ def plan(name: str, dataset: str, videos: int, as_json: bool) -> None:
     """
     from avr.core import note
     from avr.recipes import load_recipe
+    from avr.recipes.pace import measure_pace
     from avr.recipes.planning import plan_recipe
-
-    from ._pace import measure_pace
 
     recipe = load_recipe(name)
     pace = measure_pace({str(spec["flow"]) for spec in recipe.stores.values()})

@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 
 from avr.core import UsageError, sha256_of
 
+from .file import TEST_VIDEO, Scores, check_scores
 from .foreign import Foreign, read_foreign
 from .joining import SUFFIXES, match_ids, reordered
-from .scores import TEST_VIDEO, Scores, check_scores
 
 HMDB51_NAME = re.compile(r"_[a-z]+_(?:cm|nm)_np\d+_[a-z]+_[a-z]+_\d+$")
 UCF101_NAME = re.compile(r"(_g\d+)_c\d+$")

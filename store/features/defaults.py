@@ -4,7 +4,7 @@ from pathlib import Path
 
 from avr.core import UsageError, note
 
-from .catalog import INDEX_NAME
+from .index import INDEX_NAME
 
 
 def default_store(folder: Path | str = "features") -> Path:

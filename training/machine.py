@@ -2,7 +2,7 @@
 
 import torch
 
-from .errors import UsageError
+from avr.core.errors import UsageError
 
 
 def choose_device(name: str) -> torch.device:

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from avr.recipes.planning import Pace
+    from .planning import Pace
 
 
 def measure_pace(flow_methods: Iterable[str]) -> "Pace":
@@ -15,7 +15,8 @@ def measure_pace(flow_methods: Iterable[str]) -> "Pace":
     import torch
 
     from avr.extract.flow import load
-    from avr.recipes.planning import Pace
+
+    from .planning import Pace
 
     device = "cuda" if torch.cuda.is_available() else "cpu"
     pairs = 64 if device == "cuda" else 4

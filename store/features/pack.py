@@ -12,14 +12,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from avr.core import Progress, UsageError, WorkError, sync_folder
+from avr.store.directory import PLACE, list_tables
+from avr.store.disk import file_errors
+from avr.store.sealed import Seal, block_size, hash_file, merge_ranges, seal_head
 
-from .catalog import Catalog, write_tables
-from .directory import PLACE, list_tables
-from .disk import file_errors
-from .features import FeatureStore, open_catalog
+from .index import Catalog, write_tables
+from .reader import FeatureStore, open_catalog
 from .rows import RowReader
-from .sealing import Seal, block_size, hash_file, merge_ranges, seal_head
-from .shards import create_array, row_ranges
+from .shard import create_array, row_ranges
 
 ROWS_AT_ONCE = 64
 

@@ -5,11 +5,12 @@ from typing import Any
 
 import numpy as np
 
-from .catalog import INDEX_NAME
-from .disk import open_handle
-from .features import FeatureStore, open_catalog
-from .scores import read_scores
-from .sealing import read_seal
+from avr.store.disk import open_handle
+from avr.store.scores.file import read_scores
+from avr.store.sealed import read_seal
+
+from .index import INDEX_NAME
+from .reader import FeatureStore, open_catalog
 
 
 def describe(path: Path | str) -> dict[str, Any]:

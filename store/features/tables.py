@@ -11,8 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from avr.core import UsageError
-
-from .directory import Tables, utf8
+from avr.store.directory import Tables, utf8
 
 RESERVED = "index"  # the group that holds all tables; no stream may be called so
 ARRAY_NAME = re.compile(r"\w[\w.-]*/\w[\w.-]*", re.ASCII)

@@ -8,12 +8,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from avr.core import UsageError, warn
+from avr.core import UsageError, ahead, warn
 
-from .catalog import INDEX_NAME, Catalog, catalog_of_shards, read_catalog
-from .readahead import ahead
+from .index import INDEX_NAME, Catalog, catalog_of_shards, read_catalog
 from .rows import RowReader
-from .shards import load_plan, read_shard, shard_name
+from .shard import load_plan, read_shard, shard_name
 from .tables import TEST, TRAIN
 
 

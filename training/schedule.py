@@ -6,7 +6,7 @@ from collections.abc import Iterable
 import torch
 from torch import nn
 
-from ._training import Training
+from .settings import Training
 
 
 def build_optimizer(parameters: Iterable[nn.Parameter], training: Training, *, cuda: bool) -> torch.optim.Optimizer:

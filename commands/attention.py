@@ -31,7 +31,7 @@ def command(
     Runs of attention-streams show T_SA and T_LA, runs of coattention their weights over segments or positions. The
     frames are read from the video itself, which must still be there.
     """
-    from ._attention import draw_attention
+    from avr.report.attention import draw_attention
 
     drawn = draw_attention(run, video, out, split=split, view=view, store=store, root=root)
     if as_json:

@@ -10,7 +10,7 @@ import numpy as np
 
 from avr.core import UsageError
 
-from .scores import Scores, check_scores
+from .file import Scores, check_scores
 
 SUFFIXES = re.compile(r"\.(?:avi|mp4|mkv|webm|mov|mpg|mpeg|m4v|wmv|flv)$", re.IGNORECASE)
 
