@@ -22,7 +22,7 @@ import numpy as np
 from scipy.optimize import linprog
 from scipy.sparse import coo_matrix
 
-from avr.fusion import grouped_folds, make_fuser, rule_class, rule_names
+from avr.fusion import gather, grouped_folds, make_fuser, rule_class, rule_names
 from avr.fusion._margin import MarginProgram
 from avr.fusion._select import calibrate, temperatures_of
 
@@ -125,16 +125,17 @@ def rules():
 
 def real_scores(streams):
     """The real HMDB51 scores of `$AVR_TEST_DATA` or `../shared/data`: X, labels, source films; None where missing."""
-    from avr.store import import_scores, join_scores
+    from avr.datasets import groups_by_name
+    from avr.store import import_scores
 
     for place in (os.environ.get("AVR_TEST_DATA"), Path(__file__).parents[2] / "shared" / "data"):
         folder = Path(place or "/nowhere") / "scores" / "hmdb51-split1"
         if folder.is_dir():
-            parts = [import_scores(folder / f"{name}.npz", stream=name).scores for name in streams]
-            joined, _ = join_scores(parts)
+            files = [folder / f"{name}.npz" for name in streams]
+            table = gather([(f.stem, import_scores(f, group_rule=groups_by_name).scores) for f in files])
             # Sanitised and plain names of one film differ in their signs alone.
-            films = [re.sub(r"\W", "_", str(group)) for group in joined.groups]
-            return np.stack([joined.streams[name] for name in streams], axis=1), joined.labels, np.array(films)
+            films = [re.sub(r"\W", "_", str(group)) for group in table.groups]
+            return table.X, table.labels, np.array(films)
     return None
 
 

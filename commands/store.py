@@ -1,8 +1,8 @@
 """`avr store info | verify | pack | repair | export | import-scores`."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import click
@@ -175,6 +175,7 @@ def import_scores_command(files: tuple[Path, ...], out: Path, as_json: bool, **o
     hold. Say --stream for one file only.
     """
     from avr.core import UsageError, note, quiet
+    from avr.datasets import groups_by_name
     from avr.store import ids_from_list, import_scores, labels_from_list, write_scores
 
     if options["stream"] and len(files) > 1:
@@ -187,15 +188,16 @@ def import_scores_command(files: tuple[Path, ...], out: Path, as_json: bool, **o
             "labels": labels_from_list(options["labels"]) if options["labels"] else None,
             "class_names": tuple(ids_from_list(class_names)) if class_names else None,
             "like": _videos_like(options),
+            "group_rule": groups_by_name,
         }
         for file in files:
             imported = import_scores(file, stream=options["stream"], kind=options["kind"], **given)
-            imported.scores.split = options["split"]
-            imported.scores.dataset = options["dataset"] or getattr(given["like"], "dataset", "")
+            dataset = options["dataset"] or imported.scores.dataset
+            scores = replace(imported.scores, split=options["split"], dataset=dataset)
             for line in imported.notes:
                 note(f"{file}: {line}")
             results.append({"file": file, "out": out / f"{file.stem}.h5", "notes": imported.notes})
-            write_scores(out / f"{file.stem}.h5", imported.scores)
+            write_scores(out / f"{file.stem}.h5", scores)
     if as_json:
         print_json({"imported": results})
     else:
@@ -211,15 +213,7 @@ def _videos_like(options: dict[str, Any]) -> Any:
         return FeatureStore(options["store"])
     if not options["dataset"]:
         return None
-    import numpy as np
-
     from avr.datasets import index_dataset
+    from avr.store import Videos
 
-    dataset = index_dataset(options["dataset"], options["root"], splits=options["splits"])
-    return SimpleNamespace(
-        ids=np.array([video.id for video in dataset.videos]),
-        labels=np.array([video.label for video in dataset.videos]),
-        groups=np.array([video.group for video in dataset.videos]),
-        class_names=dataset.class_names,
-        dataset=dataset.name,
-    )
+    return Videos.of(index_dataset(options["dataset"], options["root"], splits=options["splits"]))

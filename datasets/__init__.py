@@ -1,6 +1,7 @@
 """Which videos there are: ids, labels, class names, official splits, groups. One file a data set."""
 
 from ._check import CheckResult, Finding, check_dataset
+from ._groups import groups_by_name
 from ._index import DEFAULT_FOLDER, Description, describe_dataset, index_dataset
 from ._types import Dataset, RawFrames, Split, Video
 
@@ -15,5 +16,6 @@ __all__ = [
     "Video",
     "check_dataset",
     "describe_dataset",
+    "groups_by_name",
     "index_dataset",
 ]

@@ -1,9 +1,28 @@
-"""Groups read out of video ids by a pattern that the user gives."""
+"""Groups read out of video ids: by the names that a data set gives its clips, or by a pattern that the user gives."""
 
 import re
 from collections.abc import Sequence
 
-from avr.core import UsageError, note
+from avr.core import UsageError, item_names, load_item, note
+
+
+def groups_by_name(ids: Sequence[str]) -> tuple[list[str], str]:
+    """Groups of ids of a data set that is not named, and how they were told, in words.
+
+    The data sets whose names tell where a clip comes from say so by a function `group_of(id)`, None for a name unlike
+    theirs; the one that knows most ids, and more than half of them, is taken, so that the groups are those of its own
+    index. An id that it does not know is its own group, and so is every id where no data set is found.
+    """
+    told: dict[str, list[str | None]] = {}
+    for name in item_names("avr.datasets"):
+        group_of = getattr(load_item("avr.datasets", name, "data set"), "group_of", None)
+        if group_of is not None:
+            told[name] = [group_of(video_id) for video_id in ids]
+    known = {name: sum(group is not None for group in groups) for name, groups in told.items()}
+    best = max(known, key=lambda name: known[name])
+    if known[best] <= len(ids) / 2:
+        return list(ids), "(each video its own: no known pattern in the names)"
+    return [group or video_id for video_id, group in zip(ids, told[best], strict=True)], f"from the names of {best}"
 
 
 def groups_by_pattern(ids: Sequence[str], pattern: str | None) -> list[str]:

@@ -6,7 +6,7 @@ Layout as downloaded: `<root>/<class>/<clip>.avi` (hmdb51_org.rar, then one arch
 
 A clip's name ends in its class, the visible body parts, camera motion, number of people, viewpoint, quality and a
 number: `April_09_brush_hair_u_nm_np1_ba_goo_0`. What stands before is the film it was cut from: its group. One film
-gives clips to several classes, so the class is no part of the group.
+gives clips to several classes, so the class is no part of the group. Its underscores are: `Roundoff_Flick_` is a film.
 """
 
 import re
@@ -23,6 +23,13 @@ SOURCE = "https://serre-lab.clps.brown.edu/resource/hmdb-a-large-human-motion-da
 LISTS = "testTrainMulti_7030_splits"
 # Visible parts, camera motion, people, viewpoint, quality, number.
 ATTRIBUTES = re.compile(r"_[a-z]+_(?:cm|nm)_np\d+_[a-z]+_[a-z]+_\d+$")
+# Where a name stands without its class folder, these tell film and class apart.
+CLASS_NAMES = (  # noqa: SIM905
+    "brush_hair cartwheel catch chew clap climb climb_stairs dive draw_sword dribble drink eat fall_floor fencing "
+    "flic_flac golf handstand hit hug jump kick kick_ball kiss laugh pick pour pullup punch push pushup ride_bike "
+    "ride_horse run shake_hands shoot_ball shoot_bow shoot_gun sit situp smile smoke somersault stand swing_baseball "
+    "sword sword_exercise talk throw turn walk wave"
+).split()
 
 
 def index(root: Path, *, splits: Path | None = None) -> Dataset:
@@ -49,7 +56,7 @@ def index(root: Path, *, splits: Path | None = None) -> Dataset:
     class_names = tuple(sorted(set(class_of.values())))
     found = match("hmdb51", OnDisk(root), sorted(marks))
     number = {name: label for label, name in enumerate(class_names)}
-    videos = tuple(Video(clip, path, number[class_of[clip]], source_film(clip)) for clip, path in found.items())
+    videos = tuple(Video(clip, path, number[class_of[clip]], group_of(clip) or clip) for clip, path in found.items())
     names = sorted({name for by_split in marks.values() for name in by_split})
     made = {
         name: Split(
@@ -62,15 +69,19 @@ def index(root: Path, *, splits: Path | None = None) -> Dataset:
     return Dataset("hmdb51", root, class_names, videos, made)
 
 
-def source_film(clip: str) -> str:
-    """The film of clip "class/name": the name without its attributes and class; a name unlike that is its own group.
+def group_of(clip: str) -> str | None:
+    """The film that a clip was cut from: its name without attributes and class; None: no name of HMDB51's.
+
+    The class is the clip's folder or, where there is none or it is no class, the longest of HMDB51's that fits.
 
     Example: "brush_hair/April_09_brush_hair_u_nm_np1_ba_goo_0" is of "April_09".
     """
-    class_name, _, name = clip.rpartition("/")
+    path, _, name = clip.rpartition("/")
     head, stripped = ATTRIBUTES.subn("", name)
-    film = head.removesuffix(f"_{class_name}")
-    return film if stripped and film != head else clip
+    if not stripped:
+        return None
+    classes = [path.rpartition("/")[2], *sorted(CLASS_NAMES, key=len, reverse=True)]
+    return next((head.removesuffix(f"_{known}") for known in classes if head.endswith(f"_{known}")), None)
 
 
 def _parse_line(line: str) -> tuple[str, int]:

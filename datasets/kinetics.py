@@ -13,6 +13,7 @@ tests on those.
 """
 
 import csv
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -55,10 +56,10 @@ def index(root: Path, *, splits: Path | None = None) -> Dataset:
     number = {name: label for label, name in enumerate(class_names)}
     cut_from: dict[str, list[str]] = {}
     for stem in label_of:
-        cut_from.setdefault(stem[:-14], []).append(stem)
+        cut_from.setdefault(group_of(stem) or stem, []).append(stem)
     videos, part_by_id, missing = [], {}, []
     for stem in sorted(label_of):
-        source = stem[:-14]
+        source = group_of(stem) or stem
         path = by_stem.get(stem) or (by_stem.get(source) if len(cut_from[source]) == 1 else None)
         if path is None:
             missing.append(stem)
@@ -70,6 +71,12 @@ def index(root: Path, *, splits: Path | None = None) -> Dataset:
         raise UsageError(f"{root}: none of the {len(label_of)} listed clips is there, such as {missing[0]}.mp4")
     say_missing("kinetics", missing, listed=len(label_of))
     return Dataset("kinetics", root, class_names, tuple(videos), _splits(videos, part_by_id))
+
+
+def group_of(clip: str) -> str | None:
+    """The video that a clip named <youtube id>_<start>_<end> was cut from; None: no name of Kinetics'."""
+    named = re.search(r"([^/]+)_\d{6,}_\d{6,}$", clip)
+    return named[1] if named else None
 
 
 def _splits(videos: list[Video], part_of: dict[str, str]) -> dict[str, Split]:

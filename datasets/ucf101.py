@@ -7,7 +7,8 @@ Class numbers come from classInd.txt, which is not in ASCII order (Hammering bef
 The folder `HandstandPushups` holds clips named `v_HandStandPushups_…`: the class of a clip is its folder's.
 
 The group of a clip is its class and gNN ("Archery_g07"), for gNN counts the sources within one class: clips of Archery
-g07 are of one scene, and Biking g07 is another video altogether. The official splits keep each gNN whole.
+g07 are of one scene, and Biking g07 is another video altogether. The official splits keep each gNN whole. The name says
+both, so that clips in other folders, or in none, are told apart all the same.
 """
 
 import re
@@ -22,6 +23,7 @@ DESCRIPTION = "101 actions, 13320 clips; three official splits"
 LAYOUT = "<root>/<Class>/v_<Class>_gNN_cNN.avi, ucfTrainTestlist/ under the root or --splits"
 SOURCE = "https://www.crcv.ucf.edu/data/UCF101.php"
 LISTS = "ucfTrainTestlist"
+FOLDERS = {"HandStandPushups": "HandstandPushups"}  # a class as clips are named -> as folder and classInd.txt have it
 
 
 def index(root: Path, *, splits: Path | None = None) -> Dataset:
@@ -61,7 +63,7 @@ def index(root: Path, *, splits: Path | None = None) -> Dataset:
     listed = sorted({clip for parts in lists.values() for clips in parts.values() for clip in clips})
     found = match("ucf101", OnDisk(root), listed)
     videos = tuple(
-        Video(clip, path, numbers[clip.partition("/")[0]] - 1, scene_group(clip)) for clip, path in found.items()
+        Video(clip, path, numbers[clip.partition("/")[0]] - 1, group_of(clip) or clip) for clip, path in found.items()
     )
     made = {
         name: Split(name, *(tuple(clip for clip in parts.get(part, []) if clip in found) for part in ("train", "test")))
@@ -70,11 +72,10 @@ def index(root: Path, *, splits: Path | None = None) -> Dataset:
     return Dataset("ucf101", root, class_names, videos, made)
 
 
-def scene_group(clip: str) -> str:
-    """Group of clip "Class/v_Class_gNN_cNN": "Class_gNN"; a name without gNN is its own group."""
-    class_name, _, name = clip.rpartition("/")
-    number = re.search(r"_(g\d+)_c\d+$", name)
-    return f"{class_name}_{number[1]}" if number else clip
+def group_of(clip: str) -> str | None:
+    """Class and number of the scene of a clip named v_<Class>_gNN_cNN: "Class_gNN"; None: no name of UCF101's."""
+    named = re.search(r"(?:^|/)v_([^/]+)_(g\d+)_c\d+$", clip)
+    return f"{FOLDERS.get(named[1], named[1])}_{named[2]}" if named else None
 
 
 def _parse_class(line: str) -> tuple[str, int]:

@@ -24,7 +24,7 @@ from avr.extract import Settings
 from avr.extract.backbones import in_channels, load_networks
 from avr.extract.cache import DEFAULT_FOLDER, ClipCache
 from avr.heads import Training, head_class
-from avr.store import Scores, write_scores
+from avr.store import Scores, Videos, write_scores
 
 from .batchnorm import set_mode
 from .distributed import join_processes
@@ -241,27 +241,14 @@ class _Job:
                 "top5": top_k_accuracy(logits, labels, 5),
                 "mean_class": mean_class_accuracy(logits, labels),
             }
-            write_scores(folder / "scores.h5", self._scores(videos, logits))
+            of_videos, made_by = Videos.of(self.dataset, videos), plain(self.identity)
+            outputs = {self.stream: logits}
+            scores = Scores.of(of_videos, outputs, split=self.split, head="backbone", provenance=made_by)
+            write_scores(folder / "scores.h5", scores)
         record = {"identity": plain(self.identity), "complete": True, "results": accuracy}
         write_record(folder, {**record, "history": history, "losses": losses})
         for name in ("state.pt", LAST_GOOD):
             (folder / name).unlink(missing_ok=True)
-
-    def _scores(self, videos: Sequence[Video], logits: NDArray[np.float32]) -> Scores:
-        return Scores(
-            ids=np.array([video.id for video in videos]),
-            labels=np.array([video.label for video in videos], dtype=np.int64),
-            groups=np.array([video.group for video in videos]),
-            class_names=self.dataset.class_names,
-            streams={self.stream: logits},
-            kind="logits",
-            split=self.split,
-            fold=np.full(len(videos), -1, np.int32),
-            head="backbone",
-            dataset=self.dataset.name,
-            provenance=plain(self.identity),
-            fused=None,
-        )
 
 
 def read_result(folder: Path) -> BackboneResult:

@@ -13,7 +13,7 @@ from avr.core import sha256_of
 from avr.datasets import Video
 from avr.extract import Running, Settings, extract
 from avr.heads import CHECKPOINT, Head, Training, load_run, measure, save_checkpoint
-from avr.store import Scores, write_scores
+from avr.store import Scores, Videos, write_scores
 
 from .learner import Fitted
 from .networks import EndToEnd
@@ -137,17 +137,10 @@ class TunedSplit:
         self, videos: Sequence[Video], outputs: Mapping[str, NDArray[np.float32]], source: dict[str, Any]
     ) -> Scores:
         opened = self.pipeline
-        return Scores(
-            ids=np.array([video.id for video in videos]),
-            labels=np.array([video.label for video in videos], dtype=np.int64),
-            groups=np.array([video.group for video in videos]),
-            class_names=opened.dataset.class_names,
-            streams=dict(outputs),
-            kind="logits",
+        return Scores.of(
+            Videos.of(opened.dataset, videos),
+            outputs,
             split=opened.split.name,
-            fold=np.full(len(videos), -1, np.int32),
             head=opened.metadata["head"],
-            dataset=opened.dataset.name,
             provenance=plain({"store": source, "options": opened.metadata["options"], "seed": self.seed}),
-            fused="fused" if "fused" in outputs else None,
         )

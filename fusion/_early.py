@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from avr.core import UsageError
-from avr.store import FeatureStore, default_store
+from avr.store import FeatureStore, default_store, is_test
 
 from ._evaluate import Judged, Parts
 from ._inputs import Table, stream_rank
@@ -102,6 +102,6 @@ def judge_early(table: Table, parts: Parts, options: dict[str, Any]) -> dict[str
 
 def early_parts(table: Table) -> Parts:
     """Fit on the store's training videos, judge on its test videos."""
-    train, test = np.flatnonzero(table.fold == 0), np.flatnonzero(table.fold == -1)
+    train, test = np.flatnonzero(table.fold == 0), np.flatnonzero(is_test(table.fold))
     text = f"fitted on the features of {len(train)} training videos, judged on {len(test)} test videos"
     return Parts([(train, test)], test, text, train)

@@ -10,11 +10,12 @@ from numpy.typing import NDArray
 
 from avr.core import UsageError, warn
 from avr.core.metrics import mean_class_accuracy, top_k_accuracy
+from avr.store import TRAINED_ON, is_test
 
 from ._base import Fuser
 from ._calibration import expected_calibration_error, log_loss
 from ._folds import grouped_folds, splits_a_group
-from ._inputs import TRAINED_ON, Table
+from ._inputs import Table
 from ._rules import make_fuser
 
 UNTRAINED = ("average", "multiply")
@@ -56,7 +57,7 @@ def parts_of(table: Table, evaluation: Evaluation) -> Parts:
     Raises:
         UsageError: no test videos, too few groups, or out-of-fold folds that split a group (unless forced).
     """
-    train, test = np.flatnonzero(table.fold != -1), np.flatnonzero(table.fold == -1)
+    train, test = np.flatnonzero(~is_test(table.fold)), np.flatnonzero(is_test(table.fold))
     if not len(test):
         raise UsageError("no test scores in these files: there is nothing to judge a fusion on")
     if len(train):

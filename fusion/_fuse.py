@@ -138,20 +138,13 @@ def _write(folder: Path, table: Table, parts: Parts, judged: Judged, result: Fus
     save_fuser(folder, fitted(judged), about)
     count = len(np.unique(parts.judged))  # the first repeat's, where there are several
     rows = parts.judged[:count]
-    write_scores(
-        folder / "scores.h5",
-        Scores(
-            ids=table.ids[rows],
-            labels=table.labels[rows],
-            groups=table.groups[rows],
-            class_names=table.class_names,
-            streams={"fused": judged.probabilities[:count].astype(np.float32)},
-            kind="probabilities",
-            split=table.split,
-            fold=np.full(count, -1, dtype=np.int32),
-            head=f"fuse-{result.rule}",
-            dataset=table.dataset,
-            provenance={"protocol": parts.protocol, "sources": list(table.sources)},
-            fused="fused",
-        ),
+    scores = Scores.of(
+        table,
+        {"fused": judged.probabilities[:count]},
+        at=rows,
+        kind="probabilities",
+        split=table.split,
+        head=f"fuse-{result.rule}",
+        provenance={"protocol": parts.protocol, "sources": list(table.sources)},
     )
+    write_scores(folder / "scores.h5", scores)

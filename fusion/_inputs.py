@@ -11,8 +11,6 @@ from numpy.typing import NDArray
 from avr.core import UsageError, note
 from avr.store import Scores, check_scores, match_ids
 
-TRAINED_ON = -2
-"""`Scores.fold` of a training video scored by the very head that was trained on it."""
 STREAM_ORDER = ("rgb", "flow")
 
 
@@ -23,7 +21,7 @@ class Table:
     Attributes:
         X: (M, S, K) float64, logits or probabilities a stream.
         labels: (M,) int64. groups: (M,) str. ids: (M,) str.
-        fold: (M,) int32: -1 test, f ≥ 0 out-of-fold training, -2 training and not out-of-fold.
+        fold: (M,) int32: as in `Scores`.
         streams: S names, "linear/rgb" and the like.
         kinds: "logits" or "probabilities", one a stream.
         sources: one dict a stream: head, stream, file, run's provenance in short.

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from avr.core import Progress, UsageError, note, write_whole
 from avr.core.metrics import mean_class_accuracy, top_k_accuracy
-from avr.store import FeatureStore, Scores, write_scores
+from avr.store import TEST_VIDEO, FeatureStore, Scores, write_scores
 from avr.training import Training, stages
 
 from ._base import Head
@@ -106,11 +106,16 @@ def train_split(plan: Plan, store: FeatureStore, examples: Examples, *, split: s
 
         # --- what is kept ---------------------------------------------------------------------------------------------
         kept = np.concatenate([test, videos]) if folds else test
-        fold_column = np.concatenate([np.full(len(test), -1), fold_of if folds else []]).astype(np.int32)
+        fold_column = np.concatenate([np.full(len(test), TEST_VIDEO), fold_of if folds else []])
         names = list(train_scores or test_scores)
         outputs = {n: np.concatenate([s[n] for s in (test_scores, train_scores) if n in s]) for n in names}
         if len(kept):
-            write_scores(temporary / "scores.h5", _scores(plan, store, kept, fold_column, outputs, split=split))
+            about = {"store": plan.store, "options": plan.options, "seed": plan.seed, "layers": plan.layers}
+            # Log-probabilities are logits: their softmax is the probability.
+            of_split = Scores.of(
+                store, outputs, at=kept, split=split, fold=fold_column, head=plan.head, provenance=about
+            )
+            write_scores(temporary / "scores.h5", of_split)
         os.replace(temporary, final)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
@@ -198,23 +203,3 @@ def _choose_folds(plan: Plan, groups: NDArray, seconds: float) -> int:
         return 0
     note(f"out-of-fold scores of the training videos: {FOLDS} folds, about {cost:.0f} s (--folds 0 leaves them out)")
     return possible_folds(groups, FOLDS)
-
-
-def _scores(
-    plan: Plan, store: FeatureStore, kept: NDArray, fold: NDArray, outputs: dict[str, NDArray], *, split: str
-) -> Scores:
-    """Scores of the kept videos in the store's form."""
-    return Scores(
-        ids=store.ids[kept],
-        labels=store.labels[kept],
-        groups=store.groups[kept],
-        class_names=store.class_names,
-        streams=outputs,
-        kind="logits",  # log-probabilities: their softmax is the probability
-        split=split,
-        fold=fold,
-        head=plan.head,
-        dataset=store.dataset,
-        provenance={"store": plan.store, "options": plan.options, "seed": plan.seed, "layers": plan.layers},
-        fused="fused" if "fused" in outputs else None,
-    )

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from avr.core import UsageError
 from avr.core.metrics import top_k_accuracy
 from avr.fusion import gather, make_fuser, rule_class
-from avr.store import FeatureStore, Scores, read_scores
+from avr.store import FeatureStore, Scores, is_test, read_scores
 
 from .reading import Row
 
@@ -39,7 +39,7 @@ def measure(row: Row, folder: Path, *, store: Path, layers: Mapping[str, str], o
         UsageError: an output the head does not have, or outside scores without some of the test videos.
     """
     scores = read_scores(folder / "scores.h5")
-    test = scores.fold == -1
+    test = is_test(scores.fold)
     if not row.fuse:
         output = row.output or scores.fused or _only(scores)
         return top_k_accuracy(_of(scores, output)[test], scores.labels[test])
@@ -53,7 +53,7 @@ def measure(row: Row, folder: Path, *, store: Path, layers: Mapping[str, str], o
     names = row.of or tuple(name for name in scores.streams if name != scores.fused)
     own = dataclasses.replace(scores, streams={name: _of(scores, name) for name in names}, fused=None)
     table = gather([("run", own), *((str(path), read_scores(path)) for path in outside)])
-    tested = table.fold == -1
+    tested = is_test(table.fold)
     if tested.sum() < test.sum():
         raise UsageError(f"{row.name}: outside scores lack {test.sum() - tested.sum()} of {test.sum()} test videos")
     learn = table.fold >= 0 if fuser.trained else tested

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from avr.core import UsageError, note
 from avr.core.metrics import confusion_matrix, log_softmax, mean_class_accuracy, top_k_accuracy
-from avr.store import Scores, read_scores
+from avr.store import Scores, is_test, read_scores
 
 MEASURES = ("top1", "top5", "mean_class")
 
@@ -108,10 +108,12 @@ def _main_output(scores: Scores) -> str:
 
 def _add(outcome: Outcome, scores: Scores, file: Path) -> None:
     """Take the test videos' figures of one score file into the outcome."""
-    test = scores.fold < 0
+    test = is_test(scores.fold)
     if not test.any():
+        test = scores.fold >= 0
+        if not test.any():
+            raise UsageError(f"{file}: holds scores of videos that its head was trained on alone; they say nothing")
         note(f"{file}: holds out-of-fold scores alone; they are what is reported")
-        test = ~test
     labels = scores.labels[test]
     outputs = {name: _probabilities(values[test], scores.kind) for name, values in scores.streams.items()}
     streams = [values for name, values in outputs.items() if name != scores.fused]

@@ -7,27 +7,38 @@ from .features.pack import pack
 from .features.reader import FeatureStore, StreamLayer
 from .features.shard import ShardWriter
 from .features.writer import PendingShard, StoreWriter
-from .scores.export import export
-from .scores.file import Scores, check_scores, read_scores, write_scores
+from .kinds import export
+from .scores.file import (
+    TEST_VIDEO,
+    TRAINED_ON,
+    Scores,
+    Videos,
+    check_scores,
+    is_test,
+    read_scores,
+    write_scores,
+)
 from .scores.importing import Imported, ids_from_list, import_scores, labels_from_list
-from .scores.joining import JoinReport, join_scores, match_ids
+from .scores.matching import match_ids
 
 __all__ = [
+    "TEST_VIDEO",
+    "TRAINED_ON",
     "FeatureStore",
     "Imported",
-    "JoinReport",
     "PendingShard",
     "Scores",
     "ShardWriter",
     "StoreWriter",
     "StreamLayer",
+    "Videos",
     "check_scores",
     "default_store",
     "describe",
     "export",
     "ids_from_list",
     "import_scores",
-    "join_scores",
+    "is_test",
     "labels_from_list",
     "match_ids",
     "pack",

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from avr.store.disk import open_handle
-from avr.store.scores.file import read_scores
+from avr.store.scores.file import TRAINED_ON, is_test, read_scores
 from avr.store.sealed import read_seal
 
 from .index import INDEX_NAME
@@ -80,8 +80,9 @@ def describe_scores(path: Path) -> dict[str, Any]:
         "head": scores.head,
         "split": scores.split,
         "videos": len(scores.ids),
-        "test_videos": int((scores.fold < 0).sum()),
+        "test_videos": int(is_test(scores.fold).sum()),
         "out_of_fold_videos": int((scores.fold >= 0).sum()),
+        "trained_on_videos": int((scores.fold == TRAINED_ON).sum()),
         "classes": len(scores.class_names),
         "class_names": list(scores.class_names),
         "groups": len(np.unique(scores.groups)),

@@ -1,24 +1,74 @@
 """Scores of videos, one small HDF5 file a run and split."""
 
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 import h5py
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
-from avr.core import UsageError
+from avr.core import UsageError, WorkError
 from avr.store.building import build
 from avr.store.directory import utf8
 from avr.store.disk import write_file
 from avr.store.features.tables import RESERVED, write_json
 from avr.store.sealed import open_sealed
 
-TEST_VIDEO = -1  # in `Scores.fold`
+# What stands in `Scores.fold` where no out-of-fold score does; the latter say their fold, from 0 on.
+TEST_VIDEO = -1
+TRAINED_ON = -2
+FUSED = "fused"  # what a head calls its own combined prediction
+
+Kind = Literal["logits", "probabilities"]
 
 
-@dataclass
+def is_test(fold: NDArray[np.int32]) -> NDArray[np.bool_]:
+    """Mask (M,) of the test videos in a column `fold`: what is left are training videos, whoever scored them."""
+    mask: NDArray[np.bool_] = fold == TEST_VIDEO
+    return mask
+
+
+class VideosLike(Protocol):
+    """What a store, scores and a list of videos all say of their M videos: the columns of `Videos`."""
+
+    @property
+    def ids(self) -> NDArray[np.str_]: ...
+    @property
+    def labels(self) -> NDArray[np.int64]: ...
+    @property
+    def groups(self) -> NDArray[np.str_]: ...
+    @property
+    def class_names(self) -> tuple[str, ...]: ...
+    @property
+    def dataset(self) -> str: ...
+
+
+@dataclass(frozen=True)
+class Videos:
+    """M videos in columns: ids, labels, groups (M,), their K class names and their data set's name."""
+
+    ids: NDArray[np.str_]
+    labels: NDArray[np.int64]
+    groups: NDArray[np.str_]
+    class_names: tuple[str, ...]
+    dataset: str = ""
+
+    @classmethod
+    def of(cls, dataset: Any, videos: Sequence[Any] | None = None) -> "Videos":
+        """The videos of a data set (`avr.datasets.Dataset` or the like), or some of them, in columns."""
+        chosen = dataset.videos if videos is None else videos
+        return cls(
+            ids=np.array([video.id for video in chosen], dtype=str),
+            labels=np.array([video.label for video in chosen], dtype=np.int64),
+            groups=np.array([video.group for video in chosen], dtype=str),
+            class_names=tuple(dataset.class_names),
+            dataset=dataset.name,
+        )
+
+
+@dataclass(frozen=True)
 class Scores:
     """Scores of M videos by one or more streams.
 
@@ -30,7 +80,8 @@ class Scores:
         streams: name to (M, K) float32.
         kind: what the numbers are: "logits" (their softmax is the probability) or "probabilities".
         split: the split's name.
-        fold: (M,) int32: -1 a test video, f ≥ 0 an out-of-fold score of a training video held out in fold f.
+        fold: (M,) int32: `TEST_VIDEO`; f ≥ 0, an out-of-fold score of a training video held out in fold f;
+            `TRAINED_ON`, a training video scored by the very head that was trained on it.
         head: what made them.
         dataset: the data set's name.
         provenance: how they were made.
@@ -42,13 +93,54 @@ class Scores:
     groups: NDArray[np.str_]
     class_names: tuple[str, ...]
     streams: dict[str, NDArray[np.float32]]
-    kind: Literal["logits", "probabilities"]
+    kind: Kind
     split: str
     fold: NDArray[np.int32]
     head: str = ""
     dataset: str = ""
     provenance: dict[str, Any] = field(default_factory=dict)
     fused: str | None = None
+
+    @classmethod
+    def of(
+        cls,
+        videos: VideosLike,
+        outputs: Mapping[str, NDArray],
+        *,
+        at: NDArray[np.intp] | None = None,
+        kind: Kind = "logits",
+        split: str = "",
+        fold: ArrayLike = TEST_VIDEO,
+        head: str = "",
+        provenance: Mapping[str, Any] | None = None,
+    ) -> "Scores":
+        """Scores of a store's, a table's or a data set's videos. An output called "fused" is the head's own.
+
+        Args:
+            videos: whose scores they are.
+            outputs: name to (M, K), of any dtype.
+            at: (M,) positions in `videos`, in the outputs' order; None: all of them.
+            kind: what the numbers are.
+            split: the split's name.
+            fold: (M,), or one value for all.
+            head: what made them.
+            provenance: how they were made.
+        """
+        chosen = np.arange(len(videos.ids)) if at is None else at
+        return cls(
+            ids=videos.ids[chosen],
+            labels=videos.labels[chosen],
+            groups=videos.groups[chosen],
+            class_names=videos.class_names,
+            streams={name: np.asarray(values, dtype=np.float32) for name, values in outputs.items()},
+            kind=kind,
+            split=split,
+            fold=np.broadcast_to(np.asarray(fold, dtype=np.int32), len(chosen)).copy(),
+            head=head,
+            dataset=videos.dataset,
+            provenance=dict(provenance or {}),
+            fused=FUSED if FUSED in outputs else None,
+        )
 
 
 def check_scores(scores: Scores) -> None:
@@ -90,11 +182,11 @@ def write_scores(path: Path | str, scores: Scores) -> Path:
     """Write scores to a file, whole or not at all.
 
     Raises:
-        UsageError: scores that make no sense (see `check_scores`).
+        UsageError: scores that make no sense (see `check_scores`), or a file stands where the folder should be.
         WorkError: the file cannot be written.
     """
     path = Path(path)
-    scores.streams = {name: np.asarray(values, dtype="<f4") for name, values in scores.streams.items()}
+    scores = replace(scores, streams={name: np.asarray(values, dtype="<f4") for name, values in scores.streams.items()})
     check_scores(scores)
     for name in scores.streams:
         if not name or "/" in name or name in (RESERVED, ".") or len(name) > 200:
@@ -115,7 +207,12 @@ def write_scores(path: Path | str, scores: Scores) -> Path:
         return []
 
     image = build("scores", fill)
-    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError) as error:
+        raise UsageError(f"{path.parent}: is a file, or lies below one; choose another folder") from error
+    except OSError as error:
+        raise WorkError(f"{path.parent}: cannot be made ({error.strerror}); choose another folder") from error
     write_file(path, image)
     return path
 

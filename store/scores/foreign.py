@@ -1,8 +1,8 @@
 """Reading other tools' score files to one `(M, K)` array, with whatever ids, labels and class names they hold."""
 
 import csv
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,6 @@ class Foreign:
     ids: list[str] | None = None
     labels: NDArray[np.int64] | None = None
     class_names: list[str] | None = None
-    notes: list[str] = field(default_factory=list)
 
 
 def read_foreign(path: Path) -> Foreign:
@@ -68,24 +67,7 @@ def _content(path: Path) -> bytes:
 
 def _read_npz(path: Path) -> Foreign:
     """TSN's tools and their heirs: object rows of (crops × K, label), or plain arrays."""
-    arrays = load_npz(path)
-    key = next((name for name in (*SCORE_KEYS, "arr_0") if name in arrays), None)
-    if key is None:
-        raise UsageError(f"{path}: no array 'scores' in it, only {', '.join(arrays) or 'nothing'}")
-    foreign = _from_items(arrays[key], path, "npz")
-    labels = next((arrays[name] for name in ("labels", "label") if name in arrays), None)
-    if labels is not None:
-        own = _whole_numbers(labels.reshape(-1).tolist(), path)
-        if foreign.labels is not None and not np.array_equal(foreign.labels, own):
-            raise UsageError(f"{path}: the labels beside the scores and the array of labels disagree")
-        foreign.labels = own
-    names = next((arrays[name] for name in ("names", "ids", "videos", "video_names") if name in arrays), None)
-    if names is not None:
-        foreign.ids = _texts(names, path)
-    classes = next((arrays[name] for name in ("class_names", "classes") if name in arrays), None)
-    if classes is not None:
-        foreign.class_names = _texts(classes, path)
-    return foreign
+    return _from_arrays(load_npz(path), path, "npz")
 
 
 def _read_npy(path: Path) -> Foreign:
@@ -96,20 +78,41 @@ def _read_pickle(path: Path) -> Foreign:
     """{video: vector}, mmaction2's list of vectors or of dicts, or a dict of arrays such as an npz holds."""
     value = load_pickle(_content(path), path)
     if isinstance(value, dict) and "scores" in value and "names" in value:
-        foreign = _from_items(value["scores"], path, "pickled dict of arrays")
-        foreign.ids = _texts(np.asarray(value["names"], dtype=object), path)
-        if "labels" in value:
-            foreign.labels = _whole_numbers(list(value["labels"]), path)
-        return foreign
+        return _from_arrays(value, path, "pickled dict of arrays")
     if isinstance(value, dict):
         if not value or not all(isinstance(key, str | bytes) for key in value):
             raise UsageError(f"{path}: a pickled dict, but not of video names")
         foreign = _from_items(list(value.values()), path, "pickled {video: vector}")
-        foreign.ids = _texts(np.array(list(value), dtype=object), path)
+        foreign.ids = _texts(list(value), path)
         return foreign
     if isinstance(value, list | np.ndarray):
         return _from_items(value, path, "mmaction2's list of results" if isinstance(value, list) else "pickled array")
     raise UsageError(f"{path}: a pickled {type(value).__name__}, which are no scores")
+
+
+def _from_arrays(arrays: Mapping[str, Any], path: Path, form: str) -> Foreign:
+    """Scores and what else of a video stands beside them under a usual name."""
+
+    def first_of(*names: str) -> Any:
+        return next((arrays[name] for name in names if name in arrays), None)
+
+    values = first_of(*SCORE_KEYS, "arr_0")
+    if values is None:
+        raise UsageError(f"{path}: no array 'scores' in it, only {', '.join(map(str, arrays)) or 'nothing'}")
+    foreign = _from_items(values, path, form)
+    labels = first_of("labels", "label")
+    if labels is not None:
+        own = _whole_numbers(labels, path)
+        if foreign.labels is not None and not np.array_equal(foreign.labels, own):
+            raise UsageError(f"{path}: the labels beside the scores and the array of labels disagree")
+        foreign.labels = own
+    names = first_of("names", "ids", "videos", "video_names")
+    if names is not None:
+        foreign.ids = _texts(names, path)
+    classes = first_of("class_names", "classes")
+    if classes is not None:
+        foreign.class_names = _texts(classes, path)
+    return foreign
 
 
 def _from_items(items: Any, path: Path, form: str) -> Foreign:
@@ -177,9 +180,16 @@ def _mean_over_crops(values: NDArray, path: Path) -> NDArray[np.float64]:
         return values.astype(np.float64).reshape(len(values), -1, values.shape[-1]).mean(axis=1)
 
 
-def _whole_numbers(values: list[Any], path: Path) -> NDArray[np.int64]:
+def _column(values: Any) -> list[Any]:
+    """The items of an array or list; anything else is an item itself."""
+    if isinstance(values, np.ndarray):
+        return list(values.reshape(-1).tolist())
+    return list(values) if isinstance(values, list | tuple) else [values]
+
+
+def _whole_numbers(values: Any, path: Path) -> NDArray[np.int64]:
     try:
-        numbers = np.array([float(value) for value in values])
+        numbers = np.array([float(value) for value in _column(values)])
     except (TypeError, ValueError, OverflowError) as error:
         raise UsageError(f"{path}: labels that are no numbers") from error
     if not np.isfinite(numbers).all() or (numbers != np.round(numbers)).any() or (np.abs(numbers) > 1 << 40).any():
@@ -187,10 +197,8 @@ def _whole_numbers(values: list[Any], path: Path) -> NDArray[np.int64]:
     return numbers.astype(np.int64)
 
 
-def _texts(values: NDArray, path: Path) -> list[str]:
-    found = [
-        value.decode("utf-8", "replace") if isinstance(value, bytes) else value for value in values.reshape(-1).tolist()
-    ]
+def _texts(values: Any, path: Path) -> list[str]:
+    found = [value.decode("utf-8", "replace") if isinstance(value, bytes) else value for value in _column(values)]
     if not all(isinstance(value, str) for value in found):
         raise UsageError(f"{path}: names that are no text")
     return [str(value) for value in found]

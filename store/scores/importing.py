@@ -1,35 +1,26 @@
 """Scores that other tools wrote, made into avr's: TSN's npz, mmaction2's results, pickled dicts, npy and csv."""
 
 import re
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from avr.core import UsageError, sha256_of
 
-from .file import TEST_VIDEO, Scores, check_scores
+from .file import Kind, Scores, Videos, VideosLike, check_scores
 from .foreign import Foreign, read_foreign
-from .joining import SUFFIXES, match_ids, reordered
+from .matching import match_ids, reordered, without_suffix
 
-HMDB51_NAME = re.compile(r"_[a-z]+_(?:cm|nm)_np\d+_[a-z]+_[a-z]+_\d+$")
-UCF101_NAME = re.compile(r"(_g\d+)_c\d+$")
+GroupRule = Callable[[Sequence[str]], tuple[Sequence[str], str]]
 
 
-class VideosLike(Protocol):
-    """What a store and scores both say of their videos."""
-
-    @property
-    def ids(self) -> NDArray[np.str_]: ...
-    @property
-    def labels(self) -> NDArray[np.int64]: ...
-    @property
-    def groups(self) -> NDArray[np.str_]: ...
-    @property
-    def class_names(self) -> tuple[str, ...]: ...
+def each_its_own(ids: Sequence[str]) -> tuple[Sequence[str], str]:
+    """The rule where nothing is known of the names: each video is its own group."""
+    return ids, "(each video its own)"
 
 
 @dataclass(frozen=True)
@@ -47,7 +38,7 @@ def import_scores(
     ids: Sequence[str] | None = None,
     labels: Mapping[str, int] | Sequence[int] | None = None,
     class_names: Sequence[str] | None = None,
-    group_of: Callable[[str], str] | None = None,
+    group_rule: GroupRule = each_its_own,
     like: VideosLike | None = None,
     kind: Literal["auto", "logits", "probabilities"] = "auto",
 ) -> Imported:
@@ -64,8 +55,8 @@ def import_scores(
         ids: the videos' ids in the file's order, for files that hold none.
         labels: class numbers, by id or in the file's order, for files that hold none, else checked against them.
         class_names: K names. Where ids name the classes, too, the columns are put into this order.
-        group_of: the group (source film, scene) of an id; by default told from HMDB51's and UCF101's names, and
-            each video its own group otherwise.
+        group_rule: from all ids to their groups (source film, scene) and, in words, how they were told, such as
+            `avr.datasets.groups_by_name`; by default each video is its own group.
         like: a store or other scores of the same videos (ids, labels, groups, class_names): its ids are taken for
             the videos that meet one, also by sanitised names, with its groups; labels and classes must fit its own.
         kind: what the numbers are; "auto" looks: rows of non-negative numbers that sum to 1 are probabilities.
@@ -77,13 +68,13 @@ def import_scores(
     """
     path = Path(path)
     foreign = read_foreign(path)
-    notes = list(foreign.notes)
+    notes: list[str] = []
     found = _ids(foreign, ids, path)
     if like is not None:
         class_names = like.class_names if class_names is None else class_names
         if labels is None and foreign.labels is None:
             labels = dict(zip(like.ids.tolist(), like.labels.tolist(), strict=True))
-    numbers = _labels(foreign, found, labels, path, notes)
+    numbers = _labels(foreign, found, labels, path)
     names = _class_names(found, numbers, foreign, class_names, notes)
     values = foreign.values
     if values.shape[1] != len(names):
@@ -93,17 +84,13 @@ def import_scores(
         raise UsageError(f"{path}: NaN or infinite scores of {len(bad)} videos, first {found[bad[0]]}")
     what = kind if kind != "auto" else tell_kind(values)
     notes.append(f"the numbers are {what}" + ("" if kind != "auto" else " (by their look; --kind says otherwise)"))
-    groups, how = _groups(found, group_of)
+    groups, how = group_rule(found)
     notes.append(f"{len(set(groups))} groups {how}")
-    scores = Scores(
-        ids=np.array(found, dtype=str),
-        labels=numbers,
-        groups=np.array(groups, dtype=str),
-        class_names=tuple(names),
-        streams={stream or re.sub(r"[^\w.-]", "_", path.stem): values.astype(np.float32)},
+    dataset = "" if like is None else like.dataset
+    scores = Scores.of(
+        Videos(np.array(found, dtype=str), numbers, np.array(groups, dtype=str), tuple(names), dataset),
+        {stream or re.sub(r"[^\w.-]", "_", path.stem): values},
         kind=what,
-        split="",
-        fold=np.full(len(found), TEST_VIDEO, dtype=np.int32),
         head="imported",
         provenance={"imported": path.name, "sha256": sha256_of(path), "format": foreign.format},
     )
@@ -131,7 +118,7 @@ def _like(scores: Scores, like: VideosLike, path: Path, notes: list[str]) -> Sco
         raise UsageError(f"{path}: labels that differ for {len(differing)} videos, first {scores.ids[differing[0]]}")
     ids, groups = scores.ids.astype(object), scores.groups.astype(object)
     ids[mine], groups[mine] = like.ids[theirs], like.groups[theirs]
-    scores.ids, scores.groups = ids.astype(str), groups.astype(str)
+    scores = replace(scores, ids=ids.astype(str), groups=groups.astype(str))
     alone = sorted(set(range(len(scores.ids))) - set(matches))
     notes.append(f"{len(mine)} videos known by their ids")
     if alone:
@@ -142,7 +129,7 @@ def _like(scores: Scores, like: VideosLike, path: Path, notes: list[str]) -> Sco
     return scores
 
 
-def tell_kind(values: NDArray) -> Literal["logits", "probabilities"]:
+def tell_kind(values: NDArray) -> Kind:
     """Whether scores `(M, K)` are probabilities: non-negative, every row summing to 1 within 1e-3 (float16 files)."""
     probable = bool((values >= 0).all()) and bool((np.abs(values.sum(axis=1, dtype=np.float64) - 1) < 1e-3).all())
     return "probabilities" if probable else "logits"
@@ -155,7 +142,7 @@ def _ids(foreign: Foreign, given: Sequence[str] | None, path: Path) -> list[str]
         raise UsageError(f"{path}: holds no video names; give them in its order (--names FILE, one a line)")
     if len(found) != len(foreign.values):
         raise UsageError(f"{path}: {len(foreign.values)} videos, but {len(found)} names")
-    found = [SUFFIXES.sub("", str(video)) for video in found]
+    found = [without_suffix(str(video)) for video in found]
     if len(set(found)) != len(found):
         twice = [video for video in dict.fromkeys(found) if found.count(video) > 1][:10]
         raise UsageError(f"{path}: ids that repeat: {', '.join(twice)}")
@@ -165,7 +152,7 @@ def _ids(foreign: Foreign, given: Sequence[str] | None, path: Path) -> list[str]
 
 
 def _labels(
-    foreign: Foreign, ids: list[str], given: Mapping[str, int] | Sequence[int] | None, path: Path, notes: list[str]
+    foreign: Foreign, ids: list[str], given: Mapping[str, int] | Sequence[int] | None, path: Path
 ) -> NDArray[np.int64]:
     """Labels of the file's videos: the file's own, else those given; those given are checked against the file's."""
     if given is None and foreign.labels is None:
@@ -219,41 +206,9 @@ def _class_names(
     return tuple(given) if given is not None else tuple(f"class {number}" for number in range(count))
 
 
-def _groups(ids: Sequence[str], group_of: Callable[[str], str] | None) -> tuple[list[str], str]:
-    """Groups of ids, and how they were told."""
-    if group_of is not None:
-        return [str(group_of(video)) for video in ids], "as given"
-    for name, pattern, rule in (("HMDB51", HMDB51_NAME, _film), ("UCF101", UCF101_NAME, _scene)):
-        if sum(bool(pattern.search(video)) for video in ids) > len(ids) / 2:
-            return [rule(video) for video in ids], f"from {name}'s names"
-    return list(ids), "(each video its own: no known pattern in the names)"
-
-
-def _film(video: str) -> str:
-    """HMDB51: what stands before class and attributes; a film's clips may lie in several classes."""
-    folder, _, name = video.rpartition("/")
-    head = HMDB51_NAME.sub("", name)
-    film = head.removesuffix(folder.rpartition("/")[2]).rstrip("_")
-    return film if film and head != name else video
-
-
-def _scene(video: str) -> str:
-    """UCF101: the class and its gNN."""
-    return UCF101_NAME.sub(r"\1", video.rpartition("/")[2])
-
-
 def ids_from_list(path: Path) -> list[str]:
     """Video names, one a line; a line may go on with more fields (TSN and mmaction2 lists), which are left out."""
-    try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"{path}: cannot be read as text ({error})") from error
-    return [_first_field(line) for line in lines if line.strip()]
-
-
-def _first_field(line: str) -> str:
-    """The name in a line: all but trailing whole numbers, so that names with spaces stay whole."""
-    return re.sub(r"(?:[ \t,]+-?\d+)+$", "", line.strip())
+    return [_first_field(line) for _, line in _lines(path)]
 
 
 def labels_from_list(path: Path) -> dict[str, int]:
@@ -263,15 +218,23 @@ def labels_from_list(path: Path) -> dict[str, int]:
         UsageError: a line without a label (file:line).
     """
     found: dict[str, int] = {}
-    try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"{path}: cannot be read as text ({error})") from error
-    for number, line in enumerate(lines, 1):
-        if not line.strip():
-            continue
-        match = re.search(r"[ \t,](-?\d+)$", line.strip())
+    for number, line in _lines(path):
+        match = re.search(r"[ \t,](-?\d+)$", line)
         if match is None:
             raise UsageError(f"{path}:{number}: expected 'video … label'")
         found[_first_field(line)] = int(match[1])
     return found
+
+
+def _lines(path: Path) -> Iterator[tuple[int, str]]:
+    """Number and text of each line that is not empty."""
+    try:
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"{path}: cannot be read as text ({error})") from error
+    yield from ((number, line.strip()) for number, line in enumerate(lines, 1) if line.strip())
+
+
+def _first_field(line: str) -> str:
+    """The name in a line: all but trailing whole numbers, so that names with spaces stay whole."""
+    return re.sub(r"(?:[ \t,]+-?\d+)+$", "", line)

@@ -101,6 +101,18 @@ def test_import_scores(runner, store, tmp_path):
     assert done.stderr.startswith("error: flow.npy: holds no video names; give them")
     done = run(runner, "import-scores", "flow.npy", "names.txt", "--stream", "x")
     assert done.exit_code == 2
+    done = run(runner, "import-scores", "flow.npy", "--names", "names.txt", "--store", store, "--out", "names.txt")
+    assert done.exit_code == 2
+    assert done.stderr.splitlines()[-1] == "error: names.txt: is a file, or lies below one; choose another folder"
+
+
+def test_import_scores_tells_groups_as_the_data_set_does(runner, store, tmp_path):
+    names = ["Roundoff_Flick__flic_flac_f_cm_np1_fr_bad_0.avi", "Roundoff_Flick__wave_f_cm_np1_fr_bad_0.avi"]
+    (tmp_path / "scores.csv").write_text("id,flic_flac,wave,label\n" + "".join(f"{n},1,0,0\n" for n in names))
+    done = run(runner, "import-scores", "scores.csv")
+    assert done.exit_code == 0, done.output
+    assert "scores.csv: 1 groups from the names of hmdb51" in done.stderr
+    assert read_scores(tmp_path / "scores" / "scores.h5").groups.tolist() == ["Roundoff_Flick_"] * 2
 
 
 @pytest.mark.parametrize("action", ["info", "verify", "repair", "pack"])

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from avr.core import UsageError
-from avr.datasets import Dataset, index_dataset
+from avr.datasets import Dataset, groups_by_name, index_dataset
 
 
 def sizes(dataset: Dataset) -> dict[str, tuple[int, int]]:
@@ -15,6 +15,13 @@ def sizes(dataset: Dataset) -> dict[str, tuple[int, int]]:
 def assert_disjoint(dataset: Dataset) -> None:
     for split in dataset.splits.values():
         assert not set(split.train) & set(split.test)
+
+
+def assert_names_tell_the_groups(dataset: Dataset) -> None:
+    """Groups of imported scores are the data set's own, with class folders in the names and without."""
+    own = [video.group for video in dataset.videos]
+    for ids in ([video.id for video in dataset.videos], [video.path.stem for video in dataset.videos]):
+        assert groups_by_name(ids) == (own, f"from the names of {dataset.name}")
 
 
 # --- the real lists ---------------------------------------------------------------------------------------------------
@@ -41,6 +48,7 @@ def test_hmdb51_agrees_with_the_official_lists(real_data, tree):
         assert video.id.startswith(dataset.class_names[video.label] + "/")
         assert video.group != video.id  # every official name has its attributes
         assert video.path.is_file()
+    assert_names_tell_the_groups(dataset)
     # The official splits part no film within a class.
     film = {video.id: (video.label, video.group) for video in dataset.videos}
     for split in dataset.splits.values():
@@ -57,6 +65,7 @@ def test_ucf101_agrees_with_the_official_lists(real_data, tree):
     assert len(dataset.class_names) == 101
     assert dataset.class_names.index("Hammering") == 34
     assert dataset.class_names.index("HammerThrow") == 35
+    assert_names_tell_the_groups(dataset)
     groups = {video.id: video.group for video in dataset.videos}
     assert groups["HandstandPushups/v_HandStandPushups_g01_c01"] == "HandstandPushups_g01"
     for split in dataset.splits.values():

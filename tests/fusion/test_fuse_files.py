@@ -112,7 +112,7 @@ def test_files_with_nan_or_infinity(value):
 
 def test_a_stream_without_one_class_is_refused():
     lacking = score_file(head="other", class_names=("jump", "run", "sit"), labels=score_file().labels % 3)
-    lacking.streams = {name: values[:, :3] for name, values in lacking.streams.items()}
+    lacking = replace(lacking, streams={name: values[:, :3] for name, values in lacking.streams.items()})
     with pytest.raises(UsageError, match="b has 3 classes and a 4: it lacks walk"):
         gather([("a", score_file()), ("b", lacking)])
 
@@ -199,8 +199,8 @@ def test_several_splits_give_a_spread_and_a_folder_each(tmp_path, monkeypatch):
 
 def test_out_of_fold_folds_that_split_a_group_are_refused_unless_forced(tmp_path):
     scores = score_file()
-    scores.fold = np.where(scores.fold == -1, -1, np.arange(120) % 3).astype(np.int32)
-    path = put(tmp_path, scores)
+    fold = np.where(scores.fold == -1, -1, np.arange(120) % 3).astype(np.int32)
+    path = put(tmp_path, replace(scores, fold=fold))
     with pytest.raises(
         UsageError, match=r"the training scores' folds split .* groups, first film.*--force-random-folds"
     ):

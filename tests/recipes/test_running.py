@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -90,8 +91,8 @@ def test_outside_scores_are_averaged_in(toy_store, tmp_path):
     assert [measured.reason for measured in plain.rows][1] == "no outside scores: give --scores mifs=FILE"
     scores = read_scores(next((tmp_path / "runs").glob("*/seed-0-split-1/split-1/scores.h5")))
     perfect = np.eye(4, dtype=np.float32)[scores.labels]
-    scores.streams, scores.kind, scores.fused, scores.head = {"mifs": perfect}, "probabilities", None, "mifs"
-    write_scores(tmp_path / "mifs.h5", scores)
+    mifs = replace(scores, streams={"mifs": perfect}, kind="probabilities", fused=None, head="mifs")
+    write_scores(tmp_path / "mifs.h5", mifs)
     changes = Changes(training=QUICK, scores={"mifs": tmp_path / "mifs.h5"})
     both = run_recipe(recipe, **given, changes=changes)
     # a perfect stream has all the weight that averaging gives it: its class has at least 1/2

@@ -1,6 +1,7 @@
 """The HTML report: figures against hand counts, the page as a browser's parser reads it, and the command."""
 
 import json
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from xml.etree import ElementTree
@@ -12,7 +13,7 @@ from avr.cli import main
 from avr.core import UsageError
 from avr.report import most_confused, newest_runs, per_class_accuracy, read_outcomes, write_report
 from avr.report.drawing import bar, heat_map, line_chart
-from avr.store import Scores, write_scores
+from avr.store import Scores, describe, read_scores, write_scores
 
 CLASS_NAMES = ("walk", "run <fast>", "jump & skip")
 
@@ -72,6 +73,23 @@ def test_outcome_counts_test_videos_alone(run):
     assert outcome.rows["2"]["average"]["top1"] == 0.8
     np.testing.assert_array_equal(outcome.confusion, [[4, 0, 0], [1, 3, 0], [0, 0, 2]])
     assert [(curve.name, curve.epochs) for curve in outcome.curves] == [("split-1/rgb", (1.0, 2.0))]
+
+
+def test_videos_that_the_head_was_trained_on_count_nowhere(run, tmp_path):
+    """Nor do they become test videos in `avr store info`."""
+    scores = read_scores(run / "split-1" / "scores.h5")
+    part = {"fold": np.array([-1, -1, -2, -2, -2, 0], dtype=np.int32)}
+    path = write_scores(tmp_path / "some.h5", replace(scores, **part))
+    (outcome,) = read_outcomes([path])
+    assert outcome.videos == {"1": 2}
+    assert outcome.confusion.sum() == 2
+    about = describe(path)
+    assert [about[name] for name in ("test_videos", "out_of_fold_videos", "trained_on_videos")] == [2, 1, 3]
+    out_of_fold = np.array([-2, -2, 1, 0, 0, 0], dtype=np.int32)
+    (outcome,) = read_outcomes([write_scores(tmp_path / "no-test.h5", replace(scores, fold=out_of_fold))])
+    assert outcome.videos == {"1": 4}
+    with pytest.raises(UsageError, match="scores of videos that its head was trained on alone"):
+        read_outcomes([write_scores(tmp_path / "trained.h5", replace(scores, fold=np.full(6, -2, np.int32)))])
 
 
 def test_runs_of_one_name_are_told_apart(run, tmp_path):

@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 
 from avr.core import UsageError, WorkError
-from avr.store import ids_from_list, import_scores, join_scores, labels_from_list
+from avr.datasets import groups_by_name
+from avr.fusion import gather
+from avr.store import ids_from_list, import_scores, labels_from_list
 from avr.store.scores.pickles import load_pickle
 
 IDS = [f"{name}/clip{i}.avi" for i, name in enumerate(["b", "a", "c", "a", "b", "c"])]
@@ -254,6 +256,13 @@ def test_a_zip_bomb_is_refused(tmp_path, monkeypatch):
         import_scores(tmp_path / "a.npz")
 
 
+def imported_groups(ids, folder):
+    """Groups as the command has them told, and the note that says how."""
+    np.save(folder / "a.npy", np.zeros((len(ids), 2)))
+    imported = import_scores(folder / "a.npy", ids=ids, labels=[0] * len(ids), group_rule=groups_by_name)
+    return imported.scores.groups.tolist(), next(note for note in imported.notes if " groups " in note)
+
+
 @pytest.mark.parametrize(
     ("ids", "groups", "how"),
     [
@@ -264,25 +273,54 @@ def test_a_zip_bomb_is_refused(tmp_path, monkeypatch):
                 "hug/x.avi",
             ],
             ["Dodge_Truck!", "Dodge_Truck!", "hug/x"],
-            "from HMDB51's names",
+            "from the names of hmdb51",
             id="hmdb51: one film, two classes",
         ),
         pytest.param(
-            ["v_Archery_g01_c07.avi", "v_Archery_g01_c02.avi", "v_Archery_g12_c01.avi"],
-            ["v_Archery_g01", "v_Archery_g01", "v_Archery_g12"],
-            "from UCF101's names",
+            [
+                "Dodge_Truck!_push_f_cm_np1_le_bad_1.avi",
+                "videos/Dodge_Truck!_kick_ball_f_nm_np2_ri_med_0.avi",
+                "hmdb51/kick_ball/Dodge_Truck!_kick_ball_f_nm_np2_ri_med_1.avi",
+            ],
+            ["Dodge_Truck!"] * 3,
+            "from the names of hmdb51",
+            id="hmdb51: without class folders, and below others",
+        ),
+        pytest.param(
+            ["flic_flac/Roundoff_Flick__flic_flac_f_cm_np1_fr_bad_0", "wave/Roundoff_Flick_wave_f_cm_np1_fr_bad_0"],
+            ["Roundoff_Flick_", "Roundoff_Flick"],
+            "from the names of hmdb51",
+            id="hmdb51: an underscore that is the film's",
+        ),
+        pytest.param(
+            ["v_Archery_g01_c07.avi", "Archery/v_Archery_g01_c02.avi", "v_Biking_g01_c01.avi"],
+            ["Archery_g01", "Archery_g01", "Biking_g01"],
+            "from the names of ucf101",
             id="ucf101",
+        ),
+        pytest.param(
+            ["abc_-defghi_000012_000022.mp4", "eating/abc_-defghi_000100_000110.mp4", "jklmnopqrst_000000_000010.mp4"],
+            ["abc_-defghi", "abc_-defghi", "jklmnopqrst"],
+            "from the names of kinetics",
+            id="kinetics",
         ),
         pytest.param(["x", "y", "z"], ["x", "y", "z"], "each video its own", id="unknown"),
     ],
 )
-def test_groups_are_told_from_the_names(values, tmp_path, ids, groups, how):
-    np.save(tmp_path / "a.npy", values[:3])
-    imported = import_scores(tmp_path / "a.npy", ids=ids, labels=[0, 1, 2])
-    assert imported.scores.groups.tolist() == groups
-    assert any(how in note for note in imported.notes)
-    own = import_scores(tmp_path / "a.npy", ids=ids, labels=[0, 1, 2], group_of=lambda video: video[:1]).scores
-    assert own.groups.tolist() == [video[:1] for video in ids]
+def test_groups_are_told_from_the_names(tmp_path, ids, groups, how):
+    told, note = imported_groups(ids, tmp_path)
+    assert told == groups
+    assert how in note
+
+
+def test_groups_follow_the_rule_given(values, tmp_path):
+    np.save(tmp_path / "a.npy", values)
+    given = import_scores(
+        tmp_path / "a.npy", ids=IDS, labels=LABELS, group_rule=lambda ids: ([name[:1] for name in ids], "by hand")
+    )
+    assert given.scores.groups.tolist() == [name[:1] for name in IDS]
+    assert "3 groups by hand" in given.notes
+    assert import_scores(tmp_path / "a.npy", ids=IDS, labels=LABELS).scores.groups.tolist() == CLEAN
 
 
 def test_ids_groups_and_class_order_of_a_store(toy, toy_store, tmp_path):
@@ -317,12 +355,13 @@ def test_lists_of_names_and_labels(tmp_path):
 def test_the_real_scores_join_whole(real_data):
     """Names are sanitised in three of the four files: all 1 530 videos must meet, whatever the signs in them."""
     names = ["rgb", "flow", "mv", "residual"]
-    parts = [import_scores(real_data / "scores" / "hmdb51-split1" / f"{name}.npz").scores for name in names]
-    joined, report = join_scores(parts, names=names)
-    assert report.videos == 1530
-    assert report.sanitised == 1530 - 1179
-    assert not any(report.unmatched.values())
-    right = {name: float((joined.streams[name].argmax(1) == joined.labels).mean()) for name in names}
+    files = [real_data / "scores" / "hmdb51-split1" / f"{name}.npz" for name in names]
+    parts = [import_scores(file).scores for file in files]
+    joined = gather(list(zip(names, parts, strict=True)))
+    assert len(joined.ids) == 1530
+    assert len(set(parts[0].ids.tolist()).intersection(*(part.ids.tolist() for part in parts[1:]))) == 1179
+    right = {stream: float((joined.X[:, s].argmax(1) == joined.labels).mean()) for s, stream in enumerate(names)}
+    assert joined.streams == tuple(f"imported/{name}" for name in names)
     assert {name: round(100 * share, 1) for name, share in right.items()} == {
         "rgb": 53.9,
         "flow": 49.6,

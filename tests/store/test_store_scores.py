@@ -1,11 +1,24 @@
-"""Score files: what is written comes back; scores that make no sense are refused; joins by id."""
+"""Score files: what is written comes back; scores that make no sense are refused; ids that meet."""
+
+from dataclasses import FrozenInstanceError
 
 import numpy as np
 import pytest
 
 from avr.core import UsageError, WorkError
-from avr.store import check_scores, join_scores, match_ids, read_scores, write_scores
-from avr.store.scores.joining import sanitised
+from avr.store import (
+    TEST_VIDEO,
+    TRAINED_ON,
+    FeatureStore,
+    Scores,
+    Videos,
+    check_scores,
+    export,
+    is_test,
+    match_ids,
+    read_scores,
+    write_scores,
+)
 
 
 def same(first, second):
@@ -71,22 +84,16 @@ def test_a_cut_score_file_is_damaged(toy_scores, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("given", "expected"),
-    [
-        ("push/Dodge_-_80_ft.!_push_1.avi", "push/Dodge___80_ft___push_1"),
-        ("a/b#c[d]+e&f(g).MP4", "a/b_c_d__e_f_g_"),
-        ("v.1.2", "v_1_2"),
-    ],
-)
-def test_sanitised(given, expected):
-    assert sanitised(given) == expected
-
-
-@pytest.mark.parametrize(
     ("known", "others", "expected"),
     [
         pytest.param(["a", "b"], ["b", "a"], {0: 1, 1: 0}, id="exact"),
         pytest.param(["x/a!.avi", "x/b"], ["x/a_", "x/b.mp4"], {0: 0, 1: 1}, id="sanitised and suffix"),
+        pytest.param(
+            ["push/Dodge_-_80_ft.!_push_1.avi", "a/b#c[d]+e&f(g).MP4", "v.1.2"],
+            ["v_1_2", "a/b_c_d__e_f_g_", "push/Dodge___80_ft___push_1"],
+            {0: 2, 1: 1, 2: 0},
+            id="every sign",
+        ),
         pytest.param(["a!", "a?"], ["a_"], {}, id="ambiguous here"),
         pytest.param(["a_"], ["a!", "a?"], {}, id="ambiguous there"),
         pytest.param(["a!", "a?"], ["a!", "a_"], {0: 0}, id="what is left of an ambiguous pair is not guessed"),
@@ -99,84 +106,61 @@ def test_match_ids(known, others, expected):
     assert match_ids(known, others) == expected
 
 
-def test_join_takes_what_all_have_in_the_first_ones_order(toy_scores):
-    first, second = toy_scores(), toy_scores()
-    keep = np.array([11, 3, 5, 0])
-    part = toy_scores(
-        ids=np.array([*second.ids[keep], "a/new"]),
-        labels=np.array([*second.labels[keep], 2]),
-        groups=np.array(["other"] * 5),
-        fold=np.full(5, -1),
-        streams={"audio": np.concatenate([second.streams["rgb"][keep] * 2, np.zeros((1, 4), np.float32)])},
-    )
-    joined, report = join_scores([first, part], names=["run", "audio"])
-    assert joined.ids.tolist() == ["a/video0", "a/video3", "a/video5", "a/video11"]
-    assert joined.groups.tolist() == ["g0", "g1", "g1", "g3"]
-    assert list(joined.streams) == ["rgb", "flow", "audio"]
-    np.testing.assert_array_equal(joined.streams["audio"], first.streams["rgb"][[0, 3, 5, 11]] * 2)
-    assert report.videos == 4
-    assert report.unmatched["audio"] == ["a/new"]
-    assert report.lines()[0] == "4 videos joined"
-    assert report.lines()[2] == "audio: 1 videos without partner: a/new"
-    assert len(report.unmatched["run"]) == 8
+def test_scores_of_a_stores_videos(toy_store):
+    with FeatureStore(toy_store) as store:
+        at = np.array([7, 0, 3])
+        outputs = {"rgb": np.eye(3), "fused": np.ones((3, 3))}
+        scores = Scores.of(store, outputs, at=at, split="1", fold=[-1, 0, 1], head="linear", provenance={"seed": 1})
+        assert scores.ids.tolist() == store.ids[at].tolist()
+        assert scores.labels.tolist() == store.labels[at].tolist()
+        assert scores.groups.tolist() == store.groups[at].tolist()
+        assert (scores.class_names, scores.dataset) == (store.class_names, "toy")
+    assert {values.dtype for values in scores.streams.values()} == {np.dtype(np.float32)}
+    assert (scores.fold.dtype, scores.fold.tolist()) == (np.int32, [-1, 0, 1])
+    assert (scores.fused, scores.kind, scores.split, scores.head) == ("fused", "logits", "1", "linear")
+    check_scores(scores)
 
 
-def test_join_renames_streams_that_meet_and_leaves_out_fused_ones(toy_scores):
-    joined, _ = join_scores([toy_scores(fused="flow"), toy_scores()], names=["one", "two"])
-    assert list(joined.streams) == ["one:rgb", "two:rgb", "flow"]
-    joined, _ = join_scores([toy_scores(fused="flow"), toy_scores()], names=["same", "same"], keep_fused=True)
-    assert list(joined.streams) == ["same#1:rgb", "same#1:flow", "same#2:rgb", "same#2:flow"]
-    alone = toy_scores(streams={"fused": np.zeros((12, 4), np.float32)}, fused="fused")
-    joined, _ = join_scores([toy_scores(), alone])
-    assert list(joined.streams) == ["rgb", "flow", "fused"]
-    joined, _ = join_scores([toy_scores(fused="flow")])
-    assert joined.fused == "flow"
+def test_scores_of_a_data_sets_videos_are_of_test_videos_by_default(toy):
+    videos = Videos.of(toy.dataset, toy.dataset.videos[3:6])
+    scores = Scores.of(videos, {"rgb": np.zeros((3, 3))})
+    assert scores.ids.tolist() == ["class0/clip 3é", "class1/clip 4é", "class2/clip 5é"]
+    assert scores.groups.tolist() == ["film0", "film1", "film1"]
+    assert (scores.fold == TEST_VIDEO).all()
+    assert scores.fused is None
+    assert len(Videos.of(toy.dataset).ids) == 20
+    check_scores(Scores.of(Videos.of(toy.dataset, []), {"rgb": np.zeros((0, 3))}))
 
 
-def test_probabilities_meet_logits_as_their_logarithm(toy_scores):
-    probabilities = toy_scores(kind="probabilities", streams={"p": np.full((12, 4), 0.25, np.float32)})
-    joined, _ = join_scores([toy_scores(), probabilities])
-    assert joined.kind == "logits"
-    np.testing.assert_allclose(joined.streams["p"], np.log(0.25), rtol=1e-6)  # float32
-    zero = toy_scores(kind="probabilities", streams={"p": np.tile(np.float32([1, 0, 0, 0]), (12, 1))})
-    assert np.isfinite(join_scores([toy_scores(), zero])[0].streams["p"]).all()
+def test_test_videos_are_told_from_both_kinds_of_training_videos():
+    assert is_test(np.array([TEST_VIDEO, TRAINED_ON, 0, 4, -1])).tolist() == [True, False, False, False, True]
 
 
-def test_classes_in_another_order_are_refused_or_put_in_order(toy_scores):
-    first = toy_scores()
-    order = [2, 0, 3, 1]
-    second = toy_scores(
-        class_names=tuple("abcd"[k] for k in order),
-        labels=np.array([order.index(label) for label in first.labels]),
-        streams={"more": first.streams["rgb"][:, order]},
-    )
-    with pytest.raises(UsageError, match=r"another order; --reorder"):
-        join_scores([first, second])
-    joined, report = join_scores([first, second], reorder=True)
-    np.testing.assert_array_equal(joined.streams["more"], first.streams["rgb"])
-    assert joined.class_names == ("a", "b", "c", "d")
-    assert "put into the order" in report.notes[0]
+def test_writing_leaves_the_scores_as_they_are(toy_scores, tmp_path):
+    doubles = {"rgb": np.random.default_rng(0).normal(size=(12, 4))}
+    scores = toy_scores(streams=doubles)
+    write_scores(tmp_path / "scores.h5", scores)
+    assert scores.streams is doubles
+    assert scores.streams["rgb"].dtype == np.float64
+    with pytest.raises(FrozenInstanceError):
+        scores.split = "2"
 
 
-@pytest.mark.parametrize(
-    ("changed", "message"),
-    [
-        pytest.param({"class_names": ("a", "b", "c", "x")}, "not in both: d, x", id="other classes"),
-        pytest.param(
-            {"labels": np.zeros(12, int)}, "labels that differ from 1 for 9 videos, first a/video1", id="labels"
-        ),
-        pytest.param({"ids": np.array([f"z{i}" for i in range(12)])}, "share no video", id="no common id"),
-        pytest.param({"split": "2"}, "scores of split 2, 1 has split 1", id="split"),
-        pytest.param({"fold": np.zeros(12, int)}, "training, test", id="train and test"),
-        pytest.param({"ids": np.array(["a"] * 12)}, "2: scores: ids that repeat", id="repeat"),
-        pytest.param({"streams": {"x": np.full((12, 4), np.nan)}}, "2: stream x: NaN", id="nan"),
-    ],
-)
-def test_what_cannot_be_joined_says_why(toy_scores, changed, message):
-    with pytest.raises(UsageError, match=message):
-        join_scores([toy_scores(), toy_scores(**changed)])
-    with pytest.raises(UsageError, match="no scores"):
-        join_scores([])
+@pytest.mark.parametrize("place", ["taken/scores.h5", "taken/below/scores.h5"])
+def test_a_file_in_the_folders_place_is_named(toy_scores, tmp_path, place):
+    (tmp_path / "taken").write_text("")
+    with pytest.raises(UsageError, match=r"taken.*: is a file, or lies below one; choose another folder"):
+        write_scores(tmp_path / place, toy_scores())
+
+
+def test_export_gives_plain_files(toy_scores, tmp_path):
+    scores = toy_scores(fold=np.arange(12, dtype=np.int32) % 4 - 2)
+    written = export(write_scores(tmp_path / "scores.h5", scores), tmp_path / "out")
+    assert sorted(path.name for path in written) == ["classes.txt", "flow.npy", "rgb.npy", "videos.csv"]
+    np.testing.assert_array_equal(np.load(tmp_path / "out" / "flow.npy"), scores.streams["flow"])
+    lines = (tmp_path / "out" / "videos.csv").read_text().splitlines()
+    assert lines[:3] == ["ids,labels,groups,fold", "a/video0,0,g0,-2", "a/video1,1,g0,-1"]
+    assert (tmp_path / "out" / "classes.txt").read_text() == "a\nb\nc\nd\n"
 
 
 def test_check_accepts_no_videos(toy_scores):
