@@ -2,7 +2,7 @@
 
 import os
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
 from pathlib import Path
 
 from avr.core import UsageError, warn
@@ -43,15 +43,29 @@ def ids_of(paths: Sequence[Path]) -> list[str]:
     return [stem if counts[stem] == 1 else path.as_posix() for stem, path in zip(stems, paths, strict=True)]
 
 
-def require_videos(root: Path, paths: Sequence[Path], *, layout: str) -> None:
-    """Raise a UsageError that tells the expected layout when no video was found."""
-    if not paths:
+def require_videos(root: Path, paths: Iterable[Path], *, layout: str, folders: int = 0) -> list[Path]:
+    """The relative paths that lie at least that many folders down.
+
+    Raises:
+        UsageError: there is none; tells the expected layout.
+    """
+    deep = [path for path in paths if len(path.parts) > folders]
+    if not deep:
         raise UsageError(f"{root}: no videos found; expected {layout}")
+    return deep
 
 
-def say_missing(name: str, missing: Iterable[str], *, listed: int) -> None:
-    """Warn how many of the listed videos are not there, naming the first ten."""
-    lost = list(missing)
+def say_missing(name: str, root: Path, listed: Sequence[str], there: Container[str], *, besides: str = "") -> None:
+    """Warn how many of the listed videos are not there, naming the first ten.
+
+    Raises:
+        UsageError: none is there (ends in `besides`), or none is listed.
+    """
+    if not listed:
+        raise UsageError(f"{name}: the lists hold no labelled videos")
+    lost = [video for video in listed if video not in there]
+    if len(lost) == len(listed):
+        raise UsageError(f"{name}: none of the {len(lost)} listed videos is in {root}, such as {lost[0]}{besides}")
     if lost:
         more = ", …" if len(lost) > 10 else ""
-        warn(f"{name}: {len(lost)} of {listed} listed videos are not there: {', '.join(lost[:10])}{more}")
+        warn(f"{name}: {len(lost)} of {len(listed)} listed videos are not there: {', '.join(lost[:10])}{more}")

@@ -33,8 +33,7 @@ def describe_dataset(name: str) -> Description:
         UsageError: unknown data set; the message lists the known ones.
     """
     item = load_item("avr.datasets", name, "data set")
-    options = {key: parameter.default for key, parameter in inspect.signature(item.index).parameters.items()}
-    own = {key: default for key, default in options.items() if key not in ("root", "splits")}
+    own = {option: parameter.default for option, parameter in _own_options(item).items()}
     makes_itself = getattr(item, "MAKES_ITSELF", False)
     return Description(name, item.DESCRIPTION, item.LAYOUT, getattr(item, "SOURCE", ""), own, makes_itself)
 
@@ -54,15 +53,13 @@ def index_dataset(name: str, root: Path | None = None, *, splits: Path | None = 
             parse or name no video that is there.
     """
     item = load_item("avr.datasets", name, "data set")
-    known = inspect.signature(item.index).parameters
-    hints = typing.get_type_hints(item.index)
+    known, hints = _own_options(item), typing.get_type_hints(item.index)
     for option, value in options.items():
-        if option not in known or option in ("root", "splits"):
-            takes = ", ".join(key for key in known if key not in ("root", "splits")) or "none"
-            raise UsageError(f"data set {name} has no option '{option}'; it takes: {takes}")
+        if option not in known:
+            raise UsageError(f"data set {name} has no option '{option}'; it takes: {', '.join(known) or 'none'}")
         options[option] = _converted(option, value, hints[option])
     if splits is not None:
-        if "splits" not in known:
+        if "splits" not in hints:
             raise UsageError(f"data set {name} reads no split lists; leave --splits out")
         if not Path(splits).exists():
             raise UsageError(f"{splits}: no such file or folder of split lists")
@@ -73,6 +70,12 @@ def index_dataset(name: str, root: Path | None = None, *, splits: Path | None = 
         raise UsageError(f"{root}: {what}; put the videos of {name} there or name their folder with --root")
     dataset: Dataset = item.index(root, **options)
     return dataset
+
+
+def _own_options(item: types.ModuleType) -> dict[str, inspect.Parameter]:
+    """What a data set's `index` takes beyond the folders that all may have."""
+    parameters = inspect.signature(item.index).parameters
+    return {name: parameter for name, parameter in parameters.items() if name not in ("root", "splits")}
 
 
 def _converted(option: str, value: Any, hint: Any) -> Any:

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import TypeVar
 
 from avr.core import UsageError, note
@@ -24,6 +24,30 @@ def find_lists(root: Path, splits: Path | None, *, folder: str, pattern: str) ->
             return place
     looked = ", ".join(str(place) for place in places)
     raise UsageError(f"no split lists ({pattern}) in {looked}; put {folder} under the root or give --splits DIR")
+
+
+def named_lists(
+    root: Path, splits: Path | None, pattern: str, told: Callable[[Path], T | None], *, kind: str
+) -> dict[Path, T]:
+    """Lists beside the videos, at `splits` or else in the root or its `annotations`, and what their names tell.
+
+    Args:
+        root: the data set's folder.
+        splits: folder of the lists, or one list.
+        pattern: of the lists' names.
+        told: from a list's path to what it is of; None leaves a file out.
+        kind: what to call the lists in the error.
+
+    Raises:
+        UsageError: none of the places has such a file.
+    """
+    places = [splits] if splits is not None else [root, root / "annotations"]
+    for place in places:
+        files = [place] if place.is_file() else sorted(place.glob(pattern))
+        found = {file: what for file in files if (what := told(file)) is not None}
+        if found:
+            return found
+    raise UsageError(f"no {kind} in {' or '.join(map(str, places))}; give --splits FILE or DIR")
 
 
 def read_list(path: Path, parse: Callable[[str], T]) -> Iterator[tuple[int, T]]:
@@ -74,11 +98,6 @@ def _loosened(name: str) -> str:
     return re.sub(r"[^0-9a-z/]", "_", name.lower())
 
 
-def clip_id(listed: str) -> str:
-    """Id of a listed clip: "Archery/v_Archery_g01_c01.avi" is "Archery/v_Archery_g01_c01"."""
-    return PurePosixPath(listed.replace("\\", "/")).with_suffix("").as_posix()
-
-
 def match(name: str, on_disk: OnDisk, clip_ids: Sequence[str]) -> dict[str, Path]:
     """Paths of the listed clips that are there; warns of those that are not.
 
@@ -86,12 +105,7 @@ def match(name: str, on_disk: OnDisk, clip_ids: Sequence[str]) -> dict[str, Path
         UsageError: none is there.
     """
     found = {clip: path for clip in clip_ids if (path := on_disk.find(clip)) is not None}
-    if not found:
-        raise UsageError(
-            f"{on_disk.root}: none of the {len(clip_ids)} listed videos of {name} is there, such as {clip_ids[0]}; "
-            f"{len(on_disk.paths)} other video files are"
-        )
-    say_missing(name, (clip for clip in clip_ids if clip not in found), listed=len(clip_ids))
+    say_missing(name, on_disk.root, clip_ids, found, besides=f"; {len(on_disk.paths)} other video files are")
     unlisted = len(on_disk.paths) - len(set(found.values()))
     if unlisted:
         note(f"{name}: {unlisted} video files under {on_disk.root} are in no list and left out")

@@ -1,12 +1,12 @@
-"""Splits where a data set has no official ones: by group, repeatable from a seed, balanced over the classes."""
+"""Splits: one by its name; and where there are no official ones, by group, repeatable from a seed, balanced."""
 
 import hashlib
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 
 from avr.core import UsageError
 
-from ._types import Split, Video
+from ._types import Dataset, Split, Video
 
 
 def split_by_group(videos: Sequence[Video], *, name: str = "1", test_share: float = 0.3, seed: int = 0) -> Split:
@@ -33,14 +33,19 @@ def split_by_group(videos: Sequence[Video], *, name: str = "1", test_share: floa
             test_groups.add(group)
             for label, count in members[group].items():
                 lacking[label] -= count
-    split = Split(
+    split = split_of_groups(videos, name, test_groups)
+    if not split.train or not split.test:
+        raise UsageError(f"{len(videos)} videos in {len(members)} groups cannot be split by group: one side is empty")
+    return split
+
+
+def split_of_groups(videos: Sequence[Video], name: str, test_groups: Container[str]) -> Split:
+    """The split whose test videos are those of some groups; all others train."""
+    return Split(
         name,
         train=tuple(video.id for video in videos if video.group not in test_groups),
         test=tuple(video.id for video in videos if video.group in test_groups),
     )
-    if not split.train or not split.test:
-        raise UsageError(f"{len(videos)} videos in {len(members)} groups cannot be split by group: one side is empty")
-    return split
 
 
 def drawn_splits(videos: Sequence[Video], *, num_splits: int, test_share: float, seed: int) -> dict[str, Split]:
@@ -55,11 +60,17 @@ def drawn_splits(videos: Sequence[Video], *, num_splits: int, test_share: float,
 
 def leave_one_group_out(videos: Sequence[Video]) -> dict[str, Split]:
     """One split a group, named after it: the group's videos test, all others train."""
-    return {
-        group: Split(
-            group,
-            train=tuple(video.id for video in videos if video.group != group),
-            test=tuple(video.id for video in videos if video.group == group),
-        )
-        for group in sorted({video.group for video in videos})
-    }
+    return {group: split_of_groups(videos, group, {group}) for group in sorted({video.group for video in videos})}
+
+
+def choose_split(dataset: Dataset, name: str = "") -> Split:
+    """A data set's split by name; the first for "".
+
+    Raises:
+        UsageError: no such split; the known ones are listed.
+    """
+    if not dataset.splits:
+        raise UsageError(f"{dataset.name} has no splits, and so no training part")
+    if name and name not in dataset.splits:
+        raise UsageError(f"{dataset.name} has no split '{name}'; it has {', '.join(dataset.splits)}")
+    return dataset.splits[name or next(iter(dataset.splits))]

@@ -1,6 +1,7 @@
 """What an index is made of: videos, splits, the data set. Plain frozen records with no behaviour but their checks."""
 
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -57,6 +58,11 @@ class Split:
     name: str
     train: tuple[str, ...]
     test: tuple[str, ...]
+
+
+def numbered(class_names: Iterable[str]) -> dict[str, int]:
+    """Class numbers where nothing else is said: the names' alphabetical order. A name may come more than once."""
+    return {name: label for label, name in enumerate(sorted(set(class_names)))}
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from pathlib import Path
 from ._files import find_videos, ids_of, require_videos
 from ._groups import groups_by_pattern
 from ._splits import drawn_splits
-from ._types import Dataset, Split, Video
+from ._types import Dataset, Split, Video, numbered
 
 DESCRIPTION = "your own videos, class = sub-folder; split by seed or by group pattern"
 LAYOUT = "<root>/<class>/<video>"
@@ -38,14 +38,11 @@ def index(
     Raises:
         UsageError: no videos in sub-folders, a pattern that does not compile or never matches.
     """
-    paths = [path for path in find_videos(root) if len(path.parts) > 1]
-    require_videos(root, paths, layout=LAYOUT)
+    paths = require_videos(root, find_videos(root), layout=LAYOUT, folders=1)
     parts = {path.parts[0] for path in paths}
     depth = 1 if "train" in parts and len(parts) > 1 and parts <= TEST_NAMES | {"train"} else 0
-    paths = [path for path in paths if len(path.parts) > depth + 1]
-    require_videos(root, paths, layout="<root>/train/<class>/<video>")
-    class_names = tuple(sorted({path.parts[depth] for path in paths}))
-    number = {name: label for label, name in enumerate(class_names)}
+    paths = require_videos(root, paths, layout="<root>/train/<class>/<video>", folders=depth + 1)
+    number = numbered(path.parts[depth] for path in paths)
     ids = ids_of(paths)
     groups = groups_by_pattern(ids, group_pattern)
     videos = [
@@ -57,4 +54,4 @@ def index(
         splits = {"1": Split("1", tuple(video_id for video_id in ids if video_id.startswith("train/")), test)}
     else:
         splits = drawn_splits(videos, num_splits=num_splits, test_share=test_share, seed=seed)
-    return Dataset("folder", root, class_names, tuple(videos), splits)
+    return Dataset("folder", root, tuple(number), tuple(videos), splits)

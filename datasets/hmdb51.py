@@ -15,7 +15,7 @@ from pathlib import Path
 from avr.core import UsageError
 
 from ._lists import OnDisk, find_lists, match, read_list
-from ._types import Dataset, Split, Video
+from ._types import Dataset, Split, Video, numbered
 
 DESCRIPTION = "51 actions, 6766 clips; three official splits"
 LAYOUT = "<root>/<class>/<clip>.avi, testTrainMulti_7030_splits/ under the root or --splits"
@@ -53,9 +53,8 @@ def index(root: Path, *, splits: Path | None = None) -> Dataset:
             clip = f"{named[1]}/{name}"
             class_of[clip] = named[1]
             marks.setdefault(clip, {})[named[2]] = mark
-    class_names = tuple(sorted(set(class_of.values())))
     found = match("hmdb51", OnDisk(root), sorted(marks))
-    number = {name: label for label, name in enumerate(class_names)}
+    number = numbered(class_of.values())
     videos = tuple(Video(clip, path, number[class_of[clip]], group_of(clip) or clip) for clip, path in found.items())
     names = sorted({name for by_split in marks.values() for name in by_split})
     made = {
@@ -66,7 +65,7 @@ def index(root: Path, *, splits: Path | None = None) -> Dataset:
         )
         for name in names
     }
-    return Dataset("hmdb51", root, class_names, videos, made)
+    return Dataset("hmdb51", root, tuple(number), videos, made)
 
 
 def group_of(clip: str) -> str | None:

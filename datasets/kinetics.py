@@ -14,18 +14,20 @@ tests on those.
 
 import csv
 import re
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
 from avr.core import UsageError
 
 from ._files import find_videos, require_videos, say_missing
-from ._types import Dataset, Split, Video
+from ._lists import named_lists
+from ._types import Dataset, Split, Video, numbered
 
 DESCRIPTION = "400-700 human actions, by the official csv lists; train, validation"
 LAYOUT = "clips <youtube id>_<start>_<end>.mp4 under <root>, train.csv, validate.csv, … there or in --splits"
 SOURCE = "https://github.com/cvdfoundation/kinetics-dataset"
-PARTS = {"train": "train", "val": "validate", "test": "test"}
+PARTS = ("train", "val", "test")
 COLUMNS = ("label", "youtube_id", "time_start", "time_end")
 
 
@@ -39,38 +41,34 @@ def index(root: Path, *, splits: Path | None = None) -> Dataset:
     Raises:
         UsageError: no lists, a list without its columns, a line that does not parse (file:line), or no clip there.
     """
-    paths = find_videos(root)
-    require_videos(root, paths, layout=LAYOUT)
+    paths = require_videos(root, find_videos(root), layout=LAYOUT)
     by_stem = {path.stem: path for path in reversed(paths)}
     part_of: dict[str, str] = {}
     label_of: dict[str, str] = {}
-    for file in _lists(root, splits):
+    for file, by_name in named_lists(root, splits, "*.csv", _part, kind="csv lists").items():
         try:
-            for stem, label, part in _rows(file):
+            for stem, label, part in _rows(file, by_name):
                 label_of[stem], part_of[stem] = label, part
         except (OSError, UnicodeDecodeError, csv.Error) as error:
             raise UsageError(f"{file}: cannot be read as csv: {error}") from error
-    class_names = tuple(sorted(set(label_of.values())))
-    if not class_names:
-        raise UsageError(f"{root}: the lists hold no labelled clips")
-    number = {name: label for label, name in enumerate(class_names)}
-    cut_from: dict[str, list[str]] = {}
-    for stem in label_of:
-        cut_from.setdefault(group_of(stem) or stem, []).append(stem)
-    videos, part_by_id, missing = [], {}, []
-    for stem in sorted(label_of):
-        source = group_of(stem) or stem
-        path = by_stem.get(stem) or (by_stem.get(source) if len(cut_from[source]) == 1 else None)
-        if path is None:
-            missing.append(stem)
-            continue
-        video_id = path.with_suffix("").as_posix()
-        videos.append(Video(video_id, root / path, number[label_of[stem]], source))
-        part_by_id[video_id] = part_of[stem]
-    if not videos:
-        raise UsageError(f"{root}: none of the {len(label_of)} listed clips is there, such as {missing[0]}.mp4")
-    say_missing("kinetics", missing, listed=len(label_of))
-    return Dataset("kinetics", root, class_names, tuple(videos), _splits(videos, part_by_id))
+    source_of = {stem: group_of(stem) or stem for stem in sorted(label_of)}
+    clips_of = Counter(source_of.values())
+    there: dict[str, Path] = {}
+    for stem, source in source_of.items():
+        path = by_stem.get(stem) or (by_stem.get(source) if clips_of[source] == 1 else None)
+        if path is not None:
+            there[stem] = path
+    say_missing("kinetics", root, list(source_of), there)
+    number = numbered(label_of.values())
+    videos = {
+        stem: Video(path.with_suffix("").as_posix(), root / path, number[label_of[stem]], source_of[stem])
+        for stem, path in there.items()
+    }
+    ids = {part: tuple(video.id for stem, video in videos.items() if part_of[stem] == part) for part in PARTS}
+    made = {"1": Split("1", ids["train"], ids["val"])}
+    if ids["test"]:
+        made["test"] = Split("test", ids["train"], ids["test"])
+    return Dataset("kinetics", root, tuple(number), tuple(videos.values()), made)
 
 
 def group_of(clip: str) -> str | None:
@@ -79,28 +77,13 @@ def group_of(clip: str) -> str | None:
     return named[1] if named else None
 
 
-def _splits(videos: list[Video], part_of: dict[str, str]) -> dict[str, Split]:
-    ids = {part: tuple(video.id for video in videos if part_of[video.id] == part) for part in PARTS}
-    made = {"1": Split("1", ids["train"], ids["val"])}
-    if ids["test"]:
-        made["test"] = Split("test", ids["train"], ids["test"])
-    return made
+def _part(file: Path) -> str:
+    """The part that a list's name says; "" where the rows must say it."""
+    return next((part for part in PARTS if part in file.stem.lower()), "")
 
 
-def _lists(root: Path, splits: Path | None) -> list[Path]:
-    if splits is not None and splits.is_file():
-        return [splits]
-    places = [splits] if splits is not None else [root, root / "annotations"]
-    for place in places:
-        found = sorted(place.glob("*.csv"))
-        if found:
-            return found
-    raise UsageError(f"no csv lists in {' or '.join(map(str, places))}; give --splits FILE or DIR")
-
-
-def _rows(file: Path) -> Iterator[tuple[str, str, str]]:
-    """Clip name, label and part of each labelled row of a list."""
-    by_name = next((part for part in PARTS if part in file.stem.lower()), "")
+def _rows(file: Path, by_name: str) -> Iterator[tuple[str, str, str]]:
+    """Clip name, label and part of each labelled row of a list; the part that its name says where a row says none."""
     with open(file, newline="", encoding="utf-8-sig") as handle:
         reader = csv.DictReader(handle)
         lacking = [column for column in COLUMNS if column not in (reader.fieldnames or [])]

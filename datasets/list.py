@@ -22,10 +22,12 @@ from avr.core import UsageError
 from ._annotations import Line, parse_lines, read_class_names
 from ._files import say_missing
 from ._groups import groups_by_pattern
+from ._lists import named_lists
 from ._types import Dataset, RawFrames, Split, Video
 
 DESCRIPTION = "annotation files of TSN and mmaction2, videos or raw-frame folders"
 LAYOUT = "<name>_train_split_<k>*.txt and <name>_val_split_<k>*.txt there or in --splits"
+KIND = "annotation files (*train*.txt, *val*.txt, *test*.txt)"
 
 
 def index(
@@ -57,11 +59,11 @@ def index(
     """
     _check_templates(image=image, flow=flow)
     templates = (image, flow.replace("{axis}", "x"), flow.replace("{axis}", "y"))
-    found = _annotation_files(root, splits, files)
+    found = named_lists(root, splits, files, _split_and_part, kind=KIND)
     lines: dict[str, Line] = {}
     parts: dict[tuple[str, str], list[str]] = {}
-    for file, (name, part) in found.items():
-        members = parts.setdefault((name, part), [])
+    for file, split_and_part in found.items():
+        members = parts.setdefault(split_and_part, [])
         for line in parse_lines(file, root, first_label=first_label):
             known = lines.setdefault(line.id, line)
             if not known.path.exists() and line.path.exists():
@@ -72,9 +74,7 @@ def index(
                 )
             members.append(line.id)
     there = {video_id: line for video_id, line in lines.items() if line.path.exists()}
-    if not there:
-        raise UsageError(f"{root}: none of the {len(lines)} listed videos is there, such as {next(iter(lines))}")
-    say_missing("list", (video_id for video_id in lines if video_id not in there), listed=len(lines))
+    say_missing("list", root, list(lines), there)
     class_names = read_class_names(classes, next(iter(found)).parent, list(lines.values()), first_label=first_label)
     groups = groups_by_pattern(list(there), group_pattern)
     videos = tuple(_video(line, group, templates) for line, group in zip(there.values(), groups, strict=True))
@@ -98,22 +98,14 @@ def _check_templates(**templates: str) -> None:
             )
 
 
-def _annotation_files(root: Path, splits: Path | None, pattern: str) -> dict[Path, tuple[str, str]]:
-    """Annotation files, with the split and the part (train, val, test) that their names say."""
-    places = [splits] if splits is not None else [root, root / "annotations"]
-    for place in places:
-        found = {}
-        for file in [place] if place.is_file() else sorted(place.glob(pattern)):
-            stem = file.stem.lower()
-            part = re.search(r"(?<![a-z])(?:train|val|test)", stem) or re.search(r"train|val|test", stem)
-            if part is not None:
-                after = file.stem[part.end() :]
-                number = re.search(r"split_?0*(\d+)|(?:list|_)0*(\d+)(?!\d)", after)
-                found[file] = ((number[1] or number[2]) if number else "1", part[0])
-        if found:
-            return found
-    looked = " or ".join(str(place) for place in places)
-    raise UsageError(f"no annotation files (*train*.txt, *val*.txt, *test*.txt) in {looked}; give --splits DIR")
+def _split_and_part(file: Path) -> tuple[str, str] | None:
+    """The split and the part (train, val, test) that an annotation file's name says; None without a part."""
+    stem = file.stem.lower()
+    part = re.search(r"(?<![a-z])(?:train|val|test)", stem) or re.search(r"train|val|test", stem)
+    if part is None:
+        return None
+    number = re.search(r"split_?0*(\d+)|(?:list|_)0*(\d+)(?!\d)", file.stem[part.end() :])
+    return ((number[1] or number[2]) if number else "1", part[0])
 
 
 def _video(line: Line, group: str, templates: Sequence[str]) -> Video:

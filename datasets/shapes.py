@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING
 
 from avr.core import Progress, UsageError, WorkError, note, write_whole
 
-from ._types import Dataset, Split, Video
+from ._splits import split_of_groups
+from ._types import Dataset, Video
 
 if TYPE_CHECKING:
     import numpy as np
@@ -127,9 +128,5 @@ def _index(root: Path) -> Dataset:
     splits = {}
     for number in range(NUM_SPLITS):
         tests = {f"scene{scene:02d}" for scene in range(NUM_SCENES) if scene % NUM_SPLITS == number}
-        splits[str(number + 1)] = Split(
-            str(number + 1),
-            train=tuple(video.id for video in videos if video.group not in tests),
-            test=tuple(video.id for video in videos if video.group in tests),
-        )
+        splits[str(number + 1)] = split_of_groups(videos, str(number + 1), tests)
     return Dataset("shapes", root, CLASS_NAMES, videos, splits)

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from avr.core import UsageError
 
-from ._lists import OnDisk, clip_id, find_lists, match, read_list
+from ._lists import OnDisk, find_lists, match, read_list
 from ._types import Dataset, Split, Video
 
 DESCRIPTION = "101 actions, 13320 clips; three official splits"
@@ -51,7 +51,7 @@ def index(root: Path, *, splits: Path | None = None) -> Dataset:
             raise ValueError(f"class {listed['class']} is not in classInd.txt")
         if listed["number"] and int(listed["number"]) != numbers[listed["class"]]:
             raise ValueError(f"class {listed['class']} has number {numbers[listed['class']]} in classInd.txt")
-        return clip_id(f"{listed['class']}/{listed['clip']}.avi")
+        return f"{listed['class']}/{listed['clip']}"
 
     lists: dict[str, dict[str, list[str]]] = {}
     for path in sorted(folder.glob("*list*.txt")):

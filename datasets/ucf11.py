@@ -11,7 +11,7 @@ from pathlib import Path
 
 from ._files import find_videos, ids_of, require_videos
 from ._splits import drawn_splits
-from ._types import Dataset, Video
+from ._types import Dataset, Video, numbered
 
 DESCRIPTION = "11 actions, about 1600 clips; 70:30 by group"
 LAYOUT = "<root>/<class>/v_<word>_<group>/v_<word>_<group>_<clip>.mpg"
@@ -26,15 +26,14 @@ def index(root: Path, *, test_share: float = 0.3, num_splits: int = 3, seed: int
     """
     top = root / "UCF11_updated_mpg"
     top = top if top.is_dir() else root
-    paths = [path for path in find_videos(top) if len(path.parts) > 1]
-    require_videos(top, paths, layout=LAYOUT)
-    class_names = tuple(sorted({path.parts[0] for path in paths}))
+    paths = require_videos(top, find_videos(top), layout=LAYOUT, folders=1)
+    number = numbered(path.parts[0] for path in paths)
     videos = [
-        Video(video_id, top / path, class_names.index(path.parts[0]), _group(path, video_id))
+        Video(video_id, top / path, number[path.parts[0]], _group(path, video_id))
         for path, video_id in zip(paths, ids_of(paths), strict=True)
     ]
     made = drawn_splits(videos, num_splits=num_splits, test_share=test_share, seed=seed)
-    return Dataset("ucf11", top, class_names, tuple(videos), made)
+    return Dataset("ucf11", top, tuple(number), tuple(videos), made)
 
 
 def _group(path: Path, video_id: str) -> str:

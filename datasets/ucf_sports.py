@@ -17,7 +17,7 @@ from avr.core import note
 
 from ._files import find_videos, ids_of, require_videos
 from ._splits import drawn_splits
-from ._types import Dataset, Video
+from ._types import Dataset, Video, numbered
 
 DESCRIPTION = "10 sports actions, about 150 clips; 70:30 by group"
 LAYOUT = "<root>/<Class>-<view>/<number>/<tape>_<frame>.avi"
@@ -31,23 +31,22 @@ def index(root: Path, *, test_share: float = 0.3, num_splits: int = 3, seed: int
         UsageError: no videos laid out as expected.
     """
     top = next((root / name for name in ("ucf action", "ucf_action") if (root / name).is_dir()), root)
-    paths = [path for path in find_videos(top) if len(path.parts) > 1]
-    require_videos(top, paths, layout=LAYOUT)
+    paths = require_videos(top, find_videos(top), layout=LAYOUT, folders=1)
     class_of = {path: class_of_folder(path.parts[0]) for path in paths}
-    class_names = tuple(sorted(set(class_of.values())))
+    number = numbered(class_of.values())
     tapes: dict[str, set[str]] = defaultdict(set)
     for path in paths:
         tapes[class_of[path]].add(_tape(path))
-    single = [name for name in class_names if len(tapes[name]) == 1]
+    single = [name for name in number if len(tapes[name]) == 1]
     if single:
         note(f"ucf-sports: all clips of {', '.join(single)} are of one tape, so there each clip is its own group")
     videos = []
     for path, video_id in zip(paths, ids_of(paths), strict=True):
         name = class_of[path]
         group = video_id if name in single else f"{name}/{_tape(path)}"
-        videos.append(Video(video_id, top / path, class_names.index(name), group))
+        videos.append(Video(video_id, top / path, number[name], group))
     made = drawn_splits(videos, num_splits=num_splits, test_share=test_share, seed=seed)
-    return Dataset("ucf-sports", top, class_names, tuple(videos), made)
+    return Dataset("ucf-sports", top, tuple(number), tuple(videos), made)
 
 
 def class_of_folder(folder: str) -> str:

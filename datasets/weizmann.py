@@ -26,8 +26,7 @@ def index(root: Path) -> Dataset:
     Raises:
         UsageError: no videos, or a file whose name is not `<person>_<action>`.
     """
-    paths = find_videos(root)
-    require_videos(root, paths, layout=LAYOUT)
+    paths = require_videos(root, find_videos(root), layout=LAYOUT)
     videos = []
     for path, video_id in zip(paths, ids_of(paths), strict=True):
         person, label = _parse(root / path)

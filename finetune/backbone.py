@@ -19,7 +19,7 @@ from torch import nn
 
 from avr.core import UsageError, note, quiet
 from avr.core.metrics import mean_class_accuracy, top_k_accuracy
-from avr.datasets import Dataset, Video
+from avr.datasets import Dataset, Video, choose_split
 from avr.extract import Settings
 from avr.extract.backbones import in_channels, load_networks
 from avr.extract.cache import DEFAULT_FOLDER, ClipCache
@@ -33,7 +33,7 @@ from .folders import find_folder, read_record, write_record
 from .learner import Economy, Learner
 from .loop import LAST_GOOD, Loop
 from .networks import SegmentNetwork, build_classifier, classifier_of, redraw, set_dropout
-from .parts import choose_split, fill_cache, part_videos, plain
+from .parts import fill_cache, part_videos, plain
 from .samples import VideoSamples, fixed_inputs
 from .tuning import Tuning
 from .weights import save_weights

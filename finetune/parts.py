@@ -6,25 +6,11 @@ from typing import Any
 
 import numpy as np
 
-from avr.core import UsageError
 from avr.datasets import Dataset, Split, Video
 from avr.extract.cache import ClipCache, leave_out
 from avr.heads import validation_part
 
 from .distributed import Processes
-
-
-def choose_split(dataset: Dataset, name: str) -> Split:
-    """A data set's split by name; the first for "".
-
-    Raises:
-        UsageError: no such split; the known ones are listed.
-    """
-    if not dataset.splits:
-        raise UsageError(f"{dataset.name} has no splits: fine-tuning needs a training part")
-    if name and name not in dataset.splits:
-        raise UsageError(f"{dataset.name} has no split '{name}'; it has {', '.join(dataset.splits)}")
-    return dataset.splits[name or next(iter(dataset.splits))]
 
 
 def fill_cache(

@@ -151,7 +151,7 @@ def test_hmdb51_line_that_does_not_parse(hmdb, line):
 
 def test_none_of_the_listed_videos_there(hmdb, tree):
     other = tree(["climb/else.avi"], folder="other")
-    with pytest.raises(UsageError, match=r"none of the 5 listed videos of hmdb51 is there, .* 1 other video files are"):
+    with pytest.raises(UsageError, match=r"hmdb51: none of the 5 listed videos is in .* 1 other video files are"):
         index_dataset("hmdb51", other, splits=hmdb)
 
 
