@@ -1,12 +1,11 @@
 """What every room may use: the one error type, finding an item by its file name, progress bars, whole-file writes."""
 
-from .ahead import ahead
+from .ahead import Busy, Stages, ahead
 from .errors import AvrError, UsageError, WorkError
 from .files import sha256_of, sync_folder, write_whole
 from .locks import StoreLock
 from .progress import Progress, note, quiet, warn
 from .registry import item_names, load_item
-from .stages import Busy, Stages
 
 __all__ = [
     "AvrError",
