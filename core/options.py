@@ -16,6 +16,7 @@ instance.
 import collections.abc
 import contextlib
 import dataclasses
+import functools
 import inspect
 import math
 import numbers
@@ -32,33 +33,27 @@ from .registry import check_known
 
 UNIONS = (typing.Union, types.UnionType)
 SEQUENCES = (tuple, list, collections.abc.Sequence)
-MAPPINGS = (dict, collections.abc.Mapping)
 
 
 @dataclass(frozen=True)
 class Range:
-    """Where a number must lie, as the mark of an `Annotated`; a bound that is None does not bind."""
+    """Where a number must lie, as the mark of an `Annotated`: least ≤ number ≤ most and above < number < below."""
 
-    least: float | None = None
-    above: float | None = None
-    most: float | None = None
-    below: float | None = None
+    least: float = -math.inf
+    above: float = -math.inf
+    most: float = math.inf
+    below: float = math.inf
 
     def __contains__(self, number: float) -> bool:
-        return (
-            (self.least is None or number >= self.least)
-            and (self.above is None or number > self.above)
-            and (self.most is None or number <= self.most)
-            and (self.below is None or number < self.below)
-        )
+        return self.least <= number <= self.most and self.above < number < self.below
 
     def describe(self, kind: str) -> str:
         """With kind "float": "float > 0", "0 ≤ float < 1"."""
-        low, sign = (self.above, "<>") if self.least is None else (self.least, "≤≥")
-        high = f" < {self.below:g}" if self.below is not None else f" ≤ {self.most:g}" if self.most is not None else ""
-        if low is None:
-            return f"{kind}{high}"
-        return f"{low:g} {sign[0]} {kind}{high}" if high else f"{kind} {sign[1]} {low:g}"
+        low, sign = (self.least, "≤≥") if self.least > self.above else (self.above, "<>")
+        high = f" < {self.below:g}" if self.below <= self.most else f" ≤ {self.most:g}"
+        if min(self.below, self.most) == math.inf:
+            return f"{kind} {sign[1]} {low:g}"
+        return f"{low:g} {sign[0]} {kind}{high}" if low > -math.inf else f"{kind}{high}"
 
 
 @dataclass(frozen=True)
@@ -89,7 +84,7 @@ class Option:
     Attributes:
         name: as in Python.
         hint: its annotation.
-        default: `dataclasses.MISSING` where there is none.
+        default: `dataclasses.MISSING` where there is none, or one that is made anew each time.
     """
 
     name: str
@@ -111,15 +106,20 @@ class Option:
 
 def options_of(made: Callable[..., Any]) -> dict[str, Option]:
     """Options by name: the fields of a dataclass, else the keyword-only parameters of a function or of a class."""
+    return {option.name: option for option in _options_of(made)}
+
+
+@functools.cache  # resolving annotations takes 0.3 ms, and each fit of a rule checks its options
+def _options_of(made: Callable[..., Any]) -> tuple[Option, ...]:
     if dataclasses.is_dataclass(made):
         source: Any = made
-        defaults = {field.name: _default_of(field) for field in dataclasses.fields(made)}
+        defaults = {field.name: field.default for field in dataclasses.fields(made)}
     else:
         source = made.__init__ if inspect.isclass(made) else made  # type: ignore[misc]
         own = [p for p in inspect.signature(source).parameters.values() if p.kind is p.KEYWORD_ONLY]
         defaults = {p.name: dataclasses.MISSING if p.default is p.empty else p.default for p in own}
     hints = typing.get_type_hints(source, include_extras=True)
-    return {name: Option(name, hints[name], default) for name, default in defaults.items()}
+    return tuple(Option(name, hints[name], default) for name, default in defaults.items())
 
 
 def read_options(known: Mapping[str, Option], given: Mapping[str, object], *, kind: str) -> dict[str, Any]:
@@ -195,10 +195,6 @@ def plain(value: object) -> str:
     return ",".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value)
 
 
-def _default_of(field: "dataclasses.Field[Any]") -> Any:
-    return field.default if field.default_factory is dataclasses.MISSING else field.default_factory()
-
-
 def _none_first(kinds: tuple[Any, ...]) -> list[Any]:
     """None before the others: as a text, "none" would do for a str."""
     return sorted(kinds, key=lambda kind: kind is not types.NoneType)
@@ -236,7 +232,7 @@ def _as(hint: Any, value: Any, texts: bool) -> Any:
         if texts and not items:
             raise ValueError  # whoever gives a list gives something
         return tuple(items) if origin is tuple else items
-    if origin in MAPPINGS:
+    if origin in (dict, Mapping):
         return {key: _as(arguments[1], item, texts) for key, item in dict(value).items()}
     if origin in SCALARS:
         return SCALARS[origin](value, texts)
