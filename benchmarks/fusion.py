@@ -22,7 +22,8 @@ import numpy as np
 from scipy.optimize import linprog
 from scipy.sparse import coo_matrix
 
-from avr.fusion import gather, grouped_folds, make_fuser, rule_class, rule_names
+from avr.core import grouped_folds
+from avr.fusion import gather, make_fuser, rule_class, rule_names
 from avr.fusion._margin import MarginProgram
 from avr.fusion._select import calibrate, temperatures_of
 
@@ -153,7 +154,7 @@ def real(repeats):
             options |= rule_class(rule.split()[0]).options_for(streams)
             tops = []
             for seed in range(repeats):
-                fold = grouped_folds(y, groups, seed=seed)
+                fold = grouped_folds(y, groups=groups, seed=seed)
                 right = 0
                 for f in range(5):
                     fit, held = fold != f, fold == f

@@ -99,7 +99,7 @@ def training_of(options: MutableMapping[str, Any], base: "Training | None") -> A
         UsageError: unknown setting or value, or a setting that fine-tuning does not read.
     """
     from avr.core import UsageError
-    from avr.heads import read_training
+    from avr.training import read_training
 
     changes: dict[str, object] = {}
     for text in options.pop("training"):

@@ -1,11 +1,12 @@
 """The parts of `avr fuse`: a rule's command from its estimator's arguments, and what is printed."""
 
 import inspect
-import json
 from pathlib import Path
-from typing import Any, Literal, get_args, get_origin
+from typing import Any
 
 import click
+
+from avr.core import Option, options_of, read_value
 
 from ._output import json_option, print_json, print_table
 
@@ -13,32 +14,23 @@ MEASURES = {"top1": "top-1 %", "top5": "top-5 %", "mean_class": "mean class %", 
 
 
 class OptionValue(click.ParamType):
-    """A rule's option: JSON where it reads as such (0.3, [1, 2]), `1,1.5` as a list, else the text itself."""
+    """What a rule's option takes, read from the command line's text."""
 
     name = "value"
 
+    def __init__(self, option: Option) -> None:
+        self.option = option
+
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        if not isinstance(value, str):
-            return value
-        try:
-            return json.loads(value)
-        except json.JSONDecodeError:
-            pass
-        if "," in value:
-            try:
-                return [float(part) for part in value.split(",")]
-            except ValueError:
-                self.fail(f"{value!r} is no list of numbers", param, ctx)
-        return value
+        return read_value(self.option.name, value, self.option.hint)
 
 
-def option_of(parameter: inspect.Parameter) -> click.Option:
+def option_of(option: Option) -> click.Option:
     """The command-line option of a rule's argument, with the argument's default."""
-    annotation = parameter.annotation
-    literal = get_origin(annotation) is Literal
-    kind: click.ParamType = click.Choice([str(choice) for choice in get_args(annotation)]) if literal else OptionValue()
-    flag = "--" + parameter.name.replace("_", "-")
-    return click.Option([flag, parameter.name], type=kind, default=parameter.default, show_default=True)
+    kind = click.Choice(list(map(str, option.choices))) if option.choices else OptionValue(option)
+    return click.Option(
+        ["--" + option.name.replace("_", "-"), option.name], type=kind, default=option.default, show_default=True
+    )
 
 
 def score_options() -> list[click.Parameter]:
@@ -79,15 +71,14 @@ def rule_command(rule: str) -> click.Command:
     from avr.fusion import rule_class
 
     estimator = rule_class(rule)
-    parameters = inspect.signature(estimator).parameters
-    names = [name for name in parameters if name not in ("kind", "num_classes")]
+    known = {name: option for name, option in options_of(estimator).items() if name not in ("kind", "num_classes")}
 
     def run(**values: Any) -> None:
         from avr.core import quiet
         from avr.fusion import fuse
 
         as_json = values.pop("as_json")
-        options = {name: values.pop(name) for name in names}
+        options = {name: values.pop(name) for name in known}
         evaluation = take_evaluation(values)
         values["streams"] = values["streams"] or None
         with quiet(as_json):
@@ -100,7 +91,7 @@ def rule_command(rule: str) -> click.Command:
     folder = click.Path(path_type=Path)
     options: list[click.Parameter] = [
         click.Option(["--out"], type=folder, help=f"Run folder to write.  [default: runs/fuse-{rule}-K]"),
-        *(option_of(parameters[name]) for name in names),
+        *(option_of(option) for option in known.values()),
     ]
     if estimator.reads == "features":
         options.insert(

@@ -36,14 +36,15 @@ def command() -> None:
 @json_option
 def list_heads(as_json: bool) -> None:
     """List the heads: paper, the layers they read, their options."""
-    from avr.core import item_names
-    from avr.heads import describe_options, head_class
+    from avr.core import item_names, options_of
+    from avr.heads import head_class
 
     heads = {name: head_class(name) for name in item_names("avr.heads")}
+    options = {name: [option.describe() for option in options_of(made).values()] for name, made in heads.items()}
     if as_json:
         print_json(
             {
-                name: {"source": made.source, "reads": dict(made.reads), "options": describe_options(name)}
+                name: {"source": made.source, "reads": dict(made.reads), "options": options[name]}
                 for name, made in heads.items()
             }
         )
@@ -54,7 +55,7 @@ def list_heads(as_json: bool) -> None:
         click.echo(f"{row[0]:<{widths[0]}}  {row[1]:<{widths[1]}}  {row[2]}")
     click.echo()
     for name in heads:
-        click.echo(f"{name} --set: {'; '.join(describe_options(name)) or 'none'}")
+        click.echo(f"{name} --set: {'; '.join(options[name]) or 'none'}")
 
 
 @command.command()

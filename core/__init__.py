@@ -1,28 +1,96 @@
-"""What every room may use: the one error type, finding an item by its file name, progress bars, whole-file writes."""
+"""What every room may use: errors, items found by file name, options, folds, metrics, work done ahead, whole files.
 
-from .ahead import ahead
+Names that need NumPy are loaded when they are first used, so that the command line's help is instant.
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from .ahead import Busy, Stages, ahead
 from .errors import AvrError, UsageError, WorkError
 from .files import sha256_of, sync_folder, write_whole
 from .locks import StoreLock
+from .options import (
+    NonNegativeFloat,
+    NonNegativeInt,
+    OneOf,
+    Option,
+    PositiveFloat,
+    PositiveInt,
+    Range,
+    Share,
+    check_fields,
+    check_options,
+    options_of,
+    read_options,
+    read_value,
+)
 from .progress import Progress, note, quiet, warn
-from .registry import item_names, load_item
-from .stages import Busy, Stages
+from .registry import check_known, item_names, load_item
+
+if TYPE_CHECKING:
+    from .folds import grouped_folds, possible_folds, split_groups, validation_part
+    from .metrics import confusion_matrix, log_softmax, mean_class_accuracy, measure, softmax, top_k_accuracy
+
+_PLACES = {
+    "confusion_matrix": "metrics",
+    "grouped_folds": "folds",
+    "log_softmax": "metrics",
+    "mean_class_accuracy": "metrics",
+    "measure": "metrics",
+    "possible_folds": "folds",
+    "softmax": "metrics",
+    "split_groups": "folds",
+    "top_k_accuracy": "metrics",
+    "validation_part": "folds",
+}
 
 __all__ = [
     "AvrError",
     "Busy",
+    "NonNegativeFloat",
+    "NonNegativeInt",
+    "OneOf",
+    "Option",
+    "PositiveFloat",
+    "PositiveInt",
     "Progress",
+    "Range",
+    "Share",
     "Stages",
     "StoreLock",
     "UsageError",
     "WorkError",
     "ahead",
+    "check_fields",
+    "check_known",
+    "check_options",
+    "confusion_matrix",
+    "grouped_folds",
     "item_names",
     "load_item",
+    "log_softmax",
+    "mean_class_accuracy",
+    "measure",
     "note",
+    "options_of",
+    "possible_folds",
     "quiet",
+    "read_options",
+    "read_value",
     "sha256_of",
+    "softmax",
+    "split_groups",
     "sync_folder",
+    "top_k_accuracy",
+    "validation_part",
     "warn",
     "write_whole",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """Import a name that needs NumPy from its file at first use."""
+    if name not in _PLACES:
+        raise AttributeError(f"module 'avr.core' has no attribute '{name}'")
+    return getattr(importlib.import_module(f"avr.core.{_PLACES[name]}"), name)

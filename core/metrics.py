@@ -8,6 +8,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 
+def measure(scores: NDArray, labels: NDArray) -> dict[str, float]:
+    """What every table of results shows, as shares: `top1`, `top5` and `mean_class` accuracy."""
+    return {
+        "top1": top_k_accuracy(scores, labels),
+        "top5": top_k_accuracy(scores, labels, 5),
+        "mean_class": mean_class_accuracy(scores, labels),
+    }
+
+
 def top_k_accuracy(scores: NDArray, labels: NDArray, k: int = 1) -> float:
     """Share of videos whose label is among the k best classes; with fewer than k classes, k is the class count."""
     best = np.argsort(-scores, axis=1, kind="stable")[:, :k]  # (M, k)
@@ -29,7 +38,20 @@ def confusion_matrix(scores: NDArray, labels: NDArray, num_classes: int) -> NDAr
     return counts
 
 
-def log_softmax(logits: NDArray) -> NDArray:
-    """Log-probabilities `(…, K)` of logits `(…, K)`, in float64 and without overflow."""
-    shifted = logits.astype(np.float64) - logits.max(axis=-1, keepdims=True)
-    return shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True))
+def log_softmax(logits: NDArray, *, out: NDArray | None = None) -> NDArray:
+    """Log-probabilities `(…, K)` of logits `(…, K)`, without overflow.
+
+    Args:
+        logits: logits, or log-probabilities that are to be normalised again.
+        out: where they go, which may be `logits` itself; the arithmetic is then in its type. None: a new float64 array.
+    """
+    out = np.empty(logits.shape) if out is None else out
+    np.subtract(logits, logits.max(axis=-1, keepdims=True), out=out, dtype=out.dtype)
+    out -= np.log(np.exp(out).sum(axis=-1, keepdims=True))
+    return out
+
+
+def softmax(logits: NDArray, *, out: NDArray | None = None) -> NDArray:
+    """Probabilities `(…, K)` of logits `(…, K)`; `out` as in `log_softmax`."""
+    logarithms = log_softmax(logits, out=out)
+    return np.exp(logarithms, out=logarithms)

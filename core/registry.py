@@ -7,6 +7,7 @@ is `attention-streams`. Adding an item is adding a file.
 import difflib
 import importlib
 import pkgutil
+from collections.abc import Iterable
 from types import ModuleType
 
 from .errors import UsageError
@@ -34,9 +35,25 @@ def load_item(package: str, name: str, kind: str) -> ModuleType:
     Raises:
         UsageError: no such item; the message lists the known ones.
     """
-    known = item_names(package)
-    if name not in known:
-        close = difflib.get_close_matches(name, known, n=1)
-        hint = f" (did you mean {close[0]}?)" if close else ""
-        raise UsageError(f"unknown {kind} '{name}'{hint}; known: {', '.join(known)}")
+    check_known(kind, name, item_names(package))
     return importlib.import_module(f"{package}.{name.replace('-', '_')}")
+
+
+def check_known(kind: str, name: str, known: Iterable[str], *, listed: str = "", where: str = "") -> None:
+    """Refuse a name that is not among the known ones.
+
+    Args:
+        kind: what to call it, such as "head".
+        name: what was given.
+        known: the names there are.
+        listed: how the error lists them, where their names alone do not say enough.
+        where: stands before the message, such as the name of the file it was read from and a colon.
+
+    Raises:
+        UsageError: with the name nearest to it and the known ones.
+    """
+    names = list(known)
+    if name not in names:
+        close = difflib.get_close_matches(name, names, n=1)
+        hint = f" (did you mean {close[0]}?)" if close else ""
+        raise UsageError(f"{where}unknown {kind} '{name}'{hint}; known: {listed or ', '.join(names) or 'none'}")

@@ -1,13 +1,10 @@
 """`index_dataset`: from a data set's name and folder to its videos, labels, groups and splits."""
 
-import inspect
-import types
-import typing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from avr.core import UsageError, load_item
+from avr.core import UsageError, load_item, options_of, read_options
 
 from ._types import Dataset
 
@@ -33,7 +30,7 @@ def describe_dataset(name: str) -> Description:
         UsageError: unknown data set; the message lists the known ones.
     """
     item = load_item("avr.datasets", name, "data set")
-    own = {option: parameter.default for option, parameter in _own_options(item).items()}
+    own = {key: option.default for key, option in options_of(item.index).items() if key != "splits"}
     makes_itself = getattr(item, "MAKES_ITSELF", False)
     return Description(name, item.DESCRIPTION, item.LAYOUT, getattr(item, "SOURCE", ""), own, makes_itself)
 
@@ -53,13 +50,11 @@ def index_dataset(name: str, root: Path | None = None, *, splits: Path | None = 
             parse or name no video that is there.
     """
     item = load_item("avr.datasets", name, "data set")
-    known, hints = _own_options(item), typing.get_type_hints(item.index)
-    for option, value in options.items():
-        if option not in known:
-            raise UsageError(f"data set {name} has no option '{option}'; it takes: {', '.join(known) or 'none'}")
-        options[option] = _converted(option, value, hints[option])
+    known = options_of(item.index)
+    reads_splits = known.pop("splits", None) is not None
+    options = read_options(known, options, kind=f"option of data set {name}")
     if splits is not None:
-        if "splits" not in hints:
+        if not reads_splits:
             raise UsageError(f"data set {name} reads no split lists; leave --splits out")
         if not Path(splits).exists():
             raise UsageError(f"{splits}: no such file or folder of split lists")
@@ -70,23 +65,3 @@ def index_dataset(name: str, root: Path | None = None, *, splits: Path | None = 
         raise UsageError(f"{root}: {what}; put the videos of {name} there or name their folder with --root")
     dataset: Dataset = item.index(root, **options)
     return dataset
-
-
-def _own_options(item: types.ModuleType) -> dict[str, inspect.Parameter]:
-    """What a data set's `index` takes beyond the folders that all may have."""
-    parameters = inspect.signature(item.index).parameters
-    return {name: parameter for name, parameter in parameters.items() if name not in ("root", "splits")}
-
-
-def _converted(option: str, value: Any, hint: Any) -> Any:
-    """Text turned into the option's type: int, float, Path or str; anything else stays as it is."""
-    if not isinstance(value, str):
-        return value
-    choices = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
-    for kind in (int, float, Path):
-        if kind in choices:
-            try:
-                return kind(value)
-            except ValueError:
-                raise UsageError(f"option {option}: {value!r} is no {kind.__name__}") from None
-    return value

@@ -21,7 +21,7 @@ import numpy as np
 from torch import Tensor
 from torch.nn import functional as F
 
-from avr.core import UsageError
+from avr.core import check_known
 
 PART = 224 / 256  # of the shorter side, which the papers test with
 SIDES = (256 / 224, 224 / 224, 192 / 224, 168 / 224)  # of that, STFN sec. 4.2
@@ -105,8 +105,7 @@ def draw_crop(
     Raises:
         UsageError: unknown name; the known ones are listed.
     """
-    if name not in AUGMENTATIONS:
-        raise UsageError(f"unknown augmentation '{name}'; known: {', '.join(AUGMENTATIONS)}")
+    check_known("augmentation", name, AUGMENTATIONS)
     crop = AUGMENTATIONS[name](*size, generator, part)
     mirrored = bool(generator.integers(2)) and mirror  # drawn in any case: `mirror` does not shift later draws
     return Crop(crop.top, crop.left, crop.height, crop.width, mirrored)

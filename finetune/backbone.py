@@ -17,8 +17,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from avr.core import UsageError, note, quiet
-from avr.core.metrics import mean_class_accuracy, top_k_accuracy
+from avr.core import UsageError, measure, note, quiet
 from avr.datasets import Dataset, Video, choose_split
 from avr.extract import Settings
 from avr.extract.backbones import in_channels, load_networks
@@ -236,11 +235,7 @@ class _Job:
         if videos:
             logits = self.scores(network, videos, device)
             labels = np.array([video.label for video in videos])
-            accuracy = {
-                "top1": top_k_accuracy(logits, labels),
-                "top5": top_k_accuracy(logits, labels, 5),
-                "mean_class": mean_class_accuracy(logits, labels),
-            }
+            accuracy = measure(logits, labels)
             of_videos, made_by = Videos.of(self.dataset, videos), plain(self.identity)
             outputs = {self.stream: logits}
             scores = Scores.of(of_videos, outputs, split=self.split, head="backbone", provenance=made_by)

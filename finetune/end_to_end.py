@@ -19,10 +19,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from avr.core import UsageError, note, quiet
+from avr.core import UsageError, measure, note, quiet
 from avr.datasets import Video
 from avr.extract.cache import DEFAULT_FOLDER, ClipCache
-from avr.heads import Head, Training, measure, read_training, with_average
+from avr.heads import Head, Training, with_average
+from avr.training import read_training
 
 from .distributed import Processes, join_processes
 from .draws import DropoutKeys, key_dropout

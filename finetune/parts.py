@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 
+from avr.core import validation_part
 from avr.datasets import Dataset, Split, Video
 from avr.extract.cache import ClipCache, leave_out
-from avr.heads import validation_part
 
 from .distributed import Processes
 
@@ -30,7 +30,7 @@ def fill_cache(
 def part_videos(videos: Sequence[Video], share: float, *, seed: int) -> tuple[list[Video], list[Video]]:
     """Training and validation videos, whole groups only."""
     groups, labels = np.array([video.group for video in videos]), np.array([video.label for video in videos])
-    apart = validation_part(groups, labels, share, seed=seed)
+    apart = validation_part(labels, groups=groups, share=share, seed=seed)
     return (
         [video for video, out in zip(videos, apart, strict=True) if not out],
         [video for video, out in zip(videos, apart, strict=True) if out],

@@ -58,7 +58,7 @@ def record_split(
     summary = {
         output: {
             figure: float(np.mean([split["results"][output][figure] for split in splits.values()]))
-            for figure in ("top1", "top5", "mean_class")
+            for figure in outputs[output]
         }
         for output in outputs
     }

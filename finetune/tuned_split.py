@@ -9,10 +9,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from avr.core import sha256_of
+from avr.core import measure, sha256_of
 from avr.datasets import Video
 from avr.extract import Running, Settings, extract
-from avr.heads import CHECKPOINT, Head, Training, load_run, measure, save_checkpoint
+from avr.heads import CHECKPOINT, Head, Training, load_run, save_checkpoint
 from avr.store import Scores, Videos, write_scores
 
 from .learner import Fitted

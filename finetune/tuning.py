@@ -1,9 +1,9 @@
 """The settings of a fine-tuning beside those of extraction and optimisation."""
 
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Annotated, Any
 
-from avr.core import UsageError
+from avr.core import NonNegativeInt, OneOf, PositiveFloat, Share, UsageError, check_fields
 
 from .augmentation import AUGMENTATIONS
 from .batchnorm import Mode
@@ -27,31 +27,24 @@ class Tuning:
         save_every: write the state every so many steps beside the end of each epoch; 0: only there.
     """
 
-    augmentation: str = "corners"
+    augmentation: Annotated[str, OneOf(AUGMENTATIONS)] = "corners"
     mirror: bool = True
-    dropout: float | None = None
+    dropout: Share | None = None
     batch_norm: Mode = "local"
-    new_factor: float = 10.0
-    micro_batch: int = 0
+    new_factor: PositiveFloat = 10.0
+    micro_batch: NonNegativeInt = 0
     recompute: bool = False
     bf16: bool = True
     compile: bool = False
-    save_every: int = 0
+    save_every: NonNegativeInt = 0
 
     def __post_init__(self) -> None:
-        if self.augmentation not in AUGMENTATIONS:
-            raise UsageError(f"unknown augmentation '{self.augmentation}'; known: {', '.join(AUGMENTATIONS)}")
-        if self.batch_norm not in ("local", "sync", "partial", "frozen"):
-            raise UsageError(f"unknown batch norm '{self.batch_norm}'; known: local, sync, partial, frozen")
-        if self.dropout is not None and not 0 <= self.dropout < 1:
-            raise UsageError(f"dropout must be at least 0 and below 1, not {self.dropout}")
+        check_fields(self)
         if self.recompute and self.batch_norm != "frozen":
             raise UsageError(
                 f"recompute runs one video at a time, which batch norm '{self.batch_norm}' would take its statistics "
                 "from: use --micro-batch instead or, end to end, --batch-norm frozen"
             )
-        if self.new_factor <= 0 or self.micro_batch < 0 or self.save_every < 0:
-            raise UsageError("new-factor must be above 0, micro-batch and save-every not below")
 
     def identity(self) -> dict[str, Any]:
         """What a continued training must share; the rest saves memory or time and may change on the way."""

@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from ._calibration import expected_calibration_error, fit_temperature, reliability_table
     from ._compare import Comparison, compare
     from ._evaluate import Evaluation
-    from ._folds import grouped_folds
     from ._fuse import FusionResult, fuse
     from ._inputs import Table, gather
     from ._rules import make_fuser, rule_class, rule_names
@@ -34,7 +33,6 @@ _PLACES = {
     "fit_temperature": "_calibration",
     "fuse": "_fuse",
     "gather": "_inputs",
-    "grouped_folds": "_folds",
     "load_fuser": "_saving",
     "make_fuser": "_rules",
     "mcnemar_p": "_statistics",
@@ -56,7 +54,6 @@ __all__ = [
     "fit_temperature",
     "fuse",
     "gather",
-    "grouped_folds",
     "load_fuser",
     "make_fuser",
     "mcnemar_p",

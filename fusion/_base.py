@@ -8,9 +8,9 @@ from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils.validation import check_is_fitted
 
-from avr.core import UsageError
+from avr.core import UsageError, check_options, options_of, softmax
 
-from ._probabilities import check_scores, floors_of, kinds_of, log_probabilities, normalise, probabilities
+from ._probabilities import check_scores, floors_of, kinds_of, log_probabilities, probabilities
 
 
 class Fuser(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
@@ -46,8 +46,10 @@ class Fuser(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             groups: what must not be split between folds (source film, person); None: each video is its own group.
 
         Raises:
-            UsageError: shapes that do not fit, labels out of range, NaN or infinite scores, one class or one video.
+            UsageError: an option's value that it does not take, shapes that do not fit, labels out of range, NaN or
+                infinite scores, one class or one video.
         """
+        check_options(options_of(type(self)), self.get_params(deep=False))
         scores = check_scores(X)
         labels = check_labels(y, len(scores), scores.shape[2])
         grouping = check_groups(groups, len(scores))
@@ -75,7 +77,7 @@ class Fuser(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         """Fused probabilities `(M, K)`, in the order of `decision_function`."""
         fused = self.decision_function(X)
         if self.combines == "log-probabilities":
-            return np.exp(normalise(np.array(fused, dtype=np.float64)))
+            return softmax(fused)
         total = fused.sum(axis=1, keepdims=True)
         # Per-class weights can take from each class the stream that gives it nothing: then nothing is known.
         return np.where(total > 0, fused / np.where(total > 0, total, 1), 1 / fused.shape[1])

@@ -3,10 +3,18 @@
 import numpy as np
 from numpy.typing import NDArray
 
+from avr.core import log_softmax
+
 # A stream that is right on every video would take an infinite inverse temperature; one that is worse than chance a
 # negative one. Between these two, scores keep their order and stay finite.
 INVERSE_TEMPERATURES = (1e-3, 1e3)
 MAX_STEPS = 100
+
+
+def tempered(log_probabilities: NDArray, temperature: NDArray | float) -> NDArray:
+    """Log-probabilities `(…, K)` at a temperature, normalised again and of the same type."""
+    scaled = log_probabilities / temperature
+    return log_softmax(scaled, out=scaled)
 
 
 def fit_temperature(log_probabilities: NDArray, labels: NDArray) -> float:

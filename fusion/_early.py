@@ -7,12 +7,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from avr.core import UsageError
+from avr.core import UsageError, log_softmax
 from avr.store import FeatureStore, default_store, is_test
 
 from ._evaluate import Judged, Parts
 from ._inputs import Table, stream_rank
-from ._probabilities import normalise
 from ._rules import make_fuser
 
 LAYER = "pooled"
@@ -89,7 +88,7 @@ def judge_early(table: Table, parts: Parts, options: dict[str, Any]) -> dict[str
         single = make_fuser("early-svm", num_classes=K, **options)
         single.fit(table.X[fit][:, [place]], table.labels[fit])
         margins = single.decision_function(table.X[held][:, [place]])
-        alone.append(normalise(margins.copy()))
+        alone.append(log_softmax(margins))
         judged[name] = Judged(margins, np.exp(alone[-1]))
     stacked = np.stack(alone, axis=1)
     for rule in ("average", "multiply"):

@@ -8,13 +8,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from avr.core import UsageError, warn
-from avr.core.metrics import mean_class_accuracy, top_k_accuracy
+from avr.core import UsageError, grouped_folds, measure, split_groups, warn
 from avr.store import TRAINED_ON, is_test
 
 from ._base import Fuser
 from ._calibration import expected_calibration_error, log_loss
-from ._folds import grouped_folds, splits_a_group
 from ._inputs import Table
 from ._rules import make_fuser
 
@@ -69,7 +67,7 @@ def parts_of(table: Table, evaluation: Evaluation) -> Parts:
         warn("folds are dealt over videos: groups are split between fitting and judging, and results are too good")
     pairs = []
     for repeat in range(evaluation.repeats):
-        fold = grouped_folds(table.labels, groups, folds=evaluation.folds, seed=evaluation.seed + repeat)
+        fold = grouped_folds(table.labels, groups=groups, folds=evaluation.folds, seed=evaluation.seed + repeat)
         pairs += [(np.flatnonzero(fold != f), np.flatnonzero(fold == f)) for f in range(evaluation.folds)]
     text = f"cross-validated within {len(test)} test videos: {evaluation.folds} folds"
     text += " over videos" if groups is None else f" over {len(np.unique(table.groups))} groups"
@@ -88,7 +86,7 @@ def check_out_of_fold(table: Table, train: NDArray, test: NDArray, evaluation: E
     elif len(np.unique(fold)) == 1:
         warn("all training scores are of one fold: they cannot be out-of-fold unless other folds were left out")
     else:
-        split = splits_a_group(fold, table.groups[train])
+        split = split_groups(fold, groups=table.groups[train])
         if split and not evaluation.force_random_folds:
             raise UsageError(
                 f"the training scores' folds split {len(split)} groups, first {', '.join(split[:10])}: they leak; "
@@ -137,9 +135,7 @@ def figures(judged: Judged, labels: NDArray) -> dict[str, float]:
     """Top-1, top-5 and mean class accuracy, log-loss (natural logarithm) and expected calibration error (15 bins)."""
     logarithms = np.log(np.maximum(judged.probabilities, 1e-15))
     return {
-        "top1": top_k_accuracy(judged.scores, labels),
-        "top5": top_k_accuracy(judged.scores, labels, 5),
-        "mean_class": mean_class_accuracy(judged.scores, labels),
+        **measure(judged.scores, labels),
         "log_loss": log_loss(logarithms, labels),
         "ece": expected_calibration_error(judged.probabilities, labels),
     }

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from avr.core import UsageError
+from avr.core import UsageError, check_known, log_softmax, softmax
 
 # Probabilities written with four decimals still sum to one within this, whatever K in use.
 SUM_TOLERANCE = 5e-3
@@ -57,8 +57,7 @@ def kinds_of(X: NDArray, kind: str | Sequence[str]) -> list[str]:
     if len(kinds) != S:
         raise UsageError(f"{len(kinds)} kinds for {S} streams: give one, or one a stream")
     for stream, name in enumerate(kinds):
-        if name not in ("auto", "logits", "probabilities"):
-            raise UsageError(f"unknown kind of scores '{name}'; known: auto, logits, probabilities")
+        check_known("kind of scores", name, ("auto", "logits", "probabilities"))
         if name == "auto":
             kinds[stream] = "probabilities" if looks_like_probabilities(X[:, stream]) else "logits"
         elif name == "probabilities" and X[:, stream].min() < 0:
@@ -89,15 +88,8 @@ def log_probabilities(X: NDArray, kinds: Sequence[str], floors: NDArray) -> NDAr
         row = result[:, stream]
         if kind == "probabilities":
             np.log(np.maximum(row, floors[stream]), out=row)
-        normalise(row)
+        log_softmax(row, out=row)
     return result
-
-
-def normalise(scores: NDArray) -> NDArray:
-    """Turn scores `(…, K)` into log-probabilities in place, without overflow, and return them."""
-    scores -= scores.max(axis=-1, keepdims=True)
-    scores -= np.log(np.exp(scores).sum(axis=-1, keepdims=True))
-    return scores
 
 
 def probabilities(X: NDArray, kinds: Sequence[str]) -> NDArray:
@@ -105,5 +97,5 @@ def probabilities(X: NDArray, kinds: Sequence[str]) -> NDArray:
     result = np.array(X, copy=True)
     for stream, kind in enumerate(kinds):
         if kind == "logits":
-            result[:, stream] = np.exp(normalise(result[:, stream]))
+            softmax(result[:, stream], out=result[:, stream])
     return result

@@ -6,10 +6,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ._calibration import expected_calibration_error, fit_temperature, reliability_table
+from ._calibration import expected_calibration_error, fit_temperature, reliability_table, tempered
 from ._evaluate import UNTRAINED, Evaluation, Judged, Parts, figures
 from ._inputs import Table
-from ._probabilities import floors_of, log_probabilities, normalise
+from ._probabilities import floors_of, log_probabilities
 from ._statistics import mcnemar_p, paired_bootstrap, spread
 
 Tables = Mapping[str, Table]
@@ -105,7 +105,7 @@ def calibration_report(table: Table, parts: Parts) -> dict[str, Any]:
         before = np.exp(stream[parts.judged])
         after = np.concatenate(
             [
-                np.exp(normalise(stream[held] / fit_temperature(stream[fit], table.labels[fit])))
+                np.exp(tempered(stream[held], fit_temperature(stream[fit], table.labels[fit])))
                 for fit, held in parts.pairs
             ]
         )

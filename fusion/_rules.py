@@ -1,9 +1,8 @@
 """The rules by name."""
 
-import inspect
 from typing import Any
 
-from avr.core import UsageError, item_names, load_item
+from avr.core import item_names, load_item, options_of, read_options
 
 from ._base import Fuser
 
@@ -26,12 +25,12 @@ def rule_class(name: str) -> type[Fuser]:
 def make_fuser(name: str, **options: Any) -> Fuser:
     """An unfitted rule, such as `make_fuser("weighted", weights=[1, 2])`.
 
+    Args:
+        name: of the rule.
+        options: of the rule, as values or as texts from a command line.
+
     Raises:
-        UsageError: no such rule or option; the known ones are listed.
+        UsageError: no such rule, option or value; the known ones are listed.
     """
     rule = rule_class(name)
-    known = set(inspect.signature(rule).parameters)
-    unknown = sorted(set(options) - known)
-    if unknown:
-        raise UsageError(f"rule {name} has no option '{unknown[0]}'; known: {', '.join(sorted(known))}")
-    return rule(**options)
+    return rule(**read_options(options_of(rule), options, kind=f"option of rule {name}"))

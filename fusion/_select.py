@@ -15,10 +15,10 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from ._calibration import fit_temperature
-from ._folds import grouped_folds
+from avr.core import grouped_folds, possible_folds
+
+from ._calibration import fit_temperature, tempered
 from ._margin import MarginProgram, MarginSolution
-from ._probabilities import normalise
 
 NUS = (0.8, 0.5)
 FOLDS = 4
@@ -61,7 +61,7 @@ LADDER: tuple[Setting, ...] = tuple(
 
 def calibrate(log_probabilities: NDArray, temperatures: NDArray) -> NDArray:
     """Log-probabilities `(n, S, K)` at a temperature a stream, `(S,)`, normalised again."""
-    return normalise(log_probabilities / temperatures[:, None].astype(log_probabilities.dtype))
+    return tempered(log_probabilities, temperatures[:, None].astype(log_probabilities.dtype))
 
 
 def temperatures_of(log_probabilities: NDArray, labels: NDArray) -> NDArray:
@@ -108,7 +108,7 @@ class Part:
         """Log-loss of each held-out video under a setting, the fused scores at a temperature of the fitted part."""
         weights = self.weights(setting)
         temperature = fit_temperature(np.einsum("msk,ks->mk", self.fit_scores, weights), self.fit_labels)
-        fused = normalise(np.einsum("msk,ks->mk", self.held_scores, weights) / temperature)
+        fused = tempered(np.einsum("msk,ks->mk", self.held_scores, weights), temperature)
         return -fused[np.arange(len(fused)), self.held_labels]
 
 
@@ -124,10 +124,10 @@ def choose(
         nus: what ν may be, the preferred one first.
     """
     ladder = [Setting(setting.shared, setting.delta, nus[0]) for setting in settings]
-    count = min(FOLDS, len(np.unique(groups)))
-    if count < 2 or len(ladder) * len(nus) == 1:
+    count = possible_folds(groups, folds=FOLDS)
+    if not count or len(ladder) * len(nus) == 1:
         return ladder[0]
-    fold = grouped_folds(labels, groups, folds=count)
+    fold = grouped_folds(labels, groups=groups, folds=count)
     parts = [Part(log_probabilities, labels, fold == number) for number in range(count)]
     order = np.argsort(fold, kind="stable")
     clusters = groups[order]

@@ -1,12 +1,12 @@
 """Adaptive weighted fusion: per-class stream weights from a linear program."""
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Annotated, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from avr.core import UsageError
+from avr.core import PositiveFloat, Range
 
 from ._base import Fuser
 from ._calibration import fit_temperature
@@ -50,11 +50,11 @@ class Awf(Fuser):
         self,
         *,
         objective: Literal["margin", "stilt"] = "margin",
-        nu: float | Literal["auto"] = "auto",
-        delta: float | Literal["auto"] = "auto",
+        nu: Annotated[float, Range(above=0, most=1)] | Literal["auto"] = "auto",
+        delta: Annotated[float, Range(least=0, most=1)] | Literal["auto"] = "auto",
         shared: Literal["auto", "equal", "learnt"] = "auto",
         balance: float = 1.0,
-        tolerance: float = 1e-4,
+        tolerance: PositiveFloat = 1e-4,
         kind: str | Sequence[str] = "auto",
     ) -> None:
         super().__init__(kind=kind)
@@ -71,26 +71,11 @@ class Awf(Fuser):
         return "probabilities" if self.objective == "stilt" else "log-probabilities"
 
     def _learn(self, X: NDArray, y: NDArray, groups: NDArray) -> None:
-        self._check()
         if self.objective == "stilt":
             self.weights_ = stilt_weights(stilt_gains(self._probabilities(X), y, self.balance))
         else:
             self._learn_margin(self._log_probabilities(X), y, groups)
         self.one_stream_classes_ = int((self.weights_.max(axis=1) > 1 - 1e-9).sum())
-
-    def _check(self) -> None:
-        if self.objective not in ("margin", "stilt"):
-            raise UsageError(f"awf: unknown objective '{self.objective}'; known: margin, stilt")
-        if self.shared not in ("auto", "equal", "learnt"):
-            raise UsageError(f"awf: unknown shared weights '{self.shared}'; known: auto, equal, learnt")
-        if self.nu != "auto" and not (isinstance(self.nu, (int, float)) and 0 < self.nu <= 1):
-            raise UsageError(f"awf: nu {self.nu}: it is auto, or above 0 and at most 1")
-        if self.delta != "auto" and not (isinstance(self.delta, (int, float)) and 0 <= self.delta <= 1):
-            raise UsageError(f"awf: delta {self.delta}: it is auto, or from 0 to 1")
-        if not np.isfinite(self.balance):
-            raise UsageError(f"awf: balance {self.balance}: it must be finite")
-        if not self.tolerance > 0:
-            raise UsageError(f"awf: tolerance {self.tolerance}: it must be above 0")
 
     def _settings(self) -> tuple[list[Setting], tuple[float, ...]]:
         """What may be chosen, from the simplest to the freest, and what ν may be."""

@@ -4,7 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.utils.validation import check_is_fitted
 
-from avr.core import UsageError
+from avr.core import PositiveFloat, PositiveInt, UsageError, check_options, options_of
 
 from ._base import Fuser, check_labels, check_learnable
 from ._linear_svm import fit_linear_svm, unit_rows
@@ -29,7 +29,7 @@ class EarlySvm(Fuser):
 
     reads = "features"
 
-    def __init__(self, *, C: float = 1.0, num_classes: int | None = None) -> None:
+    def __init__(self, *, C: PositiveFloat = 1.0, num_classes: PositiveInt | None = None) -> None:
         super().__init__()
         self.C = C
         self.num_classes = num_classes
@@ -40,6 +40,7 @@ class EarlySvm(Fuser):
         Raises:
             UsageError: shapes that do not fit, NaN or infinite features, labels out of range, one class or one video.
         """
+        check_options(options_of(type(self)), self.get_params(deep=False))
         features = check_features(X)
         most = int(np.asarray(y).max(initial=0)) + 1
         num_classes = most if self.num_classes is None else self.num_classes

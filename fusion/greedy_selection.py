@@ -6,7 +6,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from avr.core import UsageError
+from avr.core import PositiveInt
 
 from ._base import Fuser
 
@@ -32,7 +32,7 @@ class GreedySelection(Fuser):
     def __init__(
         self,
         *,
-        steps: int = 50,
+        steps: PositiveInt = 50,
         measure: Literal["accuracy", "log-loss"] = "accuracy",
         kind: str | Sequence[str] = "auto",
     ) -> None:
@@ -41,10 +41,6 @@ class GreedySelection(Fuser):
         self.measure = measure
 
     def _learn(self, X: NDArray, y: NDArray, groups: NDArray) -> None:
-        if self.steps < 1:
-            raise UsageError(f"greedy-selection: {self.steps} steps: there must be at least one")
-        if self.measure not in ("log-loss", "accuracy"):
-            raise UsageError(f"greedy-selection: unknown measure '{self.measure}'; known: log-loss, accuracy")
         given = self._probabilities(X)
         M, S, K = given.shape
         total, counts = np.zeros((M, K)), np.zeros(S, dtype=np.int64)

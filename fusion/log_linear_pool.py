@@ -6,9 +6,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import minimize
 
+from avr.core import log_softmax
+
 from ._base import Fuser
 from ._calibration import log_loss
-from ._probabilities import normalise
 
 # Videos that are all told apart would take endless weights.
 LARGEST_EXPONENT = 100.0
@@ -54,7 +55,8 @@ class LogLinearPool(Fuser):
 
 def pool_loss(exponents: NDArray, log_probabilities: NDArray, labels: NDArray) -> tuple[float, NDArray]:
     """Mean log-loss of the pool with exponents `(S,)` on `(M, S, K)` log-probabilities, and its gradient `(S,)`."""
-    fused = normalise(np.einsum("msk,s->mk", log_probabilities, exponents))
+    pooled = np.einsum("msk,s->mk", log_probabilities, exponents)
+    fused = log_softmax(pooled, out=pooled)
     expected = np.einsum("msk,mk->s", log_probabilities, np.exp(fused)) / len(labels)
     observed = np.take_along_axis(log_probabilities, labels[:, None, None], axis=2)[:, :, 0].mean(axis=0)
     return log_loss(fused, labels), expected - observed

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from avr.core import PositiveFloat
+
 from ._base import Fuser
 from ._linear_svm import ABSENT
 
@@ -29,7 +31,7 @@ class LogisticStacking(Fuser):
         "believed, and under grouped ones it seldom beats averaging"
     )
 
-    def __init__(self, *, C: float = 0.01, kind: str | Sequence[str] = "auto") -> None:
+    def __init__(self, *, C: PositiveFloat = 0.01, kind: str | Sequence[str] = "auto") -> None:
         super().__init__(kind=kind)
         self.C = C
 

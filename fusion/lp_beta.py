@@ -1,7 +1,9 @@
 """LP-β: weights shared by all classes, from the soft-margin linear program."""
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Annotated, Literal
+
+from avr.core import PositiveFloat, Range
 
 from .awf import Awf
 
@@ -23,8 +25,8 @@ class LpBeta(Awf):
     def __init__(
         self,
         *,
-        nu: float | Literal["auto"] = "auto",
-        tolerance: float = 1e-4,
+        nu: Annotated[float, Range(above=0, most=1)] | Literal["auto"] = "auto",
+        tolerance: PositiveFloat = 1e-4,
         kind: str | Sequence[str] = "auto",
     ) -> None:
         super().__init__(objective="margin", nu=nu, delta=0.0, shared="learnt", tolerance=tolerance, kind=kind)

@@ -5,6 +5,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from avr.core import PositiveFloat
+
 from ._base import Fuser
 from ._linear_svm import fit_linear_svm, unit_rows
 
@@ -23,7 +25,7 @@ class Svm(Fuser):
         coefficients_: (K, S·K) float64. intercept_: (K,) float64.
     """
 
-    def __init__(self, *, C: float = 1.0, kind: str | Sequence[str] = "auto") -> None:
+    def __init__(self, *, C: PositiveFloat = 1.0, kind: str | Sequence[str] = "auto") -> None:
         super().__init__(kind=kind)
         self.C = C
 

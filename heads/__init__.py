@@ -8,15 +8,14 @@ scores = load_run(result.folder).predict({"rgb": rgb, "flow": flow})   # (V, N, 
 from avr.training import Plateau, Training, build_optimizer, learning_rate, stages
 
 from ._base import Head
-from ._build import build_head, describe_options, head_class, option_types, read_options, read_training
+from ._build import build_head, head_class, read_options
 from ._checkpoint import load_checkpoint, save_checkpoint
 from ._cost import store_bytes
 from ._data import MemoryExamples
-from ._folds import grouped_folds, validation_part
 from ._loop import train
 from ._predict import predict
 from ._run import RunResult, choose_layers, choose_splits, train_run
-from ._split import SplitResult, measure
+from ._split import SplitResult
 from ._trained import CHECKPOINT, SeparateHeads, TrainedRun, load_head, load_run, with_average
 
 __all__ = [
@@ -33,23 +32,17 @@ __all__ = [
     "build_optimizer",
     "choose_layers",
     "choose_splits",
-    "describe_options",
-    "grouped_folds",
     "head_class",
     "learning_rate",
     "load_checkpoint",
     "load_head",
     "load_run",
-    "measure",
-    "option_types",
     "predict",
     "read_options",
-    "read_training",
     "save_checkpoint",
     "stages",
     "store_bytes",
     "train",
     "train_run",
-    "validation_part",
     "with_average",
 ]

@@ -26,13 +26,13 @@ class Head(nn.Module):
         reads: default layer of the store by stream; "*" stands for any stream that is not named.
         joint: True: one network reads all streams. False: the loop trains one network a stream.
         starting: options that say where weights start; a trained head is built again without them.
-        zero_options: counts that may be 0, for none, though that is not their default.
         streams_min: fewest streams the head makes sense for.
         defaults: the command's settings, which train well on small data sets (torch keeps the name `training`).
         paper: the paper's settings (`--paper`, recipes).
 
-    Options are the keyword-only parameters of `__init__`, each with a typed default: int, float, bool, str, `Literal`,
-    or a tuple of ints. The command line finds them there (`--set design=b`).
+    Options are the keyword-only parameters of `__init__`, each with a default and an annotation that says what it takes
+    (`avr.core.options`): `Literal["a", "b"]`, `PositiveInt`, `Share`, … The command line finds them there
+    (`--set design=b`).
 
     Calling a head standardises the features with the statistics of its training videos, if it has any, and then runs
     `forward`; `forward` and `attention` always see standardised features.
@@ -42,7 +42,6 @@ class Head(nn.Module):
     reads: ClassVar[Mapping[str, str]] = {"*": "pooled"}
     joint: ClassVar[bool] = True
     starting: ClassVar[tuple[str, ...]] = ()
-    zero_options: ClassVar[tuple[str, ...]] = ()
     streams_min: ClassVar[int] = 1
     defaults: ClassVar[Training] = Training()
     paper: ClassVar[Training] = Training()

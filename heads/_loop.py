@@ -16,12 +16,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from avr.core import UsageError, WorkError
+from avr.core import UsageError, WorkError, validation_part
 from avr.training import Plateau, Training, build_optimizer, learning_rate, stages
 
 from ._base import Head, prediction_name
 from ._data import Batch, Examples, num_samples
-from ._folds import validation_part
 from ._predict import evaluate
 
 # Videos that the channel statistics are taken over, at most: enough for a mean, and a bound on one more pass over maps
@@ -87,7 +86,7 @@ def train(
     # --- which videos -----------------------------------------------------------------------------------------------
     held_out = np.zeros(0, dtype=np.int64)
     if training.validation:
-        apart = validation_part(groups[videos], examples.labels[videos], training.validation, seed=seed)
+        apart = validation_part(examples.labels[videos], groups=groups[videos], share=training.validation, seed=seed)
         videos, held_out = videos[~apart], videos[apart]
     if training.standardise:
         set_statistics(head, examples, videos, generator, names=names)

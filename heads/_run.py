@@ -22,13 +22,12 @@ import numpy as np
 import torch
 
 import avr
-from avr.core import UsageError, write_whole
-from avr.core.metrics import mean_class_accuracy, top_k_accuracy
+from avr.core import UsageError, measure, write_whole
 from avr.store import FeatureStore
-from avr.training import Training, choose_device
+from avr.training import Training, choose_device, read_training
 
 from ._base import Head
-from ._build import build_head, head_class, read_options, read_training
+from ._build import build_head, head_class, read_options
 from ._data import open_examples
 from ._split import Plan, SplitResult, train_split
 
@@ -60,8 +59,8 @@ class RunResult:
                 measured[name]["top1_spread"] = float(np.std([row["top1"] for row in rows], ddof=1))
                 scores = np.concatenate([split.test_scores[name] for split in self.splits])
                 labels = np.concatenate([split.test_labels for split in self.splits])
-                measured[name]["top1_pooled"] = top_k_accuracy(scores, labels)
-                measured[name]["mean_class_pooled"] = mean_class_accuracy(scores, labels)
+                pooled = measure(scores, labels)
+                measured[name] |= {f"{figure}_pooled": pooled[figure] for figure in ("top1", "mean_class")}
         return measured
 
 

@@ -12,8 +12,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from avr.core import Progress, UsageError, note, write_whole
-from avr.core.metrics import mean_class_accuracy, top_k_accuracy
+from avr.core import Progress, UsageError, grouped_folds, measure, note, possible_folds, write_whole
 from avr.store import TEST_VIDEO, FeatureStore, Scores, write_scores
 from avr.training import Training, stages
 
@@ -21,7 +20,6 @@ from ._base import Head
 from ._build import build_head, head_class
 from ._checkpoint import save_checkpoint
 from ._data import Examples, num_samples
-from ._folds import grouped_folds, possible_folds
 from ._loop import EpochRow, Trained, train
 from ._predict import predict
 from ._trained import CHECKPOINT, with_average
@@ -94,7 +92,9 @@ def train_split(plan: Plan, store: FeatureStore, examples: Examples, *, split: s
 
         # --- out-of-fold scores ---------------------------------------------------------------------------------------
         folds = _choose_folds(plan, store.groups[videos], seconds)
-        fold_of = grouped_folds(store.groups[videos], store.labels[videos], max(folds, 1), seed=plan.seed)
+        fold_of = np.zeros(0, dtype=np.int32)
+        if folds:
+            fold_of = grouped_folds(store.labels[videos], groups=store.groups[videos], folds=folds, seed=plan.seed)
         train_scores: dict[str, NDArray[np.float32]] = {}
         with Progress(f"{plan.head}, split {split}, {folds} folds", total=total * folds, unit="epochs") as bar:
             for fold, (_, part) in [(fold, named) for fold in range(folds) for named in parts]:
@@ -106,7 +106,7 @@ def train_split(plan: Plan, store: FeatureStore, examples: Examples, *, split: s
 
         # --- what is kept ---------------------------------------------------------------------------------------------
         kept = np.concatenate([test, videos]) if folds else test
-        fold_column = np.concatenate([np.full(len(test), TEST_VIDEO), fold_of if folds else []])
+        fold_column = np.concatenate([np.full(len(test), TEST_VIDEO), fold_of])
         names = list(train_scores or test_scores)
         outputs = {n: np.concatenate([s[n] for s in (test_scores, train_scores) if n in s]) for n in names}
         if len(kept):
@@ -122,15 +122,6 @@ def train_split(plan: Plan, store: FeatureStore, examples: Examples, *, split: s
     shown = with_average(test_scores, joint=head_class(plan.head).joint)
     accuracy = {name: measure(scores, store.labels[test]) for name, scores in shown.items()}
     return SplitResult(split, final, accuracy, shown, store.labels[test], folds, seconds)
-
-
-def measure(scores: NDArray, labels: NDArray) -> dict[str, float]:
-    """Top-1, top-5 and mean class accuracy of scores `(M, K)`, as shares."""
-    return {
-        "top1": top_k_accuracy(scores, labels),
-        "top5": top_k_accuracy(scores, labels, 5),
-        "mean_class": mean_class_accuracy(scores, labels),
-    }
 
 
 def describe(plan: Plan, store: FeatureStore, part: Examples, split: str) -> dict[str, Any]:
@@ -196,10 +187,20 @@ def _epochs(plan: Plan, samples: int) -> int:
 def _choose_folds(plan: Plan, groups: NDArray, seconds: float) -> int:
     """How many folds to train: as asked, or 5 where they are cheap; fewer where the groups do not allow as many."""
     if plan.folds is not None:
-        return possible_folds(groups, plan.folds)
+        return _whole_folds(groups, plan.folds)
     cost = (FOLDS - 1) * seconds * plan.splits  # each of FOLDS trainings sees all videos but a fold
     if cost > FOLDS_SECONDS:
         note(f"no out-of-fold scores: {FOLDS} folds would take about {cost:.0f} s (ask for them with --folds {FOLDS})")
         return 0
     note(f"out-of-fold scores of the training videos: {FOLDS} folds, about {cost:.0f} s (--folds 0 leaves them out)")
-    return possible_folds(groups, FOLDS)
+    return _whole_folds(groups, FOLDS)
+
+
+def _whole_folds(groups: NDArray, wanted: int) -> int:
+    """As many folds as are wanted or as the groups allow, which then is said; below two there are none."""
+    folds = possible_folds(groups, folds=wanted)
+    if wanted >= 2 and not folds:
+        note("no out-of-fold scores: all training videos are of one group, which folds must not split")
+    elif folds < wanted and folds:
+        note(f"{folds} folds instead of {wanted}: the training videos are of {folds} groups, which stay whole")
+    return folds

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from avr.core import UsageError
+from avr.core import PositiveInt, Share, UsageError
 from avr.training import Training
 
 from ._base import Head, Shapes
@@ -132,10 +132,10 @@ class AttentionStreams(Head):
         fusion: ScoreFusion = "average",
         regularise: bool = True,
         margin: float = 0.1,
-        attention_hidden: int = 128,
-        hidden: int = 1024,
-        layers: int = 3,
-        dropout: float = 0.6,
+        attention_hidden: PositiveInt = 128,
+        hidden: PositiveInt = 1024,
+        layers: PositiveInt = 3,
+        dropout: Share = 0.6,
     ) -> None:
         super().__init__(shapes, num_classes)
         flat = [stream for stream, shape in shapes.items() if len(shape) != 4]

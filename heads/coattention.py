@@ -6,7 +6,7 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor, nn
 
-from avr.core import UsageError
+from avr.core import PositiveInt, Share, UsageError
 from avr.training import Training
 
 from ._base import Head, Shapes, fuse_probabilities
@@ -104,16 +104,14 @@ class CoAttention(Head):
         num_classes: int,
         *,
         start: Literal["attend", "uniform"] = "attend",
-        rounds: int = 1,
+        rounds: PositiveInt = 1,
         over: Literal["segments", "positions", "both"] = "segments",
-        hidden: int = 512,
-        reduced: int = 512,
-        expanded: int = 1024,
-        dropout: float = 0.0,
+        hidden: PositiveInt = 512,
+        reduced: PositiveInt = 512,
+        expanded: PositiveInt = 1024,
+        dropout: Share = 0.0,
     ) -> None:
         super().__init__(shapes, num_classes)
-        if rounds < 1:
-            raise UsageError(f"rounds must be at least 1, not {rounds}")
         flat = [stream for stream, shape in shapes.items() if len(shape) == 2]
         if over != "segments" and flat:
             raise UsageError(

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from avr.core import Share
 from avr.training import Training
 
 from ._base import Head, Shapes, only_stream, over_positions
@@ -36,7 +37,7 @@ class Consensus(Head):
         num_classes: int,
         *,
         over: Literal["average", "maximum", "weighted"] = "average",
-        dropout: float = 0.5,
+        dropout: Share = 0.5,
     ) -> None:
         """Build the layer.
 

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from avr.core import UsageError
+from avr.core import NonNegativeInt, PositiveInt, Share, UsageError
 from avr.training import Training
 
 from ._base import Head, Shapes
@@ -75,14 +75,14 @@ class FrameAttention(Head):
         num_classes: int,
         *,
         readout: Literal["linear", "hidden"] = "linear",
-        hidden: int = 0,
-        reduce: int = 0,
-        size: int = 0,
-        fc6_width: int = 4096,
+        hidden: NonNegativeInt = 0,
+        reduce: NonNegativeInt = 0,
+        size: NonNegativeInt = 0,
+        fc6_width: PositiveInt = 4096,
         fc6_weights: str = "",
         fusion_start: Literal["sum", "random"] = "sum",
-        fc6_dropout: float = 0.5,
-        lstm_dropout: float = 0.25,
+        fc6_dropout: Share = 0.5,
+        lstm_dropout: Share = 0.25,
     ) -> None:
         super().__init__(shapes, num_classes)
         check_maps(shapes, "frame-attention", "conv5_3")

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from avr.core import Share
 from avr.training import Training
 
 from ._base import Head, Shapes, only_stream, over_positions
@@ -34,7 +35,7 @@ class Linear(Head):
         standardise=False,
     )
 
-    def __init__(self, shapes: Shapes, num_classes: int, *, dropout: float = 0.0) -> None:
+    def __init__(self, shapes: Shapes, num_classes: int, *, dropout: Share = 0.0) -> None:
         """Build the layer.
 
         Args:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from avr.core import UsageError
+from avr.core import NonNegativeInt, PositiveInt, Share, UsageError
 from avr.training import Training
 
 from ._base import Head, Shapes, fuse_probabilities, over_positions, spread_segments
@@ -87,7 +87,6 @@ class Stfn(Head):
     """
 
     source = "Cho & Foroosh, STFN"
-    zero_options = ("skip",)
     streams_min = 2
     defaults = Training(epochs=20, min_steps=60, batch_size=32, lr=1e-3, weight_decay=1e-2)
     # Section 4.2: RMSprop from 1e-4 to 1e-7, × 0.1 as the validation error saturates. Its batch of 32 is the two-stream
@@ -112,10 +111,10 @@ class Stfn(Head):
         design: Literal["a", "b", "c"] = "a",
         fusion: Literal["average", "maximum", "multiply"] = "average",
         direction: Literal["both", "a<-m", "a->m"] = "both",
-        segments: int = 0,
-        kernels: tuple[int, ...] = (2, 3, 4, 5),
-        skip: int = 2,
-        dropout: float = 0.5,
+        segments: NonNegativeInt = 0,
+        kernels: tuple[PositiveInt, ...] = (2, 3, 4, 5),
+        skip: NonNegativeInt = 2,
+        dropout: Share = 0.5,
     ) -> None:
         """Build the network.
 

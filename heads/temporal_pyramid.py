@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from avr.core import NonNegativeInt, PositiveInt, Share
 from avr.training import Training
 
 from ._base import Head, Shapes
@@ -89,14 +90,14 @@ class TemporalPyramid(Head):
         num_classes: int,
         *,
         readout: Literal["linear", "hidden"] = "linear",
-        hidden: int = 0,
+        hidden: NonNegativeInt = 0,
         spatial: str = "rgb",
-        reduce: int = 0,
-        steps: int = 8,
-        size: int = 7,
+        reduce: NonNegativeInt = 0,
+        steps: PositiveInt = 8,
+        size: PositiveInt = 7,
         fusion_start: Literal["sum", "random"] = "sum",
-        dropout: float = 0.5,
-        lstm_dropout: float = 0.25,
+        dropout: Share = 0.5,
+        lstm_dropout: Share = 0.25,
     ) -> None:
         super().__init__(shapes, num_classes)
         check_maps(shapes, "temporal-pyramid", "conv5_3")

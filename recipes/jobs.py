@@ -8,9 +8,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from avr.core import UsageError, sha256_of
-from avr.heads import Training, choose_layers, head_class, option_types, read_options, read_training
+from avr.core import UsageError, options_of, sha256_of
+from avr.heads import choose_layers, head_class, read_options
 from avr.store import FeatureStore
+from avr.training import Training, read_training
 
 from .measuring import needs_folds
 from .reading import Recipe, Row
@@ -78,7 +79,7 @@ def check_changes(recipe: Recipe, changes: Changes) -> None:
         UsageError: an option no row's head has, an option or training setting in which rows of one head differ, outside
             scores that no row asks for, or a score file that is not there.
     """
-    types = {row.head: option_types(row.head) for row in recipe.rows}
+    types = {row.head: options_of(head_class(row.head)) for row in recipe.rows}
     known = sorted({option for options in types.values() for option in options})
     for option in changes.options:
         if option not in known:
@@ -131,7 +132,7 @@ def jobs_of(recipe: Recipe, *, served: Mapping[str, Path], dataset: str, changes
 def _job(row: Row, streams: tuple[str, ...], *, store: Path, changes: Changes, papers: Mapping[str, Any]) -> Job | str:
     """A row's training, or which layer its store lacks."""
     made = head_class(row.head)
-    known = option_types(row.head)
+    known = options_of(made)
     chosen = {stream: changes.layers.get(stream) or changes.layers.get("", "") for stream in streams}
     wanted = {**row.layers, **{stream: layer for stream, layer in chosen.items() if layer}}
     with FeatureStore(store) as opened:

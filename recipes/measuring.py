@@ -7,8 +7,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from avr.core import UsageError
-from avr.core.metrics import top_k_accuracy
+from avr.core import UsageError, top_k_accuracy
 from avr.fusion import gather, make_fuser, rule_class
 from avr.store import FeatureStore, Scores, is_test, read_scores
 

@@ -18,9 +18,9 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-from avr.core import UsageError
+from avr.core import UsageError, check_fields, check_known
 
 FOLDER = Path(__file__).parent
 
@@ -114,10 +114,10 @@ class Recipe:
     title: str
     paper: str
     metric: str
-    split: str
+    split: Literal["first", "all"]
     rows: tuple[Row, ...]
     stores: dict[str, StoreSpec]
-    varies: str = ""
+    varies: Literal["", "segments", "backbone"] = ""
     notes: tuple[str, ...] = ()
     datasets: tuple[str, ...] = ()
     training: dict[str, dict[str, dict[str, Any]]] = field(default_factory=dict)
@@ -145,7 +145,7 @@ def load_recipe(name: str) -> Recipe:
     if name.endswith(".toml"):
         path = Path(name)
     if not path.is_file():
-        raise UsageError(f"unknown recipe '{name}'; known: {', '.join(recipe_names())}")
+        check_known("recipe", name, recipe_names())
     try:
         table = tomllib.loads(path.read_text(encoding="utf-8"))
     except tomllib.TOMLDecodeError as error:
@@ -156,10 +156,6 @@ def load_recipe(name: str) -> Recipe:
 def _recipe(name: str, table: Mapping[str, Any], path: Path) -> Recipe:
     known = {f.name for f in fields(Recipe)} - {"name"}
     _check_keys(table, known, {"title", "paper", "metric", "split", "rows", "stores"}, str(path))
-    if table["split"] not in ("first", "all"):
-        raise UsageError(f'{path}: split is "first" or "all", not {table["split"]!r}')
-    if table.get("varies", "") not in ("", "segments", "backbone"):
-        raise UsageError(f'{path}: varies is "segments" or "backbone", not {table["varies"]!r}')
     stores = {key: _store(key, value, path) for key, value in table["stores"].items()}
     rows = tuple(_row(value, stores, path) for value in table["rows"])
     if len({row.name for row in rows}) < len(rows):
@@ -167,7 +163,9 @@ def _recipe(name: str, table: Mapping[str, Any], path: Path) -> Recipe:
     datasets = dict.fromkeys([*table.get("datasets", ()), *(dataset for row in rows for dataset in row.figures)])
     rest = {key: table[key] for key in known - {"rows", "stores", "notes", "datasets"} if key in table}
     notes = tuple(table.get("notes", ()))
-    return Recipe(name=name, rows=rows, stores=stores, notes=notes, datasets=tuple(datasets), **rest)
+    recipe = Recipe(name=name, rows=rows, stores=stores, notes=notes, datasets=tuple(datasets), **rest)
+    check_fields(recipe, where=f"{path}: ")
+    return recipe
 
 
 def _store(name: str, table: Mapping[str, Any], path: Path) -> StoreSpec:
@@ -185,6 +183,7 @@ def _row(table: Mapping[str, Any], stores: Mapping[str, StoreSpec], path: Path) 
     _check_keys(table, {f.name for f in fields(Row)}, {"name", "head"}, where)
     values: dict[str, Any] = {key: tuple(v) if isinstance(v, list) else v for key, v in table.items()}
     row = Row(**values)
+    check_fields(row, where=f"{where}: ")
     if row.store not in stores:
         raise UsageError(f"{where}: no section stores.{row.store}")
     if row.output and row.fuse:
@@ -194,7 +193,6 @@ def _row(table: Mapping[str, Any], stores: Mapping[str, StoreSpec], path: Path) 
 
 def _check_keys(table: Mapping[str, Any], known: set[str], required: set[str], where: str) -> None:
     for key in table:
-        if key not in known:
-            raise UsageError(f"{where}: unknown entry '{key}'; known: {', '.join(sorted(known))}")
+        check_known("entry", key, sorted(known), where=f"{where}: ")
     for key in sorted(required - set(table)):
         raise UsageError(f"{where}: lacks '{key}'")

@@ -9,7 +9,7 @@ import numpy as np
 from avr.core import UsageError, write_whole
 
 from .drawing import bar, heat_map, line_chart
-from .reading import MEASURES, Curve, Outcome, read_outcomes
+from .reading import Curve, Outcome, read_outcomes
 from .tables import most_confused, per_class_accuracy
 
 STYLE = """
@@ -88,18 +88,18 @@ def accuracy_table(outcomes: list[Outcome]) -> str:
             found = {split: values[output] for split, values in outcome.rows.items() if output in values}
             kind = ' class="main"' if output == outcome.main else ""
             for split, values in found.items():
-                cells = "".join(f"<td>{100 * values[name]:.1f}</td>" for name in MEASURES)
+                cells = "".join(f"<td>{100 * values[name]:.1f}</td>" for name in TITLES)
                 rows.append(
                     f'<tr{kind}><td>{escape(outcome.name)}</td><td class="name">{escape(output)}</td>'
                     f'<td class="name">{escape(split)}</td><td>{outcome.videos[split]}</td>{cells}</tr>'
                 )
             if len(found) > 1:
-                cells = "".join(_mean_cell([values[name] for values in found.values()]) for name in MEASURES)
+                cells = "".join(_mean_cell([values[name] for values in found.values()]) for name in TITLES)
                 rows.append(
                     f'<tr{kind}><td>{escape(outcome.name)}</td><td class="name">{escape(output)}</td>'
                     f'<td class="name">mean of {len(found)}</td><td>{sum(outcome.videos.values())}</td>{cells}</tr>'
                 )
-    titles = "".join(f"<th>{TITLES[name]}</th>" for name in MEASURES)
+    titles = "".join(f"<th>{TITLES[name]}</th>" for name in TITLES)
     head = f'<tr><th>run</th><th class="name">output</th><th class="name">split</th><th>videos</th>{titles}</tr>'
     return f'<div class="scroll"><table>{head}{"".join(rows)}</table></div>'
 

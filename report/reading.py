@@ -8,11 +8,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from avr.core import UsageError, note
-from avr.core.metrics import confusion_matrix, log_softmax, mean_class_accuracy, top_k_accuracy
+from avr.core import UsageError, confusion_matrix, measure, note, softmax
 from avr.store import Scores, is_test, read_scores
-
-MEASURES = ("top1", "top5", "mean_class")
 
 
 @dataclass(frozen=True)
@@ -32,7 +29,8 @@ class Outcome:
         name: the run's folder, or the file.
         dataset: the data set's name.
         class_names: K names.
-        rows: by split, then by output (a stream, the head's own "fused", the streams' "average"), the `MEASURES`.
+        rows: by split, then by output (a stream, the head's own "fused", the streams' "average"), what `measure`
+            gives.
         main: the output that stands for the run: its own fused prediction, its only stream, or the streams' average.
         confusion: counts `(K, K)` of the main output, summed over the splits.
         videos: test videos by split.
@@ -122,14 +120,7 @@ def _add(outcome: Outcome, scores: Scores, file: Path) -> None:
     split = scores.split or "-"
     if split in outcome.rows:
         raise UsageError(f"{file}: the run has scores of split {split} already; name the score files one by one")
-    outcome.rows[split] = {
-        name: {
-            "top1": top_k_accuracy(values, labels),
-            "top5": top_k_accuracy(values, labels, 5),
-            "mean_class": mean_class_accuracy(values, labels),
-        }
-        for name, values in outputs.items()
-    }
+    outcome.rows[split] = {name: measure(values, labels) for name, values in outputs.items()}
     outcome.videos[split] = len(labels)
     num_classes = len(scores.class_names)
     counts = confusion_matrix(outputs[outcome.main], labels, num_classes)
@@ -137,7 +128,7 @@ def _add(outcome: Outcome, scores: Scores, file: Path) -> None:
 
 
 def _probabilities(values: NDArray, kind: str) -> NDArray:
-    return np.exp(log_softmax(values)) if kind == "logits" else values.astype(np.float64)
+    return softmax(values) if kind == "logits" else values.astype(np.float64)
 
 
 def read_curve(path: Path, name: str) -> Curve | None:

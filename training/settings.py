@@ -1,10 +1,20 @@
 """The settings of one training: what a head trains with, what a command line may change, what a checkpoint records."""
 
-import math
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from typing import Literal
 
-from avr.core import UsageError
+from avr.core import (
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    Share,
+    UsageError,
+    check_fields,
+    options_of,
+    read_options,
+)
 
 
 @dataclass(frozen=True)
@@ -28,47 +38,35 @@ class Training:
     many epochs without a lower loss.
     """
 
-    epochs: int = 30
-    min_steps: int = 0
-    steps: int = 0
-    batch_size: int = 32  # samples a step; 0 takes all of them in each step
+    epochs: PositiveInt = 30
+    min_steps: NonNegativeInt = 0
+    steps: NonNegativeInt = 0
+    batch_size: NonNegativeInt = 32  # samples a step; 0 takes all of them in each step
     views: Literal["one", "all"] = "one"  # of a video in an epoch: one drawn anew, or each as a sample of its own
     optimizer: Literal["adamw", "sgd", "rmsprop", "adam"] = "adamw"
-    lr: float = 1e-3
-    momentum: float = 0.9  # sgd only
-    weight_decay: float = 0.0  # decoupled in adamw, an L2 term of the gradient in the others
+    lr: PositiveFloat = 1e-3
+    momentum: Share = 0.9  # sgd only
+    weight_decay: NonNegativeFloat = 0.0  # decoupled in adamw, an L2 term of the gradient in the others
     schedule: Literal["constant", "cosine", "step", "plateau", "two-stage"] = "cosine"
-    min_lr: float = 0.0  # cosine and plateau end there
-    drop_every: int = 0  # step
+    min_lr: NonNegativeFloat = 0.0  # cosine and plateau end there
+    drop_every: NonNegativeInt = 0  # step
     drop_unit: Literal["epochs", "steps"] = "epochs"  # step
-    patience: int = 5  # plateau: epochs without a lower validation loss before a drop
-    second_epochs: int = 0  # two-stage
-    validation: float = 0.0  # share of the training videos, by whole groups
-    early_stopping: int = 0  # epochs without a lower validation loss; 0 never stops early
-    label_smoothing: float = 0.0
-    clip_norm: float = 0.0  # largest norm of a step's gradient; 0 leaves it
+    patience: NonNegativeInt = 5  # plateau: epochs without a lower validation loss before a drop
+    second_epochs: NonNegativeInt = 0  # two-stage
+    validation: Share = 0.0  # share of the training videos, by whole groups
+    early_stopping: NonNegativeInt = 0  # epochs without a lower validation loss; 0 never stops early
+    label_smoothing: Share = 0.0
+    clip_norm: NonNegativeFloat = 0.0  # largest norm of a step's gradient; 0 leaves it
     standardise: bool = True  # each channel to mean 0 and deviation 1 over the training videos
     bf16: bool = True  # autocast to bfloat16 on CUDA
 
     def __post_init__(self) -> None:
-        """Refuse settings that contradict one another.
+        """Refuse values that a setting does not take, and settings that contradict one another.
 
         Raises:
-            UsageError: naming the setting and what it needs.
+            UsageError: naming the setting and what it takes or needs.
         """
-        for name, value in vars(self).items():
-            if isinstance(value, float) and not math.isfinite(value):
-                raise UsageError(f"{name} must be a finite number, not {value}")
-        for name in ("epochs", "lr"):
-            if getattr(self, name) <= 0:
-                raise UsageError(f"{name} must be above 0, not {getattr(self, name)}")
-        counts = ("min_steps", "steps", "batch_size", "patience", "early_stopping", "second_epochs", "drop_every")
-        for name in (*counts, "weight_decay", "min_lr", "clip_norm"):
-            if getattr(self, name) < 0:
-                raise UsageError(f"{name} must not be below 0, but is {getattr(self, name)}")
-        for name in ("validation", "label_smoothing", "momentum"):
-            if not 0 <= getattr(self, name) < 1:
-                raise UsageError(f"{name} must be at least 0 and below 1, not {getattr(self, name)}")
+        check_fields(self)
         if self.schedule == "step" and self.drop_every <= 0:
             raise UsageError("schedule step needs drop_every: the epochs or steps (drop_unit) between two drops")
         if self.schedule == "two-stage" and self.second_epochs <= 0:
@@ -77,3 +75,17 @@ class Training:
             raise UsageError("schedule plateau needs a validation part: set validation, such as validation=0.2")
         if self.early_stopping and not self.validation:
             raise UsageError("early_stopping needs a validation part: set validation, such as validation=0.2")
+
+
+def read_training(base: Training, given: Mapping[str, object]) -> Training:
+    """Training settings with some changed; texts are turned into their types.
+
+    Where a number of epochs is given, it holds: `min_steps` and `steps` of the base are then 0, unless given too.
+
+    Raises:
+        UsageError: unknown setting or value, or settings that contradict one another.
+    """
+    changed = read_options(options_of(Training), given, kind="training setting")
+    if "epochs" in changed:
+        changed = {"min_steps": 0, "steps": 0} | changed
+    return replace(base, **changed)

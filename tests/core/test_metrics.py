@@ -2,10 +2,11 @@
 
 import numpy as np
 import pytest
+import scipy.special
 from sklearn.metrics import balanced_accuracy_score, top_k_accuracy_score
 from sklearn.metrics import confusion_matrix as sklearn_confusion
 
-from avr.core.metrics import confusion_matrix, log_softmax, mean_class_accuracy, top_k_accuracy
+from avr.core import confusion_matrix, log_softmax, mean_class_accuracy, measure, softmax, top_k_accuracy
 
 RNG = np.random.default_rng(0)
 SCORES = RNG.normal(size=(200, 7))
@@ -34,3 +35,25 @@ def test_a_tie_goes_to_the_smaller_class_number():
 
 def test_log_softmax_of_large_logits_is_finite():
     np.testing.assert_allclose(log_softmax(np.array([[1e4, 0.0]])), [[0.0, -1e4]])
+
+
+def test_log_softmax_and_softmax_are_scipys():
+    np.testing.assert_allclose(log_softmax(SCORES), scipy.special.log_softmax(SCORES, axis=1), atol=1e-14)
+    np.testing.assert_allclose(softmax(SCORES), scipy.special.softmax(SCORES, axis=1), atol=1e-14)
+
+
+def test_a_softmax_is_in_float64_unless_it_has_a_place_to_go_to():
+    logits = SCORES.astype(np.float32)
+    assert log_softmax(logits).dtype == np.float64
+    np.testing.assert_array_equal(log_softmax(logits), log_softmax(logits.astype(np.float64)))
+    expected = softmax(logits)
+    assert softmax(logits, out=logits) is logits
+    np.testing.assert_allclose(logits, expected, atol=1e-7)
+
+
+def test_measure_is_the_three_accuracies():
+    assert measure(SCORES, LABELS) == {
+        "top1": top_k_accuracy(SCORES, LABELS),
+        "top5": top_k_accuracy(SCORES, LABELS, 5),
+        "mean_class": mean_class_accuracy(SCORES, LABELS),
+    }

@@ -49,12 +49,14 @@ def test_split_lists_where_none_are_read(tmp_path):
 
 
 def test_unknown_option_lists_the_known_ones(tmp_path):
-    with pytest.raises(UsageError, match=r"folder has no option 'sed'; it takes: group_pattern, test_share, .*seed"):
+    with pytest.raises(
+        UsageError, match=r"unknown option of data set folder 'sed' \(did you mean seed\?\); known: group_"
+    ):
         index_dataset("folder", tmp_path, sed=1)
 
 
 def test_option_of_another_type(tmp_path):
-    with pytest.raises(UsageError, match="option seed: 'one' is no int"):
+    with pytest.raises(UsageError, match="seed=one is not possible; seed takes int"):
         index_dataset("folder", tmp_path, seed="one")
 
 

@@ -302,7 +302,7 @@ def test_an_interrupted_default_folder_is_found_again(dataset, workplace, monkey
 def test_wrong_requests_say_what_is_known(dataset, workplace):
     with pytest.raises(UsageError, match="tiny has no split '9'; it has 1, 2"):
         tune(dataset, workplace, "never", split="9")
-    with pytest.raises(UsageError, match="unknown augmentation 'wild'"):
+    with pytest.raises(UsageError, match="augmentation takes corners"):
         Tuning(augmentation="wild")
     with pytest.raises(UsageError, match="unknown device 'tpu9'; known: auto, cpu, cuda"):
         tune(dataset, workplace, "never", device="tpu9")

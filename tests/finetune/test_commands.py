@@ -65,12 +65,12 @@ def test_backbone_prints_json_and_nothing_else(runner, folder_data):
     ("arguments", "message"),
     [
         (["--split", "7"], "folder has no split '7'; it has"),
-        (["--set", "moment=1"], "unknown training setting 'moment'; known: epochs"),
+        (["--set", "moment=1"], "unknown training setting 'moment' (did you mean momentum?); known: epochs"),
         (["--set", "momentum"], "--set momentum: write NAME=VALUE"),
         (["--backbone", "resnet9"], "unknown backbone 'resnet9'"),
         (["--seed", "-1"], "--seed must be at least 0, not -1"),
         (["--device", "mps"], "unknown device 'mps'; known: auto, cpu, cuda"),
-        (["--dropout", "2"], "dropout must be at least 0 and below 1, not 2.0"),
+        (["--dropout", "2"], "dropout takes none or 0 ≤ float < 1"),
         (["--schedule", "plateau"], "schedule plateau needs a validation part"),
     ],
 )

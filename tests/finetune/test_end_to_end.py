@@ -127,8 +127,10 @@ def test_the_papers_settings(head, optimizer, rate):
 
 
 def test_unknown_settings_are_named():
-    with pytest.raises(UsageError, match="unknown batch norm 'both'; known: local, sync, partial, frozen"):
+    with pytest.raises(UsageError, match=r"batch_norm takes local\|sync\|partial\|frozen"):
         Tuning(batch_norm="both")
+    with pytest.raises(UsageError, match="new_factor takes float > 0, finite"):
+        Tuning(new_factor=float("nan"))
 
 
 def test_a_head_on_maps_of_clips_trains_on_one_clip_a_video(dataset, workplace):

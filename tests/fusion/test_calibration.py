@@ -1,4 +1,4 @@
-"""Temperature, reliability, folds and statistics against outside references and literal cases."""
+"""Temperature, reliability and statistics against outside references and literal cases."""
 
 import numpy as np
 import pytest
@@ -6,16 +6,13 @@ from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax, softmax
 from scipy.stats import bootstrap
 
-from avr.core import UsageError
 from avr.fusion import (
     expected_calibration_error,
     fit_temperature,
-    grouped_folds,
     mcnemar_p,
     paired_bootstrap,
     reliability_table,
 )
-from avr.fusion._folds import splits_a_group
 
 from .conftest import make_scores
 
@@ -58,41 +55,6 @@ def test_a_temperature_makes_the_calibration_error_smaller():
     before = expected_calibration_error(softmax(logits, axis=1), y)
     after = expected_calibration_error(softmax(logits / fit_temperature(logits, y), axis=1), y)
     assert after < before / 2
-
-
-@pytest.mark.parametrize("seed", range(5))
-def test_folds_never_split_a_group_and_spread_the_classes(seed):
-    _, y, groups = make_scores(500, 5, 1, seed=seed)
-    fold = grouped_folds(y, groups, folds=5, seed=seed)
-    assert splits_a_group(fold, groups) == []
-    assert set(fold) == set(range(5))
-    for label in range(5):
-        share = np.bincount(fold[y == label], minlength=5) / (y == label).sum()
-        # Groups have about five videos and a class about twenty groups: a fold cannot be off by much more than one.
-        assert np.abs(share - 0.2).max() < 0.1
-    assert np.array_equal(fold, grouped_folds(y, groups, folds=5, seed=seed))
-
-
-def test_other_seeds_deal_other_folds():
-    _, y, groups = make_scores(200, 5, 1)
-    assert not np.array_equal(grouped_folds(y, groups, seed=0), grouped_folds(y, groups, seed=1))
-
-
-def test_folds_do_not_depend_on_the_groups_names():
-    _, y, groups = make_scores(200, 5, 1)
-    names = np.array([f"film {group:04d}" for group in groups])
-    assert np.array_equal(grouped_folds(y, groups), grouped_folds(y, names))
-
-
-def test_too_few_groups_for_the_folds():
-    with pytest.raises(UsageError, match="5 folds of 3 groups"):
-        grouped_folds(np.array([0, 1, 0, 1]), np.array([0, 1, 2, 2]))
-    with pytest.raises(UsageError, match="1 folds of 4 groups"):
-        grouped_folds(np.array([0, 1, 0, 1]), folds=1)
-
-
-def test_a_split_group_is_named():
-    assert splits_a_group(np.array([0, 0, 1, 1]), np.array(["a", "b", "b", "c"])) == ["b"]
 
 
 def test_bootstrap_of_single_videos_is_scipys():

@@ -275,12 +275,14 @@ def test_a_rounded_zero_is_no_veto():
     [
         ("weighted", {"weights": [1]}, "1 weights for 2 streams"),
         ("weighted", {"weights": [-1, 2]}, "must be finite, not negative"),
-        ("awf", {"nu": 0}, "nu 0: it is auto, or above 0"),
-        ("awf", {"delta": 2}, "delta 2: it is auto, or from 0 to 1"),
-        ("awf", {"objective": "best"}, "unknown objective 'best'; known: margin, stilt"),
-        ("awf", {"shared": "best"}, "known: auto, equal, learnt"),
-        ("greedy-selection", {"steps": 0}, "0 steps"),
-        ("greedy-selection", {"measure": "best"}, "known: log-loss, accuracy"),
+        ("awf", {"nu": 0}, "nu takes 0 < float ≤ 1 or auto"),
+        ("awf", {"delta": 2}, "delta takes 0 ≤ float ≤ 1 or auto"),
+        ("awf", {"objective": "best"}, r"objective takes margin\|stilt"),
+        ("awf", {"shared": "best"}, r"shared takes auto\|equal\|learnt"),
+        ("greedy-selection", {"steps": 0}, "steps takes int ≥ 1"),
+        ("greedy-selection", {"measure": "best"}, r"measure takes accuracy\|log-loss"),
+        ("weighted", {"space": "logits"}, r"space takes probabilities\|log-probabilities"),
+        ("svm", {"C": 0.0}, "C takes float > 0"),
         ("average", {"kind": "scores"}, "known: auto, logits, probabilities"),
         ("average", {"kind": ["logits"]}, "1 kinds for 2 streams"),
         ("average", {"kind": "probabilities"}, "has negative scores: logits"),
@@ -290,12 +292,14 @@ def test_bad_options(rule, options, message, scores):
     X, y, _ = scores
     with pytest.raises(UsageError, match=message):
         make_fuser(rule, **options).fit(X, y)
+    with pytest.raises(UsageError, match=message):  # as scikit-learn's searches set them
+        make_fuser(rule).set_params(**options).fit(X, y)
 
 
 def test_unknown_names_list_the_known_ones():
     with pytest.raises(UsageError, match=r"unknown rule 'averag' \(did you mean average\?\); known: average, awf"):
         make_fuser("averag")
-    with pytest.raises(UsageError, match="rule svm has no option 'c'; known: C, kind"):
+    with pytest.raises(UsageError, match="unknown option of rule svm 'c'; known: C=float > 0"):
         make_fuser("svm", c=1)
 
 

@@ -5,9 +5,10 @@ import dataclasses
 import numpy as np
 import pytest
 
+from avr.core import options_of
 from avr.datasets import Split, shapes
 from avr.extract import Settings, extract
-from avr.heads import load_run, option_types, train_run
+from avr.heads import head_class, load_run, train_run
 from avr.store import FeatureStore
 
 SCENES = 30  # of shapes' scenes: a third of them tests
@@ -71,7 +72,7 @@ def test_a_head_beats_linear_of_its_best_stream(shapes_store, best_stream, tmp_p
 
 @pytest.mark.parametrize("head", ["linear", "consensus", *SMALL])
 def test_a_head_overfits_16_clips(shapes_store, tmp_path, head):
-    options = dict.fromkeys({"dropout", "fc6_dropout", "lstm_dropout"} & set(option_types(head)), 0.0)
+    options = dict.fromkeys({"dropout", "fc6_dropout", "lstm_dropout"} & set(options_of(head_class(head))), 0.0)
     training = {"min_steps": 100, "weight_decay": 0.0}
     run = train(shapes_store, head, tmp_path / "run", split="few", options=options, training=training)
     trained = load_run(run.folder)

@@ -8,10 +8,9 @@ import torch
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 
-from avr.core import UsageError, WorkError
+from avr.core import UsageError, WorkError, validation_part
 from avr.heads import MemoryExamples, Training, build_head, head_class, predict, train
 from avr.heads._data import StreamedExamples, open_examples
-from avr.heads._folds import validation_part
 from avr.heads._loop import set_statistics
 from avr.store import FeatureStore
 
@@ -111,7 +110,7 @@ def test_the_weights_of_the_best_validation_epoch_are_kept():
     from avr.heads._predict import evaluate
 
     groups = np.array([f"g{i // 6}" for i in range(60)])
-    held_out = np.flatnonzero(validation_part(groups, examples.labels[:60], 1 / 3, seed=0))
+    held_out = np.flatnonzero(validation_part(examples.labels[:60], groups=groups, share=1 / 3, seed=0))
     assert evaluate(head, examples, held_out)["validation_loss"] == min(losses)
 
 
@@ -251,7 +250,7 @@ def test_damaged_features_are_named(place):
             predict(head, examples, np.arange(12), names=names)
         return
     training, groups = Training(epochs=1, validation=0.5), np.arange(60) // 6
-    apart = [seed for seed in range(8) if validation_part(groups, examples.labels[:60], 0.5, seed=seed)[7]]
+    apart = [seed for seed in range(8) if validation_part(examples.labels[:60], groups=groups, share=0.5, seed=seed)[7]]
     seed = apart[0] if place == "validation" else next(seed for seed in range(8) if seed not in apart)
     with pytest.raises(WorkError, match=r"no numbers.*: video7$"):
         train_on(examples, "linear", np.arange(60), training=training, seed=seed)

@@ -13,8 +13,7 @@ import numpy as np
 import pytest
 
 from avr.cli import main
-from avr.core import UsageError
-from avr.core.metrics import top_k_accuracy
+from avr.core import UsageError, top_k_accuracy
 from avr.recipes import Changes, load_recipe, run_recipe
 from avr.recipes.running import Measured, Outcome
 from avr.recipes.tables import as_markdown, table_rows

@@ -8,7 +8,7 @@ import h5py
 import numpy as np
 import pytest
 
-from avr.core import UsageError, WorkError, ahead
+from avr.core import UsageError, WorkError
 from avr.store import FeatureStore, default_store, export, pack
 from avr.store.features import rows as rows_module
 from avr.store.features.rows import _run_edges
@@ -119,24 +119,6 @@ def test_iterate_streams_whole_videos_in_order(toy, any_store, options):
             for name in ("rgb/pooled", "flow/map"):
                 np.testing.assert_array_equal(rows[name], toy.expected(name, store.ids[positions]))
         assert seen == order.tolist()
-
-
-def test_read_ahead_stops_with_its_caller_and_passes_errors_on():
-    before = threading.active_count()
-    for step in ahead(lambda number: number, range(1000), depth=2):
-        if step == 3:
-            break
-    assert threading.active_count() == before
-
-    def load(number):
-        if number == 2:
-            raise WorkError("damaged")
-        return number
-
-    steps = ahead(load, range(9), depth=3)
-    assert [next(steps), next(steps)] == [0, 1]
-    with pytest.raises(WorkError, match="damaged"):
-        next(steps)
 
 
 def test_threads_may_share_a_store(toy, toy_store):

@@ -1,11 +1,11 @@
-"""Stages that run at once: order, bounds, errors, teardown."""
+"""Work done ahead, in one stage or several: order, bounds, errors, teardown."""
 
 import threading
 import time
 
 import pytest
 
-from avr.core import Stages
+from avr.core import Stages, WorkError, ahead
 
 
 def test_results_come_in_order_and_stages_overlap():
@@ -66,3 +66,61 @@ def test_leaving_early_ends_all_threads():
         for _ in range(10):
             next(results)
     assert threading.active_count() == before
+
+
+def test_who_waits_is_woken_when_all_is_to_stop():
+    def nothing_at_present(stages):
+        while True:
+            stages.pause()
+            yield 0
+
+    seconds = []
+    for _ in range(3):  # a machine that is busy elsewhere may delay one
+        with Stages() as stages:
+            waiting = stages.map("none comes", str, stages.map("full", str, range(99), ahead=0), ahead=0)
+            stages.map("paused", str, nothing_at_present(stages))
+            next(waiting)
+            start = time.perf_counter()
+        seconds.append(time.perf_counter() - start)
+    assert min(seconds) < 0.05  # a quarter of a pause: nobody sat it out
+
+
+def test_what_is_under_way_goes_on_while_the_source_pauses():
+    with Stages() as stages:
+        finished = threading.Event()
+
+        def source():
+            yield 1
+            while not finished.is_set():
+                stages.pause()
+            yield 2
+
+        results = stages.map("second", lambda item: item, stages.map("first", lambda item: item, source()))
+        assert next(results) == 1
+        finished.set()
+        assert list(results) == [2]
+
+
+def test_read_ahead_stops_with_its_caller_and_passes_errors_on():
+    before = threading.active_count()
+    for step in ahead(lambda number: number, range(1000), depth=2):
+        if step == 3:
+            break
+    assert threading.active_count() == before
+
+    def load(number):
+        if number == 2:
+            raise WorkError("damaged")
+        return number
+
+    steps = ahead(load, range(9), depth=3)
+    assert [next(steps), next(steps)] == [0, 1]
+    with pytest.raises(WorkError, match="damaged"):
+        next(steps)
+
+
+def test_nothing_is_done_ahead_where_nothing_is_asked_for_ahead():
+    begun = []
+    steps = ahead(lambda number: begun.append(number) or number, range(5), depth=0)
+    assert next(steps) == 0
+    assert begun == [0]

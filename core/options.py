@@ -1,0 +1,297 @@
+"""Typed options: the keyword parameters of a function or class, or the fields of a dataclass, as what a user may set.
+
+An annotation says all that an option takes. The choices of a command line, texts turned into values, the check of
+values given in Python and the message where one is refused follow from it:
+
+    def __init__(self, *, design: Literal["a", "b"] = "a", rounds: PositiveInt = 1, dropout: Share = 0.0) -> None:
+
+    design=c is not possible; design takes a|b
+    dropout=2 is not possible; dropout takes 0 ≤ float < 1
+
+An option is a bool, int, float (finite), str, Path or `Literal`, a number within a `Range`, a name `OneOf` a table's, a
+tuple, sequence or mapping of such, or one of several of them (the text "none" is None). Of any other class, it is an
+instance.
+"""
+
+import collections.abc
+import contextlib
+import dataclasses
+import functools
+import inspect
+import math
+import numbers
+import os
+import types
+import typing
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from .errors import UsageError
+from .registry import check_known
+
+UNIONS = (typing.Union, types.UnionType)
+SEQUENCES = (tuple, list, collections.abc.Sequence)
+
+
+@dataclass(frozen=True)
+class Range:
+    """Where a number must lie, as the mark of an `Annotated`: least ≤ number ≤ most and above < number < below."""
+
+    least: float = -math.inf
+    above: float = -math.inf
+    most: float = math.inf
+    below: float = math.inf
+
+    def __contains__(self, number: float) -> bool:
+        return self.least <= number <= self.most and self.above < number < self.below
+
+    def describe(self, kind: str) -> str:
+        """With kind "float": "float > 0", "0 ≤ float < 1"."""
+        low, sign = (self.least, "≤≥") if self.least > self.above else (self.above, "<>")
+        high = f" < {self.below:g}" if self.below <= self.most else f" ≤ {self.most:g}"
+        if min(self.below, self.most) == math.inf:
+            return f"{kind} {sign[1]} {low:g}"
+        return f"{low:g} {sign[0]} {kind}{high}" if low > -math.inf else f"{kind}{high}"
+
+
+@dataclass(frozen=True)
+class OneOf:
+    """The names a text is one of, as the mark of an `Annotated`: those of a table as it is when they are asked for."""
+
+    names: Collection[str]
+
+    def __contains__(self, name: str) -> bool:
+        return name in self.names
+
+    def describe(self, _: str) -> str:
+        """ "a|b|c"."""
+        return "|".join(self.names)
+
+
+PositiveInt = Annotated[int, Range(least=1)]
+NonNegativeInt = Annotated[int, Range(least=0)]
+PositiveFloat = Annotated[float, Range(above=0)]
+NonNegativeFloat = Annotated[float, Range(least=0)]
+Share = Annotated[float, Range(least=0, below=1)]  # a dropout, the part of the videos left out: never all
+
+
+@dataclass(frozen=True)
+class Option:
+    """One option.
+
+    Attributes:
+        name: as in Python.
+        hint: its annotation.
+        default: `dataclasses.MISSING` where there is none, or one that is made anew each time.
+    """
+
+    name: str
+    hint: Any
+    default: Any
+
+    @property
+    def choices(self) -> tuple[Any, ...]:
+        """The values of a `Literal` or the names of a `OneOf`; of another option none."""
+        arguments = typing.get_args(self.hint)
+        names = [name for mark in arguments if isinstance(mark, OneOf) for name in mark.names]
+        return arguments if typing.get_origin(self.hint) is Literal else tuple(names)
+
+    def describe(self) -> str:
+        """What it takes, and its default: "design=a|b|c (a)"."""
+        default = "" if self.default is dataclasses.MISSING else f" ({plain(self.default)})"
+        return f"{self.name}={takes(self.hint)}{default}"
+
+
+def options_of(made: Callable[..., Any]) -> dict[str, Option]:
+    """Options by name: the fields of a dataclass, else the keyword-only parameters of a function or of a class."""
+    return {option.name: option for option in _options_of(made)}
+
+
+@functools.cache  # resolving annotations takes 0.3 ms, and each fit of a rule checks its options
+def _options_of(made: Callable[..., Any]) -> tuple[Option, ...]:
+    if dataclasses.is_dataclass(made):
+        source: Any = made
+        defaults = {field.name: field.default for field in dataclasses.fields(made)}
+    else:
+        source = made.__init__ if inspect.isclass(made) else made  # type: ignore[misc]
+        own = [p for p in inspect.signature(source).parameters.values() if p.kind is p.KEYWORD_ONLY]
+        defaults = {p.name: dataclasses.MISSING if p.default is p.empty else p.default for p in own}
+    hints = typing.get_type_hints(source, include_extras=True)
+    return tuple(Option(name, hints[name], default) for name, default in defaults.items())
+
+
+def read_options(known: Mapping[str, Option], given: Mapping[str, object], *, kind: str) -> dict[str, Any]:
+    """The given options, with texts turned into values.
+
+    Args:
+        known: what there is, as from `options_of`.
+        given: values or texts by name.
+        kind: what to call an option in the error, such as "option of head stfn".
+
+    Raises:
+        UsageError: an unknown option, or a value that it does not take, with what is known.
+    """
+    for name in given:
+        check_known(kind, name, known, listed="; ".join(option.describe() for option in known.values()))
+    return {name: read_value(name, value, known[name].hint) for name, value in given.items()}
+
+
+def check_fields(record: Any, *, where: str = "") -> None:
+    """Refuse a dataclass's instance that holds what its annotations do not allow; a `__post_init__` calls it.
+
+    Args:
+        record: the instance.
+        where: stands before the message, such as the name of the file it was read from and a colon.
+
+    Raises:
+        UsageError: naming the first field at fault and what it takes.
+    """
+    check_options(options_of(type(record)), vars(record), where=where)
+
+
+def check_options(known: Mapping[str, Option], values: Mapping[str, object], *, where: str = "") -> None:
+    """Refuse values that options do not take. A text is a value of those options alone that are texts.
+
+    Raises:
+        UsageError: naming the first one at fault and what it takes, behind `where`.
+    """
+    for name, option in known.items():
+        _read(name, values[name], option.hint, texts=False, where=where)
+
+
+def read_value(name: str, value: object, hint: Any) -> Any:
+    """Turn a text into the type an annotation asks for; check a value that has a type already.
+
+    Example: ("kernels", "2,3,4,5", tuple[int, ...]) gives (2, 3, 4, 5).
+
+    Raises:
+        UsageError: naming the option and what it takes.
+    """
+    return _read(name, value, hint, texts=True)
+
+
+def takes(hint: Any) -> str:
+    """What an annotation takes, for a person: "a|b|c", "int ≥ 1", "none or float", …"""
+    origin, arguments = typing.get_origin(hint) or hint, typing.get_args(hint)
+    if origin is Annotated:
+        marks = [mark for mark in arguments[1:] if isinstance(mark, (Range, OneOf))]
+        return marks[0].describe(takes(arguments[0])) if marks else takes(arguments[0])
+    if origin is Literal:
+        return "|".join(map(str, arguments))
+    if origin in UNIONS:
+        return " or ".join(takes(kind) for kind in _none_first(arguments))
+    if origin in SEQUENCES:
+        return f"{takes(arguments[0])},…"
+    names: dict[Any, str] = {bool: "true|false", str: "text", Path: "path", types.NoneType: "none"}
+    return names.get(origin, getattr(origin, "__name__", str(origin)))
+
+
+def plain(value: object) -> str:
+    """A value as a command line would give it."""
+    if isinstance(value, bool) or value is None:
+        return str(value).lower()
+    return ",".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value)
+
+
+def _none_first(kinds: tuple[Any, ...]) -> list[Any]:
+    """None before the others: as a text, "none" would do for a str."""
+    return sorted(kinds, key=lambda kind: kind is not types.NoneType)
+
+
+def _read(name: str, value: object, hint: Any, *, texts: bool, where: str = "") -> Any:
+    try:
+        return _as(hint, value, texts)
+    except (TypeError, ValueError, OverflowError):
+        finite = ", finite" if plain(value) in ("nan", "inf", "-inf") else ""
+        raise UsageError(f"{where}{name}={plain(value)} is not possible; {name} takes {takes(hint)}{finite}") from None
+
+
+def _as(hint: Any, value: Any, texts: bool) -> Any:
+    """The value as an annotation has it, read from a text where `texts` allows it.
+
+    Raises:
+        TypeError, ValueError, OverflowError: it is none.
+    """
+    origin, arguments = typing.get_origin(hint) or hint, typing.get_args(hint)
+    if origin is Annotated:
+        found = _as(arguments[0], value, texts)
+        if any(found not in mark for mark in arguments[1:] if isinstance(mark, (Range, OneOf))):
+            raise ValueError
+        return found
+    if origin is Literal:
+        return arguments[[str(choice) for choice in arguments].index(str(value)) if texts else arguments.index(value)]
+    if origin in UNIONS:
+        for kind in _none_first(arguments):
+            with contextlib.suppress(TypeError, ValueError, OverflowError):
+                return _as(kind, value, texts)
+        raise ValueError
+    if origin in SEQUENCES:
+        items = [_as(arguments[0], item, texts) for item in _items(value, texts)]
+        if texts and not items:
+            raise ValueError  # whoever gives a list gives something
+        return tuple(items) if origin is tuple else items
+    if origin in (dict, Mapping):
+        return {key: _as(arguments[1], item, texts) for key, item in dict(value).items()}
+    if origin in SCALARS:
+        return SCALARS[origin](value, texts)
+    if origin is not Any and not isinstance(value, origin):
+        raise TypeError
+    return value
+
+
+def _items(value: Any, texts: bool) -> list[Any]:
+    """The items of a list, or of a text such as "1,2" or "[1, 2]"."""
+    if isinstance(value, str) and texts:
+        return [item.strip() for item in value.strip().removeprefix("[").removesuffix("]").split(",")]
+    if isinstance(value, (str, Mapping)):
+        raise TypeError
+    return list(value)
+
+
+def _bool(value: Any, texts: bool) -> bool:
+    names = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False} if texts else {}
+    if not isinstance(value, bool) and str(value).lower() not in names:
+        raise TypeError
+    return value if isinstance(value, bool) else names[str(value).lower()]
+
+
+def _int(value: Any, texts: bool) -> int:
+    if isinstance(value, str) and texts:
+        return int(value)
+    kind: Any = numbers.Real if texts else numbers.Integral
+    if not isinstance(value, kind) or isinstance(value, bool):
+        raise TypeError
+    if int(value) != value:
+        raise ValueError
+    return int(value)
+
+
+def _float(value: Any, texts: bool) -> float:
+    if not isinstance(value, (numbers.Real, str) if texts else numbers.Real) or isinstance(value, bool):
+        raise TypeError
+    if not math.isfinite(float(value)):
+        raise ValueError
+    return float(value)
+
+
+def _str(value: Any, _: bool) -> str:
+    if not isinstance(value, (str, os.PathLike)):
+        raise TypeError
+    return str(value)
+
+
+def _none(value: Any, texts: bool) -> None:
+    if value is not None and not (texts and str(value) in ("none", "None")):
+        raise TypeError
+
+
+SCALARS: dict[Any, Callable[[Any, bool], Any]] = {
+    bool: _bool,
+    int: _int,
+    float: _float,
+    str: _str,
+    Path: lambda value, texts: Path(_str(value, texts)),
+    types.NoneType: _none,
+}
