@@ -1,6 +1,9 @@
-"""What every room may use: the one error type, finding an item by its file name, progress bars, whole-file writes."""
+"""What every room may use: the one error type, finding an item by its file name, progress bars, whole-file writes,
+child processes.
+"""
 
 from .ahead import ahead
+from .child import Child
 from .errors import AvrError, UsageError, WorkError
 from .files import sha256_of, sync_folder, write_whole
 from .locks import StoreLock
@@ -11,6 +14,7 @@ from .stages import Busy, Stages
 __all__ = [
     "AvrError",
     "Busy",
+    "Child",
     "Progress",
     "Stages",
     "StoreLock",
