@@ -122,8 +122,7 @@ def run() -> None:
     """The start of a child, on its side; `Child` alone calls it."""
     target, handle, errors = sys.argv[2], int(sys.argv[3]), int(sys.argv[4])
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    with contextlib.suppress(OSError, AttributeError):  # not Linux: then the broken pipe ends it, unless it hangs
-        ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
+    die_with_parent()
     module, _, function = target.partition(":")
     serve = getattr(importlib.import_module(module), function)
     sys.stderr.flush()
@@ -133,3 +132,9 @@ def run() -> None:
     pipe = Connection(handle)
     pipe.send(None)
     serve(pipe)
+
+
+def die_with_parent() -> None:
+    """Ask the kernel (Linux) to end this process with its parent; elsewhere the broken pipe does, unless it hangs."""
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
