@@ -23,12 +23,7 @@ class Settings:
         weights_sha256: "stream=SHA-256" of each stream's weights file, filled in.
         layers: short names (pooled, map, conv5_3, fc6, …) or torchvision node names; "flow=conv4_2" is for one stream
             alone.
-        plan: segments (N equal segments), strided (Ou & Sun), clips (GLKA).
-        segments: N of the plan; for clips the frames of a clip, 0 is the plan's own (7, 17, 30).
-        per_segment: frames a segment (plan segments): 3 segments of 4 are GLKA's 12 frames on Kinetics.
-        views: V, sequences of one video; of clips, the most.
-        view: fixed, or random draws (as the papers train).
-        clip_stride: frames from a clip's start to the next one's.
+        plan, segments, per_segment, views, view, clip_stride: which frames are looked at; see `avr.video.Sampling`.
         seed: of random weights and of random views.
         stack: L, flow pairs centred on a frame.
         flow: a flow method, such as "dis" or "tvl1".

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from avr.core import UsageError
 from avr.extract import Extractor
 from avr.fusion import Fuser, load_fuser
-from avr.video import HeldFrames, Steps, VideoError, answer, read_claims
+from avr.video import HeldFrames, Steps, VideoError, VideoFile, answer
 
 from .fusions import check_heads, check_split, choose_fusion, match_runs
 from .pipelines import Features, open_runs, video_of
@@ -138,7 +138,8 @@ class Predictor:
                 raise VideoError(error.reason, path) from error
         outputs = self._outputs(features)
         probabilities = self._probabilities(outputs)
-        rate = read_claims(path).rate or USUAL_RATE
+        with VideoFile(path) as file:
+            rate = file.rate or USUAL_RATE
         length = round(window * rate)
         timeline: list[Window] = []
         if length and frames >= 2 * length:

@@ -14,12 +14,11 @@ if TYPE_CHECKING:
     from .decoding import Answer, Decoded, answer, decode
     from .frames import HeldFrames, open_frames, read_frames, same_size
     from .opening import Frame, VideoError, VideoFile
-    from .probe import Claims, read_claims
+    from .probe import bytes_missing
 
 __all__ = [
     "Answer",
     "CheckResult",
-    "Claims",
     "Decoded",
     "Decoder",
     "Decoders",
@@ -33,10 +32,10 @@ __all__ = [
     "VideoError",
     "VideoFile",
     "answer",
+    "bytes_missing",
     "check_dataset",
     "decode",
     "open_frames",
-    "read_claims",
     "read_frames",
     "same_size",
 ]
@@ -46,7 +45,7 @@ _PLACES = {
     "decoding": ("Answer", "Decoded", "answer", "decode"),
     "frames": ("HeldFrames", "open_frames", "read_frames", "same_size"),
     "opening": ("Frame", "VideoError", "VideoFile"),
-    "probe": ("Claims", "read_claims"),
+    "probe": ("bytes_missing",),
 }
 
 

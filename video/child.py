@@ -9,7 +9,7 @@ from typing import Any, Generic, TypeVar
 
 import numpy as np
 
-from avr.core import Child
+from avr.core import Child, WorkError
 from avr.datasets import Video
 
 from .opening import VideoError
@@ -59,9 +59,12 @@ class Decoder(Generic[Result]):
         return result
 
     def _start(self) -> Child:
-        child = Child("the decoding process", f"{__name__}:serve", quiet=True)
-        child.started()
-        self._child = child
+        self._child = child = Child("the decoding process", f"{__name__}:serve", quiet=True)
+        try:
+            child.started()
+        except WorkError:
+            self._child = None
+            raise
         return child
 
     @property
@@ -113,10 +116,6 @@ class Decoders(Generic[Result]):
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.kill()
-
-    def kill(self) -> None:
-        """End the children; calls under way and later ones fail."""
         self._over = True
         for decoder in self._all:
             decoder.kill()

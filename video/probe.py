@@ -1,34 +1,6 @@
-"""What a container claims: never trusted, but what differs from it is worth a word."""
+"""What a container claims of its file's length: never trusted, but what is missing is worth a word."""
 
-from dataclasses import dataclass
 from pathlib import Path
-
-from .opening import VideoFile
-
-
-@dataclass(frozen=True)
-class Claims:
-    """What a file says of itself.
-
-    Attributes:
-        frames: how many it should have; 0 when it does not say.
-        rate: frames a second; 0.0 when it says nothing of use.
-        bytes_missing: bytes that the file should still have: 0 when whole, None where the format is not known.
-    """
-
-    frames: int
-    rate: float
-    bytes_missing: int | None
-
-
-def read_claims(path: Path) -> Claims:
-    """Read what a file claims, without decoding it.
-
-    Raises:
-        VideoError: it cannot be opened as a video; says why.
-    """
-    with VideoFile(path) as file:
-        return Claims(file.promised, file.rate, bytes_missing(path))
 
 
 def bytes_missing(path: Path) -> int | None:

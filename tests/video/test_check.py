@@ -18,8 +18,7 @@ import pytest
 from avr.cli import main
 from avr.core import UsageError
 from avr.datasets import Dataset, RawFrames, Video, index_dataset
-from avr.video import Need, Sampling, VideoError, check_dataset, decode, open_frames, read_claims
-from avr.video.probe import bytes_missing
+from avr.video import Need, Sampling, VideoError, VideoFile, bytes_missing, check_dataset, decode, open_frames
 
 
 @pytest.fixture
@@ -76,10 +75,10 @@ def test_check_keeps_the_decoder_quiet(videos, capfd):
 
 def test_claims_of_real_clips(real_data):
     for path in sorted((real_data / "clips").glob("*.avi")):
-        claims = read_claims(path)
-        assert claims.bytes_missing == 0
-        assert claims.frames == open_frames(Video("clip", path, 0, "g"), hold=0).count > 50
-        assert 24 < claims.rate < 31
+        assert bytes_missing(path) == 0
+        with VideoFile(path) as file:
+            assert file.promised == open_frames(Video("clip", path, 0, "g"), hold=0).count > 50
+            assert 24 < file.rate < 31
 
 
 def test_bytes_missing_of_mp4_boxes(tmp_path):
