@@ -26,6 +26,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import cv2
@@ -35,11 +36,10 @@ import torch
 from avr.core import quiet
 from avr.datasets import Dataset, Video
 from avr.extract import Extractor, Running, Settings, Summary, extract
-from avr.extract._decoder import Decoder
-from avr.extract.decode import decode_video
 from avr.extract.extractor import Batch, BatchMaker, num_cores
 from avr.extract.run import provenance, shard_videos
 from avr.store import StoreWriter
+from avr.video import Decoder, decode
 
 SETTINGS = {
     "resnet18": Settings(backbone="resnet18", weights=("random",)),
@@ -75,7 +75,9 @@ class Alone:
     def __init__(self, extractor: Extractor, dataset: Dataset, folder: Path) -> None:
         self.extractor, self.dataset, self.folder = extractor, dataset, folder
         settings, videos = extractor.settings, dataset.videos
-        self.decoded = [decode_video(video, settings, colour_flow=extractor.colour_flow) for video in videos]
+        needs = settings.needs(colour_flow=extractor.colour_flow)
+        work = partial(decode, sampling=settings.sampling, needs=needs)
+        self.decoded = [work(video) for video in videos]
         self.flows = [extractor.compute_flow(decoded) for decoded in self.decoded]
         self.batches: list[Batch] = []
         maker = BatchMaker(extractor)
@@ -84,7 +86,7 @@ class Alone:
         self.batches.extend(maker.flush())
         self.features = [extractor.features_of(decoded) for decoded in self.decoded]
         self.shapes = extractor.networks.shapes()
-        self.decoder = Decoder(settings, colour_flow=extractor.colour_flow)
+        self.decoder = Decoder(work)
 
     def decode(self) -> None:
         """One child process, as on two cores."""
@@ -204,11 +206,10 @@ def compare(settings: Settings, running: Running, dataset: Dataset, repeats: int
 
 def decoder_peak(settings: Settings, dataset: Dataset) -> float:
     """Peak memory of a decoding child that has decoded every clip, MB (Linux)."""
-    decoder = Decoder(settings)
+    decoder = Decoder(partial(decode, sampling=settings.sampling, needs=settings.needs()))
     for video in dataset.videos[:6]:
         decoder(video)
-    assert decoder._process is not None
-    status = Path(f"/proc/{decoder._process.pid}/status").read_text()
+    status = Path(f"/proc/{decoder.pid}/status").read_text()
     decoder.close()
     return int(status.split("VmHWM:")[1].split()[0]) / 1024
 

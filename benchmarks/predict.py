@@ -23,10 +23,10 @@ import torch
 from avr.core import quiet
 from avr.datasets import index_dataset
 from avr.extract import Settings, extract
-from avr.extract.decode import read_frames
 from avr.heads import train_run
 from avr.predict import Predictor
 from avr.store import read_scores
+from avr.video import read_frames
 
 SECONDS, RATE = 5, 25
 

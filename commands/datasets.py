@@ -107,7 +107,8 @@ def _counts(dataset: Any) -> dict[str, Any]:
 @click.option("--root", type=click.Path(path_type=Path), help="Folder of the videos.  [default: data/NAME]")
 @click.option("--splits", type=click.Path(path_type=Path), help="Folder or file of the split lists, if elsewhere.")
 @click.option("--set", "pairs", multiple=True, metavar="NAME=VALUE", help="An option of the data set's own.")
-@click.option("--workers", default=0, show_default=True, help="Threads that decode; 0: one a core.")
+@click.option("--workers", default=0, show_default=True, help="Processes that decode; 0: one a core.")
+@click.option("--time-limit", default=120.0, show_default=True, metavar="SECONDS", help="That one video may take.")
 @json_option
 @click.pass_context
 def check(
@@ -117,14 +118,17 @@ def check(
     splits: Path | None,
     pairs: tuple[str, ...],
     workers: int,
+    time_limit: float,
     as_json: bool,
 ) -> None:
     """Decode every video and list the bad ones. Exit code 1 when there are any."""
     from avr.core import quiet
-    from avr.datasets import check_dataset, index_dataset
+    from avr.datasets import index_dataset
+    from avr.video import check_dataset
 
     with quiet(as_json):
-        result = check_dataset(index_dataset(name, root, splits=splits, **_options(pairs)), workers=workers)
+        dataset = index_dataset(name, root, splits=splits, **_options(pairs))
+        result = check_dataset(dataset, workers=workers, time_limit=time_limit)
     if as_json:
         found = {kind: [vars(finding) for finding in getattr(result, kind)] for kind in ("bad", "notes")}
         print_json({"name": name, "videos": result.videos, "frames": result.frames, "seconds": result.seconds} | found)

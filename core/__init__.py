@@ -1,4 +1,5 @@
-"""What every room may use: errors, items found by file name, options, folds, metrics, work done ahead, whole files.
+"""What every room may use: errors, items found by file name, options, folds, metrics, work done ahead, whole files,
+child processes.
 
 Names that need NumPy are loaded when they are first used, so that the command line's help is instant.
 """
@@ -7,6 +8,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 from .ahead import Busy, Stages, ahead
+from .child import Child
 from .errors import AvrError, UsageError, WorkError
 from .files import sha256_of, sync_folder, write_whole
 from .locks import StoreLock
@@ -48,12 +50,7 @@ _PLACES = {
 __all__ = [
     "AvrError",
     "Busy",
-    "NonNegativeFloat",
-    "NonNegativeInt",
-    "OneOf",
-    "Option",
-    "PositiveFloat",
-    "PositiveInt",
+    "Child",
     "Progress",
     "Range",
     "Share",

@@ -12,7 +12,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .decode import Decoded
+from avr.video import Decoded
+
 from .encoding import BOUND
 from .extractor import Extractor
 
@@ -47,19 +48,21 @@ def compute_flows(extractor: Extractor, videos: list[Decoded]) -> list[Any]:
     Returns:
         For each video (P, 2, H, W), uint8 or float32 unquantised: a tensor on the device, or its own flow images.
     """
-    results: list[Any] = [video.flow_images for video in videos]
+    answers = [video.answers["flow"] for video in videos]
+    results: list[Any] = [answer.flow_images for answer in answers]
     sizes: dict[tuple[int, ...], list[int]] = {}
-    for index, video in enumerate(videos):
-        if video.flow_images is None:
-            sizes.setdefault(video.flow_frames.shape[1:], []).append(index)
+    for index, answer in enumerate(answers):
+        if answer.flow_images is None:
+            sizes.setdefault(answer.images.shape[1:], []).append(index)
     for members in sizes.values():
-        frames = extractor.to_device(np.concatenate([videos[index].flow_frames for index in members]))
+        frames = extractor.to_device(np.concatenate([answers[index].images for index in members]))
         firsts, seconds, offset = [], [], 0
         for index in members:
-            needs = videos[index].needs
-            firsts.append(offset + np.searchsorted(needs.flow_frames, needs.pairs))
-            seconds.append(offset + np.searchsorted(needs.flow_frames, needs.following))
-            offset += len(needs.flow_frames)
+            pairs = answers[index].pairs
+            assert pairs is not None
+            firsts.append(offset + pairs.ends[0])
+            seconds.append(offset + pairs.ends[1])
+            offset += len(pairs.frames)
         first, second = (torch.from_numpy(np.concatenate(places)).to(frames.device) for places in (firsts, seconds))
         flow = encode(extractor.flow.on_device(frames[first], frames[second]), quantise=extractor.settings.quantise)
         parts = torch.split(flow, [len(places) for places in firsts])

@@ -17,8 +17,8 @@ from multiprocessing.connection import Connection, wait
 from typing import Any, Literal
 
 from avr.core import AvrError, UsageError, WorkError, warn
+from avr.core.child import die_with_parent as _die_with_parent
 
-from ._decoder import _die_with_parent
 from ._engines import ATTEMPTS, Dispatcher, OnVideo, Task, join_reports, work
 from .pipeline import Job, Report
 

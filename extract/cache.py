@@ -25,11 +25,10 @@ from numpy.typing import NDArray
 
 from avr.core import Progress, WorkError, note, warn, write_whole
 from avr.datasets import Video
+from avr.video import Answer, Decoded, Steps, VideoError, answer, open_frames
 
 from . import flow
-from .decode import Decoded, VideoError, count_frames, decode_video
 from .encoding import encode_flow
-from .plan import needs_of, plan_frames
 from .preprocess import resize_images
 from .settings import Settings
 
@@ -97,7 +96,7 @@ class ClipCache:
         return failures
 
     def decoded(self, video: Video, settings: Settings, *, generator: np.random.Generator | None = None) -> Decoded:
-        """What `decode_video` gives for a plan, with the flow computed, from the stored files.
+        """What `avr.video.decode` gives for a plan, with the flow computed, from the stored files.
 
         Args:
             video: one that `build` stored.
@@ -108,17 +107,20 @@ class ClipCache:
         num_frames = len(arrays["rgb"]) if "rgb" in arrays else len(arrays["flow"]) + 1
         if "flow" in arrays and arrays["flow"].ndim == 5:
             num_frames, arrays["flow"] = 1, arrays["flow"][0]
-        views = plan_frames(settings, num_frames, key=video.id, generator=generator)
+        views = settings.sampling.sample(num_frames, key=video.id, generator=generator)
         if settings.plan == "clips" and generator is not None:
             views = views[[int(generator.integers(len(views)))]]  # training draws one of the video's clips
-        needs = needs_of(settings, views, num_frames)
-        rgb, pairs = np.zeros((0, 0, 0), np.uint8), None
-        if "rgb" in arrays:
-            rgb = np.ascontiguousarray(arrays["rgb"][needs.frames]).transpose(0, 2, 3, 1)
-        if "flow" in arrays:
-            pairs = np.ascontiguousarray(arrays["flow"][needs.pairs])
-            pairs = pairs if pairs.dtype == np.uint8 else pairs.astype(np.float32)
-        return Decoded(needs, rgb, np.zeros((0, 0, 0), np.uint8), pairs)
+        steps = Steps.of(views, num_frames)
+        answers = {}
+        for stream, array in arrays.items():
+            if stream == "rgb":
+                answers[stream] = Answer(np.ascontiguousarray(array[steps.frames]).transpose(0, 2, 3, 1))
+            else:
+                pairs = steps.pairs(settings.stack)
+                flow = np.ascontiguousarray(array[pairs.firsts])
+                flow = flow if flow.dtype == np.uint8 else flow.astype(np.float32)
+                answers[stream] = Answer(np.zeros((0, 0, 0), np.uint8), pairs, flow)
+        return Decoded(steps, answers)
 
     def _open(self, path: Path) -> NDArray:
         try:
@@ -129,14 +131,16 @@ class ClipCache:
 
     def _store(self, video: Video) -> int:
         """Decode one video, compute its flow, write both; gives the bytes written."""
-        # Every frame and every pair: as many strided frames as there are, stacks of one pair.
-        every = self.settings.change(plan="strided", view="fixed", views=1, segments=count_frames(video), stack=1)
-        decoded = decode_video(video, every, colour_flow=self.flow is not None and self.flow.needs_colour)
+        # Every frame, and every pair: stacks of one.
+        frames = open_frames(video)
+        needs = self.settings.change(stack=1).needs(colour_flow=self.flow is not None and self.flow.needs_colour)
+        decoded = answer(frames, Steps.of(np.arange(frames.count)[None], frames.count), needs)
         written = 0
         for stream in self.settings.streams:
-            images = decoded.rgb.transpose(0, 3, 1, 2) if stream == "rgb" else self._flow(decoded)
+            found = decoded.answers[stream]
+            images = found.images.transpose(0, 3, 1, 2) if found.pairs is None else self._flow(found)
             images = self._shrink(images)
-            if stream == "flow" and decoded.needs.num_frames == 1:
+            if stream == "flow" and frames.count == 1:
                 images = images[None]
             path = self.path(video, stream)
             try:
@@ -147,17 +151,16 @@ class ClipCache:
             written += images.nbytes
         return written
 
-    def _flow(self, decoded: Decoded) -> NDArray:
-        if decoded.flow_images is not None:
-            return decoded.flow_images
+    def _flow(self, found: Answer) -> NDArray:
+        if found.flow_images is not None:
+            return found.flow_images
         assert self.flow is not None
-        needs = decoded.needs
-        first = np.searchsorted(needs.flow_frames, needs.pairs)
-        second = np.searchsorted(needs.flow_frames, needs.following)
+        assert found.pairs is not None
+        first, second = found.pairs.ends
         parts = []
         for start in range(0, len(first), PAIRS_AT_ONCE):
             chunk = slice(start, start + PAIRS_AT_ONCE)
-            pixels = self.flow(decoded.flow_frames[first[chunk]], decoded.flow_frames[second[chunk]])
+            pixels = self.flow(found.images[first[chunk]], found.images[second[chunk]])
             parts.append(encode_flow(pixels, quantise=self.settings.quantise))
         return np.concatenate(parts)
 

@@ -14,13 +14,12 @@ from torch import Tensor
 from avr.core import UsageError
 from avr.datasets import Video
 from avr.training import choose_device
+from avr.video import Decoded, Steps, decode
 
 from . import flow as flow_room
 from .backbones import Networks, load_networks
 from .cache import ClipCache
-from .decode import Decoded, decode_video
 from .encoding import encode_flow
-from .plan import Needs
 from .preprocess import crop_images, normalise
 from .settings import Settings
 
@@ -75,22 +74,23 @@ def num_cores() -> int:
 class Prepared:
     """One video, ready for the networks: crops of its different frames and pairs, `(A, n, C, h, w)` each."""
 
-    needs: Needs
+    steps: Steps
     images: dict[str, Tensor]
+    stacks: dict[str, NDArray[np.intp]]  # of streams of pairs: (R, L) positions in their images
     note: str = ""
 
     def num_items(self) -> int:
         """Network inputs a stream: every crop of every different frame."""
-        return next(iter(self.images.values())).shape[0] * len(self.needs.frames)
+        return next(iter(self.images.values())).shape[0] * len(self.steps.frames)
 
     def inputs(self, stream: str, items: slice) -> Tensor:
         """Some of the network inputs of a stream, `(b, 3 or 2L, h, w)`; item = crop · R + frame."""
         crops = self.images[stream]
         index = torch.arange(self.num_items(), device=crops.device)[items]
-        crop, frame = index // len(self.needs.frames), index % len(self.needs.frames)
-        if stream == "rgb":
+        crop, frame = index // len(self.steps.frames), index % len(self.steps.frames)
+        if stream not in self.stacks:
             return crops[crop, frame]
-        stacks = torch.as_tensor(self.needs.stacks, device=crops.device)[frame]  # (b, L)
+        stacks = torch.as_tensor(self.stacks[stream], device=crops.device)[frame]  # (b, L)
         return crops[crop[:, None], stacks].flatten(1, 2)  # (b, L, 2, h, w) to (b, 2L, h, w): x1 y1 x2 y2 …
 
 
@@ -167,8 +167,8 @@ class Extractor:
         Raises:
             VideoError: the video gives none.
         """
-        decoded = decode_video(video, self.settings, colour_flow=self.colour_flow)
-        return self.features_of(decoded), decoded.needs.num_frames
+        decoded = decode(video, self.settings.sampling, self.settings.needs(colour_flow=self.colour_flow))
+        return self.features_of(decoded), decoded.steps.num_frames
 
     def features_of(self, decoded: Decoded) -> dict[str, NDArray[np.float32]]:
         """Features of a video decoded already: {"rgb/pooled": (V, N, D), …}."""
@@ -185,26 +185,28 @@ class Extractor:
         """Encoded flow of a video's pairs, `(P, 2, H, W)`: uint8, or float32 unquantised; None without flow."""
         if self.flow is None:
             return None
-        if decoded.flow_images is not None:
-            return decoded.flow_images
-        needs = decoded.needs
-        first = np.searchsorted(needs.flow_frames, needs.pairs)
-        second = np.searchsorted(needs.flow_frames, needs.following)
+        answer = decoded.answers["flow"]
+        if answer.flow_images is not None:
+            return answer.flow_images
+        assert answer.pairs is not None
+        first, second = answer.pairs.ends
         parts = []
         at_once = PAIRS_AT_ONCE.get(self.device.type, 16)
         for start in range(0, len(first), at_once):
             chunk = slice(start, start + at_once)
-            pixels = self.flow(decoded.flow_frames[first[chunk]], decoded.flow_frames[second[chunk]])
+            pixels = self.flow(answer.images[first[chunk]], answer.images[second[chunk]])
             parts.append(encode_flow(pixels, quantise=self.settings.quantise))
         return np.concatenate(parts)
 
     def prepare(self, decoded: Decoded, flow: NDArray | None) -> Prepared:
         """Resize and crop a video's frames and pairs on the device."""
-        images = {}
-        for stream in self.settings.streams:
-            array = decoded.rgb.transpose(0, 3, 1, 2) if stream == "rgb" else flow
+        images, stacks = {}, {}
+        for stream, answer in decoded.answers.items():
+            array = answer.images.transpose(0, 3, 1, 2) if answer.pairs is None else flow
             images[stream] = crop_images(self.to_device(array), self.settings, stream=stream)
-        return Prepared(decoded.needs, images, decoded.note)
+            if answer.pairs is not None:
+                stacks[stream] = answer.pairs.stacks
+        return Prepared(decoded.steps, images, stacks, decoded.note)
 
     def to_device(self, array: Any) -> Tensor:
         """An array, through pinned memory, or a tensor that may be there already, on the device."""
@@ -234,7 +236,7 @@ class Gathered:
     """Rows of one video coming back from the networks, until all are there."""
 
     def __init__(self, prepared: Prepared, settings: Settings) -> None:
-        self.views, self.num_frames, self.note = prepared.needs.views, prepared.needs.num_frames, prepared.note
+        self.views, self.num_frames, self.note = prepared.steps.views, prepared.steps.num_frames, prepared.note
         self.num_crops = settings.crops_a_view
         self.num_items = prepared.num_items()
         self.missing = self.num_items * len(settings.streams)

@@ -4,11 +4,11 @@ A job is one shard: whole videos in the data set's order. Its bytes depend on th
 worker may do it, and an interrupted one is done anew.
 """
 
-import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -18,10 +18,9 @@ import torch
 from avr.core import Busy, Stages
 from avr.datasets import Video
 from avr.store import ShardWriter
+from avr.video import Decoded, Decoders, VideoError, decode
 
-from ._decoder import Decoder
 from ._joined import compute_flows, groups
-from .decode import Decoded, VideoError
 from .extractor import Batch, BatchMaker, Extractor, Gathered, Prepared, num_cores
 
 
@@ -87,7 +86,9 @@ def write_shards(
     report = Report()
     start = time.perf_counter()
     # On the way out: first the decoders are killed, so that no stage waits for them, then the stages end.
-    decoders = _Decoders(extractor)
+    settings, running = extractor.settings, extractor.running
+    needs = settings.needs(colour_flow=extractor.colour_flow)
+    decoders = Decoders(partial(decode, sampling=settings.sampling, needs=needs), time_limit=running.time_limit)
     with _OneThreadACall(extractor), closing(decoders), Stages() as stages, decoders:
         gathered: dict[Key, Gathered] = {}
         writers: dict[int, ShardWriter] = {}
@@ -112,15 +113,16 @@ def write_shards(
 def _results(
     extractor: Extractor,
     stages: Stages,
-    decoders: "_Decoders",
+    decoders: Decoders[Decoded],
     jobs: Iterable[Job | None],
     gathered: dict[Key, Gathered],
 ) -> Iterator[tuple[Any, Any]]:
     """The stages, one behind the other; yields what the last one gives: (batch or failed work, outputs)."""
     cuda = extractor.device.type == "cuda"
+    count = extractor.running.decoders or max(1, min(8, num_cores() // 2))
 
-    def decode(work: _Work) -> _Work:
-        return work.then(lambda _: extractor.cached(work.video) or decoders.decode(work.video))
+    def read(work: _Work) -> _Work:
+        return work.then(lambda _: extractor.cached(work.video) or decoders(work.video))
 
     def flow(work: _Work) -> _Work:
         return work.then(lambda decoded: (decoded, extractor.compute_flow(decoded)))
@@ -135,7 +137,7 @@ def _results(
     def network(item: Any) -> tuple[Any, Any]:
         return item, extractor.forward(item) if isinstance(item, Batch) else None
 
-    works = stages.map("decode", decode, _works(jobs, stages), threads=decoders.count, ahead=2)
+    works = stages.map("decode", read, _works(jobs, stages), threads=count, ahead=2)
     if extractor.flow is None:
         works = (work.then(lambda decoded: (decoded, None)) for work in works)
     elif extractor.flow.on_device is not None:
@@ -161,7 +163,7 @@ def _works(jobs: Iterable[Job | None], stages: Stages) -> Iterator[_Work]:
 
 
 def _num_pairs(work: _Work) -> int:
-    return 0 if work.reason else len(work.value.needs.pairs)
+    return 0 if work.reason else len(work.value.answers["flow"].pairs.firsts)
 
 
 def _batches(prepared: Iterator[_Work], extractor: Extractor, gathered: dict[Key, Gathered]) -> Iterator[Any]:
@@ -208,47 +210,6 @@ def _put(shard: ShardWriter, work: _Work, report: Report) -> None:
         report.failures.append((work.video.id, reason))
     else:
         report.done += 1
-
-
-class _Decoders:
-    """One decoding child a thread of the decode stage; leaving the block kills them, `close` cleans up after them."""
-
-    def __init__(self, extractor: Extractor) -> None:
-        self.count = extractor.running.decoders or max(1, min(8, num_cores() // 2))
-        self._extractor = extractor
-        self._local = threading.local()
-        self._all: list[Decoder] = []
-        self._over = False
-
-    def decode(self, video: Video) -> Decoded:
-        """Decode in this thread's child.
-
-        Raises:
-            VideoError: the video gives nothing.
-        """
-        if self._over:
-            raise VideoError("the run was stopped")
-        if not hasattr(self._local, "decoder"):
-            running = self._extractor.running
-            self._local.decoder = Decoder(
-                self._extractor.settings, colour_flow=self._extractor.colour_flow, time_limit=running.time_limit
-            )
-            self._all.append(self._local.decoder)
-        decoder: Decoder = self._local.decoder
-        return decoder(video)
-
-    def __enter__(self) -> "_Decoders":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._over = True
-        for decoder in self._all:
-            decoder.kill()
-
-    def close(self) -> None:
-        """Clean up; the stage's threads have ended."""
-        for decoder in self._all:
-            decoder.close()
 
 
 class _OneThreadACall:

@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, Literal
 
 from avr.core import UsageError
+from avr.video import Need, Sampling
 
 STREAMS = ("rgb", "flow")
 
@@ -22,12 +23,7 @@ class Settings:
         weights_sha256: "stream=SHA-256" of each stream's weights file, filled in.
         layers: short names (pooled, map, conv5_3, fc6, …) or torchvision node names; "flow=conv4_2" is for one stream
             alone.
-        plan: segments (N equal segments), strided (Ou & Sun), clips (GLKA).
-        segments: N of the plan; for clips the frames of a clip, 0 is the plan's own (7, 17, 30).
-        per_segment: frames a segment (plan segments): 3 segments of 4 are GLKA's 12 frames on Kinetics.
-        views: V, sequences of one video; of clips, the most.
-        view: fixed, or random draws (as the papers train).
-        clip_stride: frames from a clip's start to the next one's.
+        plan, segments, per_segment, views, view, clip_stride: which frames are looked at; see `avr.video.Sampling`.
         seed: of random weights and of random views.
         stack: L, flow pairs centred on a frame.
         flow: a flow method, such as "dis" or "tvl1".
@@ -47,13 +43,13 @@ class Settings:
     weights: tuple[str, ...] = ("DEFAULT",)
     weights_sha256: tuple[str, ...] = ()
     layers: tuple[str, ...] = ("pooled", "map")
-    plan: Literal["segments", "strided", "clips"] = "segments"
-    segments: int = 0
-    per_segment: int = 1
-    views: int = 0
-    view: Literal["fixed", "random"] = "fixed"
-    clip_stride: int = 15
-    seed: int = 0
+    plan: Literal["segments", "strided", "clips"] = Sampling.plan
+    segments: int = Sampling.segments
+    per_segment: int = Sampling.per_segment
+    views: int = Sampling.views
+    view: Literal["fixed", "random"] = Sampling.view
+    clip_stride: int = Sampling.clip_stride
+    seed: int = Sampling.seed
     stack: int = 10
     flow: str = "dis"
     flow_size: int = 0
@@ -79,20 +75,13 @@ class Settings:
             value = getattr(self, field.name)
             if isinstance(value, list):
                 object.__setattr__(self, field.name, tuple(value))
+        for name, value in vars(self.sampling).items():
+            object.__setattr__(self, name, value)
         self._check_names()
         self._check_numbers()
-        own = {"segments": (7, 1), "strided": (17, 1), "clips": (30, 20)}[self.plan]
-        object.__setattr__(self, "segments", self.segments or own[0])
-        object.__setattr__(self, "views", self.views or own[1])
-        if self.plan == "strided" and self.views > 1 and self.view == "fixed":
-            raise UsageError("plan strided has one fixed view; more need --view random")
-        if self.plan == "clips" and self.view == "random":
-            raise UsageError("plan clips takes all clips of a video; it has no random view")
 
     def _check_names(self) -> None:
         known: dict[str, tuple[str, ...]] = {
-            "plan": ("segments", "strided", "clips"),
-            "view": ("fixed", "random"),
             "crops": ("center", "corners", "five", "ten"),
             "precision": ("auto", "float32", "bfloat16"),
             "interpolation": ("auto", "bilinear", "bicubic"),
@@ -111,10 +100,7 @@ class Settings:
             self.weights_of(stream)
 
     def _check_numbers(self) -> None:
-        for name, least in (
-            ("segments", 0), ("views", 0), ("per_segment", 1), ("clip_stride", 1), ("seed", 0), ("stack", 1),
-            ("flow_size", 0), ("resize", 0), ("crop", 0),
-        ):  # fmt: skip
+        for name, least in (("stack", 1), ("flow_size", 0), ("resize", 0), ("crop", 0)):
             if getattr(self, name) < least:
                 raise UsageError(f"{name} must be at least {least}, not {getattr(self, name)}")
         if self.crops == "ten" and self.mirror:
@@ -139,9 +125,23 @@ class Settings:
         return found[0]
 
     @property
+    def sampling(self) -> Sampling:
+        """Which frames of a video are looked at."""
+        return Sampling(**{field.name: getattr(self, field.name) for field in fields(Sampling)})
+
+    def needs(self, *, colour_flow: bool = False) -> dict[str, Need]:
+        """What each stream's network looks at there.
+
+        Args:
+            colour_flow: whether the flow method reads RGB, not grey.
+        """
+        flow = Need(pairs=self.stack, colour=colour_flow, size=self.flow_size, flow_images=True)
+        return {stream: flow if stream == "flow" else Need() for stream in self.streams}
+
+    @property
     def num_steps(self) -> int:
         """N, time steps of one view."""
-        return self.segments * (self.per_segment if self.plan == "segments" else 1)
+        return self.sampling.num_steps
 
     @property
     def crops_a_view(self) -> int:

@@ -2,17 +2,17 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from avr.datasets import Video
 from avr.extract import Settings
 from avr.extract.cache import ClipCache
-from avr.extract.decode import Decoded
 from avr.extract.preprocess import crop_images, normalise
+from avr.video import Answer, Decoded
 
 from .augmentation import Crop, apply_crop, draw_crop, mirror_flow
 from .draws import generator_for
@@ -84,27 +84,31 @@ class VideoSamples:
     def _stack(self, raw: list[Drawn], stream: str, device: torch.device) -> Tensor:
         parts = []
         for drawn in raw:
-            needs, crop = drawn.decoded.needs, drawn.crop
-            array: Any = drawn.decoded.rgb.transpose(0, 3, 1, 2) if stream == "rgb" else drawn.decoded.flow_images
-            images = torch.from_numpy(np.ascontiguousarray(array)).to(device, non_blocking=True)
-            mirror = None if stream == "rgb" else _mirror_pairs
+            answer, crop = drawn.decoded.answers[stream], drawn.crop
+            images = torch.from_numpy(_images(answer)).to(device, non_blocking=True)
+            mirror = None if answer.pairs is None else _mirror_pairs
             size, own = _drawn_size(drawn.decoded), tuple(images.shape[-2:])
             crop = crop if own == size else scale_crop(crop, size, own)
             cropped = apply_crop(images, crop, self.settings.crop, mirror=mirror)
-            view = torch.as_tensor(needs.views[0], device=device)
-            if stream == "rgb":
+            view = torch.as_tensor(drawn.decoded.steps.views[0], device=device)
+            if answer.pairs is None:
                 parts.append(cropped[view])  # (N, 3, crop, crop)
             else:
-                stacks = torch.as_tensor(needs.stacks, device=device)[view]  # (N, L)
+                stacks = torch.as_tensor(answer.pairs.stacks, device=device)[view]  # (N, L)
                 parts.append(cropped[stacks].flatten(1, 2))  # (N, 2L, crop, crop): x1 y1 x2 y2 …
         return normalise(torch.cat(parts), self.settings, stream=stream)
 
 
 def _drawn_size(decoded: Decoded) -> tuple[int, int]:
     """Height and width of the images that a crop is drawn in: RGB's, or flow's where it is alone."""
-    pairs = decoded.flow_images
-    height, width = decoded.rgb.shape[1:3] if len(decoded.rgb) or pairs is None else pairs.shape[-2:]
+    height, width = _images(decoded.answers.get("rgb") or decoded.answers["flow"]).shape[-2:]
     return height, width
+
+
+def _images(answer: Answer) -> NDArray:
+    """The images of a stream, `(n, C, H, W)`: frames, or flow pairs."""
+    images = answer.images.transpose(0, 3, 1, 2) if answer.flow_images is None else answer.flow_images
+    return np.ascontiguousarray(images)
 
 
 def _mirror_pairs(pairs: Tensor) -> Tensor:
@@ -136,13 +140,13 @@ def fixed_inputs(
         parts: dict[str, list[Tensor]] = {stream: [] for stream in settings.streams}
         for video in videos[start : start + at_once]:
             decoded = cache.decoded(video, settings)
-            positions = torch.as_tensor(decoded.needs.views)  # (V, N)
+            positions = torch.as_tensor(decoded.steps.views)  # (V, N)
             for stream in settings.streams:
-                array: Any = decoded.rgb.transpose(0, 3, 1, 2) if stream == "rgb" else decoded.flow_images
-                images = torch.from_numpy(np.ascontiguousarray(array)).to(device)
+                answer = decoded.answers[stream]
+                images = torch.from_numpy(_images(answer)).to(device)
                 crops = crop_images(images, settings, stream=stream)  # (A, n, C, h, w)
-                if stream == "flow":
-                    views = torch.as_tensor(decoded.needs.stacks)[positions]  # (V, N, L)
+                if answer.pairs is not None:
+                    views = torch.as_tensor(answer.pairs.stacks)[positions]  # (V, N, L)
                     chosen = crops[:, views].flatten(3, 4)  # (A, V, N, 2L, h, w)
                 else:
                     chosen = crops[:, positions]  # (A, V, N, 3, h, w)

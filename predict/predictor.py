@@ -11,12 +11,14 @@ from numpy.typing import NDArray
 
 from avr.core import UsageError
 from avr.extract import Extractor
-from avr.extract.decode import VideoError
 from avr.fusion import Fuser, load_fuser
+from avr.video import HeldFrames, Steps, VideoError, VideoFile, answer
 
 from .fusions import check_heads, check_split, choose_fusion, match_runs
 from .pipelines import Features, open_runs, video_of
-from .windows import decode_frames, frame_rate, read_windows
+from .windows import read_windows
+
+USUAL_RATE = 25.0  # frames a second, where a container says nothing of use
 
 
 @dataclass(frozen=True)
@@ -136,7 +138,8 @@ class Predictor:
                 raise VideoError(error.reason, path) from error
         outputs = self._outputs(features)
         probabilities = self._probabilities(outputs)
-        rate = frame_rate(path)
+        with VideoFile(path) as file:
+            rate = file.rate or USUAL_RATE
         length = round(window * rate)
         timeline: list[Window] = []
         if length and frames >= 2 * length:
@@ -150,9 +153,10 @@ class Predictor:
         for first, frames in read_windows(path, length=length, step=step):
             features = {}
             for extractor in self._extractors():
-                decoded = decode_frames(
-                    frames, extractor.settings, key=f"{path.stem}@{first}", colour_flow=extractor.colour_flow
-                )
+                settings = extractor.settings
+                views = settings.sampling.sample(len(frames), key=f"{path.stem}@{first}")
+                needs = settings.needs(colour_flow=extractor.colour_flow)
+                decoded = answer(HeldFrames(frames), Steps.of(views, len(frames)), needs)
                 features[id(extractor)] = extractor.features_of(decoded)
             probabilities = self._probabilities(self._outputs(features))
             best = _best(probabilities, self.class_names, top)

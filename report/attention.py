@@ -171,9 +171,8 @@ def _images(store: "FeatureStore", place: int, view: int, root: Path | None) -> 
     import torch
 
     from avr.extract import Settings
-    from avr.extract.decode import read_frames
-    from avr.extract.plan import plan_frames
     from avr.extract.preprocess import crop_images
+    from avr.video import read_frames
 
     video = _video_of(store, place, root)
     kept = store.provenance.get("settings", {})
@@ -182,7 +181,7 @@ def _images(store: "FeatureStore", place: int, view: int, root: Path | None) -> 
     except (UsageError, TypeError) as error:
         raise UsageError(f"the store does not say how frames were taken from its videos: {error}") from None
     crops = settings.crops_a_view
-    numbers = plan_frames(settings, int(store.frames[place]), key=video.id)[view // crops].tolist()
+    numbers = settings.sampling.sample(int(store.frames[place]), key=video.id)[view // crops].tolist()
     frames = read_frames(video, numbers)
     cropped = crop_images(torch.as_tensor(frames).permute(0, 3, 1, 2), settings, stream="rgb")[view % crops]
     return numbers, cropped.permute(0, 2, 3, 1).contiguous().numpy()

@@ -1,10 +1,8 @@
-"""Trees of files with given names, and small real clips."""
+"""Trees of files with given names."""
 
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-import cv2
-import numpy as np
 import pytest
 
 
@@ -24,18 +22,3 @@ def tree(tmp_path: Path) -> Callable[..., Path]:
         return root
 
     return make
-
-
-@pytest.fixture
-def write_clip() -> Callable[..., Path]:
-    """Write a clip of seeded noise as Motion JPEG AVI."""
-
-    def write(path: Path, num_frames: int = 12) -> Path:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        writer = cv2.VideoWriter(str(path), cv2.CAP_OPENCV_MJPEG, cv2.VideoWriter.fourcc(*"MJPG"), 12, (32, 24))
-        for frame in np.random.default_rng(0).integers(0, 255, (num_frames, 24, 32, 3), dtype=np.uint8):
-            writer.write(frame)
-        writer.release()
-        return path
-
-    return write

@@ -8,7 +8,8 @@ import pytest
 
 from avr.core import UsageError
 from avr.datasets import _drawing as drawing
-from avr.datasets import check_dataset, index_dataset, shapes
+from avr.datasets import index_dataset, shapes
+from avr.video import check_dataset
 
 
 @pytest.fixture

@@ -46,23 +46,6 @@ def _one_commit():
         yield
 
 
-@pytest.fixture
-def draw():
-    """The function that draws frames."""
-    return draw_frames
-
-
-@pytest.fixture
-def clip(tmp_path):
-    """A function that makes a clip and gives it as a Video: `clip("name", num_frames)`."""
-
-    def make(name: str = "clip", num_frames: int = 20, **options) -> Video:
-        path = write_clip(tmp_path / f"{name}.avi", draw_frames(num_frames, **options))
-        return Video(name, path, 0, "group")
-
-    return make
-
-
 @pytest.fixture(scope="session")
 def dataset(tmp_path_factory) -> Dataset:
     """Six clips of two classes, 9 to 24 frames, two sizes."""

@@ -11,8 +11,8 @@ from avr.core import UsageError, WorkError
 from avr.extract import Running, Settings, extract
 from avr.extract.backbones import load_networks
 from avr.extract.cache import ClipCache
-from avr.extract.decode import decode_video
 from avr.store import FeatureStore
+from avr.video import decode
 
 SETTINGS = Settings(
     backbone="squeezenet1_1", weights=("random",), layers=("pooled",), segments=3, stack=3, resize=36, crop=32, views=2
@@ -91,7 +91,8 @@ def test_the_shortest_videos_keep_their_length(dataset, tmp_path, num_frames, st
     settings = load_networks(SETTINGS.change(streams=streams)).settings
     cache = ClipCache(tmp_path / "cache", settings)
     assert cache.build([video]) == {}
-    found, expected = cache.decoded(video, settings), decode_video(video, settings)
-    assert found.needs.num_frames == expected.needs.num_frames == num_frames
-    assert found.needs.stacks.tolist() == expected.needs.stacks.tolist()
-    assert found.flow_images.shape[:2] == (1, 2)
+    found, expected = cache.decoded(video, settings), decode(video, settings.sampling, settings.needs())
+    assert found.steps.num_frames == expected.steps.num_frames == num_frames
+    ours, theirs = found.answers["flow"], expected.answers["flow"]
+    assert ours.pairs.stacks.tolist() == theirs.pairs.stacks.tolist()
+    assert ours.flow_images.shape[:2] == (1, 2)

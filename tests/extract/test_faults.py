@@ -32,7 +32,7 @@ import json, os, pickle, signal, sys, time
 import torch
 from avr.core import quiet
 from avr.extract import extract
-from avr.extract._decoder import Decoder
+from avr.video import Decoder
 import avr.extract.run
 avr.extract.run._commit = lambda _: ""
 torch.set_num_threads(1)

@@ -10,8 +10,8 @@ from avr.extract import Extractor, Running, Settings, extract
 from avr.extract import _joined as joined_module
 from avr.extract import flow as flow_room
 from avr.extract._joined import compute_flows, encode, groups
-from avr.extract.decode import decode_video
 from avr.extract.encoding import encode_flow
+from avr.video import Answer, decode
 
 SETTINGS = Settings(
     backbone="squeezenet1_1",
@@ -50,9 +50,11 @@ def test_a_tensor_is_encoded_as_an_array(quantise):
 @pytest.mark.usefixtures("in_torch")
 def test_together_as_one_by_one(dataset):
     extractor = Extractor(SETTINGS, running=Running(device="cpu"))
-    videos = [decode_video(video, extractor.settings) for video in dataset.videos]  # two frame sizes
+    sampling, needs = extractor.settings.sampling, extractor.settings.needs()
+    videos = [decode(video, sampling, needs) for video in dataset.videos]  # two frame sizes
     own = np.zeros((3, 2, 48, 64), np.uint8)
-    videos.append(replace(videos[0], flow_images=own))
+    flow = videos[0].answers["flow"]
+    videos.append(replace(videos[0], answers={"flow": Answer(flow.images[:0], flow.pairs, own)}))
     found = compute_flows(extractor, videos)
     assert found[6] is own
     for video, flow in zip(videos[:6], found, strict=False):

@@ -13,12 +13,12 @@ from torchvision.transforms.v2 import functional
 
 from avr.core import UsageError, WorkError
 from avr.datasets import Dataset, RawFrames, Video
-from avr.extract import Extractor, Running, Settings, extract, pipeline
-from avr.extract.decode import read_frames
+from avr.extract import Extractor, Running, Settings, extract
 from avr.extract.encoding import encode_flow
 from avr.extract.flow import load
 from avr.extract.pipeline import Job, write_shards
 from avr.store import FeatureStore, StoreWriter
+from avr.video import Decoder, read_frames
 
 # A small network on small crops: squeezenet at 64 pixels takes milliseconds.
 SMALL = Settings(backbone="squeezenet1_1", weights=("random",), segments=3, stack=4, crop=64, resize=64)
@@ -171,10 +171,8 @@ def test_a_run_that_was_stopped_goes_on_and_ends_with_the_same_bytes(dataset, tm
 
     monkeypatch.setattr(Extractor, "forward", real)
     decoded = []
-    real_decode = pipeline._Decoders.decode
-    monkeypatch.setattr(
-        pipeline._Decoders, "decode", lambda self, video: decoded.append(video.id) or real_decode(self, video)
-    )
+    real_decode = Decoder.__call__
+    monkeypatch.setattr(Decoder, "__call__", lambda self, video: decoded.append(video.id) or real_decode(self, video))
     summary = extract(dataset, stopped, settings=SMALL, running=ONE_BY_ONE)
     assert summary.extracted == 6 - 2 * len(there)
     assert decoded == [video.id for video in dataset.videos[2 * len(there) :]]  # nothing of a finished shard

@@ -15,8 +15,6 @@ from avr.datasets import Video
 from avr.extract import Extractor, Settings
 from avr.extract.backbones import build_backbone, load_networks
 from avr.extract.cache import ClipCache
-from avr.extract.decode import Decoded, decode_video
-from avr.extract.plan import needs_of, plan_frames
 from avr.finetune import Tuning, finetune_backbone
 from avr.finetune.backbone import DEFAULTS
 from avr.finetune.draws import DropoutKeys
@@ -24,6 +22,7 @@ from avr.finetune.networks import SegmentNetwork, build_classifier, classifier_o
 from avr.finetune.samples import VideoSamples, fixed_inputs
 from avr.finetune.weights import save_weights, trunk_state
 from avr.store import read_scores
+from avr.video import Answer, Decoded, Steps, decode
 
 SHORT = replace(DEFAULTS, epochs=2, batch_size=8, lr=3e-4)
 
@@ -60,13 +59,13 @@ def test_its_own_scores_are_the_mean_over_fixed_frames(dataset, workplace):
     settings = load_networks(SETTINGS.change(segments=7)).settings
     video = next(v for v in dataset.videos if v.id == scores.ids[1])
     extractor = Extractor(settings)
-    decoded = decode_video(video, settings)
+    decoded = decode(video, settings.sampling, settings.needs())
     prepared = extractor.prepare(decoded, extractor.compute_flow(decoded))
     from avr.extract.preprocess import normalise
 
     with torch.no_grad():
         rows = model(normalise(prepared.inputs("flow", slice(None)), settings, stream="flow"))
-    expected = rows[torch.as_tensor(decoded.needs.views[0])].mean(0).numpy()
+    expected = rows[torch.as_tensor(decoded.steps.views[0])].mean(0).numpy()
     # float32 through the same layers, another batch size.
     np.testing.assert_allclose(scores.streams["flow"][1], expected, atol=1e-4)
 
@@ -79,12 +78,12 @@ def test_the_cache_gives_the_networks_what_extraction_gives_them(dataset, workpl
     extractor = Extractor(settings)
     found = fixed_inputs(videos, cache, settings, device=torch.device("cpu"), at_once=1)
     for video, inputs in zip(videos, found, strict=True):
-        decoded = decode_video(video, settings)
+        decoded = decode(video, settings.sampling, settings.needs())
         prepared = extractor.prepare(decoded, extractor.compute_flow(decoded))
         from avr.extract.preprocess import normalise
 
         for stream in ("rgb", "flow"):
-            items = prepared.inputs(stream, slice(None))[torch.as_tensor(decoded.needs.views.ravel())]
+            items = prepared.inputs(stream, slice(None))[torch.as_tensor(decoded.steps.views.ravel())]
             assert torch.equal(inputs[stream], normalise(items, settings, stream=stream))
 
 
@@ -135,7 +134,8 @@ class Ramps:
         self.rgb, self.flow = rgb, flow
 
     def decoded(self, video, settings, *, generator=None):
-        needs = needs_of(settings, plan_frames(settings, 9, generator=generator), 9)
+        steps = Steps.of(settings.sampling.sample(9, generator=generator), 9)
+        pairs = steps.pairs(settings.stack)
 
         def ramps(size, count, channels):
             down, right = ((np.arange(n) + 0.5) / n * 255 for n in size)
@@ -143,8 +143,9 @@ class Ramps:
             image[:, 0], image[:, 1] = right, down[:, None]
             return image.round().astype(np.uint8)
 
-        rgb = ramps(self.rgb, len(needs.frames), 3).transpose(0, 2, 3, 1)
-        return Decoded(needs, rgb, np.zeros((0, 0, 0), np.uint8), ramps(self.flow, len(needs.pairs), 2))
+        rgb = Answer(ramps(self.rgb, len(steps.frames), 3).transpose(0, 2, 3, 1))
+        flow = Answer(rgb.images[:0], pairs, ramps(self.flow, len(pairs.firsts), 2))
+        return Decoded(steps, {"rgb": rgb, "flow": flow})
 
 
 @pytest.mark.parametrize(("rgb", "flow"), [((80, 104), (40, 52)), ((40, 52), (80, 104)), ((66, 90), (20, 27))])

@@ -9,15 +9,14 @@ from clips import CLASSES, write_clip
 
 from avr.cli import main
 from avr.core import UsageError, WorkError
-from avr.extract import Settings
-from avr.extract.backbones import build_backbone, load_networks
-from avr.extract.decode import collect, decode_video
+from avr.extract.backbones import build_backbone
 from avr.finetune.weights import save_weights
 from avr.fusion import fuse, load_fuser
 from avr.heads import train_run
 from avr.predict import Predictor
-from avr.predict.windows import decode_frames, read_windows
+from avr.predict.windows import read_windows
 from avr.store import read_scores
+from avr.video import VideoFile
 
 
 def stored(run, video):
@@ -103,22 +102,11 @@ def test_windows_cover_a_video_and_hold_its_frames(tmp_path):
     write_clip(tmp_path / "clip.avi", 0, 1, num_frames=11)
     found = list(read_windows(tmp_path / "clip.avi", length=4, step=3))
     assert [(first, len(frames)) for first, frames in found] == [(0, 4), (3, 4), (6, 4), (7, 4)]
-    from avr.datasets import Video
-
-    frames, _ = collect(Video("clip", tmp_path / "clip.avi", 0, ""), lambda count: set(range(count)))
+    with VideoFile(tmp_path / "clip.avi") as file:
+        frames = list(file)
     for first, window in found:
         assert all(np.array_equal(frame, frames[first + index]) for index, frame in enumerate(window))
     assert [first for first, _ in read_windows(tmp_path / "clip.avi", length=30, step=15)] == [0]
-
-
-def test_frames_in_memory_are_decoded_as_a_file_is(test_video):
-    settings = load_networks(Settings(backbone="squeezenet1_1", weights=("random",), layers=("pooled",))).settings
-    ((_, frames),) = read_windows(test_video.path, length=100, step=50)
-    ours = decode_frames(frames, settings, key=test_video.id, colour_flow=False)
-    theirs = decode_video(test_video, settings)
-    assert np.array_equal(ours.rgb, theirs.rgb)
-    assert np.array_equal(ours.flow_frames, theirs.flow_frames)
-    assert np.array_equal(ours.needs.stacks, theirs.needs.stacks)
 
 
 @pytest.fixture

@@ -1,14 +1,100 @@
-"""Which frames a plan looks at: pure integer functions of a video's length, tested without any video.
+"""Which frames of a video are looked at: pure integers, from its length alone, tested without any video.
 
 Frames count from 0; `F` is the number of frames decoded. One list is one view (a sequence of N frames). A video shorter
-than the plan repeats its last frame. A flow pair is named by its first frame: pair 7 is the motion from frame 7 to 8.
+than the plan repeats its last frame. A pair is named by its first frame: pair 7 is the motion from frame 7 to 8.
 """
 
+import zlib
+from dataclasses import dataclass
 from itertools import pairwise
+from typing import Literal
 
 import numpy as np
+from numpy.typing import NDArray
+
+from avr.core import UsageError
 
 View = list[int]
+# The plans, with the N and V that their papers take.
+PLANS = {"segments": (7, 1), "strided": (17, 1), "clips": (30, 20)}
+VIEWS = ("fixed", "random")
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """Which frames of a video make its views. Zeros are filled in with what the plan's paper takes.
+
+    Attributes:
+        plan: segments (N equal segments), strided (Ou & Sun), clips (GLKA).
+        segments: N of the plan; for clips the frames of a clip, 0 is the plan's own (7, 17, 30).
+        per_segment: frames a segment (plan segments): 3 segments of 4 are GLKA's 12 frames on Kinetics.
+        views: V, sequences of one video; of clips, the most.
+        view: fixed, or random draws (as the papers train).
+        clip_stride: frames from a clip's start to the next one's.
+        seed: of random views.
+    """
+
+    plan: Literal["segments", "strided", "clips"] = "segments"
+    segments: int = 0
+    per_segment: int = 1
+    views: int = 0
+    view: Literal["fixed", "random"] = "fixed"
+    clip_stride: int = 15
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        """Check, and fill in the plan's own numbers.
+
+        Raises:
+            UsageError: a value that makes no sense, or an unknown name; the known ones are listed.
+        """
+        for name, known in (("plan", tuple(PLANS)), ("view", VIEWS)):
+            if getattr(self, name) not in known:
+                raise UsageError(f"unknown {name} '{getattr(self, name)}'; known: {', '.join(known)}")
+        for name, least in (("segments", 0), ("views", 0), ("per_segment", 1), ("clip_stride", 1), ("seed", 0)):
+            if getattr(self, name) < least:
+                raise UsageError(f"{name} must be at least {least}, not {getattr(self, name)}")
+        own_segments, own_views = PLANS[self.plan]
+        object.__setattr__(self, "segments", self.segments or own_segments)
+        object.__setattr__(self, "views", self.views or own_views)
+        if self.plan == "strided" and self.views > 1 and self.view == "fixed":
+            raise UsageError("plan strided has one fixed view; more need --view random")
+        if self.plan == "clips" and self.view == "random":
+            raise UsageError("plan clips takes all clips of a video; it has no random view")
+
+    @property
+    def num_steps(self) -> int:
+        """N, time steps of one view."""
+        return self.segments * (self.per_segment if self.plan == "segments" else 1)
+
+    def sample(
+        self, num_frames: int, *, key: str = "", generator: np.random.Generator | None = None
+    ) -> NDArray[np.intp]:
+        """The frames of every view of one video.
+
+        Args:
+            num_frames: frames decoded, at least 1.
+            key: the video's id: random views are drawn from the seed and it, so they do not depend on other videos.
+            generator: draws random views instead of seed and key.
+
+        Returns:
+            (V, N) frame numbers. V is `views` but for clips, where it depends on the length.
+        """
+        if self.plan == "clips":
+            found = clips(num_frames, length=self.segments, stride=self.clip_stride, most=self.views)
+        elif self.view == "random":
+            draw = generator or np.random.default_rng([self.seed, zlib.crc32(key.encode())])
+            found = [self._random_view(num_frames, draw) for _ in range(self.views)]
+        elif self.plan == "strided":
+            found = [strided(num_frames, self.segments)]
+        else:
+            found = segments(num_frames, self.num_steps, num_views=self.views)
+        return np.array(found)
+
+    def _random_view(self, num_frames: int, generator: np.random.Generator) -> View:
+        if self.plan == "strided":
+            return random_strided(num_frames, self.segments, generator)
+        return random_segments(num_frames, self.segments, generator, per_segment=self.per_segment)
 
 
 def _repeat_last(num_frames: int, num_wanted: int) -> View:
@@ -119,7 +205,7 @@ def clips(num_frames: int, *, length: int = 30, stride: int = 15, most: int = 20
 
 
 def centred_pairs(frame: int, num_pairs: int, num_frames: int) -> list[int]:
-    """The L flow pairs of a stack centred on a frame, each named by its first frame.
+    """The L pairs of a stack centred on a frame, each named by its first frame.
 
         frame 5 (x), L = 4:   pairs 3 4 5 6, over frames   ...ff x ff..   (frames 3 4 5 6 7)
 

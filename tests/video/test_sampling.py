@@ -1,11 +1,12 @@
-"""Sampling plans against literal lists; no video is needed."""
+"""Sampling plans and what they need against literal lists; no video is needed."""
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from avr.extract import sampling
+from avr.core import UsageError
+from avr.video import Sampling, Steps, sampling
 
 
 @pytest.mark.parametrize(
@@ -131,3 +132,63 @@ def test_every_plan_stays_inside_the_video_and_has_its_length(num_frames, wanted
 def test_nonsense_is_refused(call):
     with pytest.raises(ValueError, match="must be at least 1, not 0"):
         call()
+
+
+@pytest.mark.parametrize(
+    ("values", "num_frames", "shape"),
+    [
+        ({}, 100, (1, 7)),
+        ({"segments": 3, "per_segment": 4}, 100, (1, 12)),
+        ({"views": 5}, 100, (5, 7)),
+        ({"view": "random", "views": 4}, 100, (4, 7)),
+        ({"plan": "strided"}, 100, (1, 17)),
+        ({"plan": "strided", "segments": 24}, 20, (1, 24)),
+        ({"plan": "clips"}, 20, (1, 30)),
+        ({"plan": "clips"}, 75, (4, 30)),
+    ],
+)
+def test_shapes_of_plans(values, num_frames, shape):
+    plan = Sampling(**values)
+    assert plan.sample(num_frames, key="a").shape == shape
+    assert plan.num_steps == shape[1]
+
+
+def test_random_views_depend_on_the_seed_and_the_video_alone():
+    plan = Sampling(view="random", views=5)
+    views = plan.sample(90, key="brush_hair/clip1")
+    np.testing.assert_array_equal(views, plan.sample(90, key="brush_hair/clip1"))
+    assert (views != plan.sample(90, key="brush_hair/clip2")).any()
+    assert (views != Sampling(view="random", views=5, seed=1).sample(90, key="brush_hair/clip1")).any()
+    assert len({tuple(view) for view in views}) == 5
+
+
+def test_shared_frames_and_pairs_are_needed_once():
+    steps = Steps.of(np.array([[2, 4], [4, 9]]), 10)
+    assert steps.frames.tolist() == [2, 4, 9]
+    assert steps.views.tolist() == [[0, 1], [1, 2]]
+    pairs = steps.pairs(4)
+    assert pairs.firsts.tolist() == [0, 1, 2, 3, 4, 5, 6, 7, 8]  # 0-3 around 2, 2-5 around 4, 5-8 moved in from 9
+    assert pairs.stacks.tolist() == [[0, 1, 2, 3], [2, 3, 4, 5], [5, 6, 7, 8]]
+    assert pairs.frames.tolist() == list(range(10))
+    assert pairs.frames[pairs.ends].tolist() == [[0, 1, 2, 3, 4, 5, 6, 7, 8], [1, 2, 3, 4, 5, 6, 7, 8, 9]]
+
+
+def test_one_frame_is_paired_with_itself():
+    pairs = Steps.of(np.array([[0, 0]]), 1).pairs(3)
+    assert (pairs.firsts.tolist(), pairs.stacks.tolist(), pairs.ends.tolist()) == ([0], [[0, 0, 0]], [[0], [0]])
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"plan": "sometimes"}, "unknown plan 'sometimes'; known: segments, strided, clips"),
+        ({"view": "wide"}, "unknown view 'wide'; known: fixed, random"),
+        ({"segments": -1}, "segments must be at least 0, not -1"),
+        ({"per_segment": 0}, "per_segment must be at least 1, not 0"),
+        ({"plan": "strided", "views": 3}, "need --view random"),
+        ({"plan": "clips", "view": "random"}, "no random view"),
+    ],
+)
+def test_settings_that_make_no_sense(values, message):
+    with pytest.raises(UsageError, match=message):
+        Sampling(**values)

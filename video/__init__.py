@@ -1,0 +1,58 @@
+"""Videos to frames, without torch: opened in one way, counted, sampled, decoded for what is needed, checked.
+
+Names that need a decoder are loaded when they are first used: settings and help texts do without.
+"""
+
+from typing import TYPE_CHECKING, Any
+
+from .needs import Need, Pairs, Steps
+from .sampling import Sampling
+
+if TYPE_CHECKING:
+    from .check import CheckResult, Finding, check_dataset
+    from .child import Decoder, Decoders
+    from .decoding import Answer, Decoded, answer, decode
+    from .frames import HeldFrames, open_frames, read_frames, same_size
+    from .opening import Frame, VideoError, VideoFile
+    from .probe import bytes_missing
+
+__all__ = [
+    "Answer",
+    "CheckResult",
+    "Decoded",
+    "Decoder",
+    "Decoders",
+    "Finding",
+    "Frame",
+    "HeldFrames",
+    "Need",
+    "Pairs",
+    "Sampling",
+    "Steps",
+    "VideoError",
+    "VideoFile",
+    "answer",
+    "bytes_missing",
+    "check_dataset",
+    "decode",
+    "open_frames",
+    "read_frames",
+    "same_size",
+]
+_PLACES = {
+    "check": ("CheckResult", "Finding", "check_dataset"),
+    "child": ("Decoder", "Decoders"),
+    "decoding": ("Answer", "Decoded", "answer", "decode"),
+    "frames": ("HeldFrames", "open_frames", "read_frames", "same_size"),
+    "opening": ("Frame", "VideoError", "VideoFile"),
+    "probe": ("bytes_missing",),
+}
+
+
+def __getattr__(name: str) -> Any:
+    import importlib
+
+    for module, names in _PLACES.items():
+        if name in names:
+            return getattr(importlib.import_module(f".{module}", __name__), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

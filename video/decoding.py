@@ -1,0 +1,95 @@
+"""What networks need of a video, decoded: each frame once, however many views and needs share it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from avr.datasets import Video
+
+from .frames import Frames, open_frames, stack
+from .needs import Need, Pairs, Steps
+from .opening import Frame, to_grey, to_rgb
+from .sampling import Sampling
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What one need found.
+
+    Attributes:
+        images: (F, H, W, 3) uint8 RGB or (F, H, W) grey: the frames of the steps, or those of the pairs. Empty where
+            flow images are taken.
+        pairs: of a need of pairs, those.
+        flow_images: (P, 2, H, W), the stored flow images of `pairs`, uint8 0…255; None: there are none, or the need
+            does not take them.
+    """
+
+    images: NDArray[np.uint8]
+    pairs: Pairs | None = None
+    flow_images: NDArray | None = None
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """One video, decoded for some needs.
+
+    Attributes:
+        steps: which frames were sampled.
+        answers: what each need found, by the name that the asker gave it.
+        note: what a user should know though it is no failure, such as frames that the header promised.
+    """
+
+    steps: Steps
+    answers: Mapping[str, Answer]
+    note: str = ""
+
+
+def decode(
+    video: Video, sampling: Sampling, needs: Mapping[str, Need], *, generator: np.random.Generator | None = None
+) -> Decoded:
+    """Decode what is needed of one video.
+
+    Args:
+        video: a file, or a folder of raw frames.
+        sampling: which frames are looked at.
+        needs: what each network looks at there, by names of the asker's own.
+        generator: draws random views (training); without it they come from the seed and the video's id.
+
+    Raises:
+        VideoError: the video gives nothing; says why.
+    """
+    frames = open_frames(video)
+    views = sampling.sample(frames.count, key=video.id, generator=generator)
+    return answer(frames, Steps.of(views, frames.count), needs)
+
+
+def answer(frames: Frames, steps: Steps, needs: Mapping[str, Need]) -> Decoded:
+    """What is needed of given steps of a video whose frames are counted; see `decode`."""
+    pairs = {name: steps.pairs(need.pairs) for name, need in needs.items() if need.pairs}
+    stored = {name for name in pairs if needs[name].flow_images and frames.has_flow_images}
+    numbers = {name: pairs[name].frames if name in pairs else steps.frames for name in needs if name not in stored}
+    taken = frames.take({number for wanted in numbers.values() for number in wanted.tolist()})
+    answers = {}
+    for name, need in needs.items():
+        if name in stored:
+            flow_images = frames.flow_images(pairs[name].firsts.tolist())
+            answers[name] = Answer(stack([]), pairs[name], flow_images)
+        else:
+            images = [_shown(taken[number], need) for number in numbers[name].tolist()]
+            answers[name] = Answer(stack(images), pairs.get(name))
+    return Decoded(steps, answers, frames.note)
+
+
+def _shown(frame: Frame, need: Need) -> NDArray[np.uint8]:
+    """A frame as a need has it: by area averaging where it shrinks, else by linear enlargement."""
+    image = to_rgb(frame) if need.colour else to_grey(frame)
+    height, width = image.shape[:2]
+    if not need.size or min(height, width) == need.size:
+        return image
+    scale = need.size / min(height, width)
+    method = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
+    size = (max(1, round(width * scale)), max(1, round(height * scale)))
+    return np.asarray(cv2.resize(image, size, interpolation=method), np.uint8)
