@@ -158,7 +158,8 @@ def _weights(
     if not weights:
         showing = [name for name in item_names("avr.heads") if head_class(name).attention is not Head.attention]
         raise UsageError(
-            f"head {metadata['head']} with its options has no attention to show; heads that have: {', '.join(showing)}"
+            f"head {metadata['head']} has no attention to show; heads that have, unless their options leave it out: "
+            f"{', '.join(showing)}"
         )
     return weights
 
