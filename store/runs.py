@@ -16,7 +16,7 @@ import json
 import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -28,9 +28,6 @@ RUNS = Path("runs")  # where runs are looked for, and written to, when no folder
 RECORD, SCORES, LOG, LOCK = "run.json", "scores.h5", "log.csv", ".lock"
 SPLIT = "split-"
 GO_ON = "run the command that began it again, and it goes on"
-
-
-# --- what is there ----------------------------------------------------------------------------------------------------
 
 
 def is_run(folder: Path) -> bool:
@@ -134,18 +131,20 @@ def finished_runs(folder: Path = RUNS, *, but: str = ".") -> list[Path]:
     dated: list[tuple[int, str, Path]] = []
     begun: list[str] = []
     for run in sorted(path for path in folder.glob("[!.]*") if path.is_dir() and not path.name.startswith(but)):
-        if is_run(run) and not read_record(run).complete:
+        try:
+            finished, paths = not is_run(run) or read_record(run).complete, score_paths(run)
+        except WorkError as error:
+            note(f"leaves out {run}: {error}")
+            continue
+        if not finished:
             begun.append(str(run))
-        elif paths := score_paths(run):
+        elif paths:
             dated.append((max(path.stat().st_mtime_ns for path in paths), run.name, run))
     if not dated:
         unfinished = f" ({', '.join(begun)}: not finished; {GO_ON})" if begun else ""
         hint = "train a head first (avr heads train linear), or name run folders or score files"
         raise UsageError(f"no run with scores under {folder}{unfinished}: {hint}")
     return [run for _, _, run in sorted(dated)]
-
-
-# --- what is written --------------------------------------------------------------------------------------------------
 
 
 @contextmanager
@@ -197,18 +196,16 @@ def new_folder(prefix: Path | str) -> Path:
     """
     prefix = Path(prefix)
     number = max(_numbers(prefix), default=0)
-    while True:
-        number += 1
-        folder = prefix.with_name(f"{prefix.name}-{number}")
-        try:
-            folder.parent.mkdir(parents=True, exist_ok=True)
-            folder.mkdir()
-            return folder
-        except FileExistsError:  # another process has just begun there
-            if not folder.parent.is_dir():
-                raise UsageError(f"{folder} cannot be made: {folder.parent} is a file") from None
-        except OSError as error:
-            raise UsageError(f"{folder} cannot be made: {error.strerror}") from error
+    try:
+        prefix.parent.mkdir(parents=True, exist_ok=True)
+        while True:
+            number += 1
+            folder = prefix.with_name(f"{prefix.name}-{number}")
+            with suppress(FileExistsError):  # another process has just begun there
+                folder.mkdir()
+                return folder
+    except OSError as error:
+        raise UsageError(f"{prefix}-{number} cannot be made: {error.strerror}") from error
 
 
 @contextmanager

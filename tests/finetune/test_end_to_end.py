@@ -9,7 +9,7 @@ import torch
 from clips import SETTINGS
 
 from avr.core import UsageError, WorkError
-from avr.finetune import Tuning, finetune_end_to_end
+from avr.finetune import Tuning, finetune_end_to_end, tuned_split
 from avr.finetune import end_to_end as stage
 from avr.finetune.end_to_end import DEFAULTS, TUNING
 from avr.finetune.pipeline import open_pipeline
@@ -198,7 +198,9 @@ def test_a_store_asked_for_later_is_made_of_a_finished_runs_weights(tuned, stfn_
     own = quick | {"out": tmp_path / "tuned"}
     assert finetune_end_to_end(stfn_run, **own).stores == {}
     asked = []
-    monkeypatch.setattr(stage, "extract", lambda *a, **k: asked.append(k["running"].device) or stage_extract(*a, **k))
+    monkeypatch.setattr(
+        tuned_split, "extract", lambda *a, **k: asked.append(k["running"].device) or stage_extract(*a, **k)
+    )
     again = finetune_end_to_end(stfn_run, store=tmp_path / "later", **own)
     assert asked == ["cpu"]
     assert again.stores == {"1": str((tmp_path / "later").resolve())}
@@ -214,7 +216,7 @@ def test_a_store_asked_for_later_is_made_of_a_finished_runs_weights(tuned, stfn_
     assert len(asked) == 1
 
 
-stage_extract = stage.extract
+stage_extract = tuned_split.extract
 
 
 def test_a_run_without_a_store_of_its_own_still_finds_its_videos(stfn_run, quick, tmp_path):

@@ -176,13 +176,16 @@ def test_a_split_is_there_when_the_record_names_it(tmp_path):
     assert score_paths(run) == [run / "split-1" / "scores.h5"]
 
 
-def test_the_newest_run_is_a_finished_one(tmp_path):
+def test_the_newest_run_is_a_finished_one(tmp_path, capsys):
     assert new_folder(tmp_path / "x-y").name == "x-y-1"  # empty: no run yet
     for age, (name, complete) in enumerate([("a-2", True), ("a-10", True), ("a-11", False)]):
         write_record(tmp_path / name, replace(MINE, splits={"1": SplitRecord(FIGURES)}, complete=complete))
         leave_scores(tmp_path / name / "split-1", age=age)
     leave_scores(tmp_path / "imported", age=-5)
+    leave_scores(tmp_path / "damaged", age=9)
+    (tmp_path / "damaged" / "run.json").write_text("{")
     assert [run.name for run in finished_runs(tmp_path)] == ["imported", "a-2", "a-10"]
+    assert "leaves out" in capsys.readouterr().err
     assert [run.name for run in finished_runs(tmp_path, but="a-1")] == ["imported", "a-2"]
 
 
