@@ -111,11 +111,9 @@ def score_paths(run: Path) -> list[Path]:
 
 def files_below(folder: Path) -> tuple[list[Path], list[Path]]:
     """Every score file and every log at any depth of a folder, but for splits that are being written."""
-    found: tuple[list[Path], list[Path]] = ([], [])
-    for paths, name in zip(found, (SCORES, LOG), strict=True):
-        whole = (path for path in folder.rglob(name) if not any(p[0] == "." for p in path.relative_to(folder).parts))
-        paths.extend(sorted(whole))
-    return found
+    whole = [path for path in folder.rglob("*") if not any(part[0] == "." for part in path.relative_to(folder).parts)]
+    scores, logs = ([path for path in sorted(whole) if path.name == name] for name in (SCORES, LOG))
+    return scores, logs
 
 
 def finished_runs(folder: Path = RUNS, *, but: str = ".") -> list[Path]:
