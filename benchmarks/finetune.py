@@ -71,10 +71,8 @@ def train_heads(store: Path, out: Path, split: str, seed: int) -> dict[str, floa
     found = {}
     for head in ("linear", "stfn"):
         folder = out / f"{head}-{split}-{seed}"
-        if not (folder / "run.json").exists():
-            train_run(store, head, split=split, folds=0, seed=seed, out=folder, device="cpu")
-        results = json.loads((folder / "run.json").read_text())["splits"][split]["results"]
-        found |= {f"{head} {name}": scores["top1"] for name, scores in results.items()}
+        run = train_run(store, head, split=split, folds=0, seed=seed, out=folder, device="cpu")
+        found |= {f"{head} {name}": scores["top1"] for name, scores in run.splits[0].accuracy.items()}
     return found
 
 

@@ -25,7 +25,7 @@ from avr.datasets import index_dataset
 from avr.extract import Settings, extract
 from avr.heads import train_run
 from avr.predict import Predictor
-from avr.store import read_scores
+from avr.store import read_scores, score_path, split_folder
 from avr.video import read_frames
 
 SECONDS, RATE = 5, 25
@@ -57,7 +57,7 @@ def main() -> None:
         settings = Settings(backbone="squeezenet1_1", weights=(str(options.weights),), layers=("pooled",))
         extract(dataset, place / "store", settings=settings)
         run = train_run(place / "store", "stfn", split=split, folds=0, out=place / "run", device="cpu").folder
-        stored = read_scores(run / f"split-{split}" / "scores.h5")
+        stored = read_scores(score_path(split_folder(run, split)))
         predictor = Predictor(run, device="cpu")
         largest = dict.fromkeys(stored.streams, 0.0)
         same = 0

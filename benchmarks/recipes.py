@@ -19,13 +19,16 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from avr.store import score_paths
+
 AVR = str(Path(sys.executable).with_name("avr"))
 EXTRACT = "--backbone squeezenet1_1 --weights random --segments 4 --stack 5 --resize 96 --crop 84"
 
 
 def figures(out: Path) -> dict[Path, int]:
     """Measured figures and finished trainings, with their times of change."""
-    found = [*(out / "rows").rglob("*.json"), *(out / "runs").glob("*/seed-*/run.json")]
+    trained = [path for run in (out / "runs").glob("*/seed-*") for path in score_paths(run)]
+    found = [*(out / "rows").rglob("*.json"), *trained]
     return {path: path.stat().st_mtime_ns for path in found}
 
 
@@ -35,7 +38,7 @@ def four_figures(out: Path) -> bool:
 
 def inside_a_training(out: Path) -> bool:
     """Two seconds after the first training has begun."""
-    begun = list((out / "runs").glob("*/.seed-*"))
+    begun = list((out / "runs").glob("*/seed-*"))
     return bool(begun) and time.time() - begun[0].stat().st_ctime > 2
 
 

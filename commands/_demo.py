@@ -21,6 +21,7 @@ def run_demo(out: Path, *, backbone: str = "resnet18", seed: int = 0) -> dict[st
     from avr.extract import Settings, extract
     from avr.fusion import fuse
     from avr.heads import train_run
+    from avr.store import new_folder
 
     begin = time.monotonic()
     note(f"demo: clips that avr draws, and a {backbone} started at random (seed {seed}): nothing is downloaded")
@@ -28,19 +29,17 @@ def run_demo(out: Path, *, backbone: str = "resnet18", seed: int = 0) -> dict[st
     settings = Settings(backbone=backbone, weights=("random",), layers=("pooled",), seed=seed, resize=96, crop=96)
     store = extract(dataset, out / "features" / "shapes", settings=settings).store
 
-    runs = {head: train_run(store, head, split="1", seed=seed, folds=FOLDS, out=_new_run(out, head)) for head in HEADS}
-    fused = fuse("awf", [run.folder for run in runs.values()], out=_new_run(out, "fuse-awf"))
+    runs = {
+        head: train_run(store, head, split="1", seed=seed, folds=FOLDS, out=new_folder(out / "runs" / head))
+        for head in HEADS
+    }
+    fused = fuse("awf", [run.folder for run in runs.values()], out=new_folder(out / "runs" / "fuse-awf"))
     return _summarise(runs, fused, seconds=time.monotonic() - begin)
 
 
 HEADS = ("linear", "stfn")
 TRAINING: dict[str, dict[str, object]] = {"linear": {}, "stfn": {"epochs": 8}}  # shorter than its default of 20
 FOLDS = 3  # stfn is trained once more for each, which is most of the demo's time
-
-
-def _new_run(out: Path, name: str) -> Path:
-    numbers = (number for number in range(1, 10_000))
-    return next(folder for folder in (out / "runs" / f"{name}-{k}" for k in numbers) if not folder.exists())
 
 
 def _summarise(runs: dict[str, Any], fused: Any, *, seconds: float) -> dict[str, Any]:

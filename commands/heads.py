@@ -83,13 +83,18 @@ def list_heads(as_json: bool) -> None:
     "--folds", type=int, help="Folds for out-of-fold scores, 0 for none.  [default: 5, if under a minute in all]"
 )
 @click.option("--seed", default=0, show_default=True, help="Of weights, order of videos, dropout, folds.")
-@click.option("--out", type=click.Path(path_type=Path), help="Run folder.  [default: runs/<head>-<dataset>-<number>]")
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    help="Run folder; an unfinished one goes on.  [default: runs/<head>-<dataset>-<k>]",
+)
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:1.")
 @click.option("--memory-gb", type=float, help="Features held in memory, at most.  [default: half of what is free]")
 @json_option
 def train(head: str, store: Path | None, as_json: bool, more: dict[str, str], **arguments: Any) -> None:
     """Train HEAD (`avr heads list`) on a store; write checkpoints, logs and scores to a run folder.
 
+    A run that was interrupted goes on after its finished splits when the same command is given again.
     Prints the accuracy of the test part for each stream and for the head's fused prediction; of several splits, their
     mean and spread (standard deviation) and the accuracy over all test videos together.
     """
@@ -116,8 +121,10 @@ def _reads(reads: Any) -> str:
 
 
 def _record(head: str, result: "RunResult") -> dict[str, Any]:
+    from avr.store import score_path
+
     splits = {
-        split.name: {"results": split.accuracy, "scores": split.folder / "scores.h5", "folds": split.folds}
+        split.name: {"results": split.accuracy, "scores": score_path(split.folder), "folds": split.folds}
         for split in result.splits
     }
     return {"head": head, "run": result.folder, "layers": result.layers, "splits": splits, "summary": result.summary}

@@ -129,7 +129,7 @@ def plan(name: str, dataset: str, videos: int, as_json: bool) -> None:
     "--layer", "layers", multiple=True, metavar="[STREAM=]NAME", help="Read another layer than the head's own."
 )
 @click.option("--scores", multiple=True, metavar="NAME=FILE", help="Outside scores that a row asks for.")
-@click.option("--out", type=click.Path(path_type=Path), default=None, show_default="recipes/NAME-DATASET")
+@click.option("--out", type=click.Path(path_type=Path), default=None, show_default="runs/recipe-NAME-DATASET")
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1, …")
 @json_option
 @click.pass_context
@@ -157,14 +157,14 @@ def run(
     from avr.core import note, quiet
     from avr.recipes import Changes, load_recipe, run_recipe
     from avr.recipes.tables import HEADER, as_object, foot_lines, head_lines, table_rows, write_tables
-    from avr.store import FeatureStore, default_store
+    from avr.store import RUNS, FeatureStore, default_store
 
     recipe = load_recipe(name)
     with quiet(as_json):
         paths = [(key, Path(value)) for key, value in _pairs(stores, "--store", bare=True)] or [("", default_store())]
         if out is None:
             with FeatureStore(paths[0][1]) as store:
-                out = Path("recipes") / f"{recipe.name}-{store.dataset}"
+                out = RUNS / f"recipe-{recipe.name}-{store.dataset}"
         note(f"out: {out}")
         outcome = run_recipe(
             recipe,

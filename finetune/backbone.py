@@ -1,10 +1,11 @@
 """Fine-tuning a backbone alone: the two-stream ConvNets of the papers, one stream at a time.
 
 backbones/<backbone>-<stream>-<dataset>-<split>-<k>/weights.safetensors   for `avr extract --weights`
-                                                    run.json, log.csv
                                                     scores.h5             of the test videos, by its own classifier
                                                     state.pt              while it is not finished
                                                     last-good.safetensors where a loss that is not finite stopped it
+
+and the record and the log that every run has (`avr.store.runs`).
 """
 
 from collections.abc import Mapping, Sequence
@@ -23,12 +24,11 @@ from avr.extract import Settings
 from avr.extract.backbones import in_channels, load_networks
 from avr.extract.cache import DEFAULT_FOLDER, ClipCache
 from avr.heads import Training, head_class
-from avr.store import Scores, Videos, write_scores
+from avr.store import RunRecord, Scores, SplitRecord, Videos, read_record, record_split, score_path, write_scores
 
 from .batchnorm import set_mode
-from .distributed import join_processes
+from .distributed import claim_together, join_processes
 from .draws import DropoutKeys
-from .folders import find_folder, read_record, write_record
 from .learner import Economy, Learner
 from .loop import LAST_GOOD, Loop
 from .networks import SegmentNetwork, build_classifier, classifier_of, redraw, set_dropout
@@ -115,8 +115,8 @@ def finetune_backbone(  # noqa: PLR0913 (the stage's one entry: all it can be to
             "seed": seed,
         }
         prefix = f"backbones/{settings.backbone}-{stream}-{dataset.name}-{chosen.name}"
-        folder = find_folder(out, prefix, identity, processes=processes)
-        if read_record(folder).get("complete"):
+        folder = claim_together(out, prefix, RunRecord(kind="backbone", identity=identity), processes=processes)
+        if read_record(folder).complete:
             note(f"{folder} is finished already: nothing to do")
             return read_result(folder)
         clips = ClipCache(cache or DEFAULT_FOLDER / dataset.name, filled, device=str(place))
@@ -239,15 +239,16 @@ class _Job:
             of_videos, made_by = Videos.of(self.dataset, videos), plain(self.identity)
             outputs = {self.stream: logits}
             scores = Scores.of(of_videos, outputs, split=self.split, head="backbone", provenance=made_by)
-            write_scores(folder / "scores.h5", scores)
-        record = {"identity": plain(self.identity), "complete": True, "results": accuracy}
-        write_record(folder, {**record, "history": history, "losses": losses})
+            write_scores(score_path(folder), scores)
+        results = {self.stream: accuracy} if accuracy else {}
+        split = SplitRecord(results, history=history, losses=losses)
+        record_split(folder, self.split, split, summary=results)
         for name in ("state.pt", LAST_GOOD):
             (folder / name).unlink(missing_ok=True)
 
 
 def read_result(folder: Path) -> BackboneResult:
     """The result of a finished fine-tuning, from its folder."""
-    record = read_record(folder)
-    weights = folder / "weights.safetensors"
-    return BackboneResult(folder, weights, record["history"], record["results"], record["losses"])
+    (split,) = read_record(folder).splits.values()
+    accuracy = next(iter(split.results.values()), {})
+    return BackboneResult(folder, folder / "weights.safetensors", split.history, accuracy, split.losses)

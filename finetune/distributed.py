@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -18,6 +19,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
+from avr.store import RunRecord, claim_run
 from avr.training import choose_device
 
 # torch 2.15 calls it by another name.
@@ -117,6 +119,15 @@ def join_processes(device: str = "auto") -> Iterator[tuple[Processes, torch.devi
     finally:
         if joined:
             dist.destroy_process_group()
+
+
+def claim_together(out: Path | None, prefix: str, record: RunRecord, *, processes: Processes) -> Path:
+    """The run's folder, the same in all processes, as `avr.store.claim_run` finds it.
+
+    The first process decides, and holds the folder until they part.
+    """
+    found = processes.closing.enter_context(claim_run(out, prefix, record)) if processes.first else None
+    return Path(processes.agree(str(found)))
 
 
 def _device(name: str, local_rank: int) -> torch.device:

@@ -1,19 +1,17 @@
 """End to end: a trained head on top of its backbones, all trained together.
 
-    runs/<head>-<dataset>-tuned-<k>/run.json
-    runs/<head>-<dataset>-tuned-<k>/split-1/checkpoint.safetensors   the head (split-1/<stream>/… where one a stream)
-                                            rgb.safetensors, flow.safetensors   the backbones, for `avr extract`
-                                            scores.h5, log.csv
-                                            state.pt                 while it is not finished
+    checkpoint.safetensors              the head (<stream>/… where there is one a stream)
+    rgb.safetensors, flow.safetensors   the backbones, for `avr extract`
+    scores.h5, log.csv
+    state.pt                            while it is not finished
 
-The folder is a run as `avr heads train` writes it: `avr fuse` and `avr predict` take it.
+in the split's folder of a run, which is one as `avr heads train` writes it: `avr fuse` and `avr predict` take it.
 """
 
 import copy
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -23,17 +21,17 @@ from avr.core import UsageError, measure, note, quiet
 from avr.datasets import Video
 from avr.extract.cache import DEFAULT_FOLDER, ClipCache
 from avr.heads import Head, Training, with_average
+from avr.store import RUNS, RunRecord, SplitRecord, read_head_record, read_record, split_folder
 from avr.training import read_training
 
-from .distributed import Processes, join_processes
+from .distributed import Processes, claim_together, join_processes
 from .draws import DropoutKeys, key_dropout
-from .folders import find_folder, read_record, read_run_record
 from .learner import Economy, Learner
 from .loop import Loop
 from .networks import EndToEnd, begin_end_to_end, freeze_unused
 from .parts import fill_cache, part_videos, plain
 from .pipeline import Pipeline, open_pipeline
-from .record import EndToEndResult, paper_training, read_end_to_end, record_split
+from .record import EndToEndResult, enter_split, paper_training, read_end_to_end
 from .samples import VideoSamples, fixed_inputs
 from .tuned_split import TunedSplit
 from .tuning import Tuning
@@ -83,12 +81,12 @@ def finetune_end_to_end(  # noqa: PLR0913 (the stage's one entry: all it can be 
         WorkError: a loss that is not finite, a full disk, damaged files.
     """
     run = Path(run)
-    about = read_run_record(run)
+    about = read_head_record(run)
     if seed < 0:
         raise UsageError(f"the seed must be at least 0, not {seed}")
     if not isinstance(training, Training):
-        training = read_training(paper_training(about["head"]) if paper else DEFAULTS, training or {})
-    names = list(about["splits"]) if split == "all" else [split or next(iter(about["splits"]))]
+        training = read_training(paper_training(about.head) if paper else DEFAULTS, training or {})
+    names = list(about.splits) if split == "all" else [split or next(iter(about.splits))]
     with join_processes(device) as (processes, place), quiet(not processes.first):
         first = open_pipeline(run, split=names[0], root=root, weights=weights)
         identity = {
@@ -98,27 +96,37 @@ def finetune_end_to_end(  # noqa: PLR0913 (the stage's one entry: all it can be 
             "tuning": tuning.identity(),
             "seed": seed,
         }
-        prefix = f"runs/{about['head']}-{first.dataset.name}-tuned"
-        folder = find_folder(out, prefix, identity, processes=processes)
+        record = RunRecord(
+            kind="end-to-end",
+            identity=identity,
+            head=about.head,
+            options=about.options,
+            training=asdict(training),
+            layers=first.metadata["layers"],
+            seed=seed,
+            store={"path": "", "digest": "", "dataset": first.dataset.name},
+        )
+        prefix = str(RUNS / f"{about.head}-{first.dataset.name}-tuned")
+        folder = claim_together(out, prefix, record, processes=processes)
         for name in names:
-            done = read_record(folder).get("splits", {}).get(name)
-            where = folder / f"split-{name}"
+            done = read_record(folder).splits.get(name)
+            where = split_folder(folder, name)
             fresh = None if store is None else store if len(names) == 1 else store.with_name(f"{store.name}-{name}")
             if done:
                 note(f"{where} is finished already")
-            if done and (fresh is None or (done["store"] == str(fresh.resolve()) and fresh.exists())):
+            if done and (fresh is None or (done.store == str(fresh.resolve()) and fresh.exists())):
                 continue
             opened = first if name == names[0] else open_pipeline(run, split=name, root=root, weights=weights)
             job = _Job(opened, training, tuning, seed, cache or DEFAULT_FOLDER / opened.dataset.name, place)
             if done and fresh is not None:
-                written = {**done, "store": job.tuned.add_store(where, fresh)} if processes.first else {}
+                written = replace(done, store=job.tuned.add_store(where, fresh)) if processes.first else done
             else:
                 found = job.run(where, processes, fresh=fresh, stop_after=stop_after)
                 if found is None:
                     return None
                 written = found
             if processes.first:
-                record_split(folder, about, opened, identity, name, written)
+                enter_split(folder, name, written)
                 # Not before: a run that is killed while it writes would else begin again.
                 (where / "state.pt").unlink(missing_ok=True)
             processes.wait()
@@ -138,7 +146,7 @@ class _Job:
 
     def run(
         self, folder: Path, processes: Processes, *, fresh: Path | None, stop_after: int | None
-    ) -> dict[str, Any] | None:
+    ) -> SplitRecord | None:
         """Train, write the split's folder, and give what the record keeps of it; None where it was left early."""
         opened = self.pipeline
         cache = ClipCache(self.cache_folder, opened.settings, device=str(self.device))
@@ -164,7 +172,7 @@ class _Job:
         if not fitted.finished:
             return None
         if not processes.first:
-            return {}
+            return SplitRecord(results={})
         before = before or self._accuracy(self._network(), test_videos, cache)
         scores = self._outputs(network, test_videos, cache) if test_videos else {}
         return self.tuned.write(folder, network, test_videos, scores, fitted, before=before, fresh=fresh)

@@ -11,7 +11,6 @@ What it promises, and how:
     - a loss or gradient that is not finite stops the run before it touches the weights.
 """
 
-import csv
 import math
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -23,8 +22,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from avr.core import Progress, UsageError, WorkError, write_whole
+from avr.core import Progress, UsageError, WorkError
 from avr.heads import Training, build_optimizer
+from avr.store import write_log
 
 from .batchnorm import count_images
 from .distributed import Processes
@@ -46,7 +46,7 @@ class Loop:
         training: optimiser, schedule, epochs, batch size (over all processes).
         seed: of every draw.
         economy: see there.
-        folder: where `state.pt` and `log.csv` are written; None: nowhere.
+        folder: where `state.pt` and the log are written; None: nowhere.
         settings: what the training is, for the state; it is not continued with others.
     """
 
@@ -253,10 +253,7 @@ class Loop:
         }
         save_state(self.folder / "state.pt", state)
         if self.fitted.history:
-            with write_whole(self.folder / "log.csv") as temporary, open(temporary, "w", newline="") as file:
-                writer = csv.DictWriter(file, list(self.fitted.history[0]))
-                writer.writeheader()
-                writer.writerows(self.fitted.history)
+            write_log(self.folder, self.fitted.history)
 
     def _continue(self, processes: Processes) -> None:
         mine = self.folder is not None and processes.first

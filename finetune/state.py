@@ -7,6 +7,7 @@ from typing import Any
 import torch
 
 from avr.core import UsageError, WorkError, write_whole
+from avr.store import differences
 
 
 def save_state(path: Path, state: Mapping[str, Any]) -> None:
@@ -43,9 +44,3 @@ def load_state(path: Path, settings: Mapping[str, Any]) -> dict[str, Any] | None
     if differing:
         raise UsageError(f"{path.parent} holds a training with other settings ({differing}): choose another --out")
     return state
-
-
-def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
-    """Which settings differ, as one phrase; empty where none do."""
-    names = sorted(name for name in {*before, *now} if before.get(name) != now.get(name))
-    return ", ".join(f"{name} {before.get(name)!r}, now {now.get(name)!r}" for name in names)

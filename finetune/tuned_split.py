@@ -13,7 +13,7 @@ from avr.core import measure, sha256_of
 from avr.datasets import Video
 from avr.extract import Running, Settings, extract
 from avr.heads import CHECKPOINT, Head, Training, load_run, save_checkpoint
-from avr.store import Scores, Videos, write_scores
+from avr.store import Scores, SplitRecord, Videos, score_path, write_scores
 
 from .learner import Fitted
 from .networks import EndToEnd
@@ -50,7 +50,7 @@ class TunedSplit:
         *,
         before: dict[str, dict[str, float]],
         fresh: Path | None,
-    ) -> dict[str, Any]:
+    ) -> SplitRecord:
         """Write backbones, head, scores and, if asked, a fresh store; the training's state stays until it is recorded.
 
         Args:
@@ -63,7 +63,7 @@ class TunedSplit:
             fresh: where the store goes; None is none.
 
         Returns:
-            What run.json keeps of the split.
+            What the run's record keeps of the split.
         """
         opened = self.pipeline
         files: dict[str, Path] = {}
@@ -78,15 +78,14 @@ class TunedSplit:
         if videos:
             joint = type(network.head).joint
             kept = {name: values for name, values in scores.items() if joint or name != "average"}
-            write_scores(folder / "scores.h5", self._scores(videos, kept, source))
-        return {
-            "results": {name: measure(values, labels) for name, values in scores.items()},
-            "before": before,
-            "history": fitted.history,
-            "store": source["path"],
-            "folds": 0,
-            "seconds": round(sum(row["seconds"] for row in fitted.history), 3),
-        }
+            write_scores(score_path(folder), self._scores(videos, kept, source))
+        return SplitRecord(
+            results={name: measure(values, labels) for name, values in scores.items()},
+            seconds=round(sum(row["seconds"] for row in fitted.history), 3),
+            before=before,
+            history=fitted.history,
+            store=source["path"],
+        )
 
     def _source(self, files: Mapping[str, Path], *, store: str) -> dict[str, Any]:
         """What the head remembers of its features: how they were made, and where its videos are found."""

@@ -1,7 +1,9 @@
 """`avr fuse RULE`: score files in, a fused result beside the untrained rules, and a run folder out."""
 
+import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from contextlib import nullcontext
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -9,7 +11,18 @@ from typing import Any
 import numpy as np
 
 from avr.core import note, warn
-from avr.store import Scores, write_scores
+from avr.store import (
+    RUNS,
+    RunRecord,
+    Scores,
+    SplitRecord,
+    claim_run,
+    new_split,
+    read_record,
+    record_split,
+    score_path,
+    write_scores,
+)
 
 from ._base import Fuser
 from ._early import early_parts, early_tables, judge_early
@@ -17,7 +30,7 @@ from ._evaluate import Evaluation, Judged, Parts, judge_with_untrained, parts_of
 from ._inputs import Table, gather
 from ._report import calibration_report, differences, table_rows
 from ._rules import rule_class
-from ._runs import by_split, find_scores, new_run_folder
+from ._runs import OWN, by_split, find_scores
 from ._saving import save_fuser
 
 
@@ -73,12 +86,13 @@ def fuse(
         split: one split's name; None: every split that all files have.
         streams: which streams, "flow" or "linear/flow"; None: all but the heads' own fused ones.
         options: of the rule.
-        out: the run folder to write; None: `runs/fuse-<rule>-<k>`.
+        out: the run folder to write, which may hold this very fusion; None: the next `runs/fuse-<rule>-<k>`.
         store: a feature store, for `early-svm`; None: the newest under `features/`.
         evaluation: folds, repeats, seed, bootstrap.
 
     Raises:
-        UsageError: nothing to fuse, streams that do not fit together, an unknown rule or option.
+        UsageError: nothing to fuse, streams that do not fit together, an unknown rule or option, an `out` that holds
+            something else.
     """
     evaluation = Evaluation() if evaluation is None else evaluation
     chosen = {name: value for name, value in (options or {}).items() if value is not None}
@@ -110,11 +124,53 @@ def fuse(
         notes=[text for name in tables for text in fitted(judged[name][rule]).notes()],
         protocol={name: part.protocol for name, part in parts.items()},
     )
-    folder = new_run_folder(rule) if out is None else Path(out)
-    for name, table in tables.items():
-        place = folder if len(tables) == 1 else folder / f"split-{name}"
-        _write(place, table, parts[name], judged[name][rule], result)
+    record = RunRecord(
+        kind="fuse",
+        identity={
+            "splits": list(tables),
+            "streams": list(first.streams),
+            "scores": {name: _digest(table) for name, table in tables.items()},
+            "evaluation": asdict(evaluation),
+        },
+        head=f"{OWN}{rule}",
+        options=chosen,
+        seed=evaluation.seed,
+        store={"dataset": first.dataset},
+    )
+    folder = _write_run(out, record, tables, parts, {name: own[rule] for name, own in judged.items()}, result)
     return replace(result, out=folder)
+
+
+def _digest(table: Table) -> str:
+    """Of all that a rule is fitted and judged on."""
+    digest = hashlib.sha256()
+    for array in (table.X, table.labels, table.fold):
+        digest.update(np.ascontiguousarray(array).data)
+    return digest.hexdigest()[:16]
+
+
+def _write_run(
+    out: Path | None,
+    record: RunRecord,
+    tables: Mapping[str, Table],
+    parts: Mapping[str, Parts],
+    judged: Mapping[str, Judged],
+    result: FusionResult,
+) -> Path:
+    """Write what is not there yet: the only split in the run's folder itself, several in a folder each."""
+    with claim_run(out, RUNS / record.head, record) as folder:
+        finished = read_record(folder).splits
+        if set(finished) >= set(tables):
+            note(f"{folder} is finished already: nothing to do")
+        for name in [name for name in tables if name not in finished]:
+            with nullcontext(folder) if len(tables) == 1 else new_split(folder, name) as place:
+                _write(place, tables[name], parts[name], judged[name], result)
+            record_split(folder, name, SplitRecord(_figures(result.splits_rows[name])), summary=_figures(result.rows))
+    return folder
+
+
+def _figures(rows: list[dict[str, Any]]) -> dict[str, dict[str, float]]:
+    return {row["name"]: {name: float(row[name]) for name in ("top1", "top5", "mean_class")} for row in rows}
 
 
 def fitted(judged: Judged) -> Fuser:
@@ -147,4 +203,4 @@ def _write(folder: Path, table: Table, parts: Parts, judged: Judged, result: Fus
         head=f"fuse-{result.rule}",
         provenance={"protocol": parts.protocol, "sources": list(table.sources)},
     )
-    write_scores(folder / "scores.h5", scores)
+    write_scores(score_path(folder), scores)

@@ -9,14 +9,20 @@ from avr.training import Plateau, Training, build_optimizer, learning_rate, stag
 
 from ._base import Head
 from ._build import build_head, head_class, read_options
-from ._checkpoint import load_checkpoint, save_checkpoint
-from ._cost import store_bytes
-from ._data import MemoryExamples
-from ._loop import train
-from ._predict import predict
+from ._examples import MemoryExamples, StreamedExamples, open_examples, store_bytes
+from ._loop import evaluate, predict, train
 from ._run import RunResult, choose_layers, choose_splits, train_run
 from ._split import SplitResult
-from ._trained import CHECKPOINT, SeparateHeads, TrainedRun, load_head, load_run, with_average
+from ._trained import (
+    CHECKPOINT,
+    SeparateHeads,
+    TrainedRun,
+    load_checkpoint,
+    load_head,
+    load_run,
+    save_checkpoint,
+    with_average,
+)
 
 __all__ = [
     "CHECKPOINT",
@@ -26,17 +32,20 @@ __all__ = [
     "RunResult",
     "SeparateHeads",
     "SplitResult",
+    "StreamedExamples",
     "TrainedRun",
     "Training",
     "build_head",
     "build_optimizer",
     "choose_layers",
     "choose_splits",
+    "evaluate",
     "head_class",
     "learning_rate",
     "load_checkpoint",
     "load_head",
     "load_run",
+    "open_examples",
     "predict",
     "read_options",
     "save_checkpoint",

@@ -29,6 +29,7 @@ class Head(nn.Module):
         streams_min: fewest streams the head makes sense for.
         defaults: the command's settings, which train well on small data sets (torch keeps the name `training`).
         paper: the paper's settings (`--paper`, recipes).
+        end_to_end: the paper's of training backbones and head together; None: those of the two-stream ConvNet.
 
     Options are the keyword-only parameters of `__init__`, each with a default and an annotation that says what it takes
     (`avr.core.options`): `Literal["a", "b"]`, `PositiveInt`, `Share`, … The command line finds them there
@@ -45,6 +46,7 @@ class Head(nn.Module):
     streams_min: ClassVar[int] = 1
     defaults: ClassVar[Training] = Training()
     paper: ClassVar[Training] = Training()
+    end_to_end: ClassVar[Training | None] = None
 
     label_smoothing: float = 0.0  # set by the training loop
 

@@ -1,18 +1,14 @@
-"""`train_run`: train a head on a store's splits and write the run folder.
+"""`train_run`: train a head on a store's splits and write the run folder (`avr.store.runs` says what lies where).
 
-    runs/<head>-<dataset>-<k>/run.json                      head, options, settings, store, seeds, versions, results
-    runs/<head>-<dataset>-<k>/split-1/checkpoint.safetensors, log.csv, scores.h5        a joint head
-    runs/<head>-<dataset>-<k>/split-1/rgb/checkpoint.safetensors, log.csv               one network a stream …
-    runs/<head>-<dataset>-<k>/split-1/scores.h5                                         … and the scores of all
+    split-1/checkpoint.safetensors, log.csv, scores.h5        a joint head
+    split-1/rgb/checkpoint.safetensors, log.csv               one network a stream …
+    split-1/scores.h5                                         … and the scores of all
 
-A split's folder is made under a temporary name and renamed when it is complete; an interrupted run keeps the splits
-that are finished, and nothing half-written.
+A split's folder appears when it is complete; an interrupted run keeps the splits that are finished, and the same
+command goes on after them.
 """
 
 import dataclasses
-import itertools
-import json
-import platform
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,15 +17,14 @@ from typing import Any
 import numpy as np
 import torch
 
-import avr
-from avr.core import UsageError, measure, write_whole
-from avr.store import FeatureStore
+from avr.core import UsageError, measure, note
+from avr.store import RUNS, FeatureStore, RunRecord, claim_run, read_record, record_split
 from avr.training import Training, choose_device, read_training
 
 from ._base import Head
 from ._build import build_head, head_class, read_options
-from ._data import open_examples
-from ._split import Plan, SplitResult, train_split
+from ._examples import open_examples
+from ._split import Plan, SplitResult, read_split, train_split
 
 
 @dataclass(frozen=True)
@@ -94,13 +89,15 @@ def train_run(  # noqa: PLR0913 (the stage's one entry: all it can be told, keyw
         folds: grouped folds for out-of-fold scores of the training videos; 0 writes none; None takes 5 where they cost
             less than a minute over all splits, judged by the time of the first split's training.
         seed: of weights, order, dropout, validation part and folds.
-        out: the run's folder, which must not be there; None is the next free `runs/<head>-<dataset>-<k>`.
+        out: the run's folder; one that holds this very run is gone on with. None: the newest unfinished run of the same
+            settings under `runs/`, else the next `runs/<head>-<dataset>-<k>`.
         device: "auto" (CUDA when there is one), "cpu", "cuda", "cuda:1".
         memory_gb: largest size of features held in memory, in 10⁹ bytes; None is half of what is free. Larger ones
             stream from disk.
 
     Raises:
-        UsageError: unknown head, option, setting, stream, layer or split; a folder that is there already.
+        UsageError: unknown head, option, setting, stream, layer or split; a folder that holds something else or another
+            run, or that another process works in.
         WorkError: damaged features, or a loss that is no number.
     """
     made = head_class(head)
@@ -123,18 +120,37 @@ def train_run(  # noqa: PLR0913 (the stage's one entry: all it can be told, keyw
             splits=len(names),
         )
         try_head(plan, features)
-        examples = open_examples(features, chosen, device=where, memory_gb=memory_gb)
-        folder = claim_folder(out, head, features.dataset)
-        results: list[SplitResult] = []
-        try:
-            for name in names:
-                results.append(train_split(plan, features, examples, split=name, run=folder))
-                plan = dataclasses.replace(plan, folds=results[0].folds)  # settled by the first split
-                write_record(folder, plan, RunResult(folder, tuple(results), chosen), wanted=names)
-        finally:
-            if not results and not any(folder.iterdir()):
-                folder.rmdir()
+        with claim_run(out, RUNS / f"{head}-{features.dataset}", describe_run(plan, names)) as folder:
+            results = _train_splits(plan, features, names, folder=folder, device=where, memory_gb=memory_gb)
     return RunResult(folder, tuple(results), chosen)
+
+
+def _train_splits(
+    plan: Plan,
+    store: FeatureStore,
+    names: tuple[str, ...],
+    *,
+    folder: Path,
+    device: torch.device,
+    memory_gb: float | None,
+) -> list[SplitResult]:
+    """The results of all splits; those that are not in the run's record are trained and entered there."""
+    finished = read_record(folder).splits
+    if set(finished) >= set(names):
+        note(f"{folder} is finished already: nothing to do")
+    else:
+        examples = open_examples(store, plan.layers, device=device, memory_gb=memory_gb)
+    results: list[SplitResult] = []
+    for name in names:
+        if name not in finished:
+            split = train_split(plan, store, examples, split=name, run=folder)
+            results.append(read_split(folder, name, split))
+            summary = RunResult(folder, tuple(results), plan.layers).summary
+            record_split(folder, name, split, summary=summary)
+        else:
+            results.append(read_split(folder, name, finished[name]))
+        plan = dataclasses.replace(plan, folds=results[0].folds)  # settled by the first split
+    return results
 
 
 def try_head(plan: Plan, store: FeatureStore) -> None:
@@ -188,29 +204,6 @@ def choose_splits(store: FeatureStore, split: str | tuple[str, ...]) -> tuple[st
     return wanted
 
 
-def claim_folder(out: Path | None, head: str, dataset: str) -> Path:
-    """Make the run's folder: `out`, or the next free `runs/<head>-<dataset>-<k>`; safe against runs at the same time.
-
-    Raises:
-        UsageError: `out` is there and not empty.
-    """
-    if out is not None:
-        out = Path(out)
-        if out.is_file() or (out.is_dir() and any(out.iterdir())):
-            raise UsageError(f"{out} is there already: choose another --out, or remove it")
-        out.mkdir(parents=True, exist_ok=True)
-        return out
-    Path("runs").mkdir(exist_ok=True)
-    for number in itertools.count(1):
-        folder = Path("runs") / f"{head}-{dataset}-{number}"
-        try:
-            folder.mkdir()
-            return folder
-        except FileExistsError:
-            continue
-    raise AssertionError("unreachable: the numbers do not end")
-
-
 def describe_store(store: FeatureStore) -> dict[str, Any]:
     """What a run remembers of the store it was trained on."""
     return {
@@ -221,22 +214,20 @@ def describe_store(store: FeatureStore) -> dict[str, Any]:
     }
 
 
-def write_record(folder: Path, plan: Plan, result: RunResult, *, wanted: tuple[str, ...]) -> None:
-    """Write run.json, whole; called after each split."""
-    record = {
-        "head": plan.head,
-        "options": plan.options,
-        "training": dataclasses.asdict(plan.training),
-        "layers": plan.layers,
-        "seed": plan.seed,
-        "store": plan.store,
-        "complete": len(result.splits) == len(wanted),
-        "splits": {
-            split.name: {"results": split.accuracy, "folds": split.folds, "seconds": round(split.seconds, 3)}
-            for split in result.splits
+def describe_run(plan: Plan, names: tuple[str, ...]) -> RunRecord:
+    """The record of a run that has no split yet."""
+    return RunRecord(
+        kind="head",
+        identity={
+            "streams": list(plan.layers),
+            "digest": plan.store["digest"],
+            "folds": plan.folds,
+            "splits": list(names),
         },
-        "summary": result.summary,
-        "versions": {"avr": avr.__version__, "torch": torch.__version__, "python": platform.python_version()},
-    }
-    with write_whole(folder / "run.json") as temporary:
-        temporary.write_text(json.dumps(record, indent=2, default=list) + "\n")
+        head=plan.head,
+        options=plan.options,
+        training=dataclasses.asdict(plan.training),
+        layers=plan.layers,
+        seed=plan.seed,
+        store=plan.store,
+    )

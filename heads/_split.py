@@ -1,9 +1,6 @@
 """One split of a run: the heads trained on its training part, their test scores, and out-of-fold scores."""
 
-import csv
 import dataclasses
-import os
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,17 +9,27 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from avr.core import Progress, UsageError, grouped_folds, measure, note, possible_folds, write_whole
-from avr.store import TEST_VIDEO, FeatureStore, Scores, write_scores
+from avr.core import Progress, UsageError, grouped_folds, measure, note, possible_folds
+from avr.store import (
+    TEST_VIDEO,
+    FeatureStore,
+    Scores,
+    SplitRecord,
+    is_test,
+    new_split,
+    read_scores,
+    score_path,
+    split_folder,
+    write_log,
+    write_scores,
+)
 from avr.training import Training, stages
 
 from ._base import Head
 from ._build import build_head, head_class
-from ._checkpoint import save_checkpoint
-from ._data import Examples, num_samples
-from ._loop import EpochRow, Trained, train
-from ._predict import predict
-from ._trained import CHECKPOINT, with_average
+from ._examples import Examples, num_samples
+from ._loop import EpochRow, Trained, predict, train
+from ._trained import CHECKPOINT, save_checkpoint, with_average
 
 FOLDS = 5  # where they are on by themselves
 FOLDS_SECONDS = 60.0  # the most they may cost then, over all splits of the run
@@ -67,16 +74,14 @@ class SplitResult:
     seconds: float
 
 
-def train_split(plan: Plan, store: FeatureStore, examples: Examples, *, split: str, run: Path) -> SplitResult:
-    """Train, predict and write `run/split-<name>`, whole or not at all."""
+def train_split(plan: Plan, store: FeatureStore, examples: Examples, *, split: str, run: Path) -> SplitRecord:
+    """Train, predict and write a split's folder, whole or not at all; gives what the run's record keeps of it."""
     train_mask, test_mask = store.split(split)
     videos, test = np.flatnonzero(train_mask), np.flatnonzero(test_mask)
     if not len(videos):
         raise UsageError(f"split {split} has no training videos with features")
     parts = _networks(plan, examples)
-    final, temporary = run / f"split-{split}", run / f".split-{split}.{os.getpid()}.tmp"
-    temporary.mkdir()
-    try:
+    with new_split(run, split) as folder:
         # --- the heads ------------------------------------------------------------------------------------------------
         test_scores: dict[str, NDArray[np.float32]] = {}
         seconds = 0.0
@@ -86,8 +91,8 @@ def train_split(plan: Plan, store: FeatureStore, examples: Examples, *, split: s
             for name, part in parts:
                 head, trained = _train_one(plan, store, part, videos, bar)
                 test_scores |= predict(head, part, test, names=store.ids) if len(test) else {}
-                save_checkpoint(temporary / name / CHECKPOINT, head, describe(plan, store, part, split))
-                write_log(temporary / name / "log.csv", trained.rows)
+                save_checkpoint(folder / name / CHECKPOINT, head, describe(plan, store, part, split))
+                write_log(folder / name, trained.rows)
                 seconds += trained.seconds
 
         # --- out-of-fold scores ---------------------------------------------------------------------------------------
@@ -115,13 +120,22 @@ def train_split(plan: Plan, store: FeatureStore, examples: Examples, *, split: s
             of_split = Scores.of(
                 store, outputs, at=kept, split=split, fold=fold_column, head=plan.head, provenance=about
             )
-            write_scores(temporary / "scores.h5", of_split)
-        os.replace(temporary, final)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+            write_scores(score_path(folder), of_split)
     shown = with_average(test_scores, joint=head_class(plan.head).joint)
     accuracy = {name: measure(scores, store.labels[test]) for name, scores in shown.items()}
-    return SplitResult(split, final, accuracy, shown, store.labels[test], folds, seconds)
+    return SplitRecord(results=accuracy, folds=folds, seconds=round(seconds, 3))
+
+
+def read_split(run: Path, name: str, record: SplitRecord) -> SplitResult:
+    """The result of a finished split, from what it left."""
+    folder, shown, labels = split_folder(run, name), {}, np.zeros(0, dtype=np.int64)
+    if record.results:  # else it has no test videos
+        scores = read_scores(score_path(folder))
+        test = is_test(scores.fold)
+        labels = scores.labels[test]
+        outputs = {output: values[test] for output, values in scores.streams.items()}
+        shown = with_average(outputs, joint=head_class(scores.head).joint)
+    return SplitResult(name, folder, record.results, shown, labels, record.folds, record.seconds)
 
 
 def describe(plan: Plan, store: FeatureStore, part: Examples, split: str) -> dict[str, Any]:
@@ -138,14 +152,6 @@ def describe(plan: Plan, store: FeatureStore, part: Examples, split: str) -> dic
         "class_names": list(store.class_names),
         "store": plan.store,
     }
-
-
-def write_log(path: Path, rows: list[EpochRow]) -> None:
-    """Write the epochs' rows as CSV, with a header."""
-    with write_whole(path) as temporary, open(temporary, "w", newline="") as file:
-        writer = csv.DictWriter(file, ["epoch", *rows[0]])
-        writer.writeheader()
-        writer.writerows({"epoch": number, **row} for number, row in enumerate(rows, start=1))
 
 
 def _networks(plan: Plan, examples: Examples) -> list[tuple[str, Examples]]:

@@ -1,4 +1,7 @@
-"""Trained runs read back: the head of a split as one module, and prediction from features."""
+"""Trained heads on disk: checkpoints, the head of a split as one module, and prediction from features.
+
+A checkpoint is a head's weights in one safetensors file, with everything that is needed to build it again as JSON.
+"""
 
 import json
 from collections.abc import Mapping
@@ -9,16 +12,20 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from avr.core import UsageError, WorkError
+from avr.core import AvrError, UsageError, WorkError, write_whole
+from avr.store import read_head_record, split_folder, split_name, split_names
 
 from ._base import Head, fuse_probabilities
-from ._checkpoint import load_checkpoint
-from ._data import MemoryExamples
-from ._predict import predict
+from ._build import build_head, head_class
+from ._examples import MemoryExamples
+from ._loop import predict
 
 CHECKPOINT = "checkpoint.safetensors"
+METADATA = "avr"  # the key of what a checkpoint says, which safetensors keeps as text
 
 
 class SeparateHeads(Head):
@@ -89,6 +96,51 @@ class TrainedRun:
         return {name: scores[0] for name, scores in outputs.items()}
 
 
+def save_checkpoint(path: Path, head: Head, metadata: dict[str, Any]) -> None:
+    """Write a head, whole or not at all.
+
+    Args:
+        path: the file, `checkpoint.safetensors`.
+        head: its weights and statistics.
+        metadata: JSON values; must have "head", "options", "shapes", "class_names".
+
+    Raises:
+        WorkError: the file cannot be written, such as on a full disk.
+    """
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in head.state_dict().items()}
+    try:
+        with write_whole(path) as temporary:
+            save_file(tensors, temporary, metadata={METADATA: json.dumps(metadata)})
+    except (OSError, SafetensorError) as error:  # safetensors has an error of its own for a full disk
+        raise WorkError(f"cannot write {path}: {' '.join(str(error).split())}") from error
+
+
+def load_checkpoint(path: Path) -> tuple[Head, dict[str, Any]]:
+    """Build the head of a checkpoint, in evaluation mode on the CPU, and give its metadata.
+
+    Raises:
+        UsageError: no such file.
+        WorkError: damaged, or not written by avr; names the file.
+    """
+    if not path.is_file():
+        raise UsageError(f"no checkpoint at {path}")
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = json.loads((file.metadata() or {})[METADATA])
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (it is no dict)
+        shapes = {stream: tuple(shape) for stream, shape in metadata["shapes"].items()}
+        started = head_class(metadata["head"]).starting  # from files that may be gone by now
+        options = {name: value for name, value in metadata["options"].items() if name not in started}
+        with torch.random.fork_rng(devices=[]):  # fresh weights are drawn, and at once replaced
+            head = build_head(metadata["head"], shapes, len(metadata["class_names"]), options=options)
+        head.load_state_dict(tensors)
+    except (SafetensorError, KeyError, ValueError, RuntimeError, TypeError, AttributeError) as error:
+        if isinstance(error, AvrError):
+            raise
+        raise WorkError(f"{path} is damaged or not a checkpoint of avr ({error})".replace("\n", " ")) from error
+    return head.eval(), metadata
+
+
 def load_head(folder: Path) -> tuple[Head, dict[str, Any]]:
     """The trained head of a split folder (`runs/…/split-1`), or of one stream's (`runs/…/split-1/rgb`).
 
@@ -128,31 +180,14 @@ def load_run(path: Path, *, split: str | None = None) -> TrainedRun:
         WorkError: damaged run.json or checkpoint.
     """
     path = Path(path)
-    folder = path if split is None and path.name.startswith("split-") else path / f"split-{split or first_split(path)}"
+    if split is None and split_name(path) is not None:
+        folder = path
+    else:
+        folder = split_folder(path, split or next(iter(read_head_record(path).splits)))
     if not folder.is_dir():
-        there = sorted(p.name.removeprefix("split-") for p in path.glob("split-*"))
-        raise UsageError(f"{path} has no split '{split}'; it holds {', '.join(there) or 'none'}")
+        raise UsageError(f"{path} has no split '{split}'; it holds {', '.join(split_names(path)) or 'none'}")
     head, metadata = load_head(folder)
     return TrainedRun(folder, head, metadata)
-
-
-def first_split(run: Path) -> str:
-    """Name of a run's first split, from its run.json."""
-    try:
-        record = json.loads((run / "run.json").read_text())
-        if "splits" not in record and isinstance(record.get("identity"), dict):  # written by `avr finetune`
-            raise UsageError(
-                f"{run} is a backbone's folder, not a head's run: train a head on a store of its features"
-                if "extraction" in record["identity"]
-                else f"{run} is not finished: run the command that began it again, and it goes on"
-            )
-        return str(next(iter(record["splits"])))
-    except FileNotFoundError:
-        raise UsageError(f"no run at {run}: it has no run.json") from None
-    except UsageError:
-        raise
-    except (ValueError, KeyError, TypeError, AttributeError, StopIteration, OSError) as error:
-        raise WorkError(f"{run / 'run.json'} is damaged ({error})") from error
 
 
 def with_average(outputs: dict[str, NDArray[np.float32]], *, joint: bool) -> dict[str, NDArray[np.float32]]:

@@ -1,6 +1,7 @@
 """GLKA: global pooling, statistic-based and learning-based attention as three streams (Zheng et al. 2020)."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import ClassVar, Literal
 
 import torch
@@ -121,6 +122,7 @@ class AttentionStreams(Head):
         drop_every=8,
         standardise=False,
     )
+    end_to_end = replace(paper, views="one")  # an epoch of fine-tuning draws one clip a video
 
     def __init__(  # noqa: PLR0913 (one parameter an option)
         self,

@@ -97,6 +97,7 @@ class CoAttention(Head):
         drop_unit="steps",
         standardise=False,
     )
+    end_to_end = paper  # the paper trains all at once
 
     def __init__(  # noqa: PLR0913 (one parameter an option)
         self,

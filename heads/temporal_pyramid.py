@@ -83,6 +83,8 @@ class TemporalPyramid(Head):
     paper: ClassVar[Training] = Training(
         epochs=140, second_epochs=46, batch_size=32, optimizer="adam", lr=1e-5, schedule="two-stage", standardise=False
     )
+    # its second stage: the backbones join from the first training's weights
+    end_to_end = Training(epochs=46, batch_size=32, optimizer="adam", lr=1e-6, schedule="constant", standardise=False)
 
     def __init__(  # noqa: PLR0913 (one parameter an option)
         self,

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from avr.core import UsageError
+from avr.store import is_run, run_of, split_folder, split_names
 
 from .pipelines import Opened
 
@@ -14,7 +15,7 @@ def choose_fusion(fuse: Path, split: str) -> Path:
     """The folder of one fitted rule: `fuse` itself, or of a fusion of several splits the split's.
 
     Args:
-        fuse: what `avr fuse` wrote: a folder with a fusion.json (or that file), or with one a split, `split-1` and on.
+        fuse: what `avr fuse` wrote: a folder with a fusion.json (or that file), or with one a split.
         split: which; "" is the first.
 
     Raises:
@@ -22,13 +23,12 @@ def choose_fusion(fuse: Path, split: str) -> Path:
     """
     if fuse.name == FILE and fuse.is_file():
         return fuse.parent
-    places = sorted(path.parent for path in fuse.glob(f"split-*/{FILE}"))
-    if (fuse / FILE).is_file() or not places:
+    names = [] if (fuse / FILE).is_file() else split_names(fuse)
+    if not names:
         return fuse
-    by_name = {place.name.removeprefix("split-"): place for place in places}
-    if split and split not in by_name:
-        raise UsageError(f"{fuse} has no split '{split}'; it holds {', '.join(by_name)}: name one with --split")
-    return by_name[split] if split else places[0]
+    if split and split not in names:
+        raise UsageError(f"{fuse} has no split '{split}'; it holds {', '.join(names)}: name one with --split")
+    return split_folder(fuse, split or names[0])
 
 
 def check_split(fuse: Path, fitted: str, asked: str) -> str:
@@ -69,8 +69,7 @@ def match_runs(fuse: Path, sources: Sequence[Mapping[str, str]], given: Sequence
             "their folders names of their own and fuse again"
         )
     names = list(dict.fromkeys(name for name, _ in pairs))
-    beside = fuse.resolve().parent
-    beside = beside.parent if fuse.resolve().name.startswith("split-") else beside
+    beside = run_of(fuse).parent
     paths = {name: _run_named(name, names, given, beside / name, fuse) for name in names}
     places = [path.resolve() for path in paths.values()]
     shared = next((path for path in paths.values() if places.count(path.resolve()) > 1), None)
@@ -92,7 +91,7 @@ def _run_named(name: str, names: Sequence[str], given: Sequence[Path], beside: P
     if found is None and len(given) == 1 and len(names) == 1:
         found = given[0]
     found = found or beside
-    if not (found / "run.json").is_file():
+    if not is_run(found):
         raise UsageError(f"{fuse} reads scores of {name}, and there is no such run at {found}: name it with --run")
     return found
 

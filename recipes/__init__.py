@@ -2,7 +2,7 @@
 
 from avr.recipes import load_recipe, run_recipe
 recipe = load_recipe("stfn-table2")
-outcome = run_recipe(recipe, stores=[("", Path("features/shapes"))], out=Path("recipes/stfn-table2"))
+outcome = run_recipe(recipe, stores=[("", Path("features/shapes"))], out=Path("runs/recipe-stfn-table2"))
 """
 
 import importlib

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from avr.core import UsageError, top_k_accuracy
 from avr.fusion import gather, make_fuser, rule_class
-from avr.store import FeatureStore, Scores, is_test, read_scores
+from avr.store import FeatureStore, Scores, is_test, read_scores, score_path
 
 from .reading import Row
 
@@ -29,7 +29,7 @@ def measure(row: Row, folder: Path, *, store: Path, layers: Mapping[str, str], o
 
     Args:
         row: the recipe's row.
-        folder: the split's folder of the trained run, which holds scores.h5.
+        folder: the split's folder of the trained run, which holds its scores.
         store: the feature store it was trained on, for rules that read features.
         layers: stream -> layer that was read.
         outside: score files that the rule takes too.
@@ -37,7 +37,7 @@ def measure(row: Row, folder: Path, *, store: Path, layers: Mapping[str, str], o
     Raises:
         UsageError: an output the head does not have, or outside scores without some of the test videos.
     """
-    scores = read_scores(folder / "scores.h5")
+    scores = read_scores(score_path(folder))
     test = is_test(scores.fold)
     if not row.fuse:
         output = row.output or scores.fused or _only(scores)

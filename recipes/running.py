@@ -1,6 +1,6 @@
 """Running a recipe: train what its rows need on given stores, measure each row, go on where an earlier run stopped.
 
-    <out>/runs/<head>-<key>/seed-0-split-1/     one training, complete when it bears this name
+    <out>/runs/<head>-<key>/seed-0-split-1/     one training, a run as `avr heads train` writes it
     <out>/rows/<row>/seed-0-split-1.json        one measured figure
 
 Rows that differ in what is done with the scores alone share their trainings. A key is the digest of everything that
@@ -11,15 +11,14 @@ import dataclasses
 import hashlib
 import itertools
 import json
-import os
 import re
-import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from avr.core import AvrError, StoreLock, UsageError, WorkError, note, sha256_of, write_whole
 from avr.heads import train_run
+from avr.store import is_run, read_record, split_folder
 
 from .jobs import Changes, Job, check_changes, jobs_of
 from .measuring import measure
@@ -177,7 +176,7 @@ def _measure_once(
         if kept["key"] == key:
             return float(kept["top1"])
     run = trainings.folder(job, seed=seed, split=split)
-    folder = run / f"split-{split}"
+    folder = split_folder(run, split)
     note(f"{row.name}, seed {seed}, split {split}: measuring")
     top1 = 100 * measure(row, folder, store=job.store, layers=job.layers, outside=[scores[name] for name in row.scores])
     with write_whole(place) as temporary:
@@ -201,41 +200,27 @@ class _Trainings:
         final = self.out / "runs" / f"{job.head}-{job.key}" / f"seed-{seed}-split-{_slug(split)}"
         if final in self.failures:
             raise WorkError(self.failures[final])
-        if final.is_dir():
+        if is_run(final) and read_record(final).complete:
             return final
+        note(f"{job.head}, seed {seed}, split {split}: training")
         try:
-            self._train(job, final, seed=seed, split=split)
+            train_run(
+                job.store,
+                job.head,
+                streams=tuple(job.layers),
+                layers=job.layers,
+                split=(split,),
+                options=job.options,
+                training=job.training,
+                folds=job.folds,
+                seed=seed,
+                out=final,
+                device=self.device,
+            )
         except WorkError as error:
             self.failures[final] = str(error)
             raise
         return final
-
-    def _train(self, job: Job, final: Path, *, seed: int, split: str) -> None:
-        """Train under another name and rename when it is complete."""
-        final.parent.mkdir(parents=True, exist_ok=True)
-        for left in final.parent.glob(f".{final.name}.*"):  # of a run that was killed: the lock says none is alive
-            shutil.rmtree(left)
-        temporary = final.with_name(f".{final.name}.{os.getpid()}")
-        note(f"{job.head}, seed {seed}, split {split}: training")
-        train_run(
-            job.store,
-            job.head,
-            streams=tuple(job.layers),
-            layers=job.layers,
-            split=(split,),
-            options=job.options,
-            training=job.training,
-            folds=job.folds,
-            seed=seed,
-            out=temporary,
-            device=self.device,
-        )
-        try:
-            temporary.rename(final)
-        except OSError:
-            if not final.is_dir():
-                raise
-            shutil.rmtree(temporary)  # it has appeared meanwhile, of the same settings: locks do not reach everywhere
 
 
 def _slug(name: str) -> str:

@@ -142,7 +142,8 @@ def _weights(
     """
     import torch
 
-    from avr.heads import Head
+    from avr.core import item_names
+    from avr.heads import Head, head_class
 
     assert isinstance(head, Head)
     views = int(store.rows([place])[0])
@@ -155,9 +156,10 @@ def _weights(
     with torch.no_grad():
         weights = {kind: values[0].float().numpy() for kind, values in head.attend(features).items()}
     if not weights:
+        showing = [name for name in item_names("avr.heads") if head_class(name).attention is not Head.attention]
         raise UsageError(
-            f"head {metadata['head']} has no attention to show: coattention and attention-streams have (branches with "
-            "sa, la, gs or gl)"
+            f"head {metadata['head']} has no attention to show; heads that have, unless their options leave it out: "
+            f"{', '.join(showing)}"
         )
     return weights
 

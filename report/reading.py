@@ -9,12 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from avr.core import UsageError, confusion_matrix, measure, note, softmax
-from avr.store import Scores, is_test, read_scores
+from avr.store import RUNS, Scores, files_below, finished_runs, is_test, read_scores
 
 
 @dataclass(frozen=True)
 class Curve:
-    """One log.csv: what it is of ("split-1/rgb"), its epochs, and its columns of numbers by name."""
+    """One training log: what it is of ("split-1/rgb"), its epochs, and its columns of numbers by name."""
 
     name: str
     epochs: tuple[float, ...]
@@ -51,7 +51,7 @@ def read_outcomes(paths: list[Path]) -> list[Outcome]:
     """Read run folders and score files.
 
     Args:
-        paths: run folders (every `scores.h5` and `log.csv` below is read) or score files.
+        paths: run folders (every score file and log below is read) or score files.
 
     Raises:
         UsageError: nothing given, a path that is missing, or a folder without scores.
@@ -74,8 +74,7 @@ def _names(paths: list[Path]) -> list[str]:
 
 def _read_outcome(path: Path, name: str) -> Outcome:
     if path.is_dir():
-        files = sorted(file for file in path.rglob("scores.h5") if not _is_hidden(file, path))
-        logs = sorted(file for file in path.rglob("log.csv") if not _is_hidden(file, path))
+        files, logs = files_below(path)
         if not files:
             raise UsageError(f"{path}: no scores.h5 in it; name a run's folder (runs/<head>-…) or a score file")
     elif path.is_file():
@@ -93,11 +92,6 @@ def _read_outcome(path: Path, name: str) -> Outcome:
     assert outcome is not None  # there is at least one file
     outcome.curves = [curve for log in logs if (curve := read_curve(log, log.parent.relative_to(path).as_posix()))]
     return outcome
-
-
-def _is_hidden(file: Path, root: Path) -> bool:
-    """Whether a file lies in a folder that is still being written (".split-1.….tmp")."""
-    return any(part.startswith(".") for part in file.relative_to(root).parts)
 
 
 def _main_output(scores: Scores) -> str:
@@ -132,7 +126,7 @@ def _probabilities(values: NDArray, kind: str) -> NDArray:
 
 
 def read_curve(path: Path, name: str) -> Curve | None:
-    """Read a log.csv whose columns are numbers, one of them `epoch`; None when it holds no epoch yet.
+    """Read a training log (CSV) whose columns are numbers, one of them `epoch`; None when it holds no epoch yet.
 
     Raises:
         UsageError: no column `epoch`, or a cell that is no number (file:line).
@@ -152,15 +146,12 @@ def read_curve(path: Path, name: str) -> Curve | None:
     return Curve(name, epochs, {key: tuple(values) for key, values in columns.items()}) if epochs else None
 
 
-def newest_runs(folder: Path = Path("runs"), *, count: int = 8) -> list[Path]:
-    """The newest runs with scores under a folder, at most `count`, in the order of their names; says what it took.
+def newest_runs(folder: Path = RUNS, *, count: int = 8) -> list[Path]:
+    """The newest finished runs with scores under a folder, at most `count`, in the order of their names; says which.
 
     Raises:
         UsageError: there is none.
     """
-    runs = [run for run in folder.iterdir() if any(run.rglob("scores.h5"))] if folder.is_dir() else []
-    if not runs:
-        raise UsageError(f"{folder}: no runs there; train a head first (avr heads train linear) or name run folders")
-    taken = sorted(sorted(runs, key=lambda run: run.stat().st_mtime)[-count:])
+    taken = sorted(finished_runs(folder)[-count:])
     note(f"report on {', '.join(map(str, taken))}")
     return taken

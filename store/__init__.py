@@ -1,4 +1,7 @@
-"""Features and scores on disk: sealed HDF5 files, written whole or not at all. The format is in README.md here."""
+"""Features and scores on disk: sealed HDF5 files, written whole or not at all. The format is in README.md here.
+
+Beside them the folders of runs, which hold scores: `runs.py`.
+"""
 
 from .features.check import repair, verify
 from .features.defaults import default_store
@@ -8,6 +11,27 @@ from .features.reader import FeatureStore, StreamLayer
 from .features.shard import ShardWriter
 from .features.writer import PendingShard, StoreWriter
 from .kinds import export
+from .records import RunRecord, SplitRecord, differences
+from .runs import (
+    RUNS,
+    claim_run,
+    files_below,
+    finished_runs,
+    is_run,
+    new_folder,
+    new_split,
+    read_head_record,
+    read_record,
+    record_split,
+    run_of,
+    score_path,
+    score_paths,
+    split_folder,
+    split_name,
+    split_names,
+    write_log,
+    write_record,
+)
 from .scores.file import (
     TEST_VIDEO,
     TRAINED_ON,
@@ -22,28 +46,49 @@ from .scores.importing import Imported, ids_from_list, import_scores, labels_fro
 from .scores.matching import match_ids
 
 __all__ = [
+    "RUNS",
     "TEST_VIDEO",
     "TRAINED_ON",
     "FeatureStore",
     "Imported",
     "PendingShard",
+    "RunRecord",
     "Scores",
     "ShardWriter",
+    "SplitRecord",
     "StoreWriter",
     "StreamLayer",
     "Videos",
     "check_scores",
+    "claim_run",
     "default_store",
     "describe",
+    "differences",
     "export",
+    "files_below",
+    "finished_runs",
     "ids_from_list",
     "import_scores",
+    "is_run",
     "is_test",
     "labels_from_list",
     "match_ids",
+    "new_folder",
+    "new_split",
     "pack",
+    "read_head_record",
+    "read_record",
     "read_scores",
+    "record_split",
     "repair",
+    "run_of",
+    "score_path",
+    "score_paths",
+    "split_folder",
+    "split_name",
+    "split_names",
     "verify",
+    "write_log",
+    "write_record",
     "write_scores",
 ]

@@ -1,8 +1,6 @@
 """End to end: what it starts from is the run, what it writes is a run, and it trains what it says."""
 
 import json
-import subprocess
-import sys
 from dataclasses import replace
 
 import numpy as np
@@ -11,15 +9,13 @@ import torch
 from clips import SETTINGS
 
 from avr.core import UsageError, WorkError
-from avr.finetune import Tuning, finetune_end_to_end
+from avr.finetune import Tuning, finetune_end_to_end, tuned_split
 from avr.finetune import end_to_end as stage
-from avr.finetune.distributed import Processes
 from avr.finetune.end_to_end import DEFAULTS, TUNING
-from avr.finetune.folders import find_folder, read_record, write_record
 from avr.finetune.pipeline import open_pipeline
 from avr.finetune.record import paper_training
 from avr.heads import load_run
-from avr.store import FeatureStore, read_scores
+from avr.store import FeatureStore, RunRecord, read_scores, write_record
 
 SHORT = replace(DEFAULTS, epochs=2, batch_size=8, lr=1e-3)
 
@@ -202,7 +198,9 @@ def test_a_store_asked_for_later_is_made_of_a_finished_runs_weights(tuned, stfn_
     own = quick | {"out": tmp_path / "tuned"}
     assert finetune_end_to_end(stfn_run, **own).stores == {}
     asked = []
-    monkeypatch.setattr(stage, "extract", lambda *a, **k: asked.append(k["running"].device) or stage_extract(*a, **k))
+    monkeypatch.setattr(
+        tuned_split, "extract", lambda *a, **k: asked.append(k["running"].device) or stage_extract(*a, **k)
+    )
     again = finetune_end_to_end(stfn_run, store=tmp_path / "later", **own)
     assert asked == ["cpu"]
     assert again.stores == {"1": str((tmp_path / "later").resolve())}
@@ -218,7 +216,7 @@ def test_a_store_asked_for_later_is_made_of_a_finished_runs_weights(tuned, stfn_
     assert len(asked) == 1
 
 
-stage_extract = stage.extract
+stage_extract = tuned_split.extract
 
 
 def test_a_run_without_a_store_of_its_own_still_finds_its_videos(stfn_run, quick, tmp_path):
@@ -237,7 +235,7 @@ def test_killed_while_it_writes_the_training_is_not_lost(stfn_run, quick, tmp_pa
         def die(*_):
             raise KeyboardInterrupt
 
-        patch.setattr(stage, "record_split", die)
+        patch.setattr(stage, "enter_split", die)
         with pytest.raises(KeyboardInterrupt):
             finetune_end_to_end(stfn_run, **own)
     assert (tmp_path / "killed" / "split-1" / "state.pt").exists()
@@ -248,10 +246,10 @@ def test_killed_while_it_writes_the_training_is_not_lost(stfn_run, quick, tmp_pa
 
 
 def test_a_folder_that_is_no_finished_run_is_named_for_what_it_is(tmp_path, quick):
-    write_record(tmp_path / "backbone", {"identity": {"extraction": {}, "seed": 0}, "complete": True})
+    write_record(tmp_path / "backbone", RunRecord("backbone", complete=True))
     with pytest.raises(UsageError, match=r"is a backbone's folder, not a head's run: extract a store"):
         finetune_end_to_end(tmp_path / "backbone", **quick)
-    write_record(tmp_path / "begun", {"identity": {"run": "elsewhere"}, "complete": False})
+    write_record(tmp_path / "begun", RunRecord("end-to-end", {"run": "elsewhere"}))
     with pytest.raises(UsageError, match="is not finished: run the command that began it again"):
         finetune_end_to_end(tmp_path / "begun", **quick)
 
@@ -279,57 +277,16 @@ def test_a_full_disk_names_the_file(tmp_path, monkeypatch):
     from safetensors import SafetensorError
 
     from avr.finetune import weights
-    from avr.heads import _checkpoint, build_head
+    from avr.heads import build_head, save_checkpoint
 
     def full(*_, **__):
         raise SafetensorError("I/O error: No space left on device (os error 28)")
 
-    for module in (weights, _checkpoint):
-        monkeypatch.setattr(module, "save_file", full)
+    for module in ("avr.finetune.weights", "avr.heads._trained"):
+        monkeypatch.setattr(f"{module}.save_file", full)
     with pytest.raises(WorkError, match=r"cannot write .*w.safetensors: I/O error: No space left"):
         weights.save_weights(tmp_path / "w.safetensors", {"a": torch.zeros(1)}, {})
     head = build_head("linear", {"rgb": (3, 4)}, 2)
     with pytest.raises(WorkError, match=r"cannot write .*c.safetensors: I/O error: No space left"):
-        _checkpoint.save_checkpoint(tmp_path / "c.safetensors", head, {})
+        save_checkpoint(tmp_path / "c.safetensors", head, {})
     assert list(tmp_path.iterdir()) == []
-
-
-def test_the_newest_unfinished_folder_is_continued_whatever_the_gaps(tmp_path):
-    prefix, mine, other = tmp_path / "tuned", {"seed": 1}, {"seed": 2}
-    for number, record in {
-        3: {"identity": mine, "complete": False},
-        9: {"identity": mine, "complete": False},
-        10: {"identity": mine, "complete": True},
-        11: {"identity": other, "complete": False},
-    }.items():
-        write_record(tmp_path / f"tuned-{number}", record)
-    (tmp_path / "tuned-x").mkdir()
-    assert find_folder(None, str(prefix), mine, processes=Processes()).name == "tuned-9"
-    assert find_folder(None, str(prefix), {"seed": 3}, processes=Processes()).name == "tuned-12"
-    (tmp_path / "tuned-13").mkdir()  # another process has made it and not yet written to it
-    assert find_folder(None, str(prefix), {"seed": 4}, processes=Processes()).name == "tuned-14"
-    assert read_record(tmp_path / "tuned-14")["identity"] == {"seed": 4}
-
-
-def test_a_folder_that_another_process_trains_in_is_refused(tmp_path):
-    code = (
-        "import sys; from pathlib import Path; from avr.finetune.distributed import Processes;"
-        "from avr.finetune.folders import find_folder; processes = Processes();"
-        "find_folder(Path(sys.argv[1]), '', {'seed': 1}, processes=processes);"
-        "print('held', flush=True); sys.stdin.read()"
-    )
-    out = tmp_path / "runs" / "tuned-1"
-    held = subprocess.Popen(
-        [sys.executable, "-c", code, str(out)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    )
-    try:
-        assert held.stdout.readline() == "held\n"
-        for chosen, prefix in ((out, ""), (None, str(out.with_name("tuned")))):
-            with pytest.raises(UsageError, match=rf"another run trains in this folder \(process {held.pid} on .*wait"):
-                find_folder(chosen, prefix, {"seed": 1}, processes=Processes())
-    finally:
-        held.communicate()
-    processes = Processes()
-    with processes.closing:
-        assert find_folder(out, "", {"seed": 1}, processes=processes) == out
-    assert find_folder(out, "", {"seed": 1}, processes=processes) == out

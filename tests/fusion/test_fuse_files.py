@@ -10,7 +10,7 @@ import pytest
 from avr.cli import main
 from avr.core import UsageError, WorkError
 from avr.fusion import Evaluation, compare, fuse, gather, load_fuser, make_fuser
-from avr.store import Scores, read_scores, write_scores
+from avr.store import RunRecord, Scores, SplitRecord, read_scores, write_record, write_scores
 
 from .conftest import make_scores
 
@@ -180,6 +180,36 @@ def test_the_newest_run_of_each_head_is_taken_and_said(tmp_path, monkeypatch, ca
     assert "fuse: takes runs/linear-made-10, runs/stfn-made-1" in capsys.readouterr().err
 
 
+def test_of_an_older_run_of_the_same_head_the_scores_are_not_even_opened(tmp_path, monkeypatch):
+    """What a run trained is in its record; scores are read of the runs that are taken alone."""
+    import os
+
+    monkeypatch.chdir(tmp_path)
+    for age in (1, 2):
+        path = put(tmp_path, score_file(), f"linear-made-{age}")
+        record = RunRecord("head", head="linear", store={"dataset": "made"}, splits={"1": SplitRecord({})})
+        write_record(path.parents[1], replace(record, complete=True))
+        os.utime(path, (1000 + age, 1000 + age))
+    (tmp_path / "runs/linear-made-1/split-1/scores.h5").write_bytes(b"damaged")
+    os.utime(tmp_path / "runs/linear-made-1/split-1/scores.h5", (1001, 1001))
+    assert fuse("average", evaluation=QUICK).rows[0]["name"] == "linear/rgb"
+
+
+def test_a_fusion_named_by_out_is_found_again_and_others_are_refused(tmp_path, capsys):
+    path, out = put(tmp_path, score_file()), tmp_path / "out"
+    first = fuse("weighted", [path], out=out, options={"weights": [1, 3]}, evaluation=QUICK)
+    written = (out / "fusion.json").stat().st_mtime_ns
+    again = fuse("weighted", [path], out=out, options={"weights": [1, 3]}, evaluation=QUICK)
+    assert (again.rows, again.out) == (first.rows, out)
+    assert "is finished already" in capsys.readouterr().err
+    assert (out / "fusion.json").stat().st_mtime_ns == written
+    with pytest.raises(UsageError, match=r"out holds a fusion with other settings \(options.weights \[1, 3\], now"):
+        fuse("weighted", [path], out=out, options={"weights": [1, 1]}, evaluation=QUICK)
+    put(tmp_path, score_file(seed=5))
+    with pytest.raises(UsageError, match=r"out holds a fusion with other settings \(scores\.1 "):
+        fuse("weighted", [path], out=out, options={"weights": [1, 3]}, evaluation=QUICK)
+
+
 def test_several_splits_give_a_spread_and_a_folder_each(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for number in "123":
@@ -189,7 +219,7 @@ def test_several_splits_give_a_spread_and_a_folder_each(tmp_path, monkeypatch):
     over = result.rows[-1]["over_splits"]["top1"]
     assert over["mean"] == pytest.approx(np.mean(tops))
     assert over["spread"] == pytest.approx(np.std(tops, ddof=1))
-    assert sorted(path.name for path in result.out.iterdir()) == ["split-1", "split-2", "split-3"]
+    assert sorted(path.name for path in result.out.glob("split-*")) == ["split-1", "split-2", "split-3"]
     assert load_fuser(result.out / "split-2").about_["split"] == "2"
     only = fuse("multiply", split="2", evaluation=QUICK)
     assert only.splits == ("2",)

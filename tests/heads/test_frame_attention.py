@@ -103,7 +103,7 @@ def test_few_classes_get_more_units_before_a_linear_readout(classes, readout, un
 
 
 def test_a_trained_head_needs_the_file_that_fc6_started_from_no_more(tmp_path):
-    from avr.heads._checkpoint import load_checkpoint, save_checkpoint
+    from avr.heads import load_checkpoint, save_checkpoint
 
     path = tmp_path / "vgg16.pth"
     options = {"fc6_width": 16, "fc6_weights": str(path)}

@@ -3,6 +3,10 @@
 import inspect
 import json
 import shutil
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +16,7 @@ import torch
 from avr.cli import main
 from avr.core import UsageError, WorkError
 from avr.heads import load_head, load_run, train_run
-from avr.store import FeatureStore, read_scores
+from avr.store import FeatureStore, is_run, read_record, read_scores
 
 QUICK = {"epochs": 5}
 
@@ -23,7 +27,10 @@ def _in_an_empty_folder(tmp_path, monkeypatch):
 
 
 def files(folder):
-    return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+    """All that a run leaves, but for its lock."""
+    found = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+    assert found.pop(0) == ".lock"
+    return found
 
 
 def test_a_single_stream_head_leaves_a_network_a_stream(toy_store):
@@ -184,7 +191,7 @@ def test_an_interrupted_run_leaves_nothing_half_written(toy_store, monkeypatch, 
     assert list((tmp_path / "runs").iterdir()) == []
 
 
-def test_an_interruption_keeps_the_splits_that_are_finished(toy_store, monkeypatch):
+def test_an_interruption_keeps_the_splits_that_are_finished_and_the_run_goes_on(toy_store, monkeypatch):
     from avr.heads import _split
 
     calls = []
@@ -196,16 +203,24 @@ def test_an_interruption_keeps_the_splits_that_are_finished(toy_store, monkeypat
         return real(path, scores)
 
     real = _split.write_scores
-    monkeypatch.setattr(_split, "write_scores", second_is_interrupted)
-    with pytest.raises(KeyboardInterrupt):
-        train_run(toy_store, "stfn", split="all", folds=0, training=QUICK, out="here")
+    own = {"split": "all", "folds": 0, "training": QUICK}
+    with monkeypatch.context() as patch:
+        patch.setattr(_split, "write_scores", second_is_interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            train_run(toy_store, "stfn", out="here", **own)
     assert files(Path("here")) == [
         "run.json",
         "split-1/checkpoint.safetensors",
         "split-1/log.csv",
         "split-1/scores.h5",
     ]
-    assert json.loads(Path("here/run.json").read_text())["complete"] is False
+    assert not read_record(Path("here")).complete
+    went_on = train_run(toy_store, "stfn", out="here", **own)
+    whole = train_run(toy_store, "stfn", out="whole", **own)
+    assert read_record(Path("here")).complete
+    assert went_on.summary == whole.summary
+    for name in ("split-1", "split-2"):
+        assert Path("here", name, "scores.h5").read_bytes() == Path("whole", name, "scores.h5").read_bytes()
 
 
 def test_streaming_from_disk_trains_as_well(toy_store):
@@ -227,7 +242,7 @@ def test_streaming_from_disk_trains_as_well(toy_store):
         ("stfn", {"layers": {"flow": "map"}}, "no flow/map; of flow it holds pooled"),
         ("stfn", {"split": "9"}, "no split '9'; it holds 1, 2"),
         ("stfn", {"device": "tpu"}, "unknown device 'tpu'"),
-        ("stfn", {"device": "cuda:99"}, "no device cuda:99"),
+        ("stfn", {"device": "cuda:99"}, "device cuda:99: "),
         ("stfn", {"options": {"segments": 5}}, "the store holds 4 a video"),
     ],
 )
@@ -238,10 +253,38 @@ def test_what_cannot_be_done_is_one_line_and_leaves_no_folder(toy_store, tmp_pat
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_folder_that_is_there_is_not_written_over(toy_store, tmp_path):
-    train_run(toy_store, "linear", folds=0, training=QUICK, out=tmp_path / "here")
-    with pytest.raises(UsageError, match="is there already"):
-        train_run(toy_store, "linear", folds=0, training=QUICK, out=tmp_path / "here")
+def test_a_finished_run_is_given_back_and_another_is_not_written_over_it(toy_store, tmp_path, capsys):
+    own = {"folds": 0, "training": QUICK, "out": tmp_path / "here"}
+    first = train_run(toy_store, "linear", **own)
+    written = {path: path.stat().st_mtime_ns for path in own["out"].rglob("*.*")}
+    again = train_run(toy_store, "linear", **own)
+    assert "is finished already: nothing to do" in capsys.readouterr().err
+    assert again.summary == first.summary
+    np.testing.assert_array_equal(again.splits[0].test_scores["average"], first.splits[0].test_scores["average"])
+    assert {path: path.stat().st_mtime_ns for path in own["out"].rglob("*.*")} == written
+    with pytest.raises(UsageError, match=r"other settings \(training.epochs 5, now 6\): choose another --out"):
+        train_run(toy_store, "linear", **own | {"training": {"epochs": 6}})
+
+
+def test_a_run_killed_after_its_first_split_goes_on_to_the_same_scores(toy_store, tmp_path):
+    """SIGKILL; the same command again. Scores, weights and results are those of a run that nobody killed."""
+    code = "import sys; from avr.cli import main; main()"
+    command = [sys.executable, "-c", code, "heads", "train", "linear", "--store", str(toy_store), "--split", "all"]
+    killed, whole = tmp_path / "killed", tmp_path / "whole"
+    command += ["--epochs", "40", "--folds", "2", "--out", str(killed)]
+    running = subprocess.Popen(command, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+    while running.poll() is None and not (is_run(killed) and read_record(killed).splits):
+        time.sleep(0.005)
+    running.send_signal(signal.SIGKILL)
+    running.wait()
+    assert list(read_record(killed).splits) == ["1"]
+    for folder in (killed, whole):
+        train_run(toy_store, "linear", split="all", folds=2, training={"epochs": 40}, out=folder)
+    assert files(killed) == files(whole)
+    for name in files(whole):
+        if name.endswith((".safetensors", ".h5")):
+            assert (killed / name).read_bytes() == (whole / name).read_bytes(), name
+    assert read_record(killed).summary == read_record(whole).summary
 
 
 def test_the_command_prints_what_the_run_holds(toy_store, tmp_path, runner):

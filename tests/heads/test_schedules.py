@@ -5,7 +5,7 @@ import torch
 
 from avr.core import UsageError
 from avr.heads import Training
-from avr.heads._data import even_parts
+from avr.heads._examples import even_parts
 from avr.training import Plateau, build_optimizer, learning_rate, stages
 
 

@@ -9,8 +9,16 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 
 from avr.core import UsageError, WorkError, validation_part
-from avr.heads import MemoryExamples, Training, build_head, head_class, predict, train
-from avr.heads._data import StreamedExamples, open_examples
+from avr.heads import (
+    MemoryExamples,
+    StreamedExamples,
+    Training,
+    build_head,
+    head_class,
+    open_examples,
+    predict,
+    train,
+)
 from avr.heads._loop import set_statistics
 from avr.store import FeatureStore
 
@@ -107,7 +115,7 @@ def test_the_weights_of_the_best_validation_epoch_are_kept():
     head, trained = train_on(examples, "linear", np.arange(60), training=training)
     losses = [row["validation_loss"] for row in trained.rows]
     assert min(losses) < losses[-1]
-    from avr.heads._predict import evaluate
+    from avr.heads import evaluate
 
     groups = np.array([f"g{i // 6}" for i in range(60)])
     held_out = np.flatnonzero(validation_part(examples.labels[:60], groups=groups, share=1 / 3, seed=0))
@@ -257,7 +265,7 @@ def test_damaged_features_are_named(place):
 
 
 def test_large_views_are_looked_at_one_by_one(monkeypatch):
-    monkeypatch.setattr("avr.heads._data.VIEWS_BYTES", 2 * 3 * 20 * 5)
+    monkeypatch.setattr("avr.heads._examples.VIEWS_BYTES", 2 * 3 * 20 * 5)
     examples = gaussian_examples()
     sizes = [len(owner) for _, owner in examples.views(np.arange(12))]
     assert sizes == [5, 5, 2]

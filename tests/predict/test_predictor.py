@@ -289,8 +289,8 @@ def test_impossible_requests_are_one_line(runner, runs, test_video, more, messag
 
 
 def test_a_backbones_folder_is_no_run(tmp_path, test_video):
-    (tmp_path / "run.json").write_text(json.dumps({"identity": {"extraction": {}}, "complete": True}))
-    with pytest.raises(UsageError, match="is a backbone's folder, not a head's run: train a head on"):
+    (tmp_path / "run.json").write_text(json.dumps({"identity": {"extraction": {}}, "complete": False}))
+    with pytest.raises(UsageError, match="is a backbone's folder, not a head's run: extract a store"):
         Predictor(tmp_path)
     (tmp_path / "run.json").write_text(json.dumps({"identity": {"run": "elsewhere"}, "complete": False}))
     with pytest.raises(UsageError, match="is not finished: run the command that began it again"):

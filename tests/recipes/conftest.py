@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from avr.datasets import Dataset, Split, Video
-from avr.store import StoreWriter
+from avr.store import RunRecord, StoreWriter, write_record
 
 STEPS = 3
 ARRAYS = {
@@ -71,8 +71,7 @@ def untrained(monkeypatch) -> list[dict]:
 
     def train(store, head, *, out, **settings):
         called.append({"store": store, "head": head, "out": out, **settings})
-        out.mkdir(parents=True)
-        (out / "run.json").write_text("{}")
+        write_record(out, RunRecord("head", complete=True))
 
     monkeypatch.setattr("avr.recipes.running.train_run", train)
     monkeypatch.setattr("avr.recipes.running.measure", lambda *_, **__: 0.5)

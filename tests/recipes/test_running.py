@@ -164,7 +164,7 @@ def test_json_is_one_object_and_nothing_else(runner, toy_store, tmp_path, monkey
     assert result.exit_code == 0, result.stderr
     printed = json.loads(result.stdout)
     assert [row["row"] for row in printed["rows"]] == ["Average", "Maximum", "Multiplication"]
-    assert json.loads((tmp_path / "recipes" / "stfn-table2-toy" / "table.json").read_text()) == printed
+    assert json.loads((tmp_path / "runs" / "recipe-stfn-table2-toy" / "table.json").read_text()) == printed
 
 
 def test_table_prints_mean_and_deviation_beside_the_papers_figure():

@@ -198,7 +198,7 @@ def test_log_that_is_none(run):
 
 
 def test_newest_runs_says_when_there_are_none(tmp_path):
-    with pytest.raises(UsageError, match=r"no runs there; train a head first"):
+    with pytest.raises(UsageError, match=r"no run with scores under .*/runs: train a head first"):
         newest_runs(tmp_path / "runs")
 
 
@@ -216,4 +216,4 @@ def test_command_without_runs_exits_2(runner, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     result = runner.invoke(main, ["report"])
     assert result.exit_code == 2
-    assert result.stderr.startswith("error: runs: no runs there; train a head first")
+    assert result.stderr.startswith("error: no run with scores under runs: train a head first")

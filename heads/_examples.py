@@ -8,6 +8,7 @@ costs no transfer and needs no loader processes.
 import itertools
 import os
 from collections.abc import Iterator, Mapping
+from math import prod
 from pathlib import Path
 from typing import NamedTuple
 
@@ -19,8 +20,7 @@ from torch import Tensor
 from avr.core import note
 from avr.store import FeatureStore
 
-from ._cost import bytes_per_view
-
+VALUE_BYTES = 2  # stores hold fp16
 BLOCK = 8  # streamed training: adjacent videos read together
 BLOCKS = 16  # streamed training: blocks mixed with one another before batches are cut
 # Features that statistics and prediction look at together, in bytes; what they make of them is many times that.
@@ -245,3 +245,19 @@ def even_parts(count: int, size: int) -> list[slice]:
     parts = -(-count // size) if size else 1
     edges = [count * part // parts for part in range(parts + 1)]
     return [slice(start, end) for start, end in itertools.pairwise(edges)]
+
+
+def bytes_per_view(shapes: Mapping[str, tuple[int, ...]]) -> int:
+    """Bytes of one view of one video, without the store's small overhead.
+
+    Args:
+        shapes: any name -> `(N, D)` or `(N, C, H, W)`.
+
+    Example: temporal-pyramid's paper shapes, (24, 512, 14, 14) and (24, 512, 28, 28), take 24 084 480 bytes.
+    """
+    return VALUE_BYTES * sum(prod(shape) for shape in shapes.values())
+
+
+def store_bytes(shapes: Mapping[str, tuple[int, ...]], *, videos: int, views: int = 1) -> int:
+    """Bytes of a store of so many videos with so many views each."""
+    return bytes_per_view(shapes) * views * videos

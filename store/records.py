@@ -1,0 +1,166 @@
+"""A run's record, typed. Every one that avr has written reads; which kind an old one is shows in what it holds."""
+
+import json
+import platform
+import sys
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any, Literal
+
+import avr
+
+Kind = Literal["head", "backbone", "end-to-end", "fuse"]
+KINDS: dict[Kind, str] = {
+    "head": "a head's run",
+    "backbone": "a fine-tuned backbone",
+    "end-to-end": "a run fine-tuned end to end",
+    "fuse": "a fusion",
+}
+Figures = dict[str, dict[str, float]]  # output -> top-1, top-5, mean class accuracy, as shares
+FACTS = ("head", "options", "training", "layers", "seed")
+
+
+@dataclass(frozen=True)
+class SplitRecord:
+    """What is kept of one finished split.
+
+    Attributes:
+        results: of the test videos.
+        folds: of its out-of-fold scores; 0 where it has none.
+        seconds: the training took.
+        before: results of the run that a fine-tuning started from.
+        history: of a fine-tuning, one row an epoch.
+        losses: of a backbone's fine-tuning, one a step.
+        store: path of the fresh store that a fine-tuning wrote; "" without.
+    """
+
+    results: Figures
+    folds: int = 0
+    seconds: float = 0.0
+    before: Figures = field(default_factory=dict)
+    history: list[dict[str, float]] = field(default_factory=list)
+    losses: list[float] = field(default_factory=list)
+    store: str = ""
+
+
+@dataclass(frozen=True)
+class RunRecord:
+    """What a run is and how far it has come.
+
+    Attributes:
+        kind: what made it.
+        identity: what beside head, options, training, layers and seed makes it the same run, as JSON can hold it: it
+            goes on with the same alone. "splits" (or "split") names those that it is to have.
+        head: registry name; of a fusion "fuse-<rule>".
+        options: of the head or the rule.
+        training: settings, by the names of `avr.training.Training`.
+        layers: stream -> layer that was read.
+        seed: of weights, order, folds.
+        store: of the features: path, digest, dataset, settings.
+        splits: the finished ones, by name, in the order they were made.
+        summary: output -> figures over all splits.
+        complete: whether every split is finished.
+        versions: of what wrote it.
+    """
+
+    kind: Kind
+    identity: dict[str, Any] = field(default_factory=dict)
+    head: str = ""
+    options: dict[str, Any] = field(default_factory=dict)
+    training: dict[str, Any] = field(default_factory=dict)
+    layers: dict[str, str] = field(default_factory=dict)
+    seed: int = 0
+    store: dict[str, Any] = field(default_factory=dict)
+    splits: dict[str, SplitRecord] = field(default_factory=dict)
+    summary: Figures = field(default_factory=dict)
+    complete: bool = False
+    versions: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def dataset(self) -> str:
+        """Name of the data set; "" where the record does not say it."""
+        return str(self.store.get("dataset") or self.identity.get("dataset", ""))
+
+    @property
+    def wanted(self) -> tuple[str, ...]:
+        """Names of the splits that the run is to have; empty where an older record does not say them."""
+        one = self.identity.get("split")
+        return tuple(self.identity.get("splits", [one] if one else []))
+
+    def differences(self, now: "RunRecord") -> str:
+        """Which settings of a run that would go on here are others, as one phrase; empty where none are.
+
+        A setting that this record does not hold, since an older avr wrote it, counts as the same.
+        """
+        before, after = self._settings(), now._settings()
+        return differences(flat(before), flat({name: after[name] for name in before if name in after}))
+
+    def _settings(self) -> dict[str, Any]:
+        facts = {name: getattr(self, name) for name in FACTS} if self.head else {}
+        settings: dict[str, Any] = json.loads(json.dumps(facts | self.identity, default=list))
+        return settings
+
+    def to_dict(self) -> dict[str, Any]:
+        """For JSON, with the versions that write it; what is empty is left out, but for `splits`."""
+        torch = sys.modules.get("torch")
+        versions = {"avr": avr.__version__, "torch": torch.__version__} if torch else {"avr": avr.__version__}
+        content = {name: value for name, value in vars(self).items() if value not in ("", {})}
+        splits = {name: _without_empty(asdict(split)) for name, split in self.splits.items()}
+        return {**content, "splits": splits, "versions": {**versions, "python": platform.python_version()}}
+
+    @classmethod
+    def from_dict(cls, content: Mapping[str, Any]) -> "RunRecord":
+        """Of a run.json, of this version or one before.
+
+        Raises:
+            KeyError, TypeError, ValueError, AttributeError: it is none.
+        """
+        content = content if "kind" in content else _of_before(content)
+        if content["kind"] not in KINDS:
+            raise ValueError(f"unknown kind {content['kind']!r}")
+        known = {entry.name: content[entry.name] for entry in fields(cls) if entry.name in content}
+        splits = {name: _split_record(split) for name, split in content.get("splits", {}).items()}
+        record = cls(**{**known, "splits": splits})
+        for entry in fields(cls):
+            default = getattr(cls("head"), entry.name)
+            if not isinstance(getattr(record, entry.name), type(default)):
+                raise TypeError(f"{entry.name} is {getattr(record, entry.name)!r}")
+        return record
+
+
+def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
+    """Which settings differ, as one phrase; empty where none do."""
+    names = sorted(name for name in {*before, *now} if before.get(name) != now.get(name))
+    return ", ".join(f"{name} {before.get(name)!r}, now {now.get(name)!r}" for name in names)
+
+
+def flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested settings by dotted names, so that a message names the one that differs."""
+    found: dict[str, Any] = {}
+    for name, value in values.items():
+        found |= flat(value, f"{prefix}{name}.") if isinstance(value, Mapping) else {f"{prefix}{name}": value}
+    return found
+
+
+def _split_record(content: Mapping[str, Any]) -> SplitRecord:
+    return SplitRecord(**{e.name: content[e.name] for e in fields(SplitRecord) if e.name in content})
+
+
+def _without_empty(split: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in split.items() if value not in ("", [], {}) or name == "results"}
+
+
+def _of_before(content: Mapping[str, Any]) -> dict[str, Any]:
+    """A record without a kind, as avr wrote them before its first release, in today's form."""
+    identity = content.get("identity")
+    if identity is None:  # of `avr heads train`
+        known = {"streams": list(content["layers"]), "digest": content["store"]["digest"]}
+        return {**content, "kind": "head", "identity": known}
+    if "extraction" not in identity:
+        return {**content, "kind": "end-to-end"}
+    finished = {}
+    if content["complete"]:
+        results = {identity["extraction"]["streams"][0]: content["results"]} if content["results"] else {}
+        own = {"results": results, "history": content["history"], "losses": content["losses"]}
+        finished = {"splits": {identity["split"]: own}}
+    return {"identity": identity, "complete": content["complete"], "kind": "backbone", "head": "", **finished}
