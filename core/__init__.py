@@ -3,7 +3,7 @@
 from .ahead import ahead
 from .errors import AvrError, UsageError, WorkError
 from .files import sha256_of, sync_folder, write_whole
-from .locks import StoreLock
+from .locks import FolderLock, StoreLock
 from .progress import Progress, note, quiet, warn
 from .registry import item_names, load_item
 from .stages import Busy, Stages
@@ -11,6 +11,7 @@ from .stages import Busy, Stages
 __all__ = [
     "AvrError",
     "Busy",
+    "FolderLock",
     "Progress",
     "Stages",
     "StoreLock",
