@@ -36,8 +36,8 @@ import torch
 from avr.core import quiet
 from avr.datasets import Dataset, Video
 from avr.extract import Extractor, Running, Settings, Summary, extract
-from avr.extract.extractor import Batch, BatchMaker, num_cores
-from avr.extract.run import provenance, shard_videos
+from avr.extract.pipeline import num_cores
+from avr.extract.run import shard_videos
 from avr.store import StoreWriter
 from avr.video import Decoder, decode
 
@@ -75,15 +75,17 @@ class Alone:
     def __init__(self, extractor: Extractor, dataset: Dataset, folder: Path) -> None:
         self.extractor, self.dataset, self.folder = extractor, dataset, folder
         settings, videos = extractor.settings, dataset.videos
-        needs = settings.needs(colour_flow=extractor.colour_flow)
-        work = partial(decode, sampling=settings.sampling, needs=needs)
+        work = partial(decode, sampling=settings.sampling, needs=extractor.needs)
         self.decoded = [work(video) for video in videos]
-        self.flows = [extractor.compute_flow(decoded) for decoded in self.decoded]
-        self.batches: list[Batch] = []
-        maker = BatchMaker(extractor)
-        for index, (decoded, flow) in enumerate(zip(self.decoded, self.flows, strict=True)):
-            self.batches.extend(maker.add(index, extractor.prepare(decoded, flow)))
-        self.batches.extend(maker.flush())
+        self.groups = [self.decoded[:1]]
+        for decoded in self.decoded[1:]:
+            if extractor.fits([*self.groups[-1], decoded]):
+                self.groups[-1].append(decoded)
+            else:
+                self.groups.append([decoded])
+        self.flows = [extractor.flows(group) for group in self.groups]
+        made = [extractor.prepare(*both) for both in zip(self.groups, self.flows, strict=True)]
+        self.calls = [(group, call) for group in made for call in group.calls(extractor.batch_size)]
         self.features = [extractor.features_of(decoded) for decoded in self.decoded]
         self.shapes = extractor.networks.shapes()
         self.decoder = Decoder(work)
@@ -94,19 +96,19 @@ class Alone:
             self.decoder(video)
 
     def flow(self) -> None:
-        """As in the pipeline: a video at a time, its pairs on all cores."""
-        for decoded in self.decoded:
-            self.extractor.compute_flow(decoded)
+        """As in the pipeline: a group at a time, its pairs on all cores."""
+        for group in self.groups:
+            self.extractor.flows(group)
 
     def resize(self) -> None:
         """One thread."""
-        for decoded, flow in zip(self.decoded, self.flows, strict=True):
-            self.extractor.prepare(decoded, flow)
+        for group, flows in zip(self.groups, self.flows, strict=True):
+            self.extractor.prepare(group, flows)
 
     def network(self) -> None:
         """Calls side by side, a core each."""
         with ThreadPoolExecutor(1 if self.extractor.device.type == "cuda" else num_cores()) as pool:
-            list(pool.map(self.extractor.forward, self.batches))
+            list(pool.map(lambda both: self.extractor.forward(*both), self.calls))
 
     def write(self) -> None:
         """Into a new store."""
@@ -116,12 +118,14 @@ class Alone:
                 Path(place) / "store",
                 self.dataset,
                 arrays=self.shapes,
-                provenance=provenance(self.extractor.networks),
+                provenance={"settings": self.extractor.settings.to_dict()},
                 shard_videos=shard_videos(self.shapes, self.extractor.settings),
             ) as writer,
         ):
-            for video, features in zip(self.dataset.videos, self.features, strict=True):
-                writer.add(video.id, features, frames=1)
+            features = dict(zip(writer.plan.ids, self.features, strict=True))
+            for shard in writer.shards():
+                for video in shard.video_ids:
+                    shard.add(video, features[video], frames=1)
 
 
 def cpu_seconds() -> float:

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 from .settings import Settings
 
 if TYPE_CHECKING:
-    from ._engines import Engine
+    from .engines import Engine
     from .extractor import Extractor, Running
     from .run import Summary, extract
 
 __all__ = ["Engine", "Extractor", "Running", "Settings", "Summary", "extract"]
-_PLACES = {"extract": "run", "Summary": "run", "Extractor": "extractor", "Running": "extractor", "Engine": "_engines"}
+_PLACES = {"extract": "run", "Summary": "run", "Extractor": "extractor", "Running": "extractor", "Engine": "engines"}
 
 
 def __getattr__(name: str) -> Any:

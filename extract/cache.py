@@ -28,11 +28,9 @@ from avr.datasets import Video
 from avr.video import Answer, Decoded, Steps, VideoError, answer, open_frames
 
 from . import flow
-from .encoding import encode_flow
 from .preprocess import resize_images
 from .settings import Settings
 
-PAIRS_AT_ONCE = 64  # flow in pixels is held for so many pairs
 DEFAULT_FOLDER = Path("cache")
 
 
@@ -152,17 +150,10 @@ class ClipCache:
         return written
 
     def _flow(self, found: Answer) -> NDArray:
-        if found.flow_images is not None:
-            return found.flow_images
         assert self.flow is not None
-        assert found.pairs is not None
-        first, second = found.pairs.ends
-        parts = []
-        for start in range(0, len(first), PAIRS_AT_ONCE):
-            chunk = slice(start, start + PAIRS_AT_ONCE)
-            pixels = self.flow(found.images[first[chunk]], found.images[second[chunk]])
-            parts.append(encode_flow(pixels, quantise=self.settings.quantise))
-        return np.concatenate(parts)
+        flows = flow.encoded_flows(self.flow, [found], quantise=self.settings.quantise)
+        encoded: NDArray = flows[0].cpu().numpy()
+        return encoded
 
     def _shrink(self, images: NDArray) -> NDArray:
         """Images at the size that extraction resizes them to, where that is smaller: it then leaves them so."""

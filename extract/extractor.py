@@ -1,8 +1,10 @@
-"""The stages' work, without threads or files: one video or one batch at a time."""
+"""Groups of videos to features on one device: flow, resizing and cropping, networks. No files, no threads of its own.
 
-import os
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+A group's network calls are full but for its last one; which rows share a call depends on the group's videos alone.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,17 +16,16 @@ from torch import Tensor
 from avr.core import UsageError
 from avr.datasets import Video
 from avr.training import choose_device
-from avr.video import Decoded, Steps, decode
+from avr.video import Answer, Decoded, Need, Steps, decode
 
 from . import flow as flow_room
 from .backbones import Networks, load_networks
 from .cache import ClipCache
-from .encoding import encode_flow
-from .preprocess import crop_images, normalise
+from .preprocess import crop_images, normalise, to_device
 from .settings import Settings
 
-# Flow in pixels is held for so many pairs, encoded flow for all of a video. A GPU works best on many at once.
-PAIRS_AT_ONCE = {"cpu": 16, "cuda": 256}
+Features = dict[str, NDArray[np.float32]]  # {"rgb/pooled": (V, N, D), …}
+GROUP_PIXELS = 1 << 27  # of the flow pairs of a group, which lie on the device: 268 MB of two channels
 
 
 @dataclass(frozen=True)
@@ -34,7 +35,8 @@ class Running:
 
     Attributes:
         device: "auto" (CUDA when there is one), "cpu", "cuda", "cuda:1".
-        batch_size: images a network call; 0 is 8 on a CPU, 128 on CUDA. A shard's last call has what is left.
+        batch_size: images a network call; 0 is 8 on a CPU, 128 on CUDA. Videos are joined as long as they fill no more
+            than one.
         decoders: child processes that decode; 0 is half the cores, 1 to 8.
         time_limit: seconds that decoding one video may take.
         compile: torch.compile the networks (CUDA; needs a C compiler).
@@ -65,50 +67,6 @@ class Running:
         return choose_device(self.device)
 
 
-def num_cores() -> int:
-    """Cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-@dataclass
-class Prepared:
-    """One video, ready for the networks: crops of its different frames and pairs, `(A, n, C, h, w)` each."""
-
-    steps: Steps
-    images: dict[str, Tensor]
-    stacks: dict[str, NDArray[np.intp]]  # of streams of pairs: (R, L) positions in their images
-    note: str = ""
-
-    def num_items(self) -> int:
-        """Network inputs a stream: every crop of every different frame."""
-        return next(iter(self.images.values())).shape[0] * len(self.steps.frames)
-
-    def inputs(self, stream: str, items: slice) -> Tensor:
-        """Some of the network inputs of a stream, `(b, 3 or 2L, h, w)`; item = crop · R + frame."""
-        crops = self.images[stream]
-        index = torch.arange(self.num_items(), device=crops.device)[items]
-        crop, frame = index // len(self.steps.frames), index % len(self.steps.frames)
-        if stream not in self.stacks:
-            return crops[crop, frame]
-        stacks = torch.as_tensor(self.stacks[stream], device=crops.device)[frame]  # (b, L)
-        return crops[crop[:, None], stacks].flatten(1, 2)  # (b, L, 2, h, w) to (b, 2L, h, w): x1 y1 x2 y2 …
-
-
-@dataclass
-class Batch:
-    """Network inputs of one stream, and whose they are.
-
-    Attributes:
-        stream: whose network.
-        inputs: (batch size or fewer, C, h, w); rows behind the last part are padding.
-        parts: (key of the video, its first item, how many), in the rows' order.
-    """
-
-    stream: str
-    inputs: Tensor
-    parts: list[tuple[Any, int, int]] = field(default_factory=list)
-
-
 class Extractor:
     """Features of videos, by one set of settings on one device.
 
@@ -127,11 +85,11 @@ class Extractor:
         self.device = self.running.torch_device()
         cuda = self.device.type == "cuda"
         self.networks = networks or load_networks(settings, cuda=cuda)
-        self.settings = self.networks.settings
         self.batch_size = self.running.batch_size or (128 if cuda else 8)
-        self.flow: Any = None
-        if "flow" in self.settings.streams:
-            self.flow = flow_room.load(self.settings.flow, str(self.device))
+        self.flow: flow_room.FlowMethod | None = None
+        if "flow" in settings.streams:
+            self.flow = flow_room.load(self.networks.settings.flow, str(self.device))
+        self.settings = self.networks.settings.change(flow_backend=self.flow.backend if self.flow else "")
         self.cache = self._open_cache()
         self.readers: dict[str, Any] = {}
         for stream, reader in self.networks.readers.items():
@@ -156,9 +114,14 @@ class Extractor:
     @property
     def colour_flow(self) -> bool:
         """Whether the flow method reads RGB."""
-        return bool(self.flow is not None and self.flow.needs_colour)
+        return self.flow is not None and self.flow.needs_colour
 
-    def features(self, video: Video) -> tuple[dict[str, NDArray[np.float32]], int]:
+    @property
+    def needs(self) -> dict[str, Need]:
+        """What each stream needs of a video's frames."""
+        return self.settings.needs(colour_flow=self.colour_flow)
+
+    def features(self, video: Video) -> tuple[Features, int]:
         """One video's features, decoded in this process.
 
         Returns:
@@ -167,131 +130,141 @@ class Extractor:
         Raises:
             VideoError: the video gives none.
         """
-        decoded = decode(video, self.settings.sampling, self.settings.needs(colour_flow=self.colour_flow))
+        decoded = decode(video, self.settings.sampling, self.needs)
         return self.features_of(decoded), decoded.steps.num_frames
 
-    def features_of(self, decoded: Decoded) -> dict[str, NDArray[np.float32]]:
+    def features_of(self, decoded: Decoded) -> Features:
         """Features of a video decoded already: {"rgb/pooled": (V, N, D), …}."""
-        prepared = self.prepare(decoded, self.compute_flow(decoded))
-        gathered = Gathered(prepared, self.settings)
-        for stream in self.settings.streams:
-            for start in range(0, prepared.num_items(), self.batch_size):
-                inputs = prepared.inputs(stream, slice(start, start + self.batch_size))
-                batch = Batch(stream, self.pad(inputs), [(None, start, len(inputs))])
-                gathered.take(stream, start, len(inputs), self.forward(batch), 0)
-        return gathered.features()
+        group = self.prepare([decoded], self.flows([decoded]))
+        for call in group.calls(self.batch_size):
+            group.take(call, self.forward(group, call))
+        return group.features()[0]
 
-    def compute_flow(self, decoded: Decoded) -> NDArray | None:
-        """Encoded flow of a video's pairs, `(P, 2, H, W)`: uint8, or float32 unquantised; None without flow."""
+    def fits(self, videos: Sequence[Decoded]) -> bool:
+        """Whether videos make one group: they fill at most one network call, and their flow the device's memory."""
+        items = sum(len(video.steps.frames) for video in videos) * self.settings.crops_a_view
+        pixels = sum(_pair_pixels(answer) for video in videos for answer in video.answers.values())
+        return items <= self.batch_size and pixels <= GROUP_PIXELS
+
+    def flows(self, videos: Sequence[Decoded]) -> list[Tensor]:
+        """Encoded flow of each video's pairs, `(P, 2, H, W)`: uint8, or float32 unquantised; [] without flow."""
         if self.flow is None:
-            return None
-        answer = decoded.answers["flow"]
-        if answer.flow_images is not None:
-            return answer.flow_images
-        assert answer.pairs is not None
-        first, second = answer.pairs.ends
-        parts = []
-        at_once = PAIRS_AT_ONCE.get(self.device.type, 16)
-        for start in range(0, len(first), at_once):
-            chunk = slice(start, start + at_once)
-            pixels = self.flow(answer.images[first[chunk]], answer.images[second[chunk]])
-            parts.append(encode_flow(pixels, quantise=self.settings.quantise))
-        return np.concatenate(parts)
+            return []
+        found = [answer for video in videos for answer in video.answers.values() if answer.pairs is not None]
+        return flow_room.encoded_flows(self.flow, found, quantise=self.settings.quantise)
 
-    def prepare(self, decoded: Decoded, flow: NDArray | None) -> Prepared:
-        """Resize and crop a video's frames and pairs on the device."""
-        images, stacks = {}, {}
-        for stream, answer in decoded.answers.items():
-            array = answer.images.transpose(0, 3, 1, 2) if answer.pairs is None else flow
-            images[stream] = crop_images(self.to_device(array), self.settings, stream=stream)
-            if answer.pairs is not None:
-                stacks[stream] = answer.pairs.stacks
-        return Prepared(decoded.steps, images, stacks, decoded.note)
+    def prepare(self, videos: Sequence[Decoded], flows: Sequence[Tensor]) -> "Group":
+        """Resize and crop the frames and pairs of videos on the device."""
+        group = Group([video.steps for video in videos])
+        for stream in self.settings.streams:
+            answers = [video.answers[stream] for video in videos]
+            group.stacks[stream] = [answer.pairs.stacks if answer.pairs else None for answer in answers]
+            images = [answer.images.transpose(0, 3, 1, 2) for answer in answers if answer.pairs is None] or flows
+            group.images[stream] = [
+                crop_images(to_device(array, self.device), self.settings, stream=stream) for array in images
+            ]
+        return group
 
-    def to_device(self, array: Any) -> Tensor:
-        """An array, through pinned memory, or a tensor that may be there already, on the device."""
-        if isinstance(array, Tensor):
-            return array.to(self.device)
-        tensor = torch.from_numpy(array)
-        if self.device.type != "cuda":
-            return tensor
-        return tensor.contiguous().pin_memory().to(self.device, non_blocking=True)
-
-    def pad(self, inputs: Tensor) -> Tensor:
-        """Inputs filled up to the batch size with zeros where the networks are compiled, for one shape."""
-        missing = self.batch_size - len(inputs) if self.running.compile else 0
-        return torch.cat([inputs, inputs.new_zeros(missing, *inputs.shape[1:])]) if missing else inputs
-
-    def forward(self, batch: Batch) -> dict[str, NDArray]:
-        """Layers of a batch, `{layer: (rows, …)}`, without the padding."""
-        rows = sum(count for _, _, count in batch.parts)
+    def forward(self, group: "Group", call: "Call") -> Features:
+        """Layers of one network call, `{"rgb/pooled": (rows, D), …}`."""
+        inputs = group.inputs(call)
+        rows = len(inputs)
+        if self.running.compile and rows < self.batch_size:  # zeros, for one shape
+            inputs = torch.cat([inputs, inputs.new_zeros(self.batch_size - rows, *inputs.shape[1:])])
         half = self.settings.precision == "bfloat16"
         with torch.inference_mode(), torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=half):
-            images = normalise(batch.inputs, self.settings, stream=batch.stream)
-            outputs = self.readers[batch.stream](images.contiguous(memory_format=torch.channels_last))
-            return {layer: output[:rows].float().cpu().numpy() for layer, output in outputs.items()}
+            images = normalise(inputs, self.settings, stream=call.stream)
+            outputs = self.readers[call.stream](images.contiguous(memory_format=torch.channels_last))
+            return {f"{call.stream}/{name}": rest[:rows].float().cpu().numpy() for name, rest in outputs.items()}
 
 
-class Gathered:
-    """Rows of one video coming back from the networks, until all are there."""
-
-    def __init__(self, prepared: Prepared, settings: Settings) -> None:
-        self.views, self.num_frames, self.note = prepared.steps.views, prepared.steps.num_frames, prepared.note
-        self.num_crops = settings.crops_a_view
-        self.num_items = prepared.num_items()
-        self.missing = self.num_items * len(settings.streams)
-        self._rows: dict[str, NDArray[np.float32]] = {}
-
-    def take(self, stream: str, item: int, count: int, outputs: dict[str, NDArray], row: int) -> None:
-        """Keep rows `row` to `row + count` of a batch's outputs as this video's items from `item`."""
-        for layer, output in outputs.items():
-            name = f"{stream}/{layer}"
-            if name not in self._rows:
-                self._rows[name] = np.empty((self.num_items, *output.shape[1:]), np.float32)
-            self._rows[name][item : item + count] = output[row : row + count]
-        self.missing -= count
-
-    def features(self) -> dict[str, NDArray[np.float32]]:
-        """{"rgb/pooled": (V · A, N, D), …}: all crops of a view stand together."""
-        result = {}
-        views, steps = self.views.shape
-        for name, rows in self._rows.items():
-            by_crop = rows.reshape(self.num_crops, -1, *rows.shape[1:])[:, self.views]  # (A, V, N, …)
-            result[name] = by_crop.swapaxes(0, 1).reshape(views * self.num_crops, steps, *rows.shape[1:])
-        return result
+def _pair_pixels(answer: Answer) -> int:
+    if answer.pairs is None:
+        return 0
+    height, width = answer.images.shape[1:3] if answer.flow_images is None else answer.flow_images.shape[2:]
+    return len(answer.pairs.firsts) * height * width
 
 
-class BatchMaker:
-    """Full batches that mix videos: a stream's items in the videos' order, cut at the batch size.
+@dataclass(frozen=True)
+class Call:
+    """One network call: which items of a group's stream it takes."""
 
-    Which item stands in which row depends on the videos given between two flushes alone: a shard's bytes therefore do
-    not depend on where a run was interrupted or which worker had it.
+    stream: str
+    start: int
+    stop: int
+
+
+class Group:
+    """Videos on their way through the networks: their crops, and the rows that have come back.
+
+    A video's items are every crop of every different frame, item = crop · R + frame; a group's are its videos', in
+    order.
+
+    Attributes:
+        steps: of each video.
+        images: stream to each video's crops of its different frames or pairs, `(A, n, C, h, w)`.
+        stacks: stream to each video's stacks, `(R, L)` positions in its pairs; None where an item is a frame.
     """
 
-    def __init__(self, extractor: Extractor) -> None:
-        self._extractor = extractor
-        self._waiting: dict[str, list[tuple[Tensor, Any, int]]] = {s: [] for s in extractor.settings.streams}
+    def __init__(self, steps: Sequence[Steps]) -> None:
+        self.steps = list(steps)
+        self.images: dict[str, list[Tensor]] = {}
+        self.stacks: dict[str, list[NDArray[np.intp] | None]] = {}
+        self._rows: Features = {}
+        self._taken = 0
 
-    def add(self, key: Any, video: Prepared) -> Iterator[Batch]:
-        """Take a video; yield the batches that are full."""
-        for stream, waiting in self._waiting.items():
-            start = 0
-            while start < video.num_items():
-                room = self._extractor.batch_size - sum(len(inputs) for inputs, _, _ in waiting)
-                inputs = video.inputs(stream, slice(start, start + room))
-                waiting.append((inputs, key, start))
-                start += len(inputs)
-                if len(inputs) == room:
-                    yield self._batch(stream, waiting)
+    @property
+    def counts(self) -> list[int]:
+        """Items of each video."""
+        crops = next(iter(self.images.values()))
+        return [len(own) * len(steps.frames) for own, steps in zip(crops, self.steps, strict=True)]
 
-    def flush(self) -> Iterator[Batch]:
-        """Yield what is left."""
-        for stream, waiting in self._waiting.items():
-            if waiting:
-                yield self._batch(stream, waiting)
+    @property
+    def missing(self) -> int:
+        """Rows that have not come back."""
+        return sum(self.counts) * len(self.images) - self._taken
 
-    def _batch(self, stream: str, waiting: list[tuple[Tensor, Any, int]]) -> Batch:
-        inputs = self._extractor.pad(torch.cat([inputs for inputs, _, _ in waiting]))
-        batch = Batch(stream, inputs, [(key, start, len(rows)) for rows, key, start in waiting])
-        waiting.clear()
-        return batch
+    def calls(self, batch_size: int) -> Iterator[Call]:
+        """The network calls, full but for each stream's last."""
+        total = sum(self.counts)
+        for stream in self.images:
+            for start in range(0, total, batch_size):
+                yield Call(stream, start, min(total, start + batch_size))
+
+    def inputs(self, call: Call) -> Tensor:
+        """Network inputs of a call, `(b, 3 or 2L, h, w)`."""
+        parts, offset = [], 0
+        for video, count in enumerate(self.counts):
+            start, stop = max(0, call.start - offset), min(count, call.stop - offset)
+            if start < stop:
+                parts.append(self._inputs(call.stream, video, start, stop))
+            offset += count
+        return torch.cat(parts) if len(parts) > 1 else parts[0]
+
+    def _inputs(self, stream: str, video: int, start: int, stop: int) -> Tensor:
+        crops, num_frames = self.images[stream][video], len(self.steps[video].frames)
+        items = torch.arange(start, stop, device=crops.device)
+        crop, frame = items // num_frames, items % num_frames
+        positions = self.stacks[stream][video]
+        if positions is None:
+            return crops[crop, frame]
+        stacks = torch.as_tensor(positions, device=crops.device)[frame]  # (b, L)
+        return crops[crop[:, None], stacks].flatten(1, 2)  # (b, L, 2, h, w) to (b, 2L, h, w): x1 y1 x2 y2 …
+
+    def take(self, call: Call, outputs: Features) -> None:
+        """Keep what a call gave."""
+        for name, output in outputs.items():
+            if name not in self._rows:
+                self._rows[name] = np.empty((sum(self.counts), *output.shape[1:]), np.float32)
+            self._rows[name][call.start : call.stop] = output
+        self._taken += call.stop - call.start
+
+    def features(self) -> list[Features]:
+        """Of each video {"rgb/pooled": (V · A, N, D), …}; all crops of a view stand together."""
+        ends = np.cumsum(self.counts)[:-1]
+        several: list[Features] = [{} for _ in self.steps]
+        for name, rows in self._rows.items():
+            for features, steps, own in zip(several, self.steps, np.split(rows, ends), strict=True):
+                by_crop = own.reshape(-1, len(steps.frames), *rows.shape[1:])[:, steps.views]  # (A, V, N, …)
+                features[name] = by_crop.swapaxes(0, 1).reshape(-1, steps.views.shape[1], *rows.shape[1:])
+        return several

@@ -5,6 +5,7 @@ resized and cropped like frames, a pair once, before pairs are gathered into sta
 """
 
 from collections.abc import Iterator
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -12,6 +13,14 @@ from torchvision.transforms import InterpolationMode
 from torchvision.transforms.v2 import functional
 
 from .settings import Settings
+
+
+def to_device(array: Any, device: torch.device | str) -> Tensor:
+    """An array, through pinned memory, or a tensor that may be there already, on a device."""
+    tensor: Tensor = array if isinstance(array, Tensor) else torch.from_numpy(array)
+    if torch.device(device).type == "cuda" and tensor.device.type == "cpu":
+        return tensor.contiguous().pin_memory().to(device, non_blocking=True)
+    return tensor.to(device)
 
 
 def crop_images(images: Tensor, settings: Settings, *, stream: str) -> Tensor:

@@ -3,22 +3,25 @@
 import math
 import platform
 import subprocess
+import threading
+import time
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from avr.core import Progress, WorkError, note, warn
+from avr.core import Busy, Progress, WorkError, load_item, note, warn
 from avr.datasets import Dataset
-from avr.store import StoreWriter
+from avr.store import FeatureStore
 
-from ._engines import Engine, Task, prepare, run_jobs
-from .backbones import Networks
+from .backbones import Networks, load_networks
 from .cache import ClipCache
+from .engines import Engine
 from .extractor import Extractor, Running
-from .pipeline import Job, Report
+from .pipeline import Step
 from .settings import Settings
 from .weights import trained_on
+from .worker import Task
 
 DEFAULT_FOLDER = Path("features")
 
@@ -30,10 +33,10 @@ class Summary:
     Attributes:
         store: the folder written.
         videos: videos of the data set.
-        extracted: videos whose features this run wrote; the others were there.
-        failures: id and reason of the videos of this run that have no features.
+        extracted: videos whose features this run wrote.
+        failures: id and reason of the videos that have no features, whichever run found out.
         notes: id and remark of videos that have, such as frames their header promised and that do not decode.
-        seconds: wall time of the stages.
+        seconds: wall time from the first video begun to the last one written.
         busy: share of the time that each stage's threads worked.
         bottleneck: the stage that was busiest, "" when nothing was left to do.
     """
@@ -74,14 +77,14 @@ def extract(
     engine: Engine | None = None,
     strict: bool = False,
 ) -> Summary:
-    """Extract features of every video into a store. An interrupted run, started again, goes on.
+    """Extract features of every video into a store. An interrupted run, started again, goes on; a second one joins in.
 
     Args:
         dataset: of `avr.datasets.index_dataset`.
         out: the store's folder; default `features/<dataset>`.
         settings: everything that changes a feature; default ResNet-50 with its default weights, both streams.
         running: device and sizes.
-        engine: who does the work; default this process alone.
+        engine: where the work is done; default this process alone.
         strict: videos without features are an error, once all others are done.
 
     Raises:
@@ -90,35 +93,19 @@ def extract(
     """
     out = DEFAULT_FOLDER / dataset.name if out is None else Path(out)
     settings, running, engine = settings or Settings(), running or Running(), engine or Engine()
-    extractor, networks = prepare(settings, running, engine)
+    where = engine.where(running)
+    extractor = Extractor(settings, running=running) if engine.alone else None
+    networks = extractor.networks if extractor else _networks_to_tell(settings)
     shapes = networks.shapes()
-    _say_what(dataset, out, networks, engine.where(running))
+    running = replace(running, shard_videos=running.shard_videos or shard_videos(shapes, networks.settings))
+    _say_what(dataset, out, networks, where)
     _warn_of_leaks(dataset, networks)
     if extractor is not None and extractor.cache is not None:
         _say_cached(extractor.cache, dataset)
-    with StoreWriter(
-        out,
-        dataset,
-        arrays=shapes,
-        provenance=provenance(networks),
-        shard_videos=running.shard_videos or shard_videos(shapes, networks.settings),
-    ) as writer:
-        videos = {video.id: video for video in dataset.videos}
-        jobs = [
-            Job(shard.number, tuple(videos[video] for video in shard.video_ids)) for shard in writer.pending_shards()
-        ]
-        task = Task(settings, networks.settings, running, out.absolute(), Path.cwd())
-        report = _run(extractor, task, jobs, engine)
-    summary = Summary(
-        store=out,
-        videos=len(dataset.videos),
-        extracted=report.done,
-        failures=report.failures,
-        notes=report.notes,
-        seconds=report.seconds,
-        busy=report.shares() if jobs else {},
-    )
-    summary.bottleneck = max(summary.busy, key=lambda name: summary.busy[name], default="")
+    task = Task(dataset, out.absolute(), settings, running, made_with(), Path.cwd())
+    with _Watch(dataset, out, running.shard_videos) as watch:
+        busy = engine.run(task, extractor, watch)
+    summary = watch.summary(busy)
     _say_done(summary)
     if strict and summary.failures:
         count = len(summary.failures)
@@ -126,26 +113,79 @@ def extract(
     return summary
 
 
+def _networks_to_tell(settings: Settings) -> Networks:
+    """The networks where others do the work: what the settings come to, and that they can be met at all."""
+    if any(need.pairs for need in settings.needs().values()):
+        load_item("avr.extract.flow", settings.flow.partition("=")[0], "flow method")
+    return load_networks(settings)
+
+
+class _Watch:
+    """A run as its steps tell it: the bar, and which shards are its own."""
+
+    def __init__(self, dataset: Dataset, out: Path, shard_videos: int) -> None:
+        self.dataset, self.out, self.shard_videos = dataset, out, shard_videos
+        self._one_thread = threading.Lock()
+        self.own: dict[int, Step] = {}  # how far each shard is that this run's workers claimed
+        self.began = self.ended = 0.0
+        self.failed = 0
+        numbers = (path.stem.removeprefix("shard-") for path in out.glob("shard-*.h5"))
+        there = sum(len(self._ids(int(number))) for number in numbers if number.isdigit())
+        self.progress = Progress("extract", total=len(dataset.videos) - there, unit="videos")
+
+    def __enter__(self) -> "_Watch":
+        self.progress.__enter__()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.progress.__exit__(*error)
+
+    def __call__(self, step: Step) -> None:
+        """Take a step. Of a shard that is done again after its worker was lost, only what is new counts."""
+        with self._one_thread:
+            self.ended = time.perf_counter()
+            self.began = self.began or self.ended
+            before = self.own.get(step.shard, Step(step.shard))
+            if step.videos >= before.videos:
+                self.own[step.shard] = step
+                self.failed += step.failed - before.failed
+            shown = {"failed": self.failed} if self.failed else {}
+            self.progress.advance(max(0, step.videos - before.videos), **shown)
+
+    def _ids(self, number: int) -> list[str]:
+        start = number * self.shard_videos
+        return [video.id for video in self.dataset.videos[start : start + self.shard_videos]]
+
+    def summary(self, workers: list[dict[str, Busy]]) -> Summary:
+        """What was done, as the store tells it."""
+        summary = Summary(self.out, len(self.dataset.videos), seconds=self.ended - self.began)
+        with FeatureStore(self.out) as store:
+            summary.failures = [(failure["id"], failure["reason"]) for failure in store.failures]
+            summary.notes = [(noted["id"], noted["note"]) for noted in store.notes]
+        failed = {video for video, _ in summary.failures}
+        summary.extracted = sum(video not in failed for number in self.own for video in self._ids(number))
+        if self.own:
+            summary.busy = shares(workers, summary.seconds)
+            summary.bottleneck = max(summary.busy, key=lambda name: summary.busy[name], default="")
+        return summary
+
+
+def shares(workers: list[dict[str, Busy]], seconds: float) -> dict[str, float]:
+    """Share of so many seconds that each stage's threads were busy, over all workers, 0…1."""
+    threads: dict[str, float] = {}
+    worked: dict[str, float] = {}
+    for busy in workers:
+        for name, stage in busy.items():
+            threads[name] = threads.get(name, 0) + stage.threads
+            worked[name] = worked.get(name, 0) + stage.seconds
+    return {name: worked[name] / max(1e-9, seconds * threads[name]) for name in threads}
+
+
 def _warn_of_leaks(dataset: Dataset, networks: Networks) -> None:
     """Fine-tuned backbones have seen the training videos of one split, and some of those are tested on in others."""
     for split in sorted({trained_on(Path(file)) for file in networks.files.values()}):
         if split[1] in dataset.splits and len(dataset.splits) > 1 and split[0] in ("", dataset.name):
             warn(f"these weights were trained on split {split[1]}: train heads on that split alone")
-
-
-def _run(extractor: Extractor | None, task: Task, jobs: list[Job], engine: Engine) -> Report:
-    total = sum(len(job.videos) for job in jobs)
-    if not total:
-        return Report()
-    failed = 0
-    with Progress("extract", total=total, unit="videos") as progress:
-
-        def on_video(_: str, reason: str) -> None:
-            nonlocal failed
-            failed += bool(reason)
-            progress.advance(1, **({"failed": failed} if failed else {}))
-
-        return run_jobs(extractor, task, jobs, engine, on_video=on_video)
 
 
 def expected_bytes(shapes: dict[str, tuple[int, ...]], settings: Settings, num_videos: int) -> int:
@@ -205,8 +245,8 @@ def _lines(entries: list[tuple[str, str]], most: int = 20) -> list[str]:
     return lines + ([f"and {len(entries) - most} more (avr store info lists all)"] if len(entries) > most else [])
 
 
-def provenance(networks: Networks) -> dict[str, Any]:
-    """What a store keeps of how it was made. Nothing of the run itself: it must not change the bytes."""
+def made_with() -> dict[str, Any]:
+    """What a store keeps of the software that made it. Nothing of the run itself: it must not change the bytes."""
     import cv2
     import numpy
     import torch
@@ -214,15 +254,9 @@ def provenance(networks: Networks) -> dict[str, Any]:
 
     import avr
 
-    made_with = {"avr": avr.__version__, "python": platform.python_version(), "torch": torch.__version__}
-    made_with |= {"torchvision": torchvision.__version__, "opencv": cv2.__version__, "numpy": numpy.__version__}
-    return {
-        "settings": networks.settings.to_dict(),
-        "weights_files": networks.files,
-        "decoder": "opencv",
-        "versions": made_with,
-        "commit": _commit(Path(avr.__file__).parent),
-    }
+    versions = {"avr": avr.__version__, "python": platform.python_version(), "torch": torch.__version__}
+    versions |= {"torchvision": torchvision.__version__, "opencv": cv2.__version__, "numpy": numpy.__version__}
+    return {"decoder": "opencv", "versions": versions, "commit": _commit(Path(avr.__file__).parent)}
 
 
 def _commit(folder: Path) -> str:

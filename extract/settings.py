@@ -27,6 +27,7 @@ class Settings:
         seed: of random weights and of random views.
         stack: L, flow pairs centred on a frame.
         flow: a flow method, such as "dis" or "tvl1".
+        flow_backend: what computed the flow, such as "numpy" or "triton", filled in; "" is not known.
         flow_size: the short side flow is computed at, pixels; 0 is the frame's own size.
         quantise: round flow to 0…255 as the papers' JPEGs do.
         resize: the short side frames are resized to, pixels; 0 is the weights' own.
@@ -52,6 +53,7 @@ class Settings:
     seed: int = Sampling.seed
     stack: int = 10
     flow: str = "dis"
+    flow_backend: str = ""
     flow_size: int = 0
     quantise: bool = True
     resize: int = 0
@@ -149,8 +151,11 @@ class Settings:
         return {"center": 1, "corners": 4, "five": 5, "ten": 10}[self.crops] * (2 if self.mirror else 1)
 
     def to_dict(self) -> dict[str, Any]:
-        """As JSON can hold it."""
-        return {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()}
+        """As JSON can hold it; without a flow backend that is not known, as stores of before have it."""
+        values = {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()}
+        if not self.flow_backend:
+            del values["flow_backend"]
+        return values
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "Settings":

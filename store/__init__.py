@@ -3,14 +3,13 @@
 Beside them the folders of runs, which hold scores: `runs.py`.
 """
 
-from .features.check import repair, verify
-from .features.defaults import default_store
-from .features.describe import describe
+from .features.check import repair
+from .features.index import default_store
 from .features.pack import pack
 from .features.reader import FeatureStore, StreamLayer
 from .features.shard import ShardWriter
 from .features.writer import PendingShard, StoreWriter
-from .kinds import export
+from .kinds import describe, export, verify
 from .records import RunRecord, SplitRecord, differences
 from .runs import (
     RUNS,

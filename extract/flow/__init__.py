@@ -4,6 +4,7 @@ A method takes whole batches, of pairs from any number of videos, and gives each
 point at (x, y) of the previous frame is at (x + flow[0], y + flow[1]) of the following one.
 """
 
+from ._encode import encode_flow, encoded_flows
 from ._method import FlowMethod, load
 
-__all__ = ["FlowMethod", "load"]
+__all__ = ["FlowMethod", "encode_flow", "encoded_flows", "load"]

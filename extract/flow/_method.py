@@ -23,8 +23,9 @@ class FlowMethod:
         compute: (P, H, W) uint8 twice, or (P, H, W, 3) where `needs_colour`, to (P, 2, H, W) float32. P is at least 1.
         needs_colour: whether it reads RGB frames; the others read grey ones.
         backend: what computes it, such as "opencv" or "triton"; kept with the features.
-        on_device: the same function from tensors to a tensor on the method's device, where the method has one: frames
-            already there need not come back. None where it runs on the CPU.
+        on_device: the same function from tensors to a tensor on `device`, where the method has one: frames already
+            there need not come back.
+        device: where `on_device` computes.
     """
 
     def __init__(
@@ -35,8 +36,9 @@ class FlowMethod:
         needs_colour: bool = False,
         backend: str = "opencv",
         on_device: Callable[[Tensor, Tensor], Tensor] | None = None,
+        device: str = "cpu",
     ) -> None:
-        self.name, self.compute, self.on_device = name, compute, on_device
+        self.name, self.compute, self.on_device, self.device = name, compute, on_device, device
         self.needs_colour, self.backend = needs_colour, backend
 
     def __call__(self, previous: np.ndarray, following: np.ndarray) -> np.ndarray:
@@ -62,6 +64,14 @@ class FlowMethod:
         if len(previous) == 0:
             return np.zeros((0, 2, *previous.shape[1:3]), np.float32)
         return self.compute(previous, following)
+
+    def solve(self, previous: Tensor, following: Tensor) -> Tensor:
+        """The same of tensors on `device`, to a tensor there."""
+        if self.on_device is not None:
+            return self.on_device(previous, following)
+        from torch import from_numpy
+
+        return from_numpy(self(previous.numpy(), following.numpy()))
 
 
 def load(name: str, device: str = "cpu", **options: object) -> FlowMethod:

@@ -52,7 +52,8 @@ def build(
         return flow[..., padding[2] : padding[2] + height, padding[0] : padding[0] + width].contiguous()
 
     sliced = in_slices(solve, BATCH_PIXELS)
-    return FlowMethod("raft", on_arrays(sliced, place), needs_colour=True, backend="torchvision", on_device=sliced)
+    compute = on_arrays(sliced, place)
+    return FlowMethod("raft", compute, needs_colour=True, backend="torchvision", on_device=sliced, device=device)
 
 
 def _scaled(frames: Tensor) -> Tensor:

@@ -87,4 +87,4 @@ def _batched(device: str, backend: str, parameters: Parameters) -> FlowMethod:
 
     solve = in_slices(on_place, BATCH_PIXELS)
     named = "triton" if level else "torch"
-    return FlowMethod("tvl1", on_arrays(solve, place), backend=named, on_device=solve)
+    return FlowMethod("tvl1", on_arrays(solve, place), backend=named, on_device=solve, device=device)

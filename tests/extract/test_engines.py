@@ -1,12 +1,13 @@
-"""Engines: shards given out and taken back, worker processes and Ray actors, the same bytes as one process."""
+"""Engines: children that claim shards, Ray actors, several runs on one store; the same bytes as one process."""
 
+import contextlib
 import importlib.util
 import os
 import signal
-import subprocess
 import sys
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from multiprocessing import Pipe
 from pathlib import Path
 
@@ -17,9 +18,9 @@ import pytest
 from avr.core import Busy, UsageError, WorkError
 from avr.datasets import Dataset, Split, Video
 from avr.extract import Engine, Running, Settings, extract
-from avr.extract._engines import ATTEMPTS, Dispatcher, join_reports
-from avr.extract._processes import _hear, _Worker
-from avr.extract.pipeline import Job, Report
+from avr.extract.engines import shares_of_cores
+from avr.extract.run import shares
+from avr.extract.worker import Task, serve
 from avr.store import verify
 
 SETTINGS = Settings(
@@ -74,7 +75,7 @@ def kill_one_worker(store: Path, marker: str, killed: list[int]) -> threading.Th
         for _ in range(1200):
             time.sleep(0.05)
             if list(store.glob("shard-*.h5")):
-                mine = [pid for pid in processes(marker) if pid != os.getpid()]
+                mine = processes(marker)
                 if mine:
                     os.kill(mine[0], signal.SIGKILL)
                     killed.append(mine[0])
@@ -86,56 +87,23 @@ def kill_one_worker(store: Path, marker: str, killed: list[int]) -> threading.Th
 
 
 def processes(marker: str) -> list[int]:
+    """Processes that this one started, or that one of those did, whose command line holds `marker`."""
     found = []
     for entry in Path("/proc").glob("[0-9]*/cmdline"):
-        try:
-            if marker in entry.read_bytes().replace(b"\0", b" ").decode(errors="replace"):
-                found.append(int(entry.parent.name))
-        except OSError:
-            continue
+        with contextlib.suppress(OSError):
+            pid = int(entry.parent.name)
+            said = entry.read_bytes().replace(b"\0", b" ").decode(errors="replace")
+            if marker in said and os.getpid() in ancestors(pid):
+                found.append(pid)
     return sorted(found)
 
 
-class TestDispatcher:
-    @staticmethod
-    def jobs(count=3):
-        videos = [Video(f"v{index}", Path("x"), 0, "g") for index in range(2 * count)]
-        return [Job(number, tuple(videos[2 * number : 2 * number + 2])) for number in range(count)]
-
-    def test_gives_out_in_order_and_ends(self):
-        dispatcher = Dispatcher(self.jobs(2))
-        assert dispatcher.next(0).number == 0
-        assert dispatcher.next(1).number == 1
-        assert dispatcher.next(0) == "wait"
-        for worker, video in ((0, "v0"), (0, "v1"), (1, "v2")):
-            dispatcher.video(worker, video, "")
-        assert dispatcher.next(0) == "wait"  # worker 1 may yet be lost
-        assert not dispatcher.done()
-        dispatcher.video(1, "v3", "no frame")
-        assert dispatcher.next(0) == "end"
-        assert dispatcher.done()
-        assert dispatcher.results() == {"v0": "", "v1": "", "v2": "", "v3": "no frame"}
-
-    def test_a_lost_workers_shards_come_first_and_count_once(self):
-        dispatcher = Dispatcher(self.jobs())
-        assert [dispatcher.next(0).number, dispatcher.next(0).number] == [0, 1]
-        for video in ("v0", "v1", "v2"):
-            dispatcher.video(0, video, "")
-        dispatcher.lost(0, "SIGKILL")
-        assert [dispatcher.next(1).number, dispatcher.next(1).number] == [1, 2]  # shard 0 was written
-        assert dispatcher.news() == [("v0", ""), ("v1", ""), ("v2", "")]
-        dispatcher.video(1, "v2", "")
-        dispatcher.video(1, "v3", "")
-        assert dispatcher.news() == [("v3", "")]
-
-    def test_a_shard_that_ends_every_worker_ends_the_run(self):
-        dispatcher = Dispatcher(self.jobs(1))
-        for worker in range(ATTEMPTS - 1):
-            dispatcher.next(worker)
-            dispatcher.lost(worker, "SIGSEGV")
-        dispatcher.next(9)
-        with pytest.raises(WorkError, match=r"3 workers were lost on shard 0 \(v0 …\), the last one: out of memory"):
-            dispatcher.lost(9, "out of memory")
+def ancestors(pid: int) -> list[int]:
+    found = []
+    while pid > 1:
+        pid = int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+        found.append(pid)
+    return found
 
 
 @pytest.mark.parametrize(
@@ -158,11 +126,11 @@ def test_numbers_are_gpus():
 
 
 @pytest.mark.slow
-def test_two_processes_one_killed_write_the_same_bytes(sixteen, alone, tmp_path, capsys):
+def test_three_worker_processes_one_killed_write_the_same_bytes(sixteen, alone, tmp_path, capsys):
     killed: list[int] = []
-    watcher = kill_one_worker(tmp_path / "store", "avr.extract._processes import serve", killed)
+    watcher = kill_one_worker(tmp_path / "store", "avr.extract.worker:serve", killed)
     summary = extract(
-        sixteen, tmp_path / "store", settings=SETTINGS, running=RUNNING, engine=Engine(devices=("cpu", "cpu"))
+        sixteen, tmp_path / "store", settings=SETTINGS, running=RUNNING, engine=Engine(devices=("cpu",) * 3)
     )
     watcher.join()
     assert killed
@@ -209,48 +177,56 @@ def test_what_no_worker_could_do_is_refused_before_a_store_is_begun(sixteen, tmp
     assert not (tmp_path / "store").exists()
 
 
-class TestWhatAWorkerSays:
-    @pytest.fixture
-    def worker(self):
-        ours, theirs = Pipe()
-        process = subprocess.Popen([sys.executable, "-c", "import sys; sys.exit(3)"])
-        made = _Worker(7, "cuda:1", (), process, ours)
-        yield made, theirs
-        made.end()
-        theirs.close()
+@pytest.mark.slow
+def test_a_shard_that_ends_every_worker_ends_the_run(sixteen, tmp_path):
+    """Each worker is killed as soon as it has claimed the first shard, as a video that crashes it would do."""
+    store, over = tmp_path / "store", threading.Event()
 
-    @pytest.mark.parametrize(("usage", "kind"), [(True, UsageError), (False, WorkError)])
-    def test_an_error_of_avrs_own_ends_the_run(self, worker, usage, kind):
-        worker, pipe = worker
-        pipe.send(("error", usage, "the disk is full"))
-        with pytest.raises(kind, match="the disk is full"):
-            _hear(worker, Dispatcher([]), [])
+    def kill() -> None:
+        while not over.wait(0.02):
+            claimed = (store / ".lock").read_bytes()[128:256] if (store / ".lock").exists() else b""
+            for pid in processes("avr.extract.worker:serve"):
+                if f'"pid": {pid},'.encode() in claimed:
+                    with contextlib.suppress(ProcessLookupError):
+                        os.kill(pid, signal.SIGKILL)
 
-    def test_any_other_loses_the_worker_as_its_end_does(self, worker):
-        worker, pipe = worker
-        pipe.send(("crash", "RuntimeError: CUDA error"))
-        assert _hear(worker, Dispatcher([]), []) == "RuntimeError: CUDA error"
-        pipe.close()
-        assert _hear(worker, Dispatcher([]), []) == "exit code 3"
-
-    def test_it_takes_jobs_and_reports(self, worker):
-        worker, pipe = worker
-        dispatcher, reports = Dispatcher(TestDispatcher.jobs(1)), []
-        for message in (("next",), ("video", "v0", ""), ("video", "v1", "no frame"), ("next",), ("report", Report())):
-            pipe.send(message)
-        heard = [_hear(worker, dispatcher, reports) for _ in range(5)]
-        assert heard == [None, None, None, None, ""]
-        assert pipe.recv().number == 0
-        assert pipe.recv() == "end"
-        assert dispatcher.results() == {"v0": "", "v1": "no frame"}
-        assert len(reports) == 1
+    thread = threading.Thread(target=kill)
+    thread.start()
+    try:
+        with pytest.raises(WorkError, match=r"3 workers were lost on shard 0 \(v00 …\), the last one: SIGKILL"):
+            extract(sixteen, store, settings=SETTINGS, running=RUNNING, engine=Engine(devices=("cpu",)))
+    finally:
+        over.set()
+        thread.join()
+    assert not (store / "shard-00000.h5").exists()
 
 
-def test_reports_are_joined():
-    reports = [
-        Report(done=2, notes=[("v0", "short")], seconds=3.0, busy={"flow": Busy(2, 3.0)}),
-        Report(done=1, seconds=4.0, busy={"flow": Busy(2, 5.0), "write": Busy(1, 1.0)}),
-    ]
-    joined = join_reports(reports, {"v0": "", "v1": "no frame", "v2": ""}, seconds=4.0)
-    assert (joined.done, joined.failures, joined.notes) == (2, [("v1", "no frame")], [("v0", "short")])
-    assert joined.shares() == {"flow": 8.0 / (4.0 * 4), "write": 0.25}
+def test_a_worker_whose_decoder_does_not_start_says_so(sixteen, tmp_path, monkeypatch):
+    """Its pipe breaks as the parent's would, and is not taken for that one."""
+    task = Task(sixteen, tmp_path / "store", SETTINGS, RUNNING, {}, Path.cwd())
+    ours, theirs = Pipe()
+    with ThreadPoolExecutor(1) as pool:
+        monkeypatch.setattr(sys, "executable", "/bin/false")
+        served = pool.submit(serve, theirs)
+        ours.send((task, ()))
+        said = [ours.recv()]
+        while said[-1][0] == "step":
+            said.append(ours.recv())
+        served.result()
+    kind, usage, message = said[-1]
+    assert (kind, usage) == ("error", False)
+    assert "the decoding process does not start: exit code 1" in message
+
+
+def test_workers_on_the_cpu_share_its_cores():
+    cores = sorted(os.sched_getaffinity(0))
+    alone, first, second = (shares_of_cores(("cpu",) * count) for count in (1, 2, 2 * len(cores) + 1))
+    assert alone == [tuple(cores)]
+    assert sorted(core for share in first for core in share) == cores if len(cores) > 1 else True
+    assert all(len(share) == 1 for share in second)  # more workers than cores: one each, never () for all of them
+    assert shares_of_cores(("cuda:0", "cpu")) == [(), tuple(cores)]
+
+
+def test_shares_of_several_workers():
+    workers = [{"flow": Busy(2, 3.0)}, {"flow": Busy(2, 5.0), "write": Busy(1, 1.0)}]
+    assert shares(workers, 4.0) == {"flow": 8.0 / (4.0 * 4), "write": 0.25}

@@ -11,15 +11,17 @@ from torchvision.transforms.v2 import functional
 
 from avr.extract import Settings
 from avr.extract.backbones import load_networks
-from avr.extract.encoding import encode_flow, stack_flow
+from avr.extract.extractor import Group
+from avr.extract.flow import encode_flow
 from avr.extract.preprocess import crop_images, normalise
+from avr.video import Steps
 
 
 def test_flow_values_by_hand():
-    pixels = np.array([-30, -20, -10, 0, 0.04, 0.12, 10, 20, 1e9], np.float32).reshape(9, 1, 1)
+    pixels = torch.tensor([-30, -20, -10, 0, 0.04, 0.12, 10, 20, 1e9]).reshape(9, 1, 1)
     # 255·(v + 20)/40: −10 → 63.75, 0 → 127.5 (rounds to even), 0.04 → 127.755, 0.12 → 128.265, 10 → 191.25.
     assert encode_flow(pixels).ravel().tolist() == [0, 0, 64, 128, 128, 128, 191, 255, 255]
-    assert encode_flow(pixels).dtype == np.uint8
+    assert encode_flow(pixels).dtype == torch.uint8
     unquantised = encode_flow(pixels, quantise=False)
     np.testing.assert_allclose(unquantised.ravel(), [0, 0, 63.75, 127.5, 127.755, 128.265, 191.25, 255, 255], rtol=1e-6)
     assert pixels[0] == -30  # the input is left alone
@@ -29,17 +31,20 @@ def test_flow_values_are_those_of_the_papers_tool():
     """TSN's dense_flow: CAST(v, L, H) = v > H ? 255 : v < L ? 0 : cvRound(255·(v − L)/(H − L))."""
     values = np.random.default_rng(0).normal(0, 9, 2000).astype(np.float32)
     expected = [255 if v > 20 else 0 if v < -20 else round(255 * (v + 20) / 40) for v in values.astype(np.float64)]
-    found = encode_flow(values.reshape(-1, 1, 1)).ravel().astype(int)
+    found = encode_flow(torch.from_numpy(values).reshape(-1, 1, 1)).numpy().ravel().astype(int)
     # float32 against float64 may fall on the other side of a half, by one step and hardly ever.
     assert np.abs(found - expected).max() <= 1
     assert (found != expected).mean() < 0.005
 
 
 def test_a_stack_is_x1_y1_x2_y2():
-    images = np.arange(4 * 2).reshape(4, 2, 1, 1).astype(np.uint8)  # pair p: x = 2p, y = 2p + 1
-    stack = stack_flow(images, np.array([[0, 1, 2], [1, 2, 3]]))
-    assert stack.shape == (2, 6, 1, 1)
-    assert stack[..., 0, 0].tolist() == [[0, 1, 2, 3, 4, 5], [2, 3, 4, 5, 6, 7]]
+    images = torch.arange(4 * 2).reshape(1, 4, 2, 1, 1)  # of one crop; pair p: x = 2p, y = 2p + 1
+    stacks = np.array([[0, 1, 2], [1, 2, 3]])
+    group = Group([Steps(np.array([[0, 1]]), np.array([1, 2]), num_frames=5)])
+    group.images["flow"], group.stacks["flow"] = [images], [stacks]
+    (call,) = group.calls(8)
+    assert group.inputs(call).shape == (2, 6, 1, 1)
+    assert group.inputs(call)[..., 0, 0].tolist() == [[0, 1, 2, 3, 4, 5], [2, 3, 4, 5, 6, 7]]
 
 
 @pytest.mark.parametrize("backbone", ["resnet18", "efficientnet_b0", "inception_v3"], ids=str)
@@ -93,10 +98,10 @@ def test_mirrored_flow_runs_the_other_way():
 def test_flow_images_are_resized_a_pair_at_a_time_as_a_stack_would_be(size):
     images = torch.randint(0, 256, (5, 2, *size), dtype=torch.uint8)
     positions = np.array([[0, 1, 2], [2, 3, 4]])
-    ours = crop_images(images, settings_of(), stream="flow")[0].numpy()
-    stacks = torch.from_numpy(stack_flow(images.numpy(), positions))
+    ours = crop_images(images, settings_of(), stream="flow")[0]
+    stacks = images[positions].flatten(1, 2)
     reference = functional.center_crop(functional.resize(stacks, [20], antialias=True), [16, 16])
-    np.testing.assert_array_equal(stack_flow(ours, positions), reference.numpy())
+    assert torch.equal(ours[positions].flatten(1, 2), reference)
 
 
 def test_flow_normalisation():

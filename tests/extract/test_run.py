@@ -14,10 +14,8 @@ from torchvision.transforms.v2 import functional
 from avr.core import UsageError, WorkError
 from avr.datasets import Dataset, RawFrames, Video
 from avr.extract import Extractor, Running, Settings, extract
-from avr.extract.encoding import encode_flow
-from avr.extract.flow import load
-from avr.extract.pipeline import Job, write_shards
-from avr.store import FeatureStore, StoreWriter
+from avr.extract.flow import encode_flow, load
+from avr.store import FeatureStore, describe
 from avr.video import Decoder, read_frames
 
 # A small network on small crops: squeezenet at 64 pixels takes milliseconds.
@@ -134,6 +132,7 @@ def test_settings_and_their_origin_are_in_the_store(extracted):
             std=settings.std,
             flow_mean=0.5,
             flow_std=0.226,
+            flow_backend="opencv",
             interpolation="bilinear",
             precision="float32",
         )
@@ -145,26 +144,22 @@ def test_another_number_of_workers_gives_the_same_bytes(dataset, extracted, tmp_
     assert digests(tmp_path / "again") == digests(extracted[0])
 
 
-def small_shards(monkeypatch, videos: int) -> None:
-    monkeypatch.setattr("avr.extract.run.shard_videos", lambda *_: videos)
-
-
 def test_a_run_that_was_stopped_goes_on_and_ends_with_the_same_bytes(dataset, tmp_path, monkeypatch):
-    small_shards(monkeypatch, 2)
+    running = dataclasses.replace(ONE_BY_ONE, shard_videos=2)
     whole, stopped = tmp_path / "whole", tmp_path / "stopped"
-    extract(dataset, whole, settings=SMALL, running=ONE_BY_ONE)
+    extract(dataset, whole, settings=SMALL, running=running)
 
     real, calls = Extractor.forward, []
 
-    def stops(self, batch):
-        calls.append(batch)
+    def stops(self, group, call):
+        calls.append(call)
         if len(calls) > 4:
             raise KeyboardInterrupt
-        return real(self, batch)
+        return real(self, group, call)
 
     monkeypatch.setattr(Extractor, "forward", stops)
     with pytest.raises(KeyboardInterrupt):
-        extract(dataset, stopped, settings=SMALL, running=ONE_BY_ONE)
+        extract(dataset, stopped, settings=SMALL, running=running)
     there = {path.name for path in stopped.glob("shard-*.h5")}
     assert 1 <= len(there) < 3
     assert not (stopped / "index.h5").exists()
@@ -173,7 +168,7 @@ def test_a_run_that_was_stopped_goes_on_and_ends_with_the_same_bytes(dataset, tm
     decoded = []
     real_decode = Decoder.__call__
     monkeypatch.setattr(Decoder, "__call__", lambda self, video: decoded.append(video.id) or real_decode(self, video))
-    summary = extract(dataset, stopped, settings=SMALL, running=ONE_BY_ONE)
+    summary = extract(dataset, stopped, settings=SMALL, running=running)
     assert summary.extracted == 6 - 2 * len(there)
     assert decoded == [video.id for video in dataset.videos[2 * len(there) :]]  # nothing of a finished shard
     assert digests(stopped) == digests(whole)
@@ -259,28 +254,38 @@ def test_bad_videos_are_kept_with_their_reasons_and_the_run_goes_on(with_bad, tm
     }
     assert dict(summary.failures) == reasons
     assert summary.extracted == 4
-    assert [video for video, _ in summary.notes] == ["cut"]
+    assert summary.notes == [("cut", "9 frames decode of 20 promised")]
     said = capsys.readouterr().err
     assert "warning: no features: bad/text: is a text file, not a video" in said
     assert "frames decode of 20 promised" in said
     with FeatureStore(out) as store:
         assert {failure["id"]: failure["reason"] for failure in store.failures} == reasons
         assert len(store.ids) == 4
-    with pytest.raises(WorkError, match="3 videos without features"):
-        extract(with_bad, tmp_path / "strict", settings=SMALL, running=running, strict=True)
-    assert (tmp_path / "strict" / "index.h5").exists()  # all the others were done
+        assert store.notes == [{"id": "cut", "note": "9 frames decode of 20 promised"}]
+    with pytest.raises(WorkError, match="3 videos without features"):  # though another run found out
+        extract(with_bad, out, settings=SMALL, running=running, strict=True)
+    again = extract(with_bad, out, settings=SMALL, running=running)
+    assert (again.extracted, dict(again.failures), again.notes) == (0, reasons, summary.notes)
+    assert "4 were there, 3 failed" in again.line()
+
+
+def test_notes_beyond_those_shown_are_in_the_store(dataset, tmp_path, capsys):
+    cut = [dataclasses.replace(dataset.videos[1], id=f"cut{index:02d}", end=12) for index in range(22)]
+    settings = SMALL.change(streams=("rgb",), layers=("pooled",))
+    extract(Dataset("cut", tmp_path, ("a", "b"), tuple(cut), {}), tmp_path / "store", settings=settings)
+    said = capsys.readouterr().err
+    assert "note: cut19: 9 frames decode of 12 promised\nnote: and 2 more (avr store info lists all)\n" in said
+    assert [noted["id"] for noted in describe(tmp_path / "store")["notes"]] == [video.id for video in cut]
 
 
 def test_nan_from_a_backbone_is_that_videos_failure_alone(dataset, tmp_path, monkeypatch):
     real = Extractor.forward
 
-    def poisoned(self, batch):
-        outputs = real(self, batch)
-        row = 0
-        for work, _, count in batch.parts:
-            if work.video.id == dataset.videos[2].id and batch.stream == "flow":
-                outputs["pooled"][row : row + count, 7] = np.nan
-            row += count
+    def poisoned(self, group, call):
+        outputs = real(self, group, call)
+        videos = np.repeat([steps.num_frames for steps in group.steps], group.counts)[call.start : call.stop]
+        if call.stream == "flow":
+            outputs["flow/pooled"][videos == 24, 7] = np.nan  # of the third video
         return outputs
 
     monkeypatch.setattr(Extractor, "forward", poisoned)
@@ -296,29 +301,6 @@ def test_a_bug_in_a_stage_stops_the_run_with_its_error(dataset, tmp_path, monkey
     monkeypatch.setattr(Extractor, "prepare", broken)
     with pytest.raises(ZeroDivisionError, match="a bug"):
         extract(dataset, tmp_path / "store", settings=SMALL, running=ONE_BY_ONE)
-
-
-def test_a_job_can_be_done_by_any_worker(dataset, tmp_path, monkeypatch):
-    """Shards written one by one, in another order and by another extractor, make the same store."""
-    small_shards(monkeypatch, 2)
-    extract(dataset, tmp_path / "whole", settings=SMALL, running=ONE_BY_ONE)
-    extractor = Extractor(SMALL, running=ONE_BY_ONE)
-    from avr.extract.run import provenance
-
-    folder = tmp_path / "parts"
-    with StoreWriter(
-        folder,
-        dataset,
-        arrays=extractor.networks.shapes(),
-        provenance=provenance(extractor.networks),
-        shard_videos=2,
-    ) as writer:
-        videos = {video.id: video for video in dataset.videos}
-        jobs = [Job(shard.number, tuple(videos[i] for i in shard.video_ids)) for shard in writer.pending_shards()]
-        for job in reversed(jobs):
-            report = write_shards(Extractor(SMALL, running=ONE_BY_ONE), folder, [job])
-            assert report.done == 2
-    assert digests(folder) == digests(tmp_path / "whole")
 
 
 @pytest.mark.parametrize(
@@ -401,7 +383,7 @@ def test_stored_flow_images_give_the_features_of_computed_flow(dataset, tmp_path
     frames = read_frames(video, range(20))
     names = RawFrames(20, 1, "img_{:05d}.png", "flow_x_{:05d}.png", "flow_y_{:05d}.png")
     grey = np.stack([cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY) for frame in frames])
-    flow = encode_flow(load("dis")(grey[:-1], grey[1:]))
+    flow = encode_flow(torch.from_numpy(load("dis")(grey[:-1], grey[1:]))).numpy()
     for index, frame in enumerate(frames):
         cv2.imwrite(str(folder / names.image.format(index + 1)), frame[..., ::-1])
         for axis, name in enumerate((names.flow_x, names.flow_y)):

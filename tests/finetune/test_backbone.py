@@ -60,11 +60,12 @@ def test_its_own_scores_are_the_mean_over_fixed_frames(dataset, workplace):
     video = next(v for v in dataset.videos if v.id == scores.ids[1])
     extractor = Extractor(settings)
     decoded = decode(video, settings.sampling, settings.needs())
-    prepared = extractor.prepare(decoded, extractor.compute_flow(decoded))
+    group = extractor.prepare([decoded], extractor.flows([decoded]))
     from avr.extract.preprocess import normalise
 
+    (call,) = (call for call in group.calls(1000) if call.stream == "flow")
     with torch.no_grad():
-        rows = model(normalise(prepared.inputs("flow", slice(None)), settings, stream="flow"))
+        rows = model(normalise(group.inputs(call), settings, stream="flow"))
     expected = rows[torch.as_tensor(decoded.steps.views[0])].mean(0).numpy()
     # float32 through the same layers, another batch size.
     np.testing.assert_allclose(scores.streams["flow"][1], expected, atol=1e-4)
@@ -79,12 +80,12 @@ def test_the_cache_gives_the_networks_what_extraction_gives_them(dataset, workpl
     found = fixed_inputs(videos, cache, settings, device=torch.device("cpu"), at_once=1)
     for video, inputs in zip(videos, found, strict=True):
         decoded = decode(video, settings.sampling, settings.needs())
-        prepared = extractor.prepare(decoded, extractor.compute_flow(decoded))
+        group = extractor.prepare([decoded], extractor.flows([decoded]))
         from avr.extract.preprocess import normalise
 
-        for stream in ("rgb", "flow"):
-            items = prepared.inputs(stream, slice(None))[torch.as_tensor(decoded.steps.views.ravel())]
-            assert torch.equal(inputs[stream], normalise(items, settings, stream=stream))
+        for call in group.calls(1000):
+            items = group.inputs(call)[torch.as_tensor(decoded.steps.views.ravel())]
+            assert torch.equal(inputs[call.stream], normalise(items, settings, stream=call.stream))
 
 
 def test_a_changed_file_or_another_flow_gets_a_place_of_its_own(tmp_path):

@@ -1,0 +1,191 @@
+"""Engines: where workers run. One in this process, one a device in children of it, or one a GPU of a Ray cluster.
+
+A shard's bytes depend on the settings and its videos alone, so the store is the same whoever did which shard.
+"""
+
+import contextlib
+import os
+from dataclasses import dataclass, field, replace
+from multiprocessing.connection import wait
+from typing import Any, Literal
+
+from avr.core import Busy, Child, UsageError, WorkError, warn
+
+from .extractor import Extractor, Running
+from .pipeline import OnStep, Step
+from .worker import ATTEMPTS, Task, work
+
+
+@dataclass(frozen=True)
+class Engine:
+    """Where an extraction runs; nothing here changes a feature (on devices of one kind).
+
+    Attributes:
+        name: "local": this machine; "ray": a Ray cluster (`pip install 'avr[ray]'`).
+        devices: of "local", one worker each: ("0", "1") or ("cuda:0", "cuda:1"), ("cpu", "cpu"); empty: one worker, in
+            this process, on `Running.device`.
+        workers: of "ray", how many; 0: one a GPU of the cluster, or one where it has none.
+        address: of "ray": a running cluster's ("auto", "ray://host:10001"); empty: Ray is started on this machine.
+    """
+
+    name: Literal["local", "ray"] = "local"
+    devices: tuple[str, ...] = ()
+    workers: int = 0
+    address: str = ""
+
+    def __post_init__(self) -> None:
+        if self.name not in ("local", "ray"):
+            raise UsageError(f"unknown engine '{self.name}'; known: local, ray")
+        if self.workers < 0:
+            raise UsageError("workers must be at least 0")
+        if self.name == "local" and (self.workers or self.address):
+            raise UsageError("--workers and --address are of --engine ray; of --engine local give --devices")
+        if self.name == "ray" and self.devices:
+            raise UsageError("--devices is of --engine local; of --engine ray give --workers")
+        named = (f"cuda:{device}" if device.isdigit() else device for device in self.devices)
+        object.__setattr__(self, "devices", tuple(named))
+
+    @property
+    def alone(self) -> bool:
+        """Whether this process does all the work."""
+        return self.name == "local" and not self.devices
+
+    def where(self, running: Running) -> str:
+        """What to call it to a person.
+
+        Raises:
+            UsageError: a device is not there.
+        """
+        if self.name == "ray":
+            return f"Ray at {self.address}" if self.address else "Ray on this machine"
+        devices = self.devices or (running.device,)
+        return ", ".join(str(replace(running, device=device).torch_device()) for device in devices)
+
+    def run(self, task: Task, extractor: Extractor | None, on_step: OnStep) -> list[dict[str, Busy]]:
+        """Start the workers and wait for them.
+
+        Args:
+            task: what every worker is told.
+            extractor: of a worker in this process.
+            on_step: called with how far each shard is.
+
+        Returns:
+            How long each worker's stages were busy; a lost one's time is lost with it.
+
+        Raises:
+            UsageError, WorkError: as a worker's; or workers were lost again and again on the same shard.
+        """
+        if self.alone:
+            return [work(task, extractor, on_step=on_step)]
+        if self.name == "ray":
+            from .cluster import run_on_ray
+
+            return run_on_ray(task, self.workers, self.address, on_step=on_step)
+        return _Children(task, on_step).run(self.devices)
+
+
+@dataclass
+class _Worker:
+    """One device and the child that works there; `held` are the shards it is at."""
+
+    device: str
+    cores: tuple[int, ...]  # those it may use; () is all
+    child: Child
+    lives: int = ATTEMPTS
+    held: set[int] = field(default_factory=set)
+
+
+class _Children:
+    """A child a device, watched; one that dies is replaced, and whoever comes to its shards next does them again."""
+
+    def __init__(self, task: Task, on_step: OnStep) -> None:
+        self.task, self.on_step = task, on_step
+        self.lost: dict[int, int] = {}  # shard: workers lost on it
+        self.busy: list[dict[str, Busy]] = []
+        self.workers: list[_Worker] = []
+
+    def run(self, devices: tuple[str, ...]) -> list[dict[str, Busy]]:
+        """Until every worker has come to its end."""
+        try:
+            for device, cores in zip(devices, shares_of_cores(devices), strict=True):
+                self.workers.append(_Worker(device, cores, _child(device)))
+            for worker in self.workers:
+                self._start(worker)
+            while self.workers:
+                by_pipe: dict[Any, _Worker] = {worker.child.pipe: worker for worker in self.workers}
+                for pipe in wait(list(by_pipe)):
+                    self._hear(by_pipe[pipe])
+        finally:
+            for worker in self.workers:
+                worker.child.close()
+        return self.busy
+
+    def _start(self, worker: _Worker) -> None:
+        worker.child.started()
+        with contextlib.suppress(OSError):  # one that died since is heard of by `_hear`
+            worker.child.pipe.send((self.task.on(worker.device), worker.cores))
+
+    def _hear(self, worker: _Worker) -> None:
+        """Take one message.
+
+        Raises:
+            AvrError: what the worker says no other could do better.
+        """
+        try:
+            kind, *rest = worker.child.pipe.recv()
+        except (EOFError, OSError):
+            kind, rest = "crash", [worker.child.ended()]
+        if kind == "step":
+            step: Step = rest[0]
+            (worker.held.discard if step.written else worker.held.add)(step.shard)
+            self.on_step(step)
+        elif kind == "error":
+            raise (UsageError if rest[0] else WorkError)(rest[1])
+        elif kind == "crash":
+            self._lost(worker, rest[0])
+        else:
+            self.busy.append(rest[0])
+            worker.child.close()
+            self.workers.remove(worker)
+
+    def _lost(self, worker: _Worker, why: str) -> None:
+        """Put another in a lost worker's place.
+
+        Raises:
+            WorkError: too many were lost.
+        """
+        worker.child.close()
+        for shard in sorted(worker.held):
+            self.lost[shard] = self.lost.get(shard, 0) + 1
+            if self.lost[shard] >= ATTEMPTS:
+                raise WorkError(f"{ATTEMPTS} workers were lost on {self.task.named(shard)}, the last one: {why}")
+        worker.held.clear()
+        worker.lives -= 1
+        if worker.lives:
+            warn(f"extract: the worker on {worker.device} was lost ({why}); another takes its shards")
+            worker.child = _child(worker.device)
+            self._start(worker)
+            return
+        self.workers.remove(worker)
+        if not self.workers:
+            raise WorkError(f"every worker was lost, the last one on {worker.device}: {why}; run again to go on")
+        warn(f"extract: {worker.device} is given up after {ATTEMPTS} lost workers ({why})")
+
+
+def _child(device: str) -> Child:
+    return Child(f"the worker on {device}", "avr.extract.worker:serve")
+
+
+def shares_of_cores(devices: tuple[str, ...]) -> list[tuple[int, ...]]:
+    """The cores of each worker, () for all: workers on the CPU share them out, since each would else use them all.
+
+    With more workers than cores, some share one.
+    """
+    cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
+    on_cpu = [index for index, device in enumerate(devices) if device == "cpu"]
+    shares: list[tuple[int, ...]] = [()] * len(devices)
+    if not cores:
+        return shares
+    for place, index in enumerate(on_cpu):
+        shares[index] = tuple(cores[place % len(cores) :: len(on_cpu)])
+    return shares
