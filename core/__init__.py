@@ -11,7 +11,7 @@ from .ahead import Busy, Stages, ahead
 from .child import Child
 from .errors import AvrError, UsageError, WorkError
 from .files import sha256_of, sync_folder, write_whole
-from .locks import StoreLock
+from .locks import FolderLock, StoreLock
 from .options import (
     NonNegativeFloat,
     NonNegativeInt,
@@ -51,6 +51,7 @@ __all__ = [
     "AvrError",
     "Busy",
     "Child",
+    "FolderLock",
     "NonNegativeFloat",
     "NonNegativeInt",
     "OneOf",

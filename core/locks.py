@@ -1,69 +1,189 @@
-"""One run a store: a lock that a living process holds, and that dies with it however it dies."""
+"""Locks that die with their process, however it dies: of a folder, or of numbered pieces of work in it.
+
+POSIX record locks on the folder's `.lock` rather than flock: children do not inherit them, so a worker that outlives
+its killed parent holds nothing, and NFS passes them on. Their trap: a process that closes any handle of the file loses all
+its locks on it. So this module alone opens `.lock`, once a process.
+
+Note [what lies where]: byte i of the file is locked by who has claimed number i; byte TOGETHER, shared, by each process
+that works in the folder with others; the whole file by one that must be alone. Slot 0 of its content names the last
+process that came, slot i + 1 the one that claimed i: to say who is there, and to notice locks that do not lock.
+"""
 
 import errno
 import fcntl
 import json
 import os
 import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from .errors import UsageError, WorkError
+from .progress import warn
+
+TOGETHER, TURN = 1 << 30, (1 << 30) + 1  # bytes behind every number that can be claimed
+SLOT = 128  # bytes of content that name a process
+REFUSED = (errno.EACCES, errno.EAGAIN)
+UNABLE = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL)
 
 _held: set[Path] = set()  # POSIX locks do not refuse the process that holds them: this does
+_threads = threading.Lock()
 
 
-class StoreLock:
-    """Held from construction to `release`. The kernel drops it when the process ends, SIGKILL included.
+def _forget() -> None:
+    """In a forked child: the locks are the parent's."""
+    global _threads
+    _held.clear()
+    _threads = threading.Lock()
 
-    A POSIX record lock rather than flock: children do not inherit it, so a worker that outlives its killed
-    coordinator does not keep the store locked, and NFS passes it on.
+
+os.register_at_fork(after_in_child=_forget)
+
+
+class FolderLock:
+    """A folder, held from construction to `release`; the kernel lets go when the process ends, SIGKILL included.
+
+    Where the file system cannot lock (some network file systems), one line warns and the lock is taken to be held.
+    Threads may share one; a forked child has none of it.
+
+    Args:
+        folder: exists.
+        shared: hold it together with other processes that ask for the same, and share out work with `claim`; by
+            default alone.
+        doing: what the holder does, for the error: "another run {doing}".
 
     Raises:
-        UsageError: another run holds it; says which process on which host.
+        UsageError: another run holds it (says which process on which host), or this process does.
         WorkError: the folder cannot be written.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self._handle = -1
-        self.path = folder.resolve() / ".lock"
-        if self.path in _held:
-            raise UsageError(f"{folder}: this process already writes to this store")
-        try:
-            handle = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
-        except OSError as error:
-            raise WorkError(f"{folder}: cannot be written ({error.strerror}); choose another --out") from error
-        try:
-            fcntl.lockf(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            holder = os.pread(handle, 1000, 0).decode(errors="replace")
-            os.close(handle)
-            if error.errno in (errno.EACCES, errno.EAGAIN):
-                raise UsageError(
-                    f"{folder}: another run writes to this store ({_describe(holder)}): wait, or choose another --out"
-                ) from error
-            raise WorkError(f"{folder}: its file system cannot lock files ({error.strerror})") from error
-        self._handle = handle
-        _held.add(self.path)
-        try:
-            os.ftruncate(handle, 0)
-            os.pwrite(handle, json.dumps({"pid": os.getpid(), "host": socket.gethostname()}).encode(), 0)
-        except OSError:
-            return  # a full disk: the lock holds, it just cannot say who has it
+    def __init__(self, folder: Path, *, shared: bool = False, doing: str = "works in this folder") -> None:
+        self.folder, self.path = Path(folder), Path(folder).resolve() / ".lock"
+        self.shared, self.works = shared, True
+        self._pid, self._handle = os.getpid(), -1
+        self._claimed: set[int] = set()
+        self._one_thread, self._one_turn = threading.Lock(), threading.Lock()
+        with _threads:
+            if self.path in _held:
+                raise UsageError(f"{folder}: this process already {doing}")
+            try:
+                self._handle = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+            except OSError as error:
+                raise WorkError(f"{folder}: cannot be written ({error.strerror}); choose another --out") from error
+            try:
+                self._take(doing, shared)
+            except BaseException:
+                os.close(self._handle)
+                self._handle = -1
+                raise
+            _held.add(self.path)
+
+    def _take(self, doing: str, shared: bool) -> None:
+        if not (self._lock(fcntl.LOCK_SH, TOGETHER) if shared else self._lock(fcntl.LOCK_EX, 0, 0)):
+            raise UsageError(
+                f"{self.folder}: another run {doing} ({_describe(self._slot(0))}): wait, or choose another --out"
+            )
+        if not shared:
+            with suppress(OSError):
+                os.ftruncate(self._handle, 0)
+        self._name(0, shared=shared)
+
+    def claim(self, number: int) -> bool:
+        """Take one piece of work, 0 … 2³⁰ − 1, for this process; False: it has been claimed here or elsewhere."""
+        with self._one_thread:
+            if number in self._claimed or (self.shared and not self._lock(fcntl.LOCK_EX, number)):
+                return False
+            self._claimed.add(number)
+            self._name(number + 1)
+            return True
+
+    def give_back(self, number: int) -> None:
+        """Let go of a piece of work, done or not. Warns where another process has claimed it at the same time."""
+        with self._one_thread:
+            if number not in self._claimed or self._handle < 0:
+                return
+            self._claimed.discard(number)
+            other = self._slot(number + 1)
+            if self.works and other and other != _this_process():
+                self._cannot(f"{_describe(other)} took the same work at the same time")
+            self._unlock(number)
+
+    @contextmanager
+    def turn(self) -> Iterator[None]:
+        """Inside, no other process that shares the folder is inside too; waits until it may."""
+        with self._one_turn:
+            if self.shared:
+                self._lock(fcntl.LOCK_EX, TURN, wait=True)
+            try:
+                yield
+            finally:
+                self._unlock(TURN)
 
     def release(self) -> None:
-        """Give the lock back. The file stays: removing it would race with the next holder."""
-        if self._handle >= 0:
-            os.close(self._handle)
-            self._handle = -1
-            _held.discard(self.path)
+        """Give all of it back. The file stays: removing it would race with the next holder."""
+        if self._handle >= 0 and self._pid == os.getpid():  # a fork's closing would end locks of its own
+            with _threads:
+                os.close(self._handle)
+                self._handle = -1
+                _held.discard(self.path)
 
-    def __del__(self) -> None:
+    def __enter__(self) -> "FolderLock":
+        return self
+
+    def __exit__(self, *_: object) -> None:
         self.release()
 
+    def __del__(self) -> None:
+        if hasattr(self, "_handle"):
+            self.release()
 
-def _describe(holder: str) -> str:
+    def _lock(self, how: int, start: int, length: int = 1, *, wait: bool = False) -> bool:
+        """Lock bytes of the file; False: another process has one of them."""
+        if not self.works:
+            return True
+        try:
+            fcntl.lockf(self._handle, how if wait else how | fcntl.LOCK_NB, length, start)
+        except OSError as error:
+            if error.errno in REFUSED:
+                return False
+            if error.errno not in UNABLE:
+                raise WorkError(f"{self.folder}: cannot be locked ({error.strerror})") from error
+            self._cannot(error.strerror)
+        return True
+
+    def _unlock(self, start: int) -> None:
+        if self.works and self.shared and self._handle >= 0:  # alone, every byte stays locked
+            fcntl.lockf(self._handle, fcntl.LOCK_UN, 1, start)
+
+    def _cannot(self, why: str) -> None:
+        self.works = False
+        warn(f"{self.folder}: its file system does not lock files ({why}): start one run there at a time")
+
+    def _name(self, slot: int, **more: bool) -> None:
+        """Write this process into a slot. On a full disk the lock holds all the same; it just cannot say who has it."""
+        with suppress(OSError):
+            os.pwrite(self._handle, _this_process(**more).ljust(SLOT), slot * SLOT)
+
+    def _slot(self, slot: int) -> bytes:
+        with suppress(OSError):
+            return os.pread(self._handle, SLOT, slot * SLOT).rstrip(b"\0 ")
+        return b""
+
+
+def _this_process(**more: bool) -> bytes:
+    return json.dumps({"pid": os.getpid(), "host": socket.gethostname()[:64], **more}).encode()[:SLOT]
+
+
+def _describe(holder: bytes) -> str:
     try:
         fields = json.loads(holder)
-        return f"process {int(fields['pid'])} on {str(fields['host'])[:100]}"
-    except (ValueError, KeyError, TypeError):
+        others = ", or others with it" if fields.get("shared") else ""
+        return f"process {int(fields['pid'])} on {str(fields['host'])[:100]}{others}"
+    except (ValueError, KeyError, TypeError, AttributeError):
         return "its process did not say who it is"
+
+
+def StoreLock(folder: Path) -> FolderLock:
+    """A folder held alone, as `FolderLock(folder, doing="writes to this store")`."""
+    return FolderLock(folder, doing="writes to this store")

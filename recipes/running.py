@@ -18,7 +18,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from avr.core import AvrError, StoreLock, UsageError, WorkError, note, sha256_of, write_whole
+from avr.core import AvrError, FolderLock, StoreLock, UsageError, WorkError, note, sha256_of, write_whole
 from avr.heads import train_run
 
 from .jobs import Changes, Job, check_changes, jobs_of
@@ -119,7 +119,7 @@ def run_recipe(
     return Outcome(recipe, dataset, names, tuple(seeds), changes.settings, tuple(rows), differences)
 
 
-def _claim(out: Path) -> StoreLock:
+def _claim(out: Path) -> FolderLock:
     """The folder, made and locked: a second run would take this one's half-trained folders for a killed run's.
 
     Raises:
