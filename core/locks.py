@@ -1,8 +1,8 @@
 """Locks that die with their process, however it dies: of a folder, or of numbered pieces of work in it.
 
 POSIX record locks on the folder's `.lock` rather than flock: children do not inherit them, so a worker that outlives
-its killed parent holds nothing, and NFS passes them on. Their trap: a process that closes any handle of the file loses all
-its locks on it. So this module alone opens `.lock`, once a process.
+its killed parent holds nothing, and NFS passes them on. Their trap: a process that closes any handle of the file loses
+all its locks on it. So this module alone opens `.lock`, once a process.
 
 Note [what lies where]: byte i of the file is locked by who has claimed number i; byte TOGETHER, shared, by each process
 that works in the folder with others; the whole file by one that must be alone. Slot 0 of its content names the last
