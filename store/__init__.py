@@ -1,13 +1,12 @@
 """Features and scores on disk: sealed HDF5 files, written whole or not at all. The format is in README.md here."""
 
-from .features.check import repair, verify
-from .features.defaults import default_store
-from .features.describe import describe
+from .features.check import repair
+from .features.index import default_store
 from .features.pack import pack
 from .features.reader import FeatureStore, StreamLayer
 from .features.shard import ShardWriter
 from .features.writer import PendingShard, StoreWriter
-from .kinds import export
+from .kinds import describe, export, verify
 from .scores.file import (
     TEST_VIDEO,
     TRAINED_ON,

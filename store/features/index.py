@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,13 +11,12 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from avr.core import WorkError
-from avr.store.building import build
-from avr.store.directory import PLACE, Tables, utf8
-from avr.store.sealed import Seal, open_sealed
+from avr.core import AvrError, UsageError, note
+from avr.store.sealed import Seal, open_sealed, write_sealed
+from avr.store.tables import PLACE, Tables, write_tables
 
-from .shard import ShardTable, shard_name
-from .tables import Plan, read_plan, write_plan
+from .plan import PLAN_NAME, Plan, load_plan, plan_tables, read_plan, with_seal
+from .shard import ShardTable, read_places, read_remarks, read_shard, remark_tables, shard_name
 
 INDEX_NAME = "index.h5"
 
@@ -29,9 +27,11 @@ class Catalog:
 
     Attributes:
         plan: ids, labels … of the M videos that have features.
+        whole: the plan of all videos, those that failed among them; None where an older file does not hold it.
         rows: (M,) int32 views of each video.
         frames: (M,) int32 decoded frames of each video.
         failures: (id, reason) of the videos that have none.
+        notes: (id, remark) of some that have.
         files: the files that hold rows, with size and SHA-256 of what lies behind their user block.
         file_first_row: (files + 1,) int64: rows file_first_row[i] … file_first_row[i+1] − 1 lie in files[i].
         places: for every array (R,) PLACE: where each row lies in its file, and its checksum.
@@ -39,9 +39,11 @@ class Catalog:
     """
 
     plan: Plan
+    whole: Plan | None
     rows: NDArray[np.int32]
     frames: NDArray[np.int32]
     failures: tuple[tuple[str, str], ...]
+    notes: tuple[tuple[str, str], ...]
     files: tuple[tuple[str, int, str], ...]
     file_first_row: NDArray[np.int64]
     places: dict[str, NDArray]
@@ -50,9 +52,7 @@ class Catalog:
     @property
     def first_row(self) -> NDArray[np.int64]:
         """(M,) first row of each video."""
-        return (
-            np.concatenate([[0], np.cumsum(self.rows)[:-1]]).astype(np.int64) if len(self.rows) else np.zeros(0, "i8")
-        )
+        return np.concatenate([[0], np.cumsum(self.rows)]).astype(np.int64)[: len(self.rows)]
 
     @property
     def digest(self) -> str:
@@ -60,7 +60,7 @@ class Catalog:
         plan = self.plan
         digest = hashlib.sha256()
         about: list[Any] = [plan.dataset, plan.class_names, plan.split_names, plan.ids, plan.groups, self.failures]
-        about += [plan.arrays, plan.compression, plan.provenance.get("settings")]
+        about += [plan.arrays, None, plan.provenance.get("settings")]  # None: no compression, which there once was
         digest.update(json.dumps(about, sort_keys=True).encode())
         for column in (plan.labels, plan.splits, self.rows, self.frames):
             digest.update(np.ascontiguousarray(column).tobytes())
@@ -69,36 +69,19 @@ class Catalog:
         return digest.hexdigest()
 
 
-def keep_videos(plan: Plan, keep: NDArray[np.intp]) -> Plan:
-    """The plan of some of its videos."""
-    return replace(
-        plan,
-        ids=tuple(plan.ids[index] for index in keep),
-        paths=tuple(plan.paths[index] for index in keep),
-        groups=tuple(plan.groups[index] for index in keep),
-        labels=plan.labels[keep],
-        splits=plan.splits[keep],
-    )
-
-
-def catalog_of_shards(plan: Plan, shards: Sequence[ShardTable], *, plan_sha256: str) -> Catalog:
-    """Put the shards that are there together, in the order of their numbers.
-
-    Raises:
-        WorkError: a shard does not belong here (of another run, or holding other videos than its number says).
-    """
+def catalog_of_shards(plan: Plan, shards: Sequence[ShardTable]) -> Catalog:
+    """Put the shards that are there together, in the order of their numbers."""
     shards = sorted(shards, key=lambda shard: shard.number)
     position = {video: index for index, video in enumerate(plan.ids)}
-    for shard in shards:
-        check_shard(plan, shard, plan_sha256=plan_sha256)
-    keep = np.array([position[video] for shard in shards for video in shard.ids], dtype=np.intp)
     counts = [int(shard.rows.sum()) for shard in shards]
     there = {shard.number for shard in shards}
     return Catalog(
-        plan=keep_videos(plan, keep),
+        plan=plan.take(np.array([position[video] for shard in shards for video in shard.ids], dtype=np.intp)),
+        whole=plan,
         rows=np.concatenate([np.zeros(0, "<i4"), *(shard.rows for shard in shards)]).astype("<i4"),
         frames=np.concatenate([np.zeros(0, "<i4"), *(shard.frames for shard in shards)]).astype("<i4"),
         failures=tuple(failure for shard in shards for failure in shard.failures),
+        notes=tuple(remark for shard in shards for remark in shard.notes),
         files=tuple((shard_name(shard.number), shard.seal.size, shard.seal.sha256) for shard in shards),
         file_first_row=np.concatenate([[0], np.cumsum(counts)]).astype("<i8"),
         places={
@@ -109,44 +92,33 @@ def catalog_of_shards(plan: Plan, shards: Sequence[ShardTable], *, plan_sha256: 
     )
 
 
-def check_shard(plan: Plan, shard: ShardTable, *, plan_sha256: str) -> None:
-    """Raise WorkError unless a shard holds the videos and arrays that the plan gives it."""
-    name = shard_name(shard.number)
-    if shard.plan_sha256 != plan_sha256:
-        raise WorkError(f"{name}: belongs to another run; `avr store repair` drops it")
-    expected = plan.ids[plan.shard_slice(shard.number)] if 0 <= shard.number < plan.num_shards else ()
-    failed = {video for video, _ in shard.failures}
-    if shard.ids != tuple(video for video in expected if video not in failed) or len(failed) + len(shard.ids) != len(
-        expected
-    ):
-        raise WorkError(f"{name}: holds other videos than it should; `avr store repair` drops it")
-    sizes = {name: 2 * math.prod(shape) for name, shape in plan.arrays.items()}
-    if (
-        set(shard.places) != set(plan.arrays)
-        or (len(shard.rows) and shard.rows.min() < 1)
-        or (not plan.compression and any((shard.places[name]["stored"] != size).any() for name, size in sizes.items()))
-    ):
-        raise WorkError(f"{name}: holds other arrays than it should; `avr store repair` drops it")
-
-
-def write_tables(file: h5py.File, catalog: Catalog) -> None:
-    """Write all tables to `/index`."""
-    group = write_plan(file, catalog.plan)
-    for name, column in (("rows", catalog.rows), ("frames", catalog.frames), ("first_row", catalog.first_row)):
-        group["videos"].create_dataset(name, data=column, track_times=False)
-    group.create_dataset("failures/id", **utf8([video for video, _ in catalog.failures]), track_times=False)
-    group.create_dataset("failures/reason", **utf8([reason for _, reason in catalog.failures]), track_times=False)
-    group.create_dataset("files/name", **utf8([name for name, _, _ in catalog.files]), track_times=False)
-    sizes = np.array([size for _, size, _ in catalog.files], dtype="<i8")
-    group.create_dataset("files/size", data=sizes, track_times=False)
-    group.create_dataset("files/sha256", **utf8([sha256 for _, _, sha256 in catalog.files]), track_times=False)
-    group.create_dataset("files/first_row", data=catalog.file_first_row, track_times=False)
-    for name, place in catalog.places.items():
-        group.create_dataset(f"rows/{name}", data=place, track_times=False)
+def catalog_tables(catalog: Catalog) -> dict[str, Any]:
+    """All tables of a finished store, as `write_tables` takes them."""
+    tables = {
+        **plan_tables(catalog.plan),
+        "index/videos/rows": catalog.rows,
+        "index/videos/frames": catalog.frames,
+        "index/videos/first_row": catalog.first_row,
+        **remark_tables(catalog.failures),
+        **remark_tables(catalog.notes, "notes", "note"),
+        "index/files/name": [name for name, _, _ in catalog.files],
+        "index/files/size": np.array([size for _, size, _ in catalog.files], dtype="<i8"),
+        "index/files/sha256": [sha256 for _, _, sha256 in catalog.files],
+        "index/files/first_row": catalog.file_first_row,
+        **{f"index/rows/{name}": place for name, place in catalog.places.items()},
+    }
+    if catalog.whole is not None:
+        failed = {video for video, _ in catalog.failures}
+        position = np.array([n for n, video in enumerate(catalog.whole.ids) if video in failed], dtype="<i8")
+        theirs = catalog.whole.take(position)
+        tables["index/failures/position"] = position
+        tables["index/failures/path"], tables["index/failures/group"] = theirs.paths, theirs.groups
+        tables["index/failures/label"], tables["index/failures/splits"] = theirs.labels, theirs.splits
+    return tables
 
 
 def read_tables(tables: Tables, seal: Seal) -> Catalog:
-    """Read what `write_tables` wrote; call it under `file_errors`."""
+    """The catalog that `catalog_tables` gave; call it inside `open_sealed`."""
     plan = read_plan(tables)
     count = len(plan.ids)
     rows = tables.numbers("index/videos/rows", (count,), "i4")
@@ -161,35 +133,57 @@ def read_tables(tables: Tables, seal: Seal) -> Catalog:
     if any("/" in name or name in ("", "..") for name in names):
         raise ValueError("a file outside the store")
     size = int(sizes.max(initial=0)) if seal.kind == "index" else seal.size
-    failures = zip(tables.text("index/failures/id"), tables.text("index/failures/reason"), strict=True)
+    failures, notes = read_remarks(tables)
     catalog = Catalog(
         plan=plan,
+        whole=_whole_plan(plan, tables, [video for video, _ in failures]),
         rows=rows,
         frames=tables.numbers("index/videos/frames", (count,), "i4"),
-        failures=tuple(failures),
+        failures=failures,
+        notes=notes,
         files=tuple(zip(names, sizes.tolist(), tables.text("index/files/sha256"), strict=True)),
         file_first_row=first,
-        places={name: tables.places(name, total, size) for name in plan.arrays},
+        places={name: read_places(tables, name, shape, total, size) for name, shape in plan.arrays.items()},
     )
     if (tables.numbers("index/videos/first_row", (count,), "i8") != catalog.first_row).any():
         raise ValueError("videos/first_row does not fit the rows")
-    if not plan.compression:
-        for name, shape in plan.arrays.items():
-            if (catalog.places[name]["stored"] != int(np.prod(shape)) * 2).any():
-                raise ValueError(f"rows/{name}: rows of another size")
     return catalog
 
 
-def index_image(catalog: Catalog) -> memoryview:
-    """The bytes of an index file: the tables, and every array as a virtual data set over the shards."""
+def _whole_plan(plan: Plan, tables: Tables, failed: list[str]) -> Plan | None:
+    """The plan of all videos: that of those with features, the failed ones put back where they stood."""
+    if not failed:
+        return plan
+    if "index/failures/position" not in tables.content:
+        return None
+    count, total = len(failed), len(plan.ids) + len(failed)
+    position = tables.numbers("index/failures/position", (count,), "i8")
+    order = np.full(total, -1)
+    order[position] = len(plan.ids) + np.arange(count)
+    order[order < 0] = np.arange(len(plan.ids))
+    labels = tables.numbers("index/failures/label", (count,), "i8")
+    splits = tables.numbers("index/failures/splits", (count, len(plan.split_names)), "i1")
+    joined = replace(
+        plan,
+        ids=plan.ids + tuple(failed),
+        paths=plan.paths + tables.text("index/failures/path"),
+        groups=plan.groups + tables.text("index/failures/group"),
+        labels=np.concatenate([plan.labels, labels]),
+        splits=np.concatenate([plan.splits, splits]),
+    )
+    return joined.take(order)
 
-    def fill(file: h5py.File) -> list[tuple[int, int]]:
+
+def write_index(folder: Path, catalog: Catalog) -> None:
+    """Write a store's index: the tables, and every array as a virtual data set over the shards."""
+
+    def fill(file: h5py.File) -> dict[str, NDArray]:
         for name in catalog.plan.arrays:
             _write_virtual(file, name, catalog)
-        write_tables(file, catalog)
-        return []
+        write_tables(file, catalog_tables(catalog))
+        return {}
 
-    return build("index", fill)
+    write_sealed(folder / INDEX_NAME, "index", fill)
 
 
 def _write_virtual(file: h5py.File, name: str, catalog: Catalog) -> None:
@@ -226,3 +220,61 @@ def read_catalog(path: Path) -> Catalog:
                 raise ValueError("a packed file that names others")
             catalog = replace(catalog, files=((path.name, seal.size, seal.sha256),))
         return catalog
+
+
+def open_catalog(path: Path) -> Catalog:
+    """The tables of a store; of an unfinished one, those of the shards that are there.
+
+    Raises:
+        UsageError: no store there.
+        WorkError: damaged.
+    """
+    if not path.is_dir():
+        return read_catalog(path)
+    if (path / INDEX_NAME).exists():
+        return read_catalog(path / INDEX_NAME)
+    if not (path / PLAN_NAME).exists():
+        raise UsageError(f"{path}: no store (neither {INDEX_NAME} nor {PLAN_NAME} in it); `avr extract` makes one")
+    plan = load_plan(path)
+    there = [path / shard_name(number) for number in range(plan.num_shards)]
+    return catalog_of_shards(plan, [read_shard(shard, plan) for shard in there if shard.exists()])
+
+
+def find_plan(folder: Path) -> tuple[Plan | None, AvrError | None]:
+    """A store's plan and what is wrong with its file: where that is damaged or gone, the index still tells the plan.
+
+    Raises:
+        UsageError: the plan is of another format version, and no index of this one lies beside it.
+    """
+    try:
+        return load_plan(folder), None
+    except AvrError as error:
+        problem = error
+    try:
+        plan = read_catalog(folder / INDEX_NAME).whole
+    except AvrError:
+        plan = None
+    if plan is None:
+        if isinstance(problem, UsageError) and (folder / PLAN_NAME).exists():
+            raise problem
+        return None, problem
+    return with_seal(plan), problem
+
+
+def default_store(folder: Path | str = "features") -> Path:
+    """The newest store under `features/`, by its index (an unfinished one by its plan); says what it took.
+
+    Raises:
+        UsageError: there is none.
+    """
+    dated = []
+    for path in Path(folder).glob("*"):
+        marks = [path / INDEX_NAME, path / PLAN_NAME] if path.is_dir() else [path] if path.suffix == ".h5" else []
+        dates = [mark.stat().st_mtime_ns for mark in marks if mark.exists()]
+        if dates:
+            dated.append((dates[0], path))
+    if not dated:
+        raise UsageError(f"no store under {folder}/: run `avr extract --dataset NAME` first, or name one with --store")
+    newest = max(dated)[1]
+    note(f"store: {newest}" + (f" (the newest of {len(dated)} under {folder}/)" if len(dated) > 1 else ""))
+    return newest

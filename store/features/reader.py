@@ -10,10 +10,9 @@ from numpy.typing import ArrayLike, NDArray
 
 from avr.core import UsageError, ahead, warn
 
-from .index import INDEX_NAME, Catalog, catalog_of_shards, read_catalog
+from .index import open_catalog
+from .plan import TEST, TRAIN
 from .rows import RowReader
-from .shard import load_plan, read_shard, shard_name
-from .tables import TEST, TRAIN
 
 
 @dataclass(frozen=True)
@@ -38,7 +37,6 @@ class FeatureStore:
     Args:
         path: the store's folder, or a packed file.
         cache_bytes: memory that `read` may keep rows in, all arrays together; an array is kept if it fits whole.
-        always_check: check rows each time they are read (by default the first time), and keep none.
 
     Attributes:
         ids, paths, groups: (M,) str, of the videos that have features; labels: (M,) int64.
@@ -46,6 +44,7 @@ class FeatureStore:
         class_names, split_names, dataset: as the data set has them.
         arrays: "stream/layer" to StreamLayer.
         failures: [{"id": …, "reason": …}] of the videos that have no features.
+        notes: [{"id": …, "note": …}] of videos that have, such as frames that do not decode.
         provenance: how the features were made; its "settings" are the extraction's.
         digest: identity of the content, equal for a folder and its packed file.
         complete: False when shards are missing; what is there can be read.
@@ -55,7 +54,7 @@ class FeatureStore:
         WorkError: damaged.
     """
 
-    def __init__(self, path: Path | str, *, cache_bytes: int = 1 << 30, always_check: bool = False) -> None:
+    def __init__(self, path: Path | str, *, cache_bytes: int = 1 << 30) -> None:
         self.path = Path(path)
         self._catalog = catalog = open_catalog(self.path)
         plan = catalog.plan
@@ -70,10 +69,11 @@ class FeatureStore:
         }
         self.streams = tuple(sorted({array.stream for array in self.arrays.values()}))
         self.failures = [{"id": video, "reason": reason} for video, reason in catalog.failures]
+        self.notes = [{"id": video, "note": text} for video, text in catalog.notes]
         self.provenance: dict[str, Any] = plan.provenance
         self.digest = catalog.digest
         self.complete = not catalog.missing_shards
-        self._rows = RowReader(catalog, self.path, cache_bytes=cache_bytes, always_check=always_check)
+        self._rows = RowReader(catalog, self.path, cache_bytes=cache_bytes)
         if not self.complete:
             warn(
                 f"{self.path}: unfinished, {len(catalog.missing_shards)} of "
@@ -216,24 +216,6 @@ class FeatureStore:
         if chosen.size and not (chosen.min() >= 0 and chosen.max() < len(self.ids)):
             raise UsageError(f"{self.path}: video positions must lie in 0 … {len(self.ids) - 1}")
         return chosen.astype(np.intp)
-
-
-def open_catalog(path: Path) -> Catalog:
-    """The tables of a store; of an unfinished one, those of the shards that are there.
-
-    Raises:
-        UsageError: no store there.
-        WorkError: damaged.
-    """
-    if not path.is_dir():
-        return read_catalog(path)
-    if (path / INDEX_NAME).exists():
-        return read_catalog(path / INDEX_NAME)
-    if not (path / "plan.h5").exists():
-        raise UsageError(f"{path}: no store (neither {INDEX_NAME} nor plan.h5 in it); `avr extract` makes one")
-    plan, plan_sha256 = load_plan(path)
-    there = [path / shard_name(number) for number in range(plan.num_shards)]
-    return catalog_of_shards(plan, [read_shard(shard) for shard in there if shard.exists()], plan_sha256=plan_sha256)
 
 
 def _halves(name: str) -> tuple[str, str]:

@@ -1,17 +1,12 @@
-"""Feature rows from their files to memory: read at known places, checked, decompressed where need be.
+"""Feature rows from their files to memory, read past the HDF5 library.
 
-The files are read past the HDF5 library: where a row lies and what it must hash to stands in the index, whose own hash
-was checked. So reads run in several threads at once, and no damaged byte ever reaches the library.
-
-Note [three ways to read]: a row's first read goes through `pread` and its checksum, so that a damaged file or disk is
-an error and not a signal. Where the whole array fits the memory allowed, the row is then kept, and later reads are
-copies from memory. Where it does not, later reads copy from a mapping of the file, which is as fast as `numpy.memmap`;
-before each, the file must still have its size, since touching a mapping behind a file's end would kill the process.
+Where a row lies and what it must hash to stands in the index, whose own hash was checked. So reads run in several
+threads at once, and no damaged byte ever reaches the library. A row is checked when it is first read. Where the whole
+array fits the memory allowed, rows are then kept, and later reads are copies from memory; else they are read again,
+and the system's file cache is what makes that fast.
 """
 
-import io
 import math
-import mmap
 import os
 import resource
 import threading
@@ -26,12 +21,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from avr.core import WorkError
-from avr.store.building import new_file
-from avr.store.disk import file_errors
-from avr.store.sealed import block_size
 
 from .index import Catalog
-from .shard import create_array
 
 DAMAGED = "damaged; `avr store verify` lists what is, `avr store repair` drops it so that `avr extract` redoes it"
 PIECE_BYTES = 1 << 20  # read and checked at once: small enough that the check still finds the bytes in the cache
@@ -40,30 +31,17 @@ NUM_THREADS = min(4, os.cpu_count() or 1)
 
 
 class _OpenFile:
-    """A file's handle and, once asked for, its mapping; both closed when nobody refers to it any more."""
+    """A file's handle, closed when nobody refers to it any more."""
 
     def __init__(self, path: Path, size: int) -> None:
-        self.path, self.size, self.handle = path, size, -1
-        self._view: memoryview | None = None
+        self.path, self.handle = path, -1
         try:
             self.handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         except OSError as error:
             raise WorkError(f"{path}: cannot be opened ({error.strerror}), {DAMAGED}") from error
-        self.check_size()
-
-    def check_size(self) -> None:
-        size = os.lseek(self.handle, 0, os.SEEK_END)  # half the price of fstat
-        if size != self.size:
-            raise WorkError(f"{self.path}: has {size} bytes, the index says {self.size}: {DAMAGED}")
-
-    def view(self) -> memoryview:
-        """The file's bytes, mapped."""
-        if self._view is None:
-            try:
-                self._view = memoryview(mmap.mmap(self.handle, self.size, prot=mmap.PROT_READ))
-            except (OSError, ValueError) as error:
-                raise WorkError(f"{self.path}: cannot be mapped ({error})") from error
-        return self._view
+        found = os.fstat(self.handle).st_size
+        if found != size:
+            raise WorkError(f"{path}: has {found} bytes, the index says {size}: {DAMAGED}")
 
     def read_into(self, target: memoryview, offset: int) -> None:
         """Fill `target` from `offset` on."""
@@ -89,44 +67,33 @@ class RowReader:
         catalog: the store's tables.
         path: the store's folder, or its packed file.
         cache_bytes: memory that rows may be kept in, all arrays together; an array is kept if it fits whole.
-        always_check: check rows each time they are read, not the first time alone; nothing is kept.
     """
 
-    def __init__(self, catalog: Catalog, path: Path, *, cache_bytes: int, always_check: bool = False) -> None:
-        packed = not path.is_dir()
-        self.files = [(path if packed else path / name, size) for name, size, _ in catalog.files]
-        self._plan = catalog.plan
+    def __init__(self, catalog: Catalog, path: Path, *, cache_bytes: int) -> None:
+        self.files = [(path / name if path.is_dir() else path, size) for name, size, _ in catalog.files]
+        self._arrays = catalog.plan.arrays
+        self._first_row = catalog.file_first_row
         counts = np.diff(catalog.file_first_row)
         self._file_of_row = np.repeat(np.arange(len(counts), dtype=np.int32), counts)
-        self._first_row = catalog.file_first_row
-        self._places = catalog.places
         self._offsets = {name: place["offset"].astype(np.int64) for name, place in catalog.places.items()}
         self._crc32 = {name: place["crc32"].copy() for name, place in catalog.places.items()}
         self._unchecked = {name: np.ones(len(place), dtype=bool) for name, place in catalog.places.items()}
-        self._kept: dict[str, NDArray[np.float16] | None] = {}
-        self._absent: dict[str, NDArray[np.bool_]] = {}
-        self._cache_bytes = 0 if always_check else cache_bytes
-        self._always_check = always_check
-        self._open: dict[int, _OpenFile] = {}
-        # A file takes two descriptors, its own and its mapping's.
-        self._most_open = max(8, resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 4)
-        self._lock, self._keeping = threading.Lock(), threading.Lock()
-        self._pool: tuple[int, ThreadPoolExecutor] | None = None
+        self._cache_bytes = cache_bytes
+        self._most_open = max(8, resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 4)  # the rest is others'
+        self.__setstate__({})
 
     def __getstate__(self) -> dict[str, Any]:
         """A copy in another process starts with no file open and nothing kept."""
-        empty: dict[str, Any] = {
-            "_open": {},
-            "_kept": {},
-            "_absent": {},
-            "_lock": None,
-            "_keeping": None,
-            "_pool": None,
-        }
-        return {**self.__dict__, **empty}
+        own = ("_open", "_kept", "_absent", "_lock", "_keeping", "_pool")
+        return {name: value for name, value in self.__dict__.items() if name not in own}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state, _lock=threading.Lock(), _keeping=threading.Lock())
+        self.__dict__.update(state)
+        self._open: dict[int, _OpenFile] = {}
+        self._kept: dict[str, NDArray[np.float16] | None] = {}
+        self._absent: dict[str, NDArray[np.bool_]] = {}
+        self._lock, self._keeping = threading.Lock(), threading.Lock()
+        self._pool: tuple[int, ThreadPoolExecutor] | None = None
 
     def close(self) -> None:
         """Close the files and end the threads; a later read starts them again. What was kept is forgotten."""
@@ -156,7 +123,7 @@ class RowReader:
                     self._load(name, needed, kept, needed)
                     self._absent[name][needed] = False
             return kept[rows]
-        out = np.empty((len(rows), *self._plan.arrays[name]), dtype="<f2")
+        out = np.empty((len(rows), *self._arrays[name]), dtype="<f2")
         self._load(name, rows, out, np.arange(len(rows)))
         return out
 
@@ -164,7 +131,7 @@ class RowReader:
         """The array that keeps rows, or None where it does not fit. Memory is taken only as rows are written to it."""
         with self._keeping:
             if name not in self._kept:
-                shape = (len(self._offsets[name]), *self._plan.arrays[name])
+                shape = (len(self._offsets[name]), *self._arrays[name])
                 used = sum(kept.nbytes for kept in self._kept.values() if kept is not None)
                 fits = used + 2 * math.prod(shape) <= self._cache_bytes
                 self._kept[name] = np.empty(shape, dtype="<f2") if fits else None
@@ -175,43 +142,28 @@ class RowReader:
         """Read `rows` from their files to `out[places]`, checking those not checked yet."""
         if not len(rows):
             return
-        if self._plan.compression:
-            out[places] = self._read_compressed(name, rows)
-            return
-        step = 2 * math.prod(self._plan.arrays[name])
+        step = 2 * math.prod(self._arrays[name])
         files, offsets = self._file_of_row[rows], self._offsets[name][rows]
         edges = _run_edges(files, offsets, places, step)
         starts = edges[:-1]
-        runs = list(
-            zip(
-                starts,
-                edges[1:],
-                files[starts].tolist(),
-                offsets[starts].tolist(),
-                places[starts].tolist(),
-                strict=True,
-            )
-        )
+        found = files[starts].tolist(), offsets[starts].tolist(), places[starts].tolist()
+        runs = list(zip(starts, edges[1:], *found, strict=True))
         flat = out.data.cast("B")
-        check = self._always_check or bool(self._unchecked[name][rows].any())
-        expected = self._crc32[name][rows].tolist() if check else []
+        expected = self._crc32[name][rows].tolist() if self._unchecked[name][rows].any() else None
 
         def load(first: int, last: int) -> None:
             for start, stop, number, offset, place in runs[first:last]:
                 target = flat[place * step : (place + stop - start) * step]
-                file = self._open.get(number) or self._file(number)
-                if not check:
-                    file.check_size()
-                    target[:] = file.view()[offset : offset + len(target)]
+                (self._open.get(number) or self._file(number)).read_into(target, offset)
+                if expected is None:
                     continue
-                file.read_into(target, offset)
                 for index in range(start, stop):
                     at = (index - start) * step
                     if zlib.crc32(target[at : at + step]) != expected[index]:
                         raise self._damaged(name, int(rows[index]))
 
         self._in_parallel(load, len(runs), len(rows) * step)
-        if check:
+        if expected is not None:
             self._unchecked[name][rows] = False
 
     def _in_parallel(self, load: Callable[[int, int], None], num_runs: int, total: int) -> None:
@@ -239,29 +191,6 @@ class RowReader:
                     del self._open[next(iter(self._open))]
                 self._open[number] = _OpenFile(*self.files[number])
             return self._open[number]
-
-    def read_stored(self, name: str, rows: NDArray[np.int64]) -> list[bytes]:
-        """The bytes of rows as they are stored, checked."""
-        contents = []
-        places = self._places[name][rows].tolist()
-        for row, (offset, stored, crc32, _) in zip(rows.tolist(), places, strict=True):
-            content = bytearray(stored)
-            self._file(int(self._file_of_row[row])).read_into(memoryview(content), offset)
-            if zlib.crc32(content) != crc32:
-                raise self._damaged(name, row)
-            contents.append(bytes(content))
-        return contents
-
-    def _read_compressed(self, name: str, rows: NDArray[np.int64]) -> NDArray[np.float16]:
-        """Compressed rows: checked as they are stored, then decompressed by the library from memory."""
-        contents = self.read_stored(name, rows)
-        masks = self._places[name]["filter_mask"][rows].tolist()
-        shape = self._plan.arrays[name]
-        with file_errors(self.files[0][0]), new_file(io.BytesIO(), block_size(0)) as file:
-            dataset = create_array(file, name, (len(rows), *shape), self._plan.compression)
-            for index, (content, filter_mask) in enumerate(zip(contents, masks, strict=True)):
-                dataset.id.write_direct_chunk((index,) + (0,) * len(shape), content, filter_mask)
-            return dataset[()]
 
 
 def _run_edges(files: NDArray, offsets: NDArray, places: NDArray, step: int) -> list[int]:

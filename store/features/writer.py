@@ -1,25 +1,19 @@
-"""Writing a feature store: one run holds the lock, gives out shards, and builds the index at the end."""
+"""Writing a feature store, as one of any number of workers that share out its shards."""
 
-import json
-import math
-import threading
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import h5py
-from numpy.typing import ArrayLike
+from avr.core import AvrError, FolderLock, UsageError, WorkError, note, warn
 
-from avr.core import StoreLock, UsageError, WorkError, note, warn
-from avr.store.building import build
-from avr.store.disk import write_file
+from .index import INDEX_NAME, catalog_of_shards, find_plan, read_catalog, write_index
+from .plan import PLAN_NAME, DatasetLike, Plan, dict_differences, differences, load_plan, plan_of, write_plan
+from .shard import ShardWriter, read_shard, shard_name
 
-from .index import INDEX_NAME, catalog_of_shards, check_shard, index_image
-from .shard import ShardWriter, filter_arguments, load_plan, read_shard, shard_name
-from .tables import DatasetLike, Plan, plan_of, write_plan
-
-SHARD_BYTES = 1 << 26  # about what a shard should weigh; what a crash can cost, and what a writer holds in memory
+DOING = "writes to this store"  # what a folder's lock is held for
 
 
 @dataclass(frozen=True)
@@ -31,80 +25,91 @@ class PendingShard:
 
 
 class StoreWriter:
-    """Writes the features of a data set to a folder; continues a run that was interrupted.
+    """Writes the features of a data set to a folder; continues a run that was interrupted, and joins one that is on.
 
-    A shard is written when its last video has been added or has failed, so an interruption costs the shards that were
-    open, and never a finished one. Videos may be added in any order; the bytes do not depend on it. One thread or
-    several may call `add` and `fail`. As a context manager it closes; `close` builds the index when all is there.
+    Any number of processes, on any machines that share the folder, may write one store at once: each claims shards,
+    and whoever finds all of them there writes the index. A claim dies with its process, so an interruption costs the
+    shards that were open and never a finished one. The files do not depend on who wrote them, or how many.
+
+        with StoreWriter(path, dataset, arrays={"rgb/pooled": (7, 2048)}, provenance={"settings": {}}) as writer:
+            for shard in writer.shards():
+                for video in shard.video_ids:
+                    shard.add(video, {"rgb/pooled": features_of(video)}, frames=25)
+                shard.finish()
+
+    As a context manager it closes; `close` builds the index when all is there. Threads may share one.
 
     Args:
         path: the store's folder; made when missing.
-        dataset: name, class names, videos (id, path, label, group) and splits, such as `avr.datasets.Dataset`.
+        dataset: name, class names, videos (id, path, label, group) and splits, such as `avr.datasets.Dataset`. None: a
+            store whose plan lies there is joined (`StoreWriter.join`).
         arrays: "stream/layer" to the shape of one view: {"rgb/pooled": (7, 2048), "rgb/map": (7, 512, 7, 7)}.
         provenance: how the features are made, as JSON can hold it. provenance["settings"] (dict) decides what may
             continue a run: where one differs, the run is refused. All else (versions, commit, host) may differ: a
             warning tells. Leave out what must not change the bytes: times, device, number of workers.
         shard_videos: videos a shard; by default as many as make 64 MB (1 to 64). A continued run keeps its number.
-        compression: None (default; reads are fastest), "gzip", "lzf", or of hdf5plugin "zstd", "lz4", "blosc",
-            "bitshuffle".
 
     Raises:
-        UsageError: other settings or data set than the store was begun with (says which differ), a second run.
+        UsageError: other settings or data set than the store was begun with (says which differ); it is being repaired.
         WorkError: the folder cannot be written.
     """
 
     def __init__(
         self,
         path: Path | str,
-        dataset: DatasetLike,
+        dataset: DatasetLike | None,
         *,
-        arrays: Mapping[str, Sequence[int]],
-        provenance: Mapping[str, Any],
+        arrays: Mapping[str, Sequence[int]] | None = None,
+        provenance: Mapping[str, Any] | None = None,
         shard_videos: int | None = None,
-        compression: str | None = None,
     ) -> None:
         self.path = Path(path)
         if self.path.exists() and not self.path.is_dir():
             raise UsageError(f"{self.path}: is a file; a store is a folder")
-        if compression:
-            filter_arguments(compression)
-        wanted = plan_of(
-            dataset,
-            arrays=arrays,
-            provenance=provenance,
-            shard_videos=shard_videos or default_shard_videos(arrays),
-            compression=compression,
-        )
+        if dataset is None:
+            self.plan = load_plan(self.path)
+            self._lock = FolderLock(self.path, shared=True, doing=DOING)
+            return
+        wanted = plan_of(dataset, arrays=arrays or {}, provenance=provenance or {}, shard_videos=shard_videos)
         try:
             self.path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise WorkError(f"{self.path}: cannot be made ({error.strerror}); choose another --out") from error
-        self._lock = StoreLock(self.path)
+        self._lock = FolderLock(self.path, shared=True, doing=DOING)
         try:
-            self.plan = self._open_plan(wanted, keep_shard_videos=shard_videos is None)
-            self._clean()
+            with self._lock.turn():
+                self.plan = self._agree(wanted, keep_shard_videos=shard_videos is None)
+                self._check_shards()
         except BaseException:
             self._lock.release()
             raise
-        self._shard_of = {video: index // self.plan.shard_videos for index, video in enumerate(self.plan.ids)}
-        self._open: dict[int, ShardWriter] = {}
-        self._threads = threading.Lock()
-        self._finished = self._find_shards()
-        self._closed = False
 
-    def _open_plan(self, wanted: Plan, *, keep_shard_videos: bool) -> Plan:
+    @classmethod
+    def join(cls, path: Path | str) -> "StoreWriter":
+        """Write along at a store that another process has begun, knowing its folder alone.
+
+        Raises:
+            UsageError: no plan lies there.
+            WorkError: the plan is damaged, or the folder cannot be written.
+        """
+        return cls(path, None)
+
+    def _agree(self, wanted: Plan, *, keep_shard_videos: bool) -> Plan:
         """The plan that lies there if it is the same, or the wanted one, written."""
-        path = self.path / "plan.h5"
-        if not path.exists():
-            # Shards alone may lie there (repair drops a damaged plan): those of this very plan are taken.
-            strangers = [
-                item.name for item in self.path.iterdir() if not item.name.startswith((".", "shard-", "index.h5"))
-            ]
+        there, problem = find_plan(self.path)
+        if there is None and not (self.path / PLAN_NAME).exists():
+            # Shards alone may lie there (repair drops a damaged plan): those made for this plan are taken.
+            names = [item.name for item in self.path.iterdir()]
+            strangers = [name for name in names if not name.startswith((".", "shard-", INDEX_NAME))]
             if strangers:
-                raise UsageError(f"{self.path}: holds {strangers[0]} but no plan.h5: no store; choose an empty folder")
-            write_file(path, plan_image(wanted))
-            return wanted
-        there, _ = load_plan(self.path)
+                raise UsageError(
+                    f"{self.path}: holds {strangers[0]} but no {PLAN_NAME}: no store; choose an empty folder"
+                )
+        elif problem is not None:
+            warn(f"{self.path}: {PLAN_NAME} is damaged or gone, and is written anew")
+        if there is None:
+            self._clean(PLAN_NAME)
+            return write_plan(self.path, wanted)
         differing = differences(there, wanted, keep_shard_videos=keep_shard_videos)
         if differing:
             shown = "; ".join(differing[:8]) + (f"; and {len(differing) - 8} more" if len(differing) > 8 else "")
@@ -112,111 +117,94 @@ class StoreWriter:
         old, new = (
             {key: value for key, value in plan.provenance.items() if key != "settings"} for plan in (there, wanted)
         )
-        for line in _dict_differences(old, new):
+        for line in dict_differences(old, new):
             warn(f"{self.path}: continuing, though {line}")
-        return there
+        return there if problem is None else write_plan(self.path, there)
 
-    def _clean(self) -> None:
-        """Remove what killed writers left under temporary names."""
-        for left in self.path.glob(".*.tmp"):
+    def _clean(self, name: str) -> None:
+        """Remove what killed writers left of a file that this process alone may write now."""
+        for left in self.path.glob(f".{name}.*.tmp"):
             left.unlink(missing_ok=True)
 
-    def _find_shards(self) -> set[int]:
-        """Numbers of the shards that are there, structure checked; an index that names others is taken away."""
-        _, plan_sha256 = load_plan(self.path)
-        found = set()
-        for number in range(self.plan.num_shards):
-            path = self.path / shard_name(number)
-            if path.exists():
-                check_shard(self.plan, read_shard(path), plan_sha256=plan_sha256)
-                found.add(number)
-        if len(found) < self.plan.num_shards:
+    def _check_shards(self) -> None:
+        """Hold the shards that are there against the plan; an index that names others is taken away."""
+        missing = self.missing()
+        found = [number for number in range(self.plan.num_shards) if number not in set(missing)]
+        for number in found:
+            read_shard(self.path / shard_name(number), self.plan)
+        if missing:
             (self.path / INDEX_NAME).unlink(missing_ok=True)
         if found:
             note(f"{self.path}: continuing, {len(found)} of {self.plan.num_shards} shards are there")
-        return found
 
-    @property
-    def done(self) -> set[str]:
-        """Ids of the videos that need no more work: in a finished shard, or added or failed in this run."""
-        done = {video for number in self._finished for video in self.plan.ids[self.plan.shard_slice(number)]}
-        for shard in list(self._open.values()):
-            done |= set(shard.video_ids) - set(shard.missing)
-        return done
+    def missing(self) -> list[int]:
+        """Numbers of the shards that are not there now, whoever may be at work on them."""
+        there = {item.name for item in self.path.glob("shard-*.h5")}
+        return [number for number in range(self.plan.num_shards) if shard_name(number) not in there]
 
     def pending_shards(self) -> list[PendingShard]:
-        """The shards not written yet, to be given to workers that open a `ShardWriter(path, number)` each."""
-        self._finished |= {n for n in range(self.plan.num_shards) if (self.path / shard_name(n)).exists()}
-        return [
-            PendingShard(number, self.plan.ids[self.plan.shard_slice(number)])
-            for number in range(self.plan.num_shards)
-            if number not in self._finished
-        ]
+        """The shards not written yet, with their videos."""
+        return [PendingShard(number, self.plan.shard_ids(number)) for number in self.missing()]
 
-    def add(self, video_id: str, features: Mapping[str, ArrayLike], *, frames: int) -> str | None:
-        """Take a video's features, `(V, *shape)` for every array, V alike in all; see `ShardWriter.add`.
+    def claim(self, number: int) -> ShardWriter | None:
+        """A shard to be made by this process; None: it is there, or somebody is at work on it."""
+        if not self._lock.claim(number):
+            return None
+        if (self.path / shard_name(number)).exists():
+            self._lock.give_back(number)
+            return None
+        self._clean(shard_name(number))
+        return ShardWriter(self.path, number, plan=self.plan, closed=partial(self._lock.give_back, number))
 
-        Returns:
-            None, or the reason why they cannot be stored, recorded as the video's failure.
+    def claim_next(self) -> ShardWriter | None:
+        """The first missing shard that nobody is at work on; None: there is nothing to take now."""
+        return next((shard for number in self.missing() if (shard := self.claim(number)) is not None), None)
+
+    def shards(self, *, poll: float = 1.0) -> Iterator[ShardWriter]:
+        """Claimed shards, one after another, until all are there, by whomever.
+
+        Args:
+            poll: seconds between looks at the folder while others are at work on all that is left: one of them may
+                die, and its shard has then to be made.
         """
-        shard = self._shard(video_id)
-        reason = shard.add(video_id, features, frames=frames)
-        self._write_if_whole(shard)
-        return reason
+        while self.missing():
+            shard = self.claim_next()
+            if shard is None:
+                time.sleep(poll)
+                continue
+            try:
+                yield shard
+            finally:
+                shard.release()
 
-    def fail(self, video_id: str, reason: str) -> None:
-        """Record that a video has no features, and why."""
-        shard = self._shard(video_id)
-        shard.fail(video_id, reason)
-        self._write_if_whole(shard)
-
-    def _shard(self, video_id: str) -> ShardWriter:
-        if video_id not in self._shard_of:
-            raise UsageError(f"{video_id}: not in the data set of {self.path}")
-        number = self._shard_of[video_id]
-        with self._threads:
-            if number in self._finished:
-                raise UsageError(f"{video_id}: its shard is written already (see StoreWriter.done)")
-            if number not in self._open:
-                self._open[number] = ShardWriter(self.path, number)
-            return self._open[number]
-
-    def _write_if_whole(self, shard: ShardWriter) -> None:
-        with self._threads:
-            if shard.missing or shard.number in self._finished:
-                return
-            self._finished.add(shard.number)
-        try:
-            shard.finish()
-        except BaseException:
-            self._finished.discard(shard.number)  # it stays open: `close` tries again
-            raise
-        del self._open[shard.number]
-
-    def finish(self) -> None:
-        """Build the index of a store whose shards are all there, whoever wrote them.
+    def finish(self) -> bool:
+        """Write the index of a store whose shards are all there, whoever wrote them; False: some are missing.
 
         Raises:
-            WorkError: a shard is missing, damaged or another run's; the disk is full.
+            WorkError: a shard is damaged or another run's; the disk is full.
         """
-        missing = self.pending_shards()
-        if missing:
-            raise WorkError(f"{self.path}: unfinished: {len(missing)} of {self.plan.num_shards} shards are missing")
-        _, plan_sha256 = load_plan(self.path)
-        shards = [read_shard(self.path / shard_name(number)) for number in range(self.plan.num_shards)]
-        catalog = catalog_of_shards(self.plan, shards, plan_sha256=plan_sha256)
-        write_file(self.path / INDEX_NAME, index_image(catalog))
+        if self.missing():
+            return False
+        with self._lock.turn():
+            shards = [read_shard(self.path / shard_name(number), self.plan) for number in range(self.plan.num_shards)]
+            catalog = catalog_of_shards(self.plan, shards)
+            if self._indexed() != (catalog.files, catalog.digest):
+                self._clean(INDEX_NAME)
+                write_index(self.path, catalog)
+        return True
+
+    def _indexed(self) -> Any:
+        """What the index says of its files and content, None without a sound one."""
+        try:
+            there = read_catalog(self.path / INDEX_NAME)
+        except AvrError:
+            return None
+        return there.files, there.digest
 
     def close(self) -> None:
-        """Build the index if all shards are there, else leave the store unfinished; give the lock back."""
-        if self._closed:
-            return
-        self._closed = True
+        """Write the index if all shards are there, else leave the store unfinished; give the claims back."""
         try:
-            for shard in list(self._open.values()):
-                self._write_if_whole(shard)  # one that a full disk refused before
-            if not self.pending_shards():
-                self.finish()
+            self.finish()
         finally:
             self._lock.release()
 
@@ -227,68 +215,4 @@ class StoreWriter:
         if kind is None:
             self.close()
         else:
-            self._closed = True
             self._lock.release()
-
-
-def default_shard_videos(arrays: Mapping[str, Sequence[int]]) -> int:
-    """Videos a shard so that one of one view a video weighs about 64 MB: 1 to 64."""
-    video_bytes = sum(2 * math.prod(shape) for shape in arrays.values())
-    return max(1, min(64, SHARD_BYTES // max(1, video_bytes)))
-
-
-def plan_image(plan: Plan) -> memoryview:
-    """The bytes of a plan file."""
-
-    def fill(file: h5py.File) -> list[tuple[int, int]]:
-        write_plan(file, plan)
-        return []
-
-    return build("plan", fill)
-
-
-def differences(old: Plan, new: Plan, *, keep_shard_videos: bool = False) -> list[str]:
-    """What keeps a run with plan `new` from continuing one with plan `old`, as "name old → new"."""
-    lines = _dict_differences(old.provenance.get("settings", {}), new.provenance.get("settings", {}))
-    lines += _dict_differences(
-        {name: list(shape) for name, shape in old.arrays.items()},
-        {name: list(shape) for name, shape in new.arrays.items()},
-    )
-    for name in ("dataset", "compression", *(() if keep_shard_videos else ("shard_videos",))):
-        if getattr(old, name) != getattr(new, name):
-            lines.append(f"{name} {getattr(old, name)} → {getattr(new, name)}")
-    for name in ("class_names", "split_names", "ids", "groups"):
-        before, after = getattr(old, name), getattr(new, name)
-        if before != after:
-            lines.append(f"{name.replace('ids', 'videos')} ({_first_difference(before, after)})")
-    if old.ids == new.ids:
-        lines += [
-            f"{name} differ"
-            for name in ("labels", "splits")
-            if getattr(old, name).tolist() != getattr(new, name).tolist()
-        ]
-    return lines
-
-
-def _first_difference(old: Sequence[str], new: Sequence[str]) -> str:
-    if len(old) != len(new):
-        return f"{len(old)} → {len(new)}"
-    first = next(index for index, pair in enumerate(zip(old, new, strict=True)) if pair[0] != pair[1])
-    return f"number {first}: {old[first]} → {new[first]}"
-
-
-def _dict_differences(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = "") -> list[str]:
-    """Entries that differ, nested dicts by dotted names, values as JSON."""
-    lines = []
-    for key in sorted(set(old) | set(new)):
-        before, after = old.get(key), new.get(key)
-        if isinstance(before, dict) and isinstance(after, dict):
-            lines += _dict_differences(before, after, f"{prefix}{key}.")
-        elif before != after or (key in old) != (key in new):
-            lines.append(f"{prefix}{key} {_shown(before)} → {_shown(after)}")
-    return lines
-
-
-def _shown(value: object) -> str:
-    text = json.dumps(value, ensure_ascii=False, default=str)
-    return text if len(text) <= 80 else text[:77] + "…"

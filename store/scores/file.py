@@ -10,11 +10,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from avr.core import UsageError, WorkError
-from avr.store.building import build
-from avr.store.directory import utf8
-from avr.store.disk import write_file
-from avr.store.features.tables import RESERVED, write_json
-from avr.store.sealed import open_sealed
+from avr.store.sealed import open_sealed, write_sealed
+from avr.store.tables import RESERVED, write_tables
 
 # What stands in `Scores.fold` where no out-of-fold score does; the latter say their fold, from 0 on.
 TEST_VIDEO = -1
@@ -192,29 +189,29 @@ def write_scores(path: Path | str, scores: Scores) -> Path:
         if not name or "/" in name or name in (RESERVED, ".") or len(name) > 200:
             raise UsageError(f"stream name {name[:80]!r}: no '/', not '{RESERVED}', 1 to 200 characters")
 
-    def fill(file: h5py.File) -> list[tuple[int, int]]:
-        for name, values in scores.streams.items():
-            file.create_dataset(name, data=values, track_times=False)
-        group = file.create_group(RESERVED)
-        group.create_dataset("id", **utf8(scores.ids.tolist()), track_times=False)
-        group.create_dataset("group", **utf8(scores.groups.tolist()), track_times=False)
-        group.create_dataset("label", data=np.asarray(scores.labels, dtype="<i8"), track_times=False)
-        group.create_dataset("fold", data=np.asarray(scores.fold, dtype="<i4"), track_times=False)
-        group.create_dataset("class_names", **utf8(scores.class_names), track_times=False)
-        about = {name: getattr(scores, name) for name in ("kind", "split", "head", "dataset", "fused")}
-        write_json(group, "about", {**about, "streams": list(scores.streams)})
-        write_json(group, "provenance", scores.provenance)
-        return []
+    about = {name: getattr(scores, name) for name in ("kind", "split", "head", "dataset", "fused")}
+    tables = {
+        **scores.streams,
+        "index/id": scores.ids.tolist(),
+        "index/group": scores.groups.tolist(),
+        "index/label": np.asarray(scores.labels, dtype="<i8"),
+        "index/fold": np.asarray(scores.fold, dtype="<i4"),
+        "index/class_names": scores.class_names,
+        "index/about": {**about, "streams": list(scores.streams)},
+        "index/provenance": scores.provenance,
+    }
 
-    image = build("scores", fill)
+    def fill(file: h5py.File) -> dict[str, NDArray]:
+        write_tables(file, tables)
+        return {}
+
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
     except (FileExistsError, NotADirectoryError) as error:
         raise UsageError(f"{path.parent}: is a file, or lies below one; choose another folder") from error
     except OSError as error:
         raise WorkError(f"{path.parent}: cannot be made ({error.strerror}); choose another folder") from error
-    write_file(path, image)
-    return path
+    return write_sealed(path, "scores", fill)
 
 
 def read_scores(path: Path | str) -> Scores:

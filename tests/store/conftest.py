@@ -24,17 +24,22 @@ class Toy:
         return {**given, "shard_videos": 6, **changed}
 
     def write(self, path, *, order=None, **changed):
-        """A finished store; video 5 failed."""
-        ids = [video.id for video in self.dataset.videos]
+        """A finished store; video 5 failed, and video 7 has a note."""
         with StoreWriter(path, self.dataset, **self.options(**changed)) as writer:
-            for video in order or ids:
-                if video in writer.done:
-                    continue
-                if video == ids[5]:
-                    writer.fail(video, "cannot be decoded")
-                else:
-                    assert writer.add(video, self.features[video], frames=10 + ids.index(video)) is None
+            for shard in writer.shards():
+                self.fill(shard, order)
+                shard.finish()
         return path
+
+    def fill(self, shard, order=None):
+        """Add the features of a shard's videos that are not added yet, in this order."""
+        ids = [video.id for video in self.dataset.videos]
+        for video in filter(set(shard.missing).__contains__, order or ids):
+            if video == ids[5]:
+                shard.fail(video, "cannot be decoded")
+            else:
+                note = "2 frames do not decode" if video == ids[7] else ""
+                assert shard.add(video, self.features[video], frames=10 + ids.index(video), note=note) is None
 
     def expected(self, name, ids):
         """What a store must return for these videos: their fp16 rows, one after another."""
