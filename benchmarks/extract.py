@@ -120,8 +120,10 @@ class Alone:
                 shard_videos=shard_videos(self.shapes, self.extractor.settings),
             ) as writer,
         ):
-            for video, features in zip(self.dataset.videos, self.features, strict=True):
-                writer.add(video.id, features, frames=1)
+            features = dict(zip(writer.plan.ids, self.features, strict=True))
+            for shard in writer.shards():
+                for video in shard.video_ids:
+                    shard.add(video, features[video], frames=1)
 
 
 def cpu_seconds() -> float:

@@ -48,7 +48,7 @@ def info(store: Path | None, as_json: bool) -> None:
     if as_json:
         print_json(result)
         return
-    hidden = ("arrays", "splits", "failures", "provenance", "class_names", "streams")
+    hidden = ("arrays", "splits", "failures", "notes", "provenance", "class_names", "streams")
     width = max(map(len, result))
     for name, value in result.items():
         if name.endswith("bytes_on_disk"):
@@ -70,6 +70,10 @@ def info(store: Path | None, as_json: bool) -> None:
         click.echo(f"\n{len(result['failures'])} videos have no features:")
         for failure in result["failures"]:
             click.echo(f"  {failure['id']}: {failure['reason']}")
+    if result.get("notes"):
+        click.echo(f"\n{len(result['notes'])} videos have notes:")
+        for remark in result["notes"]:
+            click.echo(f"  {remark['id']}: {remark['note']}")
     click.echo("\nprovenance")
     click.echo(json.dumps(result["provenance"], indent=2, ensure_ascii=False, sort_keys=True))
 

@@ -156,7 +156,7 @@ class FolderLock:
         if self.works and self.shared and self._handle >= 0:  # alone, every byte stays locked
             fcntl.lockf(self._handle, fcntl.LOCK_UN, 1, start)
 
-    def _cannot(self, why: str) -> None:
+    def _cannot(self, why: str | None) -> None:
         self.works = False
         warn(f"{self.folder}: its file system does not lock files ({why}): start one run there at a time")
 

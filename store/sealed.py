@@ -269,7 +269,7 @@ def _read_seal(read: Read, size: int, path: Path) -> Seal:
         )
     try:
         block = 1024
-        while read(block, len(HDF5_SIGNATURE)) != HDF5_SIGNATURE:
+        while block + 8 > size or read(block, 8) != HDF5_SIGNATURE:
             block *= 2
             if block > min(size, LARGEST_BLOCK):
                 raise ValueError("no HDF5 signature")

@@ -69,8 +69,9 @@ def _write(catalog: Catalog, store: Path, temporary: Path) -> None:
         places = {
             name: write_rows(file, name, total, shape, rows_of(name)) for name, shape in catalog.plan.arrays.items()
         }
-        files = {"files": (("packed", 0, ""),), "file_first_row": np.array([0, total], "<i8")}
-        write_tables(file, catalog_tables(replace(catalog, places=places, **files)))
+        first = np.array([0, total], dtype="<i8")
+        one = replace(catalog, places=places, files=(("packed", 0, ""),), file_first_row=first)
+        write_tables(file, catalog_tables(one))
         return places
 
     block = SMALLEST_BLOCK * (1 + len(catalog.plan.arrays) // 8)

@@ -3,7 +3,7 @@
 import math
 import threading
 import zlib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -72,6 +72,7 @@ class ShardWriter:
         self._notes: dict[str, str] = {}
         self._lock = threading.Lock()
         self._closed = closed
+        self.written = False
 
     @property
     def missing(self) -> tuple[str, ...]:
@@ -133,6 +134,7 @@ class ShardWriter:
         if self.missing:
             raise UsageError(f"{shard_name(self.number)}: {len(self.missing)} videos missing, first {self.missing[0]}")
         path = write_sealed(self.folder / shard_name(self.number), "shard", self._fill)
+        self.written = True
         self.release()
         return path
 
@@ -166,7 +168,7 @@ def _one_line(text: str) -> str:
     return " ".join(str(text).replace("\0", " ").split())[:500]
 
 
-def remark_tables(remarks: list[tuple[str, str]], what: str = "failures", value: str = "reason") -> dict[str, Any]:
+def remark_tables(remarks: Sequence[tuple[str, str]], what: str = "failures", value: str = "reason") -> dict[str, Any]:
     """Two columns of text: of the videos that have no features why, or what is to be said of others."""
     return {
         f"index/{what}/id": [video for video, _ in remarks],
@@ -201,7 +203,7 @@ def write_rows(
     origin = (0,) * len(shape)
     for index, row in enumerate(rows):
         dataset.write_direct_chunk((index, *origin), row)
-        place["crc32"][index] = zlib.crc32(row)
+        place["crc32"][index] = zlib.crc32(row.data)
     file.flush()
     place["offset"] = [dataset.get_chunk_info_by_coord((index, *origin)).byte_offset for index in range(count)]
     place["stored"] = 2 * math.prod(shape)

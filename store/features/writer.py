@@ -35,7 +35,6 @@ class StoreWriter:
             for shard in writer.shards():
                 for video in shard.video_ids:
                     shard.add(video, {"rgb/pooled": features_of(video)}, frames=25)
-                shard.finish()
 
     As a context manager it closes; `close` builds the index when all is there. Threads may share one.
 
@@ -161,7 +160,7 @@ class StoreWriter:
         return next((shard for number in self.missing() if (shard := self.claim(number)) is not None), None)
 
     def shards(self, *, poll: float = 1.0) -> Iterator[ShardWriter]:
-        """Claimed shards, one after another, until all are there, by whomever.
+        """Claimed shards, one after another, until all are there, whoever wrote them; each is written at its end.
 
         Args:
             poll: seconds between looks at the folder while others are at work on all that is left: one of them may
@@ -174,6 +173,8 @@ class StoreWriter:
                 continue
             try:
                 yield shard
+                if not shard.written:
+                    shard.finish()
             finally:
                 shard.release()
 

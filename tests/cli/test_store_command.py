@@ -22,9 +22,13 @@ def store(tmp_path, monkeypatch):
     settings = {"arrays": {"rgb/pooled": (3, 16)}, "provenance": {"settings": {"backbone": "vgg16"}}, "shard_videos": 3}
     path = tmp_path / "features" / "toy"
     with StoreWriter(path, dataset, **settings) as writer:
-        writer.fail("a/v0", "no frames")
-        for video in videos[1:]:
-            writer.add(video.id, {"rgb/pooled": np.ones((2, 3, 16))}, frames=30)
+        for shard in writer.shards():
+            for video in shard.video_ids:
+                if video == "a/v0":
+                    shard.fail(video, "no frames")
+                else:
+                    note = "cut short" if video == "a/v1" else ""
+                    shard.add(video, {"rgb/pooled": np.ones((2, 3, 16))}, frames=30, note=note)
     return path
 
 
@@ -41,6 +45,7 @@ def test_info_takes_the_newest_store(runner, store):
     assert "rgb/pooled           3 × 16  float16  1.34 KB" in lines
     assert "1          3     4" in lines
     assert "  a/v0: no frames" in lines
+    assert "  a/v1: cut short" in lines
 
 
 def test_info_json(runner, store):

@@ -28,14 +28,17 @@ def store(tmp_path):
         splits={"1": SimpleNamespace(train=ids[:40], test=ids[40:])},
     )
     arrays, means = {"rgb/pooled": (2, 12), "flow/pooled": (2, 8)}, {"rgb": [], "flow": []}
+    features = {}
+    for i, video in enumerate(videos):
+        rows = features[video.id] = {name: random.normal(size=(1 + i % 3, *shape)) for name, shape in arrays.items()}
+        for name, values in rows.items():
+            values[..., video.label] += 1
+            rows[name] = values.astype(np.float16)
+            means[name.partition("/")[0]].append(rows[name].astype(float).mean(axis=(0, 1)))
     with StoreWriter(tmp_path / "features" / "toy", dataset, arrays=arrays, provenance={"settings": {}}) as writer:
-        for i, video in enumerate(videos):
-            rows = {name: random.normal(size=(1 + i % 3, *shape)) for name, shape in arrays.items()}
-            for name, values in rows.items():
-                values[..., video.label] += 1
-                rows[name] = values.astype(np.float16)
-                means[name.partition("/")[0]].append(rows[name].astype(float).mean(axis=(0, 1)))
-            writer.add(video.id, rows, frames=10)
+        for shard in writer.shards():
+            for video in shard.video_ids:
+                shard.add(video, features[video], frames=10)
     return tmp_path, {name: np.array(rows) for name, rows in means.items()}
 
 

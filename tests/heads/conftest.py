@@ -41,15 +41,18 @@ def write_store(folder: Path, *, views: int = 1, class_of_person: bool = False) 
     dataset = Dataset("toy", folder, ("a", "b", "c", "d"), listed, splits)
     arrays = {"rgb/pooled": (SEGMENTS, WIDTH), "flow/pooled": (SEGMENTS, WIDTH), "rgb/map": (SEGMENTS, WIDTH, 2, 2)}
     provenance = {"settings": {"made": "by the tests"}}
+    features = {}
+    for i, video in enumerate(listed):
+        made = features[video.id] = {}
+        for stream in ("rgb", "flow"):
+            base = centres[stream][meaning[stream][i]] + looks[stream][person[i]]
+            base = 5 * looks[stream][person[i]] if class_of_person else base
+            made[f"{stream}/pooled"] = base + noise * random.normal(size=(views, SEGMENTS, WIDTH))
+        made["rgb/map"] = np.repeat(made["rgb/pooled"], 4, axis=-1).reshape(views, SEGMENTS, WIDTH, 2, 2)
     with StoreWriter(folder, dataset, arrays=arrays, provenance=provenance, shard_videos=16) as writer:
-        for i, video in enumerate(listed):
-            made = {}
-            for stream in ("rgb", "flow"):
-                base = centres[stream][meaning[stream][i]] + looks[stream][person[i]]
-                base = 5 * looks[stream][person[i]] if class_of_person else base
-                made[f"{stream}/pooled"] = base + noise * random.normal(size=(views, SEGMENTS, WIDTH))
-            made["rgb/map"] = np.repeat(made["rgb/pooled"], 4, axis=-1).reshape(views, SEGMENTS, WIDTH, 2, 2)
-            writer.add(video.id, made, frames=30)
+        for shard in writer.shards():
+            for video in shard.video_ids:
+                shard.add(video, features[video], frames=30)
     return folder
 
 

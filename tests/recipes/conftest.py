@@ -43,18 +43,21 @@ def write_store(
         splits[number] = Split(number, tuple(video.id for video in videos if video.id not in test), test)
     dataset = Dataset(name, Path("/nowhere"), ("aa", "ab", "ba", "bb"), videos, splits)
     prototypes = generator.normal(size=(2, 2, 8))  # stream, its two kinds, D
+    features = {}
+    for video in videos:
+        kinds = {"rgb": video.label // 2, "flow": video.label % 2}
+        made = features[video.id] = {}
+        for array, shape in arrays.items():
+            stream = array.split("/")[0]
+            signal = prototypes[("rgb", "flow").index(stream), kinds[stream]]
+            signal = signal.reshape(8, *[1] * (len(shape) - 2))
+            made[array] = (signal + 0.3 * generator.normal(size=(1, *shape))).astype(np.float32)
     with StoreWriter(
         folder, dataset, arrays=arrays, provenance={"settings": settings or {"backbone": "toy"}}
     ) as writer:
-        for video in videos:
-            kinds = {"rgb": video.label // 2, "flow": video.label % 2}
-            features = {}
-            for array, shape in arrays.items():
-                stream = array.split("/")[0]
-                signal = prototypes[("rgb", "flow").index(stream), kinds[stream]]
-                signal = signal.reshape(8, *[1] * (len(shape) - 2))
-                features[array] = (signal + 0.3 * generator.normal(size=(1, *shape))).astype(np.float32)
-            writer.add(video.id, features, frames=20)
+        for shard in writer.shards():
+            for video in shard.video_ids:
+                shard.add(video, features[video], frames=20)
     return folder
 
 

@@ -28,7 +28,6 @@ class Toy:
         with StoreWriter(path, self.dataset, **self.options(**changed)) as writer:
             for shard in writer.shards():
                 self.fill(shard, order)
-                shard.finish()
         return path
 
     def fill(self, shard, order=None):

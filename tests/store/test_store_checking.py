@@ -30,18 +30,41 @@ FILES = ["plan.h5", "index.h5", "shard-00000.h5", "shard-00003.h5"]
 def test_damage_is_found_and_repaired(toy, toy_store, name, how):
     whole = {path.name: path.read_bytes() for path in toy_store.glob("*.h5")}
     damage(toy_store / name, how)
-    if name == "plan.h5":
-        with pytest.raises((WorkError, UsageError), match=r"plan.h5"):
-            verify(toy_store)
-    else:
-        result = verify(toy_store)
-        assert not result["ok"]
-        assert [item["file"] for item in result["damaged"]] == [name]
+    result = verify(toy_store)
+    assert not result["ok"]
+    assert [item["file"] for item in result["damaged"]] == [name]
+    assert result["files"] == 6
     result = repair(toy_store)
     assert name in result["dropped"]
+    assert result["complete"] == (name in ("plan.h5", "index.h5"))  # each of these two tells the other
     toy.write(toy_store)
     assert verify(toy_store)["ok"]
     assert {path.name: path.read_bytes() for path in toy_store.glob("*.h5")} == whole
+
+
+@pytest.mark.parametrize("index", [True, False], ids=["with index", "without"])
+@pytest.mark.parametrize("plan", ["flipped", "gone"])
+def test_shards_are_checked_though_the_plan_is_damaged(toy_store, plan, index):
+    if plan == "flipped":
+        damage(toy_store / "plan.h5", "flipped", seed=8)
+    else:
+        (toy_store / "plan.h5").unlink()
+    damage(toy_store / "shard-00002.h5", "flipped", seed=5)
+    if not index:
+        (toy_store / "index.h5").unlink()
+    result = verify(toy_store)
+    assert [item["file"] for item in result["damaged"]] == ["plan.h5", "shard-00002.h5"]
+    assert result["files"] == 5 + index
+
+
+def test_a_plan_of_a_newer_format_is_neither_damaged_nor_dropped(toy_store):
+    (toy_store / "index.h5").unlink()
+    newer = (toy_store / "plan.h5").read_bytes().replace(b"avr-store 1", b"avr-store 2")
+    (toy_store / "plan.h5").write_bytes(newer)
+    for check in (verify, repair):
+        with pytest.raises(UsageError, match="format version '2', but this avr reads version 1: update avr"):
+            check(toy_store)
+    assert (toy_store / "plan.h5").read_bytes() == newer
 
 
 def test_every_single_byte_of_a_shard_counts(toy, toy_store):
@@ -93,8 +116,10 @@ def test_failures_can_be_tried_again(toy, toy_store):
     result = repair(toy_store, failures=True)
     assert result["dropped"] == ["shard-00000.h5", "index.h5"]
     with StoreWriter(toy_store, toy.dataset, **toy.options()) as writer:
-        for video in writer.pending_shards()[0].video_ids:
-            writer.add(video, toy.features[video], frames=1)
+        for shard in writer.shards():
+            for video in shard.video_ids:
+                shard.add(video, toy.features[video], frames=1)
+            shard.finish()
     with FeatureStore(toy_store) as store:
         assert failed in store.ids
         assert store.failures == []

@@ -55,7 +55,6 @@ def write(folder, provenance=PROVENANCE):
                     shard.fail(video, "cut")
                 else:
                     shard.add(video, made, frames=30 + number, note="3 frames lost" if number == 5 else "")
-            shard.finish()
             written.append(shard.number)
     return written
 

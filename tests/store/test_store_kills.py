@@ -19,15 +19,16 @@ WRITER = f"""
     writer = StoreWriter(
         sys.argv[1], dataset, arrays={{"rgb/pooled": (2, 4096)}}, provenance={{"settings": {{}}}}, shard_videos={SHARD}
     )
-    done = writer.done
     print("ready", flush=True)
-    for number, video in enumerate(videos):
-        if video.id not in done:
+    for shard in writer.shards():
+        for video in shard.video_ids:
             time.sleep(0.002)
+            number = int(video[3:])
             features = np.random.default_rng(number).normal(size=(1 + number % 2, 2, 4096))
             with open(sys.argv[2], "a") as log:
-                log.write(video.id + "\\n")
-            writer.add(video.id, {{"rgb/pooled": features}}, frames=number)
+                log.write(video + "\\n")
+            shard.add(video, {{"rgb/pooled": features}}, frames=number)
+        shard.finish()
     writer.close()
 """
 
