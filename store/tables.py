@@ -8,6 +8,7 @@ data sets all the same, so h5py reads them too.
 import json
 import math
 import re
+import zlib
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -35,18 +36,20 @@ def write_tables(file: h5py.File, tables: Mapping[str, Any]) -> None:
         file.create_dataset(name, data=values, track_times=False)
 
 
-def list_tables(file: h5py.File) -> dict[str, list[Any]]:
-    """Where the tables of an open file lie: name to [offset, dtype, shape]; feature arrays are left out."""
+def list_tables(file: h5py.File) -> tuple[dict[str, list[Any]], dict[str, int]]:
+    """Where the tables of an open file lie, name to [offset, dtype, shape], and the CRC-32 of what they hold."""
     found: dict[str, list[Any]] = {}
+    crc32: dict[str, int] = {}
 
     def visit(name: str, item: Any) -> None:
         if isinstance(item, h5py.Dataset) and item.chunks is None and not item.is_virtual and item.dtype != np.float16:
             kind = "place" if item.dtype == PLACE else item.dtype.str
             found[name] = [item.id.get_offset() if item.size else 0, kind, list(item.shape)]
+            crc32[name] = zlib.crc32(np.asarray(item[()]).tobytes())
 
     file.flush()
     file.visititems(visit)
-    return found
+    return found, crc32
 
 
 def table_of(name: str, entry: Any, size: int) -> tuple[int, int, np.dtype, tuple[int, ...]]:

@@ -99,15 +99,14 @@ def catalog_tables(catalog: Catalog) -> dict[str, Any]:
         "index/videos/rows": catalog.rows,
         "index/videos/frames": catalog.frames,
         "index/videos/first_row": catalog.first_row,
-        **remark_tables(catalog.failures),
-        **remark_tables(catalog.notes, "notes", "note"),
+        **remark_tables(catalog.failures, catalog.notes),
         "index/files/name": [name for name, _, _ in catalog.files],
         "index/files/size": np.array([size for _, size, _ in catalog.files], dtype="<i8"),
         "index/files/sha256": [sha256 for _, _, sha256 in catalog.files],
         "index/files/first_row": catalog.file_first_row,
         **{f"index/rows/{name}": place for name, place in catalog.places.items()},
     }
-    if catalog.whole is not None:
+    if catalog.whole is not None and catalog.failures:
         failed = {video for video, _ in catalog.failures}
         position = np.array([n for n, video in enumerate(catalog.whole.ids) if video in failed], dtype="<i8")
         theirs = catalog.whole.take(position)

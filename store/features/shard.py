@@ -155,8 +155,10 @@ class ShardWriter:
             "index/videos/id": stored,
             "index/videos/rows": np.array(counts, dtype="<i4"),
             "index/videos/frames": np.array([self._frames[video] for video in stored], dtype="<i4"),
-            **remark_tables([(video, self._failures[video]) for video in self.video_ids if video in self._failures]),
-            **remark_tables([(video, self._notes[video]) for video in stored if video in self._notes], "notes", "note"),
+            **remark_tables(
+                [(video, self._failures[video]) for video in self.video_ids if video in self._failures],
+                [(video, self._notes[video]) for video in stored if video in self._notes],
+            ),
             **{f"index/rows/{name}": place for name, place in places.items()},
             "index/about": {"number": self.number, "plan": self.plan.identity},
         }
@@ -168,16 +170,18 @@ def _one_line(text: str) -> str:
     return " ".join(str(text).replace("\0", " ").split())[:500]
 
 
-def remark_tables(remarks: Sequence[tuple[str, str]], what: str = "failures", value: str = "reason") -> dict[str, Any]:
-    """Two columns of text: of the videos that have no features why, or what is to be said of others."""
-    return {
-        f"index/{what}/id": [video for video, _ in remarks],
-        f"index/{what}/{value}": [text for _, text in remarks],
-    }
+def remark_tables(failures: Sequence[tuple[str, str]], notes: Sequence[tuple[str, str]]) -> dict[str, Any]:
+    """Columns of text: of the videos that have no features why, and what is to be said of others where there is any."""
+    tables = {}
+    for remarks, what, value in ((failures, "failures", "reason"), (notes, "notes", "note")):
+        if remarks or what == "failures":
+            tables[f"index/{what}/id"] = [video for video, _ in remarks]
+            tables[f"index/{what}/{value}"] = [text for _, text in remarks]
+    return tables
 
 
 def read_remarks(tables: Tables) -> tuple[tuple[tuple[str, str], ...], tuple[tuple[str, str], ...]]:
-    """Failures and notes as (id, text); a file of before the notes has none."""
+    """Failures and notes as (id, text)."""
     failures = tuple(zip(tables.text("index/failures/id"), tables.text("index/failures/reason"), strict=True))
     if "index/notes/id" not in tables.content:
         return failures, ()
