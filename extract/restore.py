@@ -1,13 +1,128 @@
-"""The networks that a store's features were made with, found again for new videos; other weights are refused."""
+"""The way back: from a run or a store to the settings, weights files, networks and videos that made its features."""
 
+import contextlib
+import glob
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from avr.core import UsageError, sha256_of
+from avr.core import AvrError, UsageError, WorkError, note, sha256_of
+from avr.datasets import Dataset, RawFrames, Split, Video, index_dataset
+from avr.store import FeatureStore
 
 from .backbones import Networks, load_networks
 from .settings import Settings
 from .weights import weights_enum
+
+# Data sets whose videos may be parts of files, or folders of frames: a store keeps their paths alone.
+PARTS = ("kinetics", "list")
+
+
+@dataclass(frozen=True)
+class Origin:
+    """What a head's features were made with and of, as its checkpoint tells.
+
+    Attributes:
+        settings: of the extraction: the head's streams, one layer each.
+        dataset: the data set's name.
+        store: the folder of the store that was read; None for a head trained end to end without one.
+        videos: of such a head: the store that its videos were taken from.
+    """
+
+    settings: Settings
+    dataset: str
+    store: Path | None
+    videos: Path | None
+
+    @classmethod
+    def of(cls, metadata: Mapping[str, Any]) -> "Origin":
+        """The origin in a checkpoint's metadata."""
+        about = metadata["store"]
+        settings = narrow(Settings.from_dict(about["settings"]), metadata["layers"])
+        store, videos = (Path(about[name]) if about.get(name) else None for name in ("path", "videos"))
+        return cls(settings, str(about["dataset"]), store, videos)
+
+    def restore_networks(self, *, given: Iterable[str] = (), folders: Iterable[Path] = ()) -> Networks:
+        """The networks again, on the CPU; the arguments are those of `find_weights`.
+
+        Raises:
+            UsageError: weights that are gone, or others than the features were made with.
+            WorkError: weights that cannot be had or do not fit.
+        """
+        known: Mapping[str, str] = {}
+        with contextlib.suppress(AvrError):  # a store that is gone tells nothing; the files may lie in the folders
+            if self.store is not None:
+                with FeatureStore(self.store) as store:
+                    known = dict(store.provenance.get("weights_files", {}))
+        return restore_networks(self.settings, find_weights(self.settings, known, given=given, folders=folders))
+
+    def restore_dataset(self, root: Path | None = None) -> Dataset:
+        """The videos, from the data set's folder, or from the paths that the store keeps.
+
+        Args:
+            root: the data set's folder; None takes the videos where they were.
+
+        Raises:
+            UsageError: they are found neither way.
+            WorkError: videos are not where they were.
+        """
+        for path in (self.store, self.videos):
+            if root is not None or path is None or self.dataset in PARTS:
+                continue
+            try:
+                store = FeatureStore(path)
+            except AvrError as error:
+                note(f"the run's store cannot be read ({error}); its videos are looked for elsewhere")
+                continue
+            with store:
+                return _dataset_of(store)
+        return index_dataset(self.dataset, root)
+
+
+def _dataset_of(store: FeatureStore) -> Dataset:
+    videos = tuple(Video(*_kept(store, place)) for place in range(len(store.ids)))
+    gone = [video for video in videos if not video.path.is_file()]
+    if gone:
+        raise WorkError(f"{len(gone)} videos are not where they were, first {gone[0].path}: give their folder, --root")
+    splits = {}
+    for name in store.split_names:
+        train, test = store.split(name)
+        splits[name] = Split(name, tuple(map(str, store.ids[train])), tuple(map(str, store.ids[test])))
+    return Dataset(store.dataset, Path(), store.class_names, videos, splits)
+
+
+def _kept(store: FeatureStore, place: int) -> tuple[str, Path, int, str]:
+    """What a store keeps of a video: id, path, label, group."""
+    return str(store.ids[place]), Path(store.paths[place]), int(store.labels[place]), str(store.groups[place])
+
+
+def restore_video(store: FeatureStore, place: int, root: Path | None = None) -> Video:
+    """One video of a store as it lies on disk: a file, a part of one, or a folder of raw frames.
+
+    Args:
+        store: opened.
+        place: the video's position in it.
+        root: the folder of the videos; None takes the place that the store remembers.
+
+    Raises:
+        UsageError: it is not where it should be.
+    """
+    name, path, label, group = _kept(store, place)
+    if store.dataset in PARTS:
+        with contextlib.suppress(UsageError):
+            return {video.id: video for video in index_dataset(store.dataset, root).videos}[name]
+    if root is not None:
+        places = [root / name, *sorted(root.glob(f"{glob.escape(name)}.*")), root / path.name]
+        path = next((one for one in places if one.exists()), root / path.name)
+    if not path.exists():
+        raise UsageError(f"the video is not at {path}: name the folder of the videos with --root")
+    if path.is_file():
+        return Video(name, path, label, group)
+    first = [number for number in (0, 1) if (path / RawFrames.image.format(number)).exists()]
+    if not first:
+        raise UsageError(f"{path} is a folder without {RawFrames.image.format(1)}: give the data set's folder, --root")
+    return Video(name, path, label, group, frames=RawFrames(count=int(store.frames[place]), first=first[0]))
 
 
 def find_weights(

@@ -8,12 +8,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from avr.core import AvrError, UsageError
+from avr.core import UsageError
 from avr.datasets import Video
-from avr.extract import Extractor, Running, Settings
-from avr.extract.restore import find_weights, narrow, refuse_unused, restore_networks
+from avr.extract import Extractor, Running
+from avr.extract.restore import Origin, refuse_unused
 from avr.heads import TrainedRun, load_run
-from avr.store import FeatureStore
 
 Features = dict[str, NDArray[np.float32]]  # "rgb/pooled" -> (V, N, …)
 
@@ -50,34 +49,20 @@ def open_runs(
     opened: list[Opened] = []
     extractors: dict[str, Extractor] = {}
     loaded = [load_run(Path(run), split=split or None) for run in runs]
-    several = [narrow(Settings.from_dict(t.metadata["store"]["settings"]), t.metadata["layers"]) for t in loaded]
-    refuse_unused(weights, several)
+    origins = [Origin.of(trained.metadata) for trained in loaded]
+    refuse_unused(weights, [origin.settings for origin in origins])
     names = [trained.folder.parent.name for trained in loaded]
-    for run, trained, settings, name in zip(runs, loaded, several, names, strict=True):
-        about = trained.metadata["store"]
-        key = json.dumps(settings.to_dict(), sort_keys=True)
+    for run, trained, origin, name in zip(runs, loaded, origins, names, strict=True):
+        key = json.dumps(origin.settings.to_dict(), sort_keys=True)
         if key not in extractors:
-            folders = [trained.folder, Path(run), Path()]
-            files = find_weights(settings, weights_files(about), given=weights, folders=folders)
-            networks = restore_networks(settings, files)
-            extractors[key] = Extractor(settings, running=Running(device=device), networks=networks)
+            networks = origin.restore_networks(given=weights, folders=[trained.folder, Path(run), Path()])
+            extractors[key] = Extractor(origin.settings, running=Running(device=device), networks=networks)
         shown = name if names.count(name) == 1 else str(trained.folder.parent)
         opened.append(Opened(shown, trained, extractors[key]))
     for other in opened[1:]:
         if other.trained.class_names != opened[0].trained.class_names:
             raise UsageError(f"{other.name} was trained on other classes than {opened[0].name}")
     return opened
-
-
-def weights_files(store: dict) -> dict[str, str]:
-    """Where the weights were when the run's store was written, as far as it is still there."""
-    if not store.get("path"):
-        return {}
-    try:
-        with FeatureStore(Path(store["path"])) as features:
-            return dict(features.provenance.get("weights_files", {}))
-    except AvrError:
-        return {}
 
 
 def video_of(path: Path) -> Video:

@@ -1,8 +1,6 @@
 """Attention laid over the frames it was paid to: what `avr attention` draws."""
 
-import contextlib
 import difflib
-import glob
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,11 +12,9 @@ from numpy.typing import NDArray
 from avr.core import UsageError, write_whole
 
 if TYPE_CHECKING:
-    from avr.datasets import Video
     from avr.store import FeatureStore
 
 Images = NDArray[np.uint8]  # (N, H, W, 3) RGB
-PARTS = ("kinetics", "list")  # data sets whose videos may be parts of files, or folders of frames
 FRAME_MILLISECONDS = 400  # of one step in the GIF
 
 
@@ -174,9 +170,10 @@ def _images(store: "FeatureStore", place: int, view: int, root: Path | None) -> 
 
     from avr.extract import Settings
     from avr.extract.preprocess import crop_images
+    from avr.extract.restore import restore_video
     from avr.video import read_frames
 
-    video = _video_of(store, place, root)
+    video = restore_video(store, place, root)
     kept = store.provenance.get("settings", {})
     try:
         settings = Settings.from_dict(kept)
@@ -187,32 +184,6 @@ def _images(store: "FeatureStore", place: int, view: int, root: Path | None) -> 
     frames = read_frames(video, numbers)
     cropped = crop_images(torch.as_tensor(frames).permute(0, 3, 1, 2), settings, stream="rgb")[view % crops]
     return numbers, cropped.permute(0, 2, 3, 1).contiguous().numpy()
-
-
-def _video_of(store: "FeatureStore", place: int, root: Path | None) -> "Video":
-    """A video of the store as it lies on disk: a file, or a folder of raw frames.
-
-    Raises:
-        UsageError: it is not where it should be.
-    """
-    from avr.datasets import RawFrames, Video, index_dataset
-
-    name, path = str(store.ids[place]), Path(str(store.paths[place]))
-    if store.dataset in PARTS:  # a store keeps the path alone, not which part of it a video is
-        with contextlib.suppress(UsageError):
-            return {video.id: video for video in index_dataset(store.dataset, root).videos}[name]
-    if root is not None:
-        places = [root / name, *sorted(root.glob(f"{glob.escape(name)}.*")), root / path.name]
-        path = next((one for one in places if one.exists()), root / path.name)
-    if not path.exists():
-        raise UsageError(f"the video is not at {path}: name the folder of the videos with --root")
-    about = (name, path, int(store.labels[place]), str(store.groups[place]))
-    if path.is_file():
-        return Video(*about)
-    first = [number for number in (0, 1) if (path / RawFrames.image.format(number)).exists()]
-    if not first:
-        raise UsageError(f"{path} is a folder without {RawFrames.image.format(1)}: give the data set's folder, --root")
-    return Video(*about, frames=RawFrames(count=int(store.frames[place]), first=first[0]))
 
 
 def _write_png(path: Path, image: Images) -> Path:
