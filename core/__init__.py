@@ -11,7 +11,7 @@ from .ahead import Busy, Stages, ahead
 from .child import Child
 from .errors import AvrError, UsageError, WorkError
 from .files import sha256_of, sync_folder, write_whole
-from .locks import FolderLock, StoreLock
+from .locks import FolderLock
 from .options import (
     NonNegativeFloat,
     NonNegativeInt,
@@ -62,7 +62,6 @@ __all__ = [
     "Range",
     "Share",
     "Stages",
-    "StoreLock",
     "UsageError",
     "WorkError",
     "ahead",

@@ -182,8 +182,3 @@ def _describe(holder: bytes) -> str:
         return f"process {int(fields['pid'])} on {str(fields['host'])[:100]}{others}"
     except (ValueError, KeyError, TypeError, AttributeError):
         return "its process did not say who it is"
-
-
-def StoreLock(folder: Path) -> FolderLock:
-    """A folder held alone, as `FolderLock(folder, doing="writes to this store")`."""
-    return FolderLock(folder, doing="writes to this store")

@@ -16,7 +16,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from avr.core import AvrError, FolderLock, StoreLock, UsageError, WorkError, note, sha256_of, write_whole
+from avr.core import AvrError, FolderLock, UsageError, WorkError, note, sha256_of, write_whole
 from avr.heads import train_run
 from avr.store import is_run, read_record, split_folder
 
@@ -130,7 +130,7 @@ def _claim(out: Path) -> FolderLock:
     except OSError as error:
         raise UsageError(f"--out {out}: no folder can be made there ({error.strerror}): choose another") from error
     try:
-        return StoreLock(out)
+        return FolderLock(out)
     except UsageError as error:
         raise UsageError(f"{out}: another recipe run works there: wait for it, or choose another --out") from error
 

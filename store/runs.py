@@ -20,7 +20,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 
-from avr.core import StoreLock, UsageError, WorkError, note, write_whole
+from avr.core import FolderLock, UsageError, WorkError, note, write_whole
 
 from .records import KINDS, Figures, RunRecord, SplitRecord
 
@@ -284,16 +284,14 @@ def _holds_anything(folder: Path) -> bool:
     return folder.is_dir() and any(path.name != LOCK for path in folder.iterdir())
 
 
-def _hold(folder: Path) -> StoreLock:
+def _hold(folder: Path) -> FolderLock:
     """The folder, made and locked, so that the same command cannot write there twice at once."""
     while True:
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            lock = StoreLock(folder)
+            lock = FolderLock(folder)
         except OSError as error:
             raise UsageError(f"{folder} cannot be made: {error.strerror}") from error
-        except UsageError as error:
-            raise UsageError(str(error).replace("writes to this store", "works in this folder")) from error
         if (folder / LOCK).exists():
             return lock
         lock.release()  # its holder has failed meanwhile, and took the folder away

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from avr.cli import main
-from avr.core import StoreLock, UsageError, WorkError
+from avr.core import FolderLock, UsageError, WorkError
 from avr.recipes import Changes, load_recipe, run_recipe
 from avr.recipes.jobs import jobs_of
 from avr.recipes.tables import foot_lines, head_lines
@@ -174,7 +174,7 @@ def test_out_is_a_folder_of_one_run_at_a_time(toy_store, tmp_path, untrained):
             go("stfn-table2", toy_store, tmp_path / place)
     out = tmp_path / "out"
     out.mkdir()
-    other = StoreLock(out)  # as another run holds it
+    other = FolderLock(out)  # as another run holds it
     with pytest.raises(UsageError, match="another recipe run works there: wait for it, or choose another --out"):
         go("stfn-table2", toy_store, out)
     assert not untrained
