@@ -233,7 +233,7 @@ def test_streaming_from_disk_trains_as_well(toy_store):
     ("head", "arguments", "message"),
     [
         ("stnf", {}, r"unknown head 'stnf' \(did you mean stfn\?\); known: attention-streams, "),
-        ("stfn", {"options": {"desing": "a"}}, "unknown option 'desing' of head stfn; known: design=a"),
+        ("stfn", {"options": {"desing": "a"}}, r"unknown option of head stfn 'desing' \(did you mean design\?\); known: design=a"),
         ("stfn", {"options": {"fusion": "sum"}}, "fusion takes average|maximum|multiply"),
         ("stfn", {"training": {"rate": 1}}, "unknown training setting 'rate'; known: epochs"),
         ("stfn", {"training": {"optimizer": "adagrad"}}, "optimizer takes adamw|sgd|rmsprop|adam"),
