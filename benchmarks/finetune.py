@@ -25,9 +25,7 @@ from avr.datasets import Dataset, Split, index_dataset
 from avr.extract import Running, Settings, extract
 from avr.extract.backbones import load_networks
 from avr.extract.cache import ClipCache
-from avr.finetune import Tuning, finetune_backbone, finetune_end_to_end
-from avr.finetune.backbone import DEFAULTS as BACKBONE
-from avr.finetune.end_to_end import DEFAULTS as END_TO_END
+from avr.finetune import BACKBONE, END_TO_END, Tuning, finetune_backbone, finetune_end_to_end
 from avr.heads import train_run
 
 PRESETS: dict[str, dict[str, Any]] = {

@@ -6,7 +6,9 @@ from typing import Any
 
 import click
 
-from ._finetune import machine_options, sample_options, training_of, training_options, tuning_of
+from avr.finetune import BACKBONE, END_TO_END, END_TO_END_TUNING, UNREAD, Tuning
+
+from ._options import record_options, training_options
 from ._output import json_option, print_json, print_table
 
 
@@ -51,9 +53,8 @@ def command() -> None:
     "--crop", default=0, show_default=True, metavar="PIXELS", help="Side of the input; 0 is the weights' own."
 )
 @click.option("--paper", is_flag=True, help="STFN's settings: SGD 1e-3, batch 32, x 0.1 when validation stops falling.")
-@training_options
-@sample_options(batch_norm="local", new_factor=10.0)
-@machine_options
+@training_options(BACKBONE, unread=UNREAD)
+@record_options("tuning", Tuning())
 @click.option("--seed", default=0, show_default=True, help="Of the classifier, order, frames, crops, dropout.")
 @click.option(
     "--out",
@@ -70,16 +71,12 @@ def backbone(as_json: bool, dataset: str, root: Path | None, splits: Path | None
     from avr.extract import Settings
     from avr.extract.cache import DEFAULT_FOLDER
     from avr.finetune import finetune_backbone
-    from avr.finetune.backbone import DEFAULTS, PAPER
 
     names = ("backbone", "segments", "stack", "flow", "flow_size", "resize", "crop")
     settings = Settings(weights=(options.pop("weights"),), **{name: options.pop(name) for name in names})
-    _check_seed(options["seed"])
-    base = PAPER if options.pop("paper") else DEFAULTS
-    training, tuning = training_of(options, base), tuning_of(options)
     with quiet(as_json):
         found = index_dataset(dataset, root, splits=splits)
-        result = finetune_backbone(found, settings=settings, training=training, tuning=tuning, **options)
+        result = finetune_backbone(found, settings=settings, **options)
     assert result is not None
     if not _speaks():
         return
@@ -103,24 +100,21 @@ def backbone(as_json: bool, dataset: str, root: Path | None, splits: Path | None
 @click.option("--root", type=click.Path(path_type=Path, file_okay=False), help="The videos, if not where they were.")
 @click.option("--weights", multiple=True, metavar="STREAM=FILE", help="The backbones' weights, if not where they were.")
 @click.option("--paper", is_flag=True, help="The end-to-end settings of the head's paper.")
-@training_options
-@sample_options(batch_norm="frozen", new_factor=1.0)
-@machine_options
+@training_options(END_TO_END, unread=UNREAD)
+@record_options("tuning", END_TO_END_TUNING)
 @click.option("--seed", default=0, show_default=True, help="Of order, frames, crops, dropout.")
 @click.option("--out", type=click.Path(path_type=Path), help="The new run.  [default: runs/<head>-<dataset>-tuned-<k>]")
 @click.option("--store", type=click.Path(path_type=Path), help="Also write a fresh store with the new backbones.")
 @click.option("--cache", type=click.Path(path_type=Path), help="Frames and flow.  [default: cache/<dataset>]")
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1 …")
 @json_option
-def end_to_end(as_json: bool, run: Path, paper: bool, **options: Any) -> None:
+def end_to_end(as_json: bool, run: Path, **options: Any) -> None:
     """Train a run's head and its backbones together; writes backbones, head and scores as a new run."""
     from avr.core import quiet
     from avr.finetune import finetune_end_to_end
 
-    _check_seed(options["seed"])
-    tuning, training = tuning_of(options), training_of(options, None)
     with quiet(as_json):
-        result = finetune_end_to_end(run, paper=paper, training=training, tuning=tuning, **options)
+        result = finetune_end_to_end(run, **options)
     assert result is not None
     if not _speaks():
         return
@@ -133,13 +127,6 @@ def end_to_end(as_json: bool, run: Path, paper: bool, **options: Any) -> None:
         for name, scores in outputs.items()
     ]
     print_table(["split", "output", "top-1 before", "after"], rows, title=str(result.folder))
-
-
-def _check_seed(seed: int) -> None:
-    from avr.core import UsageError
-
-    if seed < 0:
-        raise UsageError(f"--seed must be at least 0, not {seed}")
 
 
 def _speaks() -> bool:

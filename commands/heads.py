@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from ._options import pairs, training_options
 from ._output import json_option, print_json, print_table
 
 if TYPE_CHECKING:
@@ -13,13 +14,6 @@ if TYPE_CHECKING:
 
 def _names(_: click.Context, __: click.Parameter, value: str) -> tuple[str, ...]:
     return tuple(part.strip() for part in value.split(",") if part.strip())
-
-
-def _pairs(_: click.Context, parameter: click.Parameter, values: tuple[str, ...]) -> dict[str, str]:
-    for value in values:
-        if "=" not in value:
-            raise click.BadParameter(f"'{value}' is not of the form name=value", param=parameter)
-    return {name: text for name, _, text in (value.partition("=") for value in values)}
 
 
 def _layers(_: click.Context, __: click.Parameter, values: tuple[str, ...]) -> dict[str, str]:
@@ -68,16 +62,8 @@ def list_heads(as_json: bool) -> None:
     "--layer", "layers", multiple=True, metavar="[STREAM=]LAYER", callback=_layers, help="Read another layer; repeat."
 )
 @click.option("--split", default="", metavar="NAME", help="Split name, or all.  [default: the store's first]")
-@click.option("--set", "options", multiple=True, metavar="OPTION=VALUE", callback=_pairs, help="Of the head; repeat.")
-@click.option("--epochs", type=int, help="Passes over the training videos.  [default: the head's]")
-@click.option("--lr", type=float, help="Learning rate.  [default: the head's]")
-@click.option("--optimizer", metavar="NAME", help="adamw, sgd, rmsprop or adam.  [default: the head's]")
-@click.option("--batch-size", type=int, help="Videos a step; 0 is all of them.  [default: the head's]")
-@click.option("--weight-decay", type=float, help="[default: the head's]")
-@click.option("--schedule", metavar="NAME", help="constant, cosine, step, plateau, two-stage.  [default: the head's]")
-@click.option(
-    "--training", "more", multiple=True, metavar="SETTING=VALUE", callback=_pairs, help="Any other setting; repeat."
-)
+@click.option("--set", "options", multiple=True, metavar="OPTION=VALUE", callback=pairs, help="Of the head; repeat.")
+@training_options()
 @click.option("--paper", is_flag=True, help="Start from the paper's settings, not those for small data sets.")
 @click.option(
     "--folds", type=int, help="Folds for out-of-fold scores, 0 for none.  [default: 5, if under a minute in all]"
@@ -91,7 +77,7 @@ def list_heads(as_json: bool) -> None:
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:1.")
 @click.option("--memory-gb", type=float, help="Features held in memory, at most.  [default: half of what is free]")
 @json_option
-def train(head: str, store: Path | None, as_json: bool, more: dict[str, str], **arguments: Any) -> None:
+def train(head: str, store: Path | None, as_json: bool, **arguments: Any) -> None:
     """Train HEAD (`avr heads list`) on a store; write checkpoints, logs and scores to a run folder.
 
     A run that was interrupted goes on after its finished splits when the same command is given again.
@@ -102,11 +88,9 @@ def train(head: str, store: Path | None, as_json: bool, more: dict[str, str], **
     from avr.heads import head_class, train_run
     from avr.store import default_store
 
-    names = ("epochs", "lr", "optimizer", "batch_size", "weight_decay", "schedule")
-    named = {name: value for name in names if (value := arguments.pop(name)) is not None}
     with quiet(as_json):
         head_class(head)  # an unknown head is told before a missing store
-        result = train_run(store or default_store(), head, training={**more, **named}, **arguments)
+        result = train_run(store or default_store(), head, **arguments)
     if as_json:
         print_json(_record(head, result))
     else:

@@ -12,21 +12,8 @@ from .child import Child
 from .errors import AvrError, UsageError, WorkError
 from .files import sha256_of, sync_folder, write_whole
 from .locks import FolderLock
-from .options import (
-    NonNegativeFloat,
-    NonNegativeInt,
-    OneOf,
-    Option,
-    PositiveFloat,
-    PositiveInt,
-    Range,
-    Share,
-    check_fields,
-    check_options,
-    options_of,
-    read_options,
-    read_value,
-)
+from .marks import About, NonNegativeFloat, NonNegativeInt, OneOf, PositiveFloat, PositiveInt, Range, Share
+from .options import Option, check_fields, check_options, options_of, read_options, read_value
 from .progress import Progress, note, quiet, warn
 from .registry import check_known, item_names, load_item
 
@@ -48,6 +35,7 @@ _PLACES = {
 }
 
 __all__ = [
+    "About",
     "AvrError",
     "Busy",
     "Child",

@@ -23,58 +23,17 @@ import numbers
 import os
 import types
 import typing
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from .errors import UsageError
+from .marks import About, OneOf, Range
 from .registry import check_known
 
 UNIONS = (typing.Union, types.UnionType)
 SEQUENCES = (tuple, list, collections.abc.Sequence)
-
-
-@dataclass(frozen=True)
-class Range:
-    """Where a number must lie, as the mark of an `Annotated`: least ≤ number ≤ most and above < number < below."""
-
-    least: float = -math.inf
-    above: float = -math.inf
-    most: float = math.inf
-    below: float = math.inf
-
-    def __contains__(self, number: float) -> bool:
-        return self.least <= number <= self.most and self.above < number < self.below
-
-    def describe(self, kind: str) -> str:
-        """With kind "float": "float > 0", "0 ≤ float < 1"."""
-        low, sign = (self.least, "≤≥") if self.least > self.above else (self.above, "<>")
-        high = f" < {self.below:g}" if self.below <= self.most else f" ≤ {self.most:g}"
-        if min(self.below, self.most) == math.inf:
-            return f"{kind} {sign[1]} {low:g}"
-        return f"{low:g} {sign[0]} {kind}{high}" if low > -math.inf else f"{kind}{high}"
-
-
-@dataclass(frozen=True)
-class OneOf:
-    """The names a text is one of, as the mark of an `Annotated`: those of a table as it is when they are asked for."""
-
-    names: Collection[str]
-
-    def __contains__(self, name: str) -> bool:
-        return name in self.names
-
-    def describe(self, _: str) -> str:
-        """ "a|b|c"."""
-        return "|".join(self.names)
-
-
-PositiveInt = Annotated[int, Range(least=1)]
-NonNegativeInt = Annotated[int, Range(least=0)]
-PositiveFloat = Annotated[float, Range(above=0)]
-NonNegativeFloat = Annotated[float, Range(least=0)]
-Share = Annotated[float, Range(least=0, below=1)]  # a dropout, the part of the videos left out: never all
 
 
 @dataclass(frozen=True)
@@ -94,9 +53,25 @@ class Option:
     @property
     def choices(self) -> tuple[Any, ...]:
         """The values of a `Literal` or the names of a `OneOf`; of another option none."""
-        arguments = typing.get_args(self.hint)
-        names = [name for mark in arguments if isinstance(mark, OneOf) for name in mark.names]
-        return arguments if typing.get_origin(self.hint) is Literal else tuple(names)
+        names = [name for mark in self._marks if isinstance(mark, OneOf) for name in mark.names]
+        return typing.get_args(self.kind) if typing.get_origin(self.kind) is Literal else tuple(names)
+
+    @property
+    def about(self) -> str:
+        """What it is for, where its annotation says so."""
+        return next((mark.text for mark in self._marks if isinstance(mark, About)), "")
+
+    @property
+    def kind(self) -> Any:
+        """What is left of its annotation without marks and without None: `float` of `Share | None`."""
+        kind = self.hint
+        while typing.get_origin(kind) in (Annotated, *UNIONS):
+            kind = next(one for one in typing.get_args(kind) if one is not types.NoneType)
+        return kind
+
+    @property
+    def _marks(self) -> tuple[Any, ...]:
+        return typing.get_args(self.hint)[1:] if typing.get_origin(self.hint) is Annotated else ()
 
     def describe(self) -> str:
         """What it takes, and its default: "design=a|b|c (a)"."""

@@ -63,6 +63,10 @@ class LayerReader(nn.Module):
             for layer, node in self.nodes.items()
         }
 
+    def trunk_state(self) -> dict[str, Tensor]:
+        """Its tensors under the network's own names, as a weights file has them."""
+        return {name.removeprefix("graph."): value for name, value in self.state_dict().items()}
+
 
 def resolve_layers(model: nn.Module, name: str, layers: Sequence[str]) -> dict[str, str]:
     """Graph nodes of layers by short or own name; "mean NODE" is that node's mean over positions.

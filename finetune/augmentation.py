@@ -1,6 +1,6 @@
 """The papers' augmentation: which part of the image is taken, at what scale, mirrored or not, the same for all frames.
 
-A way of cropping is a pure function of the image's size and a generator; it gives a `Crop`, which is then applied to
+A way of cropping is a pure function of the image's size and a generator; it gives a `Crop`, which `samples` applies to
 all frames of a sample and, as STFN asks (sec. 4.2), to its flow stacks too. Sizes are relative to what testing sees:
 the papers' 224 of 256 pixels, or whatever share of the shorter side (`part`) the network is tested with. Training and
 testing then differ in scale as the papers' do, whatever the frames' size.
@@ -18,8 +18,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-from torch import Tensor
-from torch.nn import functional as F
 
 from avr.core import check_known
 
@@ -109,38 +107,3 @@ def draw_crop(
     crop = AUGMENTATIONS[name](*size, generator, part)
     mirrored = bool(generator.integers(2)) and mirror  # drawn in any case: `mirror` does not shift later draws
     return Crop(crop.top, crop.left, crop.height, crop.width, mirrored)
-
-
-def apply_crop(images: Tensor, crop: Crop, side: int, *, mirror: Callable[[Tensor], Tensor] | None = None) -> Tensor:
-    """Take a crop of all images of a sample and resize it.
-
-    Args:
-        images: `(N, C, H, W)`, uint8 or floating point.
-        crop: the box.
-        side: height and width of the result, pixels.
-        mirror: how such images are mirrored; None: the columns are reversed. Flow images need more: their x changes
-            sign (`mirror_flow`).
-
-    Returns:
-        `(N, C, side, side)` floating point, in the images' own range (float32 for uint8). Bilinear with
-        anti-aliasing, as the weights' own preprocessing resizes.
-    """
-    part = images[..., crop.top : crop.top + crop.height, crop.left : crop.left + crop.width]
-    part = part if part.is_floating_point() else part.float()
-    if crop.mirrored:
-        part = mirror(part) if mirror is not None else part.flip(-1)
-    if part.shape[-2:] == (side, side):
-        return part
-    return F.interpolate(part, size=(side, side), mode="bilinear", align_corners=False, antialias=True)
-
-
-def mirror_flow(stack: Tensor, *, zero: float = 0.0) -> Tensor:
-    """Mirror flow stacks `(…, 2L, H, W)` ordered x1 y1 x2 y2 …: columns reversed and x's sign changed.
-
-    Args:
-        stack: flow in pixels, or as values in which `zero` stands for no motion.
-        zero: 0 for pixels; 127.5 for values quantised to 0…255, so that q becomes 255 - q.
-    """
-    mirrored = stack.flip(-1).clone()
-    mirrored[..., 0::2, :, :] = 2 * zero - mirrored[..., 0::2, :, :]
-    return mirrored

@@ -8,7 +8,7 @@ partial   statistics fixed in all layers but the network's first (TSN, Wang et a
 frozen    statistics fixed in all layers: two processes train as one
 """
 
-from typing import Any, Literal
+from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.modules.batchnorm import _BatchNorm
 
-Mode = Literal["local", "sync", "partial", "frozen"]
+from .tuning import Mode
 
 
 class SyncedBatchNorm(nn.Module):

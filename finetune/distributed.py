@@ -8,7 +8,7 @@ process is the same code with nobody to wait for.
 import inspect
 import os
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
@@ -87,6 +87,13 @@ class Processes:
             # Running statistics of batch norm are not sent round at each step: process 0's are the ones written.
             **_NO_BUFFERS,
         )
+
+    def accumulating(self, network: nn.Module) -> AbstractContextManager[None]:
+        """Inside, the gradients of a wrapped network are added up here alone; the next backward pass averages them."""
+        if isinstance(network, DistributedDataParallel):
+            gathers_later: AbstractContextManager[None] = network.no_sync()
+            return gathers_later
+        return nullcontext()
 
 
 @contextmanager

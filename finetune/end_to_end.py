@@ -9,36 +9,60 @@ in the split's folder of a run, which is one as `avr heads train` writes it: `av
 """
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from avr.core import UsageError, measure, note, quiet
+from avr.core import note, quiet, sha256_of
 from avr.datasets import Video
-from avr.extract.cache import DEFAULT_FOLDER, ClipCache
-from avr.heads import Head, Training, with_average
-from avr.store import RUNS, RunRecord, SplitRecord, read_head_record, read_record, split_folder
-from avr.training import read_training
+from avr.extract import Running, Settings, extract
+from avr.extract.layers import LayerReader
+from avr.heads import CHECKPOINT, Head, SeparateHeads, head_class, load_run, save_checkpoint, with_average
+from avr.store import (
+    RUNS,
+    RunRecord,
+    SplitRecord,
+    read_head_record,
+    read_record,
+    record_split,
+    score_path,
+    split_folder,
+    write_scores,
+)
+from avr.training import Training, save_tensors
 
-from .distributed import Processes, claim_together, join_processes
+from .backbone import PAPER
+from .distributed import claim_together, join_processes
 from .draws import DropoutKeys, key_dropout
-from .learner import Economy, Learner
-from .loop import Loop
-from .networks import EndToEnd, begin_end_to_end, freeze_unused
-from .parts import fill_cache, part_videos, plain
+from .loop import STATE, Fitted
+from .networks import EndToEnd, TunedNetwork
 from .pipeline import Pipeline, open_pipeline
-from .record import EndToEndResult, enter_split, paper_training, read_end_to_end
-from .samples import VideoSamples, fixed_inputs
-from .tuned_split import TunedSplit
-from .tuning import Tuning
+from .task import Task, accuracies, identity_of
+from .tuning import END_TO_END, END_TO_END_TUNING, Tuning, settle_training
 
-# Small steps from where head and backbones are, with the statistics of their batch norm as the head knows them.
-DEFAULTS = Training(epochs=10, batch_size=16, optimizer="adamw", lr=1e-4, weight_decay=0.05, schedule="cosine")
-TUNING = Tuning(batch_norm="frozen", new_factor=1.0)
+
+@dataclass(frozen=True)
+class EndToEndResult:
+    """A run fine-tuned end to end.
+
+    Attributes:
+        folder: the new run.
+        results: split -> output -> top-1, top-5, mean class accuracy of the test videos.
+        before: the same of the run it started from, measured in the same way.
+        history: split -> one row an epoch.
+        stores: split -> the fresh store, where one was asked for.
+    """
+
+    folder: Path
+    results: dict[str, dict[str, dict[str, float]]]
+    before: dict[str, dict[str, dict[str, float]]]
+    history: dict[str, list[dict[str, float]]]
+    stores: dict[str, str]
 
 
 def finetune_end_to_end(  # noqa: PLR0913 (the stage's one entry: all it can be told, keyword-only)
@@ -49,7 +73,7 @@ def finetune_end_to_end(  # noqa: PLR0913 (the stage's one entry: all it can be 
     weights: tuple[str, ...] = (),
     training: Training | Mapping[str, object] | None = None,
     paper: bool = False,
-    tuning: Tuning = TUNING,
+    tuning: Tuning = END_TO_END_TUNING,
     seed: int = 0,
     out: Path | None = None,
     store: Path | None = None,
@@ -82,20 +106,14 @@ def finetune_end_to_end(  # noqa: PLR0913 (the stage's one entry: all it can be 
     """
     run = Path(run)
     about = read_head_record(run)
-    if seed < 0:
-        raise UsageError(f"the seed must be at least 0, not {seed}")
-    if not isinstance(training, Training):
-        training = read_training(paper_training(about.head) if paper else DEFAULTS, training or {})
+    # The head's own end-to-end settings in its paper; the two-stream ConvNet's where it has none.
+    base = (head_class(about.head).end_to_end or PAPER) if paper else END_TO_END
+    training = settle_training(base, training)
     names = list(about.splits) if split == "all" else [split or next(iter(about.splits))]
     with join_processes(device) as (processes, place), quiet(not processes.first):
         first = open_pipeline(run, split=names[0], root=root, weights=weights)
-        identity = {
-            "run": str(run.resolve()),
-            "splits": names,
-            "training": asdict(training),
-            "tuning": tuning.identity(),
-            "seed": seed,
-        }
+        settled: dict[str, Any] = {"training": training, "tuning": tuning, "seed": seed, "processes": processes}
+        identity = identity_of(run=str(run.resolve()), splits=names, **settled)
         record = RunRecord(
             kind="end-to-end",
             identity=identity,
@@ -117,145 +135,161 @@ def finetune_end_to_end(  # noqa: PLR0913 (the stage's one entry: all it can be 
             if done and (fresh is None or (done.store == str(fresh.resolve()) and fresh.exists())):
                 continue
             opened = first if name == names[0] else open_pipeline(run, split=name, root=root, weights=weights)
-            job = _Job(opened, training, tuning, seed, cache or DEFAULT_FOLDER / opened.dataset.name, place)
+            own = (opened.dataset, opened.split, opened.settings)
+            task = _EndToEndTask(*own, training, tuning, seed, cache, processes, place, opened)
             if done and fresh is not None:
-                written = replace(done, store=job.tuned.add_store(where, fresh)) if processes.first else done
+                written = replace(done, store=task.add_store(where, fresh)) if processes.first else None
             else:
-                found = job.run(where, processes, fresh=fresh, stop_after=stop_after)
-                if found is None:
+                network = task.network()
+                fitted = task.fit(network, where, settings=identity_of(split=name, **settled), stop_after=stop_after)
+                if not fitted.finished:
                     return None
-                written = found
-            if processes.first:
-                enter_split(folder, name, written)
+                written = task.write(where, network, fitted, fresh=fresh) if processes.first else None
+            if written is not None:
+                _enter_split(folder, name, written)
                 # Not before: a run that is killed while it writes would else begin again.
-                (where / "state.pt").unlink(missing_ok=True)
+                (where / STATE).unlink(missing_ok=True)
             processes.wait()
-    return read_end_to_end(folder)
+    return _read_result(folder)
 
 
 @dataclass(frozen=True)
-class _Job:
-    """One split's end-to-end training, settled."""
+class _EndToEndTask(Task):
+    """One split's training of a run's head and backbones together."""
 
     pipeline: Pipeline
-    training: Training
-    tuning: Tuning
-    seed: int
-    cache_folder: Path
-    device: torch.device
-
-    def run(
-        self, folder: Path, processes: Processes, *, fresh: Path | None, stop_after: int | None
-    ) -> SplitRecord | None:
-        """Train, write the split's folder, and give what the record keeps of it; None where it was left early."""
-        opened = self.pipeline
-        cache = ClipCache(self.cache_folder, opened.settings, device=str(self.device))
-        train_videos, test_videos = fill_cache(cache, opened.dataset, opened.split, processes)
-        network = self._network()
-        folder.mkdir(parents=True, exist_ok=True)
-        identity = {"training": asdict(self.training), "tuning": self.tuning.identity(), "seed": self.seed}
-        started = folder / "state.pt"
-        before = {} if started.exists() else self._accuracy(network, test_videos, cache)
-        learner, samples = self._learner(network, train_videos, cache)
-        economy = Economy(self.tuning.micro_batch, self.tuning.bf16, self.tuning.save_every)
-        settings = plain({**identity, "split": opened.split.name})
-        loop = Loop(
-            learner,
-            samples,
-            training=self.training,
-            seed=self.seed,
-            economy=economy,
-            folder=folder,
-            settings=settings,
-        )
-        fitted = loop.run(processes, self.device, stop_after=stop_after)
-        if not fitted.finished:
-            return None
-        if not processes.first:
-            return SplitRecord(results={})
-        before = before or self._accuracy(self._network(), test_videos, cache)
-        scores = self._outputs(network, test_videos, cache) if test_videos else {}
-        return self.tuned.write(folder, network, test_videos, scores, fitted, before=before, fresh=fresh)
 
     @property
-    def tuned(self) -> TunedSplit:
-        """Writes what the training leaves."""
-        return TunedSplit(self.pipeline, self.training, self.seed, self.cache_folder, self.device)
+    def prediction(self) -> str:
+        return self.pipeline.trained.prediction
 
-    def _network(self) -> EndToEnd:
-        opened = self.pipeline
+    @property
+    def tested(self) -> tuple[Settings, bool, int]:
+        """The frames and crops that extraction takes, in its precision; a video's views at once, which are averaged."""
+        return self.settings, self.settings.precision == "bfloat16", 1
+
+    def outputs(self, network: TunedNetwork, videos: Sequence[Video]) -> dict[str, NDArray[np.float32]]:
+        """Log-probabilities `(len(videos), K)` by output, averaged over views."""
+        return with_average(super().outputs(network, videos), joint=type(self.pipeline.trained.head).joint)
+
+    def network(self) -> EndToEnd:
+        """Head and backbones as the run has them, ready to train."""
+        keys, opened = DropoutKeys(self.seed), self.pipeline
         readers = {stream: copy.deepcopy(reader) for stream, reader in opened.networks.readers.items()}
-        head, steps = copy.deepcopy(opened.trained.head), opened.settings.num_steps
-        network = EndToEnd(readers, head, opened.layers, num_steps=steps)
+        for reader in readers.values():
+            reader.requires_grad_(True)
+            key_dropout(reader, keys, p=self.tuning.dropout)
+            reader.to(self.device).to(memory_format=torch.channels_last)
+        network = EndToEnd(
+            readers,
+            copy.deepcopy(opened.trained.head),
+            opened.layers,
+            num_steps=self.settings.num_steps,
+            keys=keys,
+            label_smoothing=self.training.label_smoothing,
+            recompute=self.tuning.recompute,
+        )
         network.to(self.device)
-        for reader in network.readers.values():
-            reader.requires_grad_(True).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        network.freeze_unused()
         return network
 
-    def _learner(self, network: EndToEnd, videos: list[Video], cache: ClipCache) -> tuple[Learner, VideoSamples]:
-        keys = DropoutKeys(self.seed)
-        for reader in network.readers.values():
-            key_dropout(reader, keys, p=self.tuning.dropout)
-        network.keys, network.recompute = keys, self.tuning.recompute
-        if self.tuning.compile:
-            network.run = {stream: torch.compile(reader) for stream, reader in network.readers.items()}
-        for part in network.head.modules():  # the loss is that of the parts, where there is one a stream
-            if isinstance(part, Head):
-                part.label_smoothing = self.training.label_smoothing
-        freeze_unused(network)
-        held_out: list[Video] = []
-        if self.training.validation:
-            videos, held_out = part_videos(videos, self.training.validation, seed=self.seed)
-        samples = VideoSamples(
-            videos,
-            cache,
-            settings=self.pipeline.settings,
-            augmentation=self.tuning.augmentation,
-            mirror=self.tuning.mirror,
-            seed=self.seed,
-        )
-        backbones = [p for p in network.readers.parameters() if p.requires_grad]
-        own = [p for p in network.head.parameters() if p.requires_grad]
-        labels = np.array([video.label for video in held_out])
+    # --- what is written ----------------------------------------------------------------------------------------------
 
-        def validate() -> float:
-            scores = self._outputs(network, held_out, cache)[self.pipeline.trained.prediction]
-            return -float(scores[np.arange(len(labels)), labels].mean())
+    def write(self, folder: Path, network: EndToEnd, fitted: Fitted, *, fresh: Path | None) -> SplitRecord:
+        """Write backbones, head, scores and, if asked, a fresh store; gives what the run's record keeps of the split.
 
-        learner = Learner(
-            network=network,
-            loss=lambda outputs, labels: network.head.loss(outputs, labels),
-            prediction=lambda outputs: outputs.get("fused", next(iter(outputs.values()))),
-            begin=lambda: begin_end_to_end(network, self.tuning.batch_norm),
-            groups=[(backbones, 1.0), (own, self.tuning.new_factor)],
-            keys=keys,
-            validate=validate if held_out else None,
-        )
-        return learner, samples
-
-    def _outputs(self, network: EndToEnd, videos: list[Video], cache: ClipCache) -> dict[str, NDArray[np.float32]]:
-        """Log-probabilities `(len(videos), K)` by output, averaged over views, of the frames extraction would take.
-
-        As from a store: only the backbones run in the extraction's precision, features are rounded to fp16, and the
-        head reads them in float32. `avr predict` gives the same.
+        The training's state stays until that is recorded.
         """
-        settings = self.pipeline.settings
-        network.eval()
-        rows: dict[str, list[NDArray]] = {}
-        bf16 = settings.precision == "bfloat16"
-        with torch.no_grad():
-            for inputs in fixed_inputs(videos, cache, settings, device=self.device, at_once=1):
-                with torch.autocast(self.device.type, torch.bfloat16, enabled=bf16):
-                    layers = {stream: network.features(stream, inputs[stream]) for stream in network.layers}
-                outputs = network.head({stream: layer.half() for stream, layer in layers.items()})
-                for name, scores in outputs.items():
-                    mean = torch.softmax(scores.double(), dim=1).mean(0).clamp_min(1e-300)
-                    rows.setdefault(name, []).append(torch.log(mean).float().cpu().numpy())
-        stacked = {name: np.stack(parts) for name, parts in rows.items()}
-        return with_average(stacked, joint=type(network.head).joint)
+        files: dict[str, Path] = {}
+        about = {"backbone": self.settings.backbone, "dataset": self.dataset.name, "split": self.split.name}
+        for stream, reader in network.readers.items():
+            assert isinstance(reader, LayerReader)
+            files[stream] = folder / f"{stream}.safetensors"
+            save_tensors(files[stream], reader.trunk_state(), {"stream": stream, **about})
+        source = self._source(files, store="" if fresh is None else self._extract(files, fresh))
+        self._write_head(folder, network.head, source)
+        videos = self.videos[1]
+        outputs = self.outputs(network, videos)
+        before = self.outputs(self.network(), videos)
+        if videos:
+            joint = type(network.head).joint
+            kept = {name: values for name, values in outputs.items() if joint or name != "average"}
+            made = {"store": source, "options": self.pipeline.metadata["options"], "seed": self.seed}
+            scores = self.scores(videos, kept, head=self.pipeline.metadata["head"], provenance=made)
+            write_scores(score_path(folder), scores)
+        return SplitRecord(
+            results=accuracies(outputs, videos),
+            seconds=round(sum(row["seconds"] for row in fitted.history), 3),
+            before=accuracies(before, videos),
+            history=fitted.history,
+            store=source["path"],
+        )
 
-    def _accuracy(self, network: EndToEnd, videos: list[Video], cache: ClipCache) -> dict[str, dict[str, float]]:
-        if not videos:
-            return {}
-        labels = np.array([video.label for video in videos])
-        return {name: measure(scores, labels) for name, scores in self._outputs(network, videos, cache).items()}
+    def add_store(self, folder: Path, fresh: Path) -> str:
+        """Extract the fresh store of a split that is finished, from the weights that lie there; gives its path."""
+        files = {stream: folder / f"{stream}.safetensors" for stream in self.pipeline.networks.readers}
+        path = self._extract(files, fresh)
+        self._write_head(folder, load_run(folder).head, self._source(files, store=path))
+        return path
+
+    def _source(self, files: Mapping[str, Path], *, store: str) -> dict[str, Any]:
+        """What the head remembers of its features: how they were made, and where its videos are found."""
+        before = self.pipeline.metadata["store"]
+        settings = self.settings.change(
+            weights=tuple(f"{stream}={path.name}" for stream, path in files.items()),
+            weights_sha256=tuple(f"{stream}={sha256_of(path)}" for stream, path in files.items()),
+        )
+        return {
+            "path": store,
+            "digest": "",
+            "dataset": self.dataset.name,
+            "settings": settings.to_dict(),
+            "videos": before.get("path") or before.get("videos", ""),
+        }
+
+    def _extract(self, files: Mapping[str, Path], fresh: Path) -> str:
+        """A store of the new backbones' features, on the same device; gives its absolute path.
+
+        It holds this split alone: heads of another split would be tested on videos that its backbones were trained on.
+        """
+        asked = self.settings.change(
+            weights=tuple(f"{stream}={path}" for stream, path in files.items()), weights_sha256=()
+        )
+        running = Running(device=str(self.device), cache=str(self.folder_of_cache) if asked.quantise else "")
+        dataset = replace(self.dataset, splits={self.split.name: self.split})
+        return str(extract(dataset, fresh, settings=asked, running=running).store.resolve())
+
+    def _write_head(self, folder: Path, head: Head, source: dict[str, Any]) -> None:
+        metadata = self.pipeline.metadata
+        about = {**metadata, "training": asdict(self.training), "seed": self.seed, "store": source}
+        if not isinstance(head, SeparateHeads):
+            save_checkpoint(folder / CHECKPOINT, head, about)
+            return
+        for stream, part in head.heads.items():
+            assert isinstance(part, Head)
+            own = {"layers": {stream: metadata["layers"][stream]}, "shapes": {stream: list(part.shapes[stream])}}
+            save_checkpoint(folder / stream / CHECKPOINT, part, {**about, **own})
+
+
+def _enter_split(folder: Path, name: str, split: SplitRecord) -> None:
+    """Enter a split in the run's record, with the mean over those that are there."""
+    splits = {**read_record(folder).splits, name: split}
+    summary = {
+        output: {
+            figure: float(np.mean([split.results[output][figure] for split in splits.values()])) for figure in figures
+        }
+        for output, figures in split.results.items()
+    }
+    record_split(folder, name, split, summary=summary)
+
+
+def _read_result(folder: Path) -> EndToEndResult:
+    """The result of an end-to-end run, from its folder."""
+    splits = read_record(folder).splits
+    return EndToEndResult(
+        folder,
+        results={name: split.results for name, split in splits.items()},
+        before={name: split.before for name, split in splits.items()},
+        history={name: split.history for name, split in splits.items()},
+        stores={name: split.store for name, split in splits.items() if split.store},
+    )

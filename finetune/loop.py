@@ -11,67 +11,98 @@ What it promises, and how:
     - a loss or gradient that is not finite stops the run before it touches the weights.
 """
 
+import hashlib
 import math
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, nullcontext
+from contextlib import nullcontext
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
 
 from avr.core import Progress, UsageError, WorkError
-from avr.heads import Training, build_optimizer
 from avr.store import write_log
+from avr.training import Schedule, Training, build_optimizer, deterministic, save_tensors
 
 from .batchnorm import count_images
 from .distributed import Processes
 from .draws import cut, epoch_order, seed_for, share
-from .learner import Economy, Fitted, Learner, Samples
-from .schedule import Schedule
+from .networks import TunedNetwork
 from .state import load_state, save_state
-from .weights import save_weights
+from .tuning import Tuning
 
 LAST_GOOD = "last-good.safetensors"
+
+
+STATE = "state.pt"
+
+
+class Samples(Protocol):
+    """The training videos, as the loop sees them."""
+
+    @property
+    def names(self) -> Sequence[str]:
+        """The videos' ids."""
+
+    def read(self, videos: Sequence[int], epoch: int) -> Any:
+        """Draw and read the videos' frames for an epoch; called in a thread, ahead of time."""
+
+    def prepare(self, raw: Any, device: torch.device) -> tuple[Any, Tensor]:
+        """Augment what was read, on the device: the network's input, and labels `(B,)` int64."""
+
+
+@dataclass
+class Fitted:
+    """What a training went through: one row an epoch, and the loss of each step over its global batch."""
+
+    history: list[dict[str, float]] = field(default_factory=list)
+    losses: list[float] = field(default_factory=list)
+    finished: bool = False
 
 
 class Loop:
     """One training, from its start or from the state it was left in.
 
     Args:
-        learner: network and loss, on the device.
+        network: what is trained, on the device.
         samples: the training videos.
         training: optimiser, schedule, epochs, batch size (over all processes).
+        tuning: batch norm, the new part's rate, how memory is saved, when the state is written.
         seed: of every draw.
-        economy: see there.
+        validate: loss of the validation part; None where there is no such part.
         folder: where `state.pt` and the log are written; None: nowhere.
         settings: what the training is, for the state; it is not continued with others.
     """
 
     def __init__(
         self,
-        learner: Learner,
+        network: TunedNetwork,
         samples: Samples,
         *,
         training: Training,
+        tuning: Tuning,
         seed: int = 0,
-        economy: Economy | None = None,
+        validate: Callable[[], float] | None = None,
         folder: Path | None = None,
         settings: Mapping[str, Any] | None = None,
     ) -> None:
-        self.learner, self.samples, self.training, self.seed = learner, samples, training, seed
-        self.economy, self.folder, self.settings = economy or Economy(), folder, dict(settings or {})
         if training.views != "one":
             raise UsageError("views=all is of heads on a store: an epoch of fine-tuning draws one view a video")
-        count = len(samples.names)
-        self.batch_size = min(training.batch_size or count, count)
-        self.steps_per_epoch = math.ceil(count / self.batch_size)
+        self.network, self.samples, self.validate, self.folder = network, samples, validate, folder
+        self.training, self.tuning, self.seed = training, tuning, seed
+        count, ids = len(samples.names), hashlib.sha256("\n".join(samples.names).encode()).hexdigest()
+        # Draws go by a video's number: the same settings with other videos are another training.
+        self.settings = {**(settings or {}), "videos": f"{count} ({ids[:12]})"}
+        self.steps_per_epoch = math.ceil(count / min(training.batch_size or count, count))
         self.schedule = Schedule(training, self.steps_per_epoch)
-        self.step, self.sums, self.fitted = 0, [0.0, 0.0, 0.0], Fitted()
+        self.sums, self.fitted = [0.0, 0.0, 0.0], Fitted()
         self.best: dict[str, Tensor] = {}
-        self._fresh_optimizer()
+        self.groups = network.groups(tuning.new_factor)
+        self.optimizer: torch.optim.Optimizer  # made as a stage begins
 
     def run(self, processes: Processes, device: torch.device, *, stop_after: int | None = None) -> Fitted:
         """Train to the end.
@@ -84,44 +115,43 @@ class Loop:
         Raises:
             WorkError: the loss or its gradient is not finite; step and videos are named, the state on disk stays that
                 of the last checkpoint before it, and its network is written beside it as `last-good.safetensors` where
-                the learner has a `weights_prefix`.
+                it has a `weights_prefix`.
         """
         self._continue(processes)
-        until = math.inf if stop_after is None else self.step + stop_after
-        network = processes.wrap(self.learner.network, device)
+        until = math.inf if stop_after is None else self.schedule.step + stop_after
+        network = processes.wrap(self.network, device)
         with deterministic(device), Progress("fine-tune", total=self.schedule.total_steps, unit="steps") as progress:
-            progress.advance(self.step)
-            while not self.schedule.ended(self.step) and self.step < until:
+            progress.advance(self.schedule.step)
+            while not self.schedule.ended and self.schedule.step < until:
                 self._epoch(network, processes, device, until=until, progress=progress)
-        self.fitted.finished = self.schedule.ended(self.step)
+        self.fitted.finished = self.schedule.ended
         if self.fitted.finished and self.best:
-            self.learner.network.load_state_dict(self.best)
+            self.network.load_state_dict(self.best)
         return self.fitted
 
     def _epoch(
         self, network: nn.Module, processes: Processes, device: torch.device, *, until: float, progress: Progress
     ) -> None:
         """What is left of the epoch that the next step lies in."""
-        began = time.monotonic()
-        epoch, done = divmod(self.step, self.steps_per_epoch)
-        self.learner.begin()
+        began, schedule = time.monotonic(), self.schedule
+        epoch, done = schedule.epoch, schedule.step_of_epoch
+        if schedule.begins_stage:
+            self._begin_stage()
+        self.network.begin(self.tuning.batch_norm)
         order = epoch_order(self.seed, epoch, len(self.samples.names))
         batches = [share(order, number, self.steps_per_epoch) for number in range(self.steps_per_epoch)]
-        end = int(min(self.schedule.total_steps, (epoch + 1) * self.steps_per_epoch, until))
-        todo = batches[done:][: end - self.step]
+        todo = batches[done:][: int(min(schedule.epoch_left, until - schedule.step))]
         if done == 0:
             self.sums = [0.0, 0.0, 0.0]
         for batch, pieces in self._ahead(todo, epoch, processes):
-            if self.schedule.begins_stage(self.step):
-                self._begin_stage()
-            loss, right = self._step(network, batch, pieces, processes=processes, device=device)
+            rate = schedule.rate()
+            loss, right = self._step(network, batch, pieces, rate=rate, processes=processes, device=device)
             self.sums = [self.sums[0] + loss * len(batch), self.sums[1] + right, self.sums[2] + len(batch)]
             self.fitted.losses.append(loss)
-            self.step += 1
-            epoch_over = self.step % self.steps_per_epoch == 0 or self.step >= self.schedule.total_steps
-            if epoch_over:
-                self._end_epoch(epoch, seconds=time.monotonic() - began, processes=processes)
-            elif self.economy.save_every and self.step % self.economy.save_every == 0:
+            schedule.count_step()
+            if not schedule.epoch_left:
+                self._end_epoch(rate, seconds=time.monotonic() - began, processes=processes)
+            elif self.tuning.save_every and schedule.step % self.tuning.save_every == 0:
                 self._save(processes)
             progress.advance(1, loss=f"{loss:.3f}", epoch=epoch + 1)
 
@@ -131,7 +161,7 @@ class Loop:
         """Each global batch with this process's pieces of it, read one batch ahead in a thread."""
 
         def read(batch: list[int]) -> list[tuple[list[int], Any]]:
-            pieces = cut(batch, self.economy.micro_batch, rank=processes.rank, world=processes.world)
+            pieces = cut(batch, self.tuning.micro_batch, rank=processes.rank, world=processes.world)
             # A process without a video of its own goes along with the batch's first, which then counts nothing.
             return [(piece, self.samples.read(piece or batch[:1], epoch)) for piece in pieces]
 
@@ -147,31 +177,31 @@ class Loop:
         self,
         network: nn.Module,
         batch: list[int],
-        pieces: Iterable[tuple[list[int], Any]],
+        pieces: Sequence[tuple[list[int], Any]],
         *,
+        rate: float,
         processes: Processes,
         device: torch.device,
     ) -> tuple[float, float]:
         """One optimiser step on a global batch; its mean loss, and how many were right."""
-        for group, (_, factor) in zip(self.optimizer.param_groups, self.learner.groups, strict=True):
-            group["lr"] = self.schedule.rate(self.step) * factor
-        torch.manual_seed(seed_for(self.seed, "step", self.step, processes.rank))
+        for group, (_, factor) in zip(self.optimizer.param_groups, self.groups, strict=True):
+            group["lr"] = rate * factor
+        step = self.schedule.step
+        torch.manual_seed(seed_for(self.seed, "step", step, processes.rank))
         self.optimizer.zero_grad(set_to_none=True)
         sums = torch.zeros(2, dtype=torch.float64)
-        pieces = list(pieces)
         for number, (videos, raw) in enumerate(pieces):
-            waits = processes.world > 1 and number < len(pieces) - 1
-            with network.no_sync() if waits else nullcontext():  # type: ignore[operator]
+            with processes.accumulating(network) if number < len(pieces) - 1 else nullcontext():
                 inputs, labels = self.samples.prepare(raw, device)
-                self.learner.keys.set(self.step, videos or batch[:1])
-                count_images(self.learner.network, counted=bool(videos))
-                with torch.autocast(device.type, torch.bfloat16, enabled=self.economy.bf16 and device.type == "cuda"):
+                self.network.keys.set(step, videos or batch[:1])
+                count_images(self.network, counted=bool(videos))
+                with torch.autocast(device.type, torch.bfloat16, enabled=self.tuning.bf16 and device.type == "cuda"):
                     outputs = network(inputs)
-                loss = self.learner.loss(outputs, labels)
+                loss = self.network.loss(outputs, labels)
                 part = len(videos) / len(batch)
                 # Gradients are averaged over the processes, so each one's share is scaled up by their number.
                 torch.autograd.backward(loss * (part * processes.world))
-            right = (self.learner.prediction(outputs).argmax(1) == labels).sum()
+            right = (self.network.prediction(outputs).argmax(1) == labels).sum()
             sums += torch.tensor([float(loss.detach()) * part, float(right) if videos else 0.0], dtype=torch.float64)
         loss_and_right = processes.total(sums.to(device) if device.type == "cuda" else sums).tolist()
         self._check(batch, loss_and_right[0], processes)
@@ -180,7 +210,7 @@ class Loop:
 
     def _check(self, batch: Sequence[int], loss: float, processes: Processes) -> None:
         """Stop before the weights are touched when the loss or the gradient is not finite; clip the gradient."""
-        parameters = [p for group, _ in self.learner.groups for p in group if p.grad is not None]
+        parameters = [p for group, _ in self.groups for p in group if p.grad is not None]
         limit = self.training.clip_norm or math.inf
         norm = float(nn.utils.clip_grad_norm_(parameters, limit, foreach=None))
         if math.isfinite(loss) and math.isfinite(norm):
@@ -188,7 +218,8 @@ class Loop:
         what = f"loss is {loss}" if not math.isfinite(loss) else f"gradient's norm is {norm} (loss {loss:.4g})"
         kept, videos = self._last_good(processes), ", ".join(self.samples.names[index] for index in batch)
         raise WorkError(
-            f"step {self.step + 1}: the {what}; {kept}; try a smaller --lr or clip_norm; the batch's videos: {videos}"
+            f"step {self.schedule.step + 1}: the {what}; {kept}; try a smaller --lr or clip_norm; the batch's videos: "
+            f"{videos}"
         )
 
     def _last_good(self, processes: Processes) -> str:
@@ -196,44 +227,40 @@ class Loop:
         network is also written as weights that a training with others can start from."""
         if self.folder is None:
             return "nothing was changed by it"
-        state, weights = self.folder / "state.pt", self.folder / LAST_GOOD
+        state, weights = self.folder / STATE, self.folder / LAST_GOOD
         if not state.exists():
             return "no checkpoint was written before it"
-        prefix = self.learner.weights_prefix
+        prefix = self.network.weights_prefix
         if prefix is None:
             return f"the last good checkpoint is {state}"
         if processes.first:
             # Not the network in memory: its batch norm has seen the batch already.
             tensors = (load_state(state, self.settings) or {})["network"]
             own = {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
-            save_weights(weights, own, self.settings)
+            save_tensors(weights, own, self.settings)
         return f"the last good checkpoint is {state}, its network {weights}, for --weights with another --out"
 
     def _begin_stage(self) -> None:
-        """The second stage goes on from the best epoch of the first, where there is a validation part."""
+        """A stage begins with a fresh optimiser and, where there is a validation part, the best weights so far."""
         if self.best:
-            self.learner.network.load_state_dict(self.best)
-        self.schedule.begin_stage()
-        self._fresh_optimizer()
+            self.network.load_state_dict(self.best)
+        cuda = next(self.network.parameters()).is_cuda
+        groups = [{"params": group} for group, _ in self.groups]
+        self.optimizer = build_optimizer(groups, self.training, cuda=cuda)
 
-    def _fresh_optimizer(self) -> None:
-        cuda = next(self.learner.network.parameters()).is_cuda
-        groups = [{"params": group} for group, _ in self.learner.groups]
-        self.optimizer = build_optimizer(groups, self.training, cuda=cuda)  # type: ignore[arg-type]
-
-    def _end_epoch(self, epoch: int, *, seconds: float, processes: Processes) -> None:
+    def _end_epoch(self, rate: float, *, seconds: float, processes: Processes) -> None:
         row = {
-            "epoch": epoch + 1,
-            "rate": self.schedule.rate(self.step - 1),
+            "epoch": self.schedule.epoch + 1,
+            "rate": rate,
             "loss": self.sums[0] / self.sums[2],
             "accuracy": self.sums[1] / self.sums[2],
         }
-        if self.learner.validate is not None:
+        if self.validate is not None:
             # One process judges for all: running statistics may differ between them, and the rate must not.
-            row["validation_loss"] = processes.agree(self.learner.validate() if processes.first else 0.0)
-            if self.schedule.watch(row["validation_loss"]):
-                state = self.learner.network.state_dict()
-                self.best = {name: value.detach().cpu().clone() for name, value in state.items()}
+            row["validation_loss"] = processes.agree(self.validate() if processes.first else 0.0)
+        if self.schedule.end_epoch(row.get("validation_loss")):
+            state = self.network.state_dict()
+            self.best = {name: value.detach().cpu().clone() for name, value in state.items()}
         self.fitted.history.append({**row, "seconds": seconds})
         self._save(processes)
 
@@ -242,41 +269,28 @@ class Loop:
             return
         state = {
             "settings": self.settings,
-            "network": self.learner.network.state_dict(),
+            "network": self.network.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "schedule": self.schedule.state(),
             "best": self.best,
-            "step": self.step,
             "sums": self.sums,
             "history": self.fitted.history,
             "losses": self.fitted.losses,
         }
-        save_state(self.folder / "state.pt", state)
+        save_state(self.folder / STATE, state)
         if self.fitted.history:
             write_log(self.folder, self.fitted.history)
 
     def _continue(self, processes: Processes) -> None:
-        mine = self.folder is not None and processes.first
-        state = processes.agree(load_state(self.folder / "state.pt", self.settings) if mine else None)  # type: ignore[operator]
+        found = None
+        if self.folder is not None and processes.first:
+            found = load_state(self.folder / STATE, self.settings)
+        state = processes.agree(found)
         if state is None:
             return
-        self.learner.network.load_state_dict(state["network"])
+        self._begin_stage()
+        self.network.load_state_dict(state["network"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.schedule.restore(state["schedule"])
-        self.best, self.step, self.sums = state["best"], state["step"], state["sums"]
+        self.best, self.sums = state["best"], state["sums"]
         self.fitted = Fitted(state["history"], state["losses"])
-
-
-@contextmanager
-def deterministic(device: torch.device) -> Iterator[None]:
-    """Inside the block CUDA's convolutions are chosen once and for all; the settings before it come back after it."""
-    if device.type != "cuda":
-        yield
-        return
-    cudnn = torch.backends.cudnn
-    before = cudnn.deterministic, cudnn.benchmark
-    cudnn.deterministic, cudnn.benchmark = True, False
-    try:
-        yield
-    finally:
-        cudnn.deterministic, cudnn.benchmark = before

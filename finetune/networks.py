@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
 from avr.core import UsageError, quiet
@@ -14,33 +15,107 @@ from avr.extract.backbones import build_backbone
 from avr.extract.weights import fit_state, load_weights
 from avr.heads import Head
 
-from .batchnorm import Mode, set_mode
+from .batchnorm import set_mode
 from .draws import DropoutKeys, KeyedDropout, KeyedHeadDropout, key_dropout
+from .tuning import Mode
 
 HEAD_LAYERS = 1000  # dropout layers of a head are numbered from here, a backbone's from 0
 
+Inputs = Mapping[str, Tensor]
+Outputs = dict[str, Tensor]
+Classifier = nn.Linear | nn.Conv2d
 
-class SegmentNetwork(nn.Module):
+
+class TunedNetwork(nn.Module):
+    """What the loop trains: inputs by stream to class scores by output, and all that is its own of a training.
+
+    Attributes:
+        run: stream -> what runs for it: a backbone, or what torch.compile made of it. In a dict, so that it is not
+            registered (and saved) as a second network beside the first.
+        keys: what the dropout masks are keyed by.
+        weights_prefix: start of the names, in the state, of the tensors that make one weights file under torchvision's
+            names; None where there is no such file, as with several backbones.
+    """
+
+    weights_prefix: str | None = None
+
+    def __init__(self, run: Mapping[str, Any], keys: DropoutKeys) -> None:
+        super().__init__()
+        self.run, self.keys = dict(run), keys
+
+    @property
+    def new(self) -> nn.Module:
+        """The part on top, which trains at a rate of its own: the classifier, or the head."""
+        raise NotImplementedError
+
+    def loss(self, outputs: Outputs, labels: Tensor) -> Tensor:
+        """Mean loss of a batch, a scalar, of what `forward` gave and labels `(B,)`."""
+        raise NotImplementedError
+
+    def test(self, inputs: Inputs, *, num_steps: int, bf16: bool) -> Outputs:
+        """Scores of fixed views, whose softmax is the probability, by output: as prediction has them.
+
+        Args:
+            inputs: `(b·V·N, C, H, W)` by stream.
+            num_steps: N.
+            bf16: autocast the backbones to bfloat16.
+        """
+        raise NotImplementedError
+
+    def begin(self, mode: Mode) -> None:
+        """Put the network in training mode, with its batch norm as asked; called before each epoch."""
+        set_mode(self, mode)
+
+    def groups(self, new_factor: float) -> list[tuple[list[nn.Parameter], float]]:
+        """Parameters that train, with the factor on the learning rate."""
+        new = [parameter for parameter in self.new.parameters() if parameter.requires_grad]
+        known = {id(parameter) for parameter in new}
+        others = [p for p in self.parameters() if p.requires_grad and id(p) not in known]
+        return [(others, 1.0), (new, new_factor)]
+
+    @staticmethod
+    def prediction(outputs: Outputs) -> Tensor:
+        """The output `(B, K)` that accuracy is told of."""
+        return outputs.get("fused", next(iter(outputs.values())))
+
+
+class SegmentNetwork(TunedNetwork):
     """TSN's segmental consensus: the class scores of a video's N frames or stacks are averaged before the softmax.
 
     With one segment it is the plain two-stream ConvNet.
     """
 
-    def __init__(self, model: nn.Module, stream: str, num_segments: int) -> None:
-        super().__init__()
-        self.model, self.stream, self.num_segments = model, stream, num_segments
-        # What runs: the model, or what torch.compile made of it. In a dict, so that it is not registered (and saved) as
-        # a second network beside the first.
-        self.run: dict[str, Any] = {stream: model}
+    weights_prefix = "model."
 
-    def forward(self, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    def __init__(
+        self, model: nn.Module, stream: str, num_segments: int, *, keys: DropoutKeys, label_smoothing: float = 0.0
+    ) -> None:
+        super().__init__({stream: model}, keys)
+        self.model, self.stream, self.num_segments = model, stream, num_segments
+        self.label_smoothing = label_smoothing
+
+    @property
+    def new(self) -> nn.Module:
+        return classifier_of(self.model)
+
+    def forward(self, inputs: Inputs) -> Outputs:
         """Logits `(B, K)` under the stream's name, of inputs `(B·N, C, H, W)`."""
+        return self._consensus(inputs, self.num_segments)
+
+    def _consensus(self, inputs: Inputs, num_segments: int) -> Outputs:
         images = inputs[self.stream].contiguous(memory_format=torch.channels_last)
         logits = self.run[self.stream](images).float()  # (B·N, K)
-        return {self.stream: logits.unflatten(0, (-1, self.num_segments)).mean(1)}  # (B, K)
+        return {self.stream: logits.unflatten(0, (-1, num_segments)).mean(1)}  # (B, K)
+
+    def loss(self, outputs: Outputs, labels: Tensor) -> Tensor:
+        return F.cross_entropy(outputs[self.stream], labels, label_smoothing=self.label_smoothing)
+
+    def test(self, inputs: Inputs, *, num_steps: int, bf16: bool) -> Outputs:
+        with torch.autocast(inputs[self.stream].device.type, torch.bfloat16, enabled=bf16):
+            return self._consensus(inputs, num_steps)
 
 
-class EndToEnd(nn.Module):
+class EndToEnd(TunedNetwork):
     """Backbones, one a stream, and a head that reads their layers.
 
     Args:
@@ -48,23 +123,39 @@ class EndToEnd(nn.Module):
         head: stream -> features to class scores.
         layers: stream -> the layer that the head reads.
         num_steps: N, frames of a view.
+        keys: of the dropout masks; the backbones' own are keyed already (`key_dropout`).
+        label_smoothing: of the head's loss.
+        recompute: hold activations of one video at a time and make them again in the backward pass.
     """
 
     def __init__(
-        self, readers: Mapping[str, nn.Module], head: Head, layers: Mapping[str, str], *, num_steps: int
+        self,
+        readers: Mapping[str, nn.Module],
+        head: Head,
+        layers: Mapping[str, str],
+        *,
+        num_steps: int,
+        keys: DropoutKeys,
+        label_smoothing: float = 0.0,
+        recompute: bool = False,
     ) -> None:
-        super().__init__()
+        super().__init__(readers, keys)
         self.readers, self.head = nn.ModuleDict(readers), head
-        self.layers, self.num_steps = dict(layers), num_steps
-        self.run: dict[str, Any] = dict(readers)
-        self.keys: DropoutKeys | None = None
-        self.recompute = False
+        self.layers, self.num_steps, self.recompute = dict(layers), num_steps, recompute
+        for part in head.modules():  # the loss is that of the parts, where there is one a stream
+            if isinstance(part, Head):
+                part.label_smoothing = label_smoothing
 
-    def forward(self, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    @property
+    def new(self) -> nn.Module:
+        return self.head
+
+    def forward(self, inputs: Inputs) -> Outputs:
         """The head's outputs `(B, K)` by name, of inputs `(B·N, C, H, W)` by stream."""
         features = {stream: self.features(stream, inputs[stream]) for stream in self.layers}
-        if self.keys is None or not self.training:
-            outputs: dict[str, Tensor] = self.head(features)
+        outputs: Outputs
+        if not self.training:
+            outputs = self.head(features)
             return outputs
         with KeyedHeadDropout(self.keys, HEAD_LAYERS):
             outputs = self.head(features)
@@ -81,7 +172,6 @@ class EndToEnd(nn.Module):
 
     def _video_by_video(self, stream: str, images: Tensor) -> Tensor:
         """Activations are held for one video at a time and made again in the backward pass."""
-        assert self.keys is not None
         step, videos, parts = self.keys.step, self.keys.videos, []
         for video, part in zip(videos, torch.split(images, self.num_steps), strict=True):
             layer = partial(self._layer, stream, step=step, video=video)
@@ -90,13 +180,49 @@ class EndToEnd(nn.Module):
         return torch.cat(parts)
 
     def _layer(self, stream: str, images: Tensor, *, step: int, video: int) -> Tensor:
-        assert self.keys is not None
         self.keys.set(step, [video])
         found: Tensor = self.run[stream](images)[self.layers[stream]]
         return found
 
+    def loss(self, outputs: Outputs, labels: Tensor) -> Tensor:
+        return self.head.loss(outputs, labels)
 
-def classifier_of(model: nn.Module) -> nn.Module:
+    def test(self, inputs: Inputs, *, num_steps: int, bf16: bool) -> Outputs:
+        """Log-probabilities `(1, K)` of one video, the mean over its views.
+
+        As from a store: only the backbones run in the extraction's precision, features are rounded to fp16, and the
+        head reads them in float32. `avr predict` gives the same.
+        """
+        device = next(iter(inputs.values())).device.type
+        with torch.autocast(device, torch.bfloat16, enabled=bf16):
+            layers = {stream: self.features(stream, inputs[stream]) for stream in self.layers}
+        outputs: Outputs = self.head({stream: layer.half() for stream, layer in layers.items()})
+        means = {name: torch.softmax(scores.double(), dim=1).mean(0, keepdim=True) for name, scores in outputs.items()}
+        return {name: torch.log(mean.clamp_min(1e-300)) for name, mean in means.items()}
+
+    def begin(self, mode: Mode) -> None:
+        """Training mode; `mode` is for the backbones' batch norm, and the head's, which is local for partial.
+
+        Frozen holds for the head too: the small batches of an end-to-end training make statistics worse than those it
+        has.
+        """
+        self.train()
+        set_mode(self.head, "local" if mode == "partial" else mode)
+        for reader in self.readers.values():
+            set_mode(reader, mode)
+
+    def freeze_unused(self) -> None:
+        """Take the head's parameters that no output depends on out of training: processes wait for every gradient."""
+        head = copy.deepcopy(self.head).eval().cpu()
+        with torch.random.fork_rng(devices=[]):
+            features = {stream: torch.randn(2, *shape) for stream, shape in head.shapes.items()}
+            torch.autograd.backward(head.loss(head(features), torch.zeros(2, dtype=torch.int64)))
+        used = {name for name, parameter in head.named_parameters() if parameter.grad is not None}
+        for name, parameter in self.head.named_parameters():
+            parameter.requires_grad_(name in used)
+
+
+def classifier_of(model: nn.Module) -> Classifier:
     """The last layer, which gives the class scores: linear, or SqueezeNet's convolution."""
     layers = [module for module in model.modules() if isinstance(module, (nn.Linear, nn.Conv2d))]
     return layers[-1]
@@ -111,18 +237,18 @@ def build_classifier(name: str, num_classes: int, *, weights: str, in_channels: 
 
     Departure from torchvision: SqueezeNet's ReLU behind its class scores is taken out, so that they can be negative.
     """
-    own = {"weights": weights, "in_channels": in_channels, "seed": seed}
-    model = build_backbone(name, num_classes=num_classes, **own)  # type: ignore[arg-type]
+    build = partial(build_backbone, name, weights=weights, in_channels=in_channels, seed=seed)
+    model: Any = build(num_classes=num_classes)
     if weights == "random":
         # A classifier of another size shifts the draws of what is built after it.
         with quiet():
-            trunk = build_backbone(name, **own)  # type: ignore[arg-type]
-            fit_state(model, trunk.state_dict(), name=name, source="random")
+            fit_state(model, build().state_dict(), name=name, source="random")
     elif _brings_classifier(model, name, weights, num_classes):
         redraw(classifier_of(model), seed)
     if name.startswith("squeezenet"):
-        model.classifier[2] = nn.Identity()  # type: ignore[assignment, index, operator]
-    return model
+        model.classifier[2] = nn.Identity()
+    built: nn.Module = model
+    return built
 
 
 def _brings_classifier(model: nn.Module, name: str, weights: str, num_classes: int) -> bool:
@@ -133,11 +259,11 @@ def _brings_classifier(model: nn.Module, name: str, weights: str, num_classes: i
     return f"{path}.weight" in state and len(state[f"{path}.weight"]) == num_classes
 
 
-def redraw(layer: nn.Module, seed: int) -> None:
+def redraw(layer: Classifier, seed: int) -> None:
     """Draw a classifier anew, as torch does by default, from a seed of its own: the trunk keeps the backbone's seed."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        layer.reset_parameters()  # type: ignore[operator]
+        layer.reset_parameters()
 
 
 def set_dropout(model: nn.Module, keys: DropoutKeys, p: float | None) -> None:
@@ -153,25 +279,3 @@ def set_dropout(model: nn.Module, keys: DropoutKeys, p: float | None) -> None:
         return (dropout.train(module.training)(inputs[0]), *inputs[1:])
 
     layer.register_forward_pre_hook(drop)  # a hook: the names of the parameters stay torchvision's
-
-
-def begin_end_to_end(network: EndToEnd, mode: Mode) -> None:
-    """Put all in training mode; `mode` is for the backbones' batch norm, and the head's, which is local for partial.
-
-    Frozen holds for the head too: the small batches of an end-to-end training make statistics worse than those it has.
-    """
-    network.train()
-    set_mode(network.head, "local" if mode == "partial" else mode)
-    for reader in network.readers.values():
-        set_mode(reader, mode)
-
-
-def freeze_unused(network: EndToEnd) -> None:
-    """Take the parameters of the head that no output depends on out of training: processes wait for every gradient."""
-    head = copy.deepcopy(network.head).eval().cpu()
-    with torch.random.fork_rng(devices=[]):
-        features = {stream: torch.randn(2, *shape) for stream, shape in head.shapes.items()}
-        torch.autograd.backward(head.loss(head(features), torch.zeros(2, dtype=torch.int64)))
-    used = {name for name, parameter in head.named_parameters() if parameter.grad is not None}
-    for name, parameter in network.head.named_parameters():
-        parameter.requires_grad_(name in used)

@@ -1,12 +1,13 @@
 """Training samples out of the cache: random frames, one crop for all of them, the networks' input."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.nn import functional as F
 
 from avr.datasets import Video
 from avr.extract import Settings
@@ -14,7 +15,7 @@ from avr.extract.cache import ClipCache
 from avr.extract.preprocess import crop_images, normalise
 from avr.video import Answer, Decoded
 
-from .augmentation import Crop, apply_crop, draw_crop, mirror_flow
+from .augmentation import Crop, draw_crop
 from .draws import generator_for
 
 Inputs = dict[str, Tensor]
@@ -152,3 +153,38 @@ def fixed_inputs(
                     chosen = crops[:, positions]  # (A, V, N, 3, h, w)
                 parts[stream].append(chosen.transpose(0, 1).flatten(0, 2))
         yield {s: normalise(torch.cat(part), settings, stream=s) for s, part in parts.items()}
+
+
+def apply_crop(images: Tensor, crop: Crop, side: int, *, mirror: Callable[[Tensor], Tensor] | None = None) -> Tensor:
+    """Take a crop of all images of a sample and resize it.
+
+    Args:
+        images: `(N, C, H, W)`, uint8 or floating point.
+        crop: the box.
+        side: height and width of the result, pixels.
+        mirror: how such images are mirrored; None: the columns are reversed. Flow images need more: their x changes
+            sign (`mirror_flow`).
+
+    Returns:
+        `(N, C, side, side)` floating point, in the images' own range (float32 for uint8). Bilinear with
+        anti-aliasing, as the weights' own preprocessing resizes.
+    """
+    part = images[..., crop.top : crop.top + crop.height, crop.left : crop.left + crop.width]
+    part = part if part.is_floating_point() else part.float()
+    if crop.mirrored:
+        part = mirror(part) if mirror is not None else part.flip(-1)
+    if part.shape[-2:] == (side, side):
+        return part
+    return F.interpolate(part, size=(side, side), mode="bilinear", align_corners=False, antialias=True)
+
+
+def mirror_flow(stack: Tensor, *, zero: float = 0.0) -> Tensor:
+    """Mirror flow stacks `(…, 2L, H, W)` ordered x1 y1 x2 y2 …: columns reversed and x's sign changed.
+
+    Args:
+        stack: flow in pixels, or as values in which `zero` stands for no motion.
+        zero: 0 for pixels; 127.5 for values quantised to 0…255, so that q becomes 255 - q.
+    """
+    mirrored = stack.flip(-1).clone()
+    mirrored[..., 0::2, :, :] = 2 * zero - mirrored[..., 0::2, :, :]
+    return mirrored

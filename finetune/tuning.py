@@ -1,44 +1,51 @@
-"""The settings of a fine-tuning beside those of extraction and optimisation."""
+"""The settings of a fine-tuning beside those of extraction and optimisation; no torch: command lines read them."""
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
-from avr.core import NonNegativeInt, OneOf, PositiveFloat, Share, UsageError, check_fields
+from avr.core import About, NonNegativeInt, OneOf, PositiveFloat, Share, UsageError, check_fields
+from avr.training import Training, read_training
 
 from .augmentation import AUGMENTATIONS
-from .batchnorm import Mode
+
+Mode = Literal["local", "sync", "partial", "frozen"]
+# Settings of a training that are of heads on a store; here there is another way, or none.
+UNREAD = {
+    "standardise": "the features' standardisation stays that of the head's training",
+    "bf16": "a fine-tuning has a bf16 of its own: --bf16 or --no-bf16",
+    "views": "an epoch draws one view a video",
+}
 
 
 @dataclass(frozen=True)
 class Tuning:
     """How samples are drawn, what batch norm and dropout do, and how memory and time are saved.
 
-    Attributes:
-        augmentation: how crops are drawn: corners (STFN), random-resized (GLKA), jitter, centre.
-        mirror: mirror half of the samples; flow's x changes sign. Off where left and right tell classes apart.
-        dropout: of the backbone; None keeps its own. A network without dropout gets it before its classifier.
-        batch_norm: of the backbones: local, sync, partial or frozen (`avr.finetune.batchnorm`).
-        new_factor: the new classifier's (the head's) learning rate over the backbone's.
-        micro_batch: videos at once in a process; the gradients of a batch's pieces are added up. 0: all at once.
-        recompute: hold activations of one video at a time and make them again in the backward pass (end to end). With
-            frozen batch norm alone: other statistics would be those of one video.
-        bf16: autocast to bfloat16 on CUDA.
-        compile: torch.compile the backbones.
-        save_every: write the state every so many steps beside the end of each epoch; 0: only there.
+    Crops are corners (STFN), random-resized (GLKA), jitter (of the scale) or centre. Batch norm takes its statistics
+    from a process's part of the batch (local), from the whole of it (sync), in the first layer alone (partial) or
+    nowhere (frozen). `new_factor` multiplies the rate of the new classifier (the head); `micro_batch` cuts a batch into
+    pieces whose gradients are added up. `recompute` holds activations of one video at a time and makes them again in
+    the backward pass: with frozen batch norm alone, since other statistics would be those of one video.
     """
 
-    augmentation: Annotated[str, OneOf(AUGMENTATIONS)] = "corners"
-    mirror: bool = True
-    dropout: Share | None = None
-    batch_norm: Mode = "local"
-    new_factor: PositiveFloat = 10.0
-    micro_batch: NonNegativeInt = 0
-    recompute: bool = False
-    bf16: bool = True
-    compile: bool = False
-    save_every: NonNegativeInt = 0
+    augmentation: Annotated[str, OneOf(AUGMENTATIONS), About("How crops are drawn.")] = "corners"
+    mirror: Annotated[bool, About("Mirror half of the samples; off where left and right tell classes apart.")] = True
+    dropout: Annotated[Share | None, About("Of the backbone; one without gets it before its classifier.")] = None
+    batch_norm: Annotated[Mode, About("Whose statistics: a process's, all, fixed but for one, fixed.")] = "local"
+    new_factor: Annotated[PositiveFloat, About("Factor on the classifier's (head's) rate.")] = 10.0
+    micro_batch: Annotated[NonNegativeInt, About("Videos at once in a process; gradients are added up. 0: all.")] = 0
+    recompute: Annotated[bool, About("End to end: hold one video's activations only.")] = False
+    bf16: Annotated[bool, About("bfloat16 on CUDA.")] = True
+    compile: Annotated[bool, About("torch.compile the backbones; not worth it on a CPU.")] = False
+    save_every: Annotated[NonNegativeInt, About("Write the state every so many steps too. 0: after epochs alone.")] = 0
 
     def __post_init__(self) -> None:
+        """Refuse values that a setting does not take, and settings that contradict one another.
+
+        Raises:
+            UsageError: naming the setting and what it takes or needs.
+        """
         check_fields(self)
         if self.recompute and self.batch_norm != "frozen":
             raise UsageError(
@@ -46,7 +53,41 @@ class Tuning:
                 "from: use --micro-batch instead or, end to end, --batch-norm frozen"
             )
 
-    def identity(self) -> dict[str, Any]:
-        """What a continued training must share; the rest saves memory or time and may change on the way."""
-        free = ("micro_batch", "recompute", "compile", "save_every")
-        return {name: value for name, value in asdict(self).items() if name not in free}
+    def identity(self, *, processes: int = 1) -> dict[str, Any]:
+        """What a continued training must share: all that changes what is computed, rounding apart.
+
+        Batch norm that learns its statistics takes them from a piece of the batch: how it is cut, among processes and
+        within one, then belongs to the training. Synced, it takes them from the pieces of all processes together.
+        """
+        same = {**asdict(self), "processes": processes}
+        for free in ("recompute", "compile", "save_every"):
+            del same[free]
+        if self.batch_norm == "frozen" or not self.micro_batch:
+            del same["micro_batch"]
+        if self.batch_norm == "frozen" or processes == 1 or (self.batch_norm == "sync" and not self.micro_batch):
+            del same["processes"]
+        return same
+
+
+# Train well on small data sets from ImageNet weights: small steps for the trunk, which a new classifier would else undo
+# in its first steps, ten times larger ones for the classifier. From random weights lr=1e-3 is better.
+BACKBONE = Training(epochs=20, batch_size=16, optimizer="adamw", lr=1e-4, weight_decay=0.05, schedule="cosine")
+# End to end: small steps from where head and backbones are.
+END_TO_END = Training(epochs=10, batch_size=16, optimizer="adamw", lr=1e-4, weight_decay=0.05, schedule="cosine")
+# A head was trained on features made with its backbones' statistics: they stay.
+END_TO_END_TUNING = Tuning(batch_norm="frozen", new_factor=1.0)
+
+
+def settle_training(base: Training, given: Training | Mapping[str, object] | None) -> Training:
+    """Whole settings as they are, or a base's with some changed.
+
+    Raises:
+        UsageError: unknown setting or value, settings that contradict one another, or a change of one that fine-tuning
+            does not read.
+    """
+    if isinstance(given, Training):
+        return given
+    for name in given or {}:
+        if name in UNREAD:
+            raise UsageError(f"training setting {name}: fine-tuning does not read it ({UNREAD[name]})")
+    return read_training(base, given or {})

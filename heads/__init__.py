@@ -5,7 +5,7 @@ result = train_run("features/shapes", "stfn", split="1")
 scores = load_run(result.folder).predict({"rgb": rgb, "flow": flow})   # (V, N, D) each
 """
 
-from avr.training import Plateau, Training, build_optimizer, learning_rate, stages
+from avr.training import Training
 
 from ._base import Head
 from ._build import build_head, head_class, read_options
@@ -28,7 +28,6 @@ __all__ = [
     "CHECKPOINT",
     "Head",
     "MemoryExamples",
-    "Plateau",
     "RunResult",
     "SeparateHeads",
     "SplitResult",
@@ -36,12 +35,10 @@ __all__ = [
     "TrainedRun",
     "Training",
     "build_head",
-    "build_optimizer",
     "choose_layers",
     "choose_splits",
     "evaluate",
     "head_class",
-    "learning_rate",
     "load_checkpoint",
     "load_head",
     "load_run",
@@ -49,7 +46,6 @@ __all__ = [
     "predict",
     "read_options",
     "save_checkpoint",
-    "stages",
     "store_bytes",
     "train",
     "train_run",

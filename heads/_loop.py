@@ -1,14 +1,12 @@
 """The training loop, to be read from top to bottom.
 
-statistics of the features → a validation part → for each stage, for each epoch: steps, validation, log
+statistics of the features → a validation part → for each epoch: steps, validation, log
 """
 
-import contextlib
 import copy
 import math
-import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -17,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from avr.core import UsageError, WorkError, validation_part
-from avr.training import Plateau, Training, build_optimizer, learning_rate, stages
+from avr.training import Schedule, Training, build_optimizer, deterministic
 
 from ._base import Head, prediction_name
 from ._examples import Batch, Examples, num_samples
@@ -94,46 +92,41 @@ def train(
     every_view = training.views == "all"
     samples = num_samples(examples, videos, every_view=every_view)
     per_epoch = max(math.ceil(samples / training.batch_size), 1) if training.batch_size else 1
-    lowest, best = math.inf, None
+    schedule, best = Schedule(training, per_epoch), None
     weights = sum(parameter.numel() for parameter in head.parameters())
     segments = max(shape[0] for shape in head.shapes.values())
     small = weights * segments * (training.batch_size or samples) < ONE_THREAD_BELOW
-    with reproducible(device, seed, threads=1 if small else torch.get_num_threads()):
-        for stage_steps, stage_rate in stages(training, per_epoch):
-            optimizer = build_optimizer(head.parameters(), training, cuda=device.type == "cuda")
-            plateau = Plateau(training)
-            step, finished, waited = 0, False, 0
-            while step < stage_steps and not finished:
-                meter = Meter(names, first_step=trained.steps)
-                head.train()
-                for batch in examples.epoch(
-                    videos, batch_size=training.batch_size, generator=generator, every_view=every_view
-                ):
-                    rate = learning_rate(training, step, total_steps=stage_steps, steps_per_epoch=per_epoch)
-                    rate = plateau.rate if training.schedule == "plateau" else rate * stage_rate / training.lr
-                    optimizer.param_groups[0]["lr"] = rate
-                    take_step(head, optimizer, batch, meter, training)
-                    step, trained.steps = step + 1, trained.steps + 1
-                    warm = time.monotonic() if trained.steps == 1 else warm
-                    if step == stage_steps:
-                        break
+    with deterministic(device, seed=seed, threads=1 if small else 0):
+        while not schedule.ended:
+            if schedule.begins_stage:
+                if best is not None:
+                    head.load_state_dict(best)
+                optimizer = build_optimizer(head.parameters(), training, cuda=device.type == "cuda")
+            meter = Meter(names, first_step=schedule.step)
+            head.train()
+            for batch in examples.epoch(
+                videos, batch_size=training.batch_size, generator=generator, every_view=every_view
+            ):
+                optimizer.param_groups[0]["lr"] = rate = schedule.rate()
+                take_step(head, optimizer, batch, meter, training)
+                warm = time.monotonic() if schedule.step == 0 else warm
+                schedule.count_step()
+                if not schedule.stage_left:
+                    break
 
-                # --- the epoch's end ----------------------------------------------------------------------------------
-                row = {"step": trained.steps, "lr": rate, **meter.close()}
-                if len(held_out):
-                    row |= evaluate(head, examples, held_out, names=names)
-                    if row["validation_loss"] < lowest:
-                        lowest, best, waited = row["validation_loss"], copy.deepcopy(head.state_dict()), 0
-                    else:
-                        waited += 1
-                    finished = training.schedule == "plateau" and plateau.update(row["validation_loss"])
-                    finished |= 0 < training.early_stopping <= waited
-                row["seconds"] = time.monotonic() - started
-                trained.rows.append(row)
-                on_epoch(row)
-            if best is not None:
-                head.load_state_dict(best)  # the next stage, or the caller, goes on from the best epoch
+            # --- the epoch's end --------------------------------------------------------------------------------------
+            row = {"step": schedule.step, "lr": rate, **meter.close()}
+            if len(held_out):
+                row |= evaluate(head, examples, held_out, names=names)
+            if schedule.end_epoch(row.get("validation_loss")):
+                best = copy.deepcopy(head.state_dict())
+            row["seconds"] = time.monotonic() - started
+            trained.rows.append(row)
+            on_epoch(row)
+        if best is not None:
+            head.load_state_dict(best)
     head.eval()
+    trained.steps = schedule.step
     trained.seconds = (time.monotonic() - warm) * trained.steps / max(trained.steps - 1, 1)
     return trained
 
@@ -235,21 +228,6 @@ def refuse_damaged(array: Tensor, names: NDArray, stream: str) -> None:
     listed = ", ".join(dict.fromkeys(str(name) for name in names[bad.cpu().numpy()]))
     if listed:
         raise WorkError(f"{stream} features hold values that are no numbers; extract these videos again: {listed}")
-
-
-@contextlib.contextmanager
-def reproducible(device: torch.device, seed: int, *, threads: int) -> Iterator[None]:
-    """Inside, torch's generators start from the seed, so many CPU threads compute, and CUDA picks deterministic
-    kernels; all is put back after."""
-    before = torch.get_num_threads()
-    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []), contextlib.ExitStack() as stack:
-        torch.manual_seed(seed)
-        torch.set_num_threads(threads)
-        stack.callback(torch.set_num_threads, before)
-        if device.type == "cuda":
-            os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # what cuBLAS asks for to be deterministic
-            stack.enter_context(torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True))
-        yield
 
 
 @torch.no_grad()

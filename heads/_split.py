@@ -23,7 +23,7 @@ from avr.store import (
     write_log,
     write_scores,
 )
-from avr.training import Training, stages
+from avr.training import Schedule, Training
 
 from ._base import Head
 from ._build import build_head, head_class
@@ -187,7 +187,7 @@ def _train_one(plan: Plan, store: FeatureStore, part: Examples, videos: NDArray,
 def _epochs(plan: Plan, samples: int) -> int:
     """Epochs a training will take, or at most takes, for the progress bar."""
     per_epoch = -(-samples // plan.training.batch_size) if plan.training.batch_size else 1
-    return sum(-(-steps // per_epoch) for steps, _ in stages(plan.training, per_epoch))
+    return Schedule(plan.training, per_epoch).total_epochs
 
 
 def _choose_folds(plan: Plan, groups: NDArray, seconds: float) -> int:

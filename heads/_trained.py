@@ -13,11 +13,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from avr.core import AvrError, UsageError, WorkError, write_whole
+from avr.core import AvrError, UsageError, WorkError
 from avr.store import read_head_record, split_folder, split_name, split_names
+from avr.training import save_tensors
 
 from ._base import Head, fuse_probabilities
 from ._build import build_head, head_class
@@ -107,12 +107,7 @@ def save_checkpoint(path: Path, head: Head, metadata: dict[str, Any]) -> None:
     Raises:
         WorkError: the file cannot be written, such as on a full disk.
     """
-    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in head.state_dict().items()}
-    try:
-        with write_whole(path) as temporary:
-            save_file(tensors, temporary, metadata={METADATA: json.dumps(metadata)})
-    except (OSError, SafetensorError) as error:  # safetensors has an error of its own for a full disk
-        raise WorkError(f"cannot write {path}: {' '.join(str(error).split())}") from error
+    save_tensors(path, head.state_dict(), metadata)
 
 
 def load_checkpoint(path: Path) -> tuple[Head, dict[str, Any]]:

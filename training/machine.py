@@ -1,4 +1,8 @@
-"""The device of a name, checked. A module of its own, for what imports core may not load torch."""
+"""The device of a name, and a block inside which torch computes the same each time."""
+
+import os
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 
 import torch
 
@@ -25,3 +29,24 @@ def choose_device(name: str) -> torch.device:
     if device.type == "cuda" and (device.index or 0) >= count:
         raise UsageError(f"device {name}: there are {count} CUDA devices here, counted from 0")
     return device
+
+
+@contextmanager
+def deterministic(device: torch.device, *, seed: int = 0, threads: int = 0) -> Iterator[None]:
+    """Inside, torch's generators start from the seed and CUDA picks deterministic kernels; all is put back after.
+
+    Args:
+        device: where the block computes.
+        seed: of torch's generators.
+        threads: CPU threads that compute; 0 leaves their number.
+    """
+    before = torch.get_num_threads()
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []), ExitStack() as stack:
+        torch.manual_seed(seed)
+        if threads:
+            torch.set_num_threads(threads)
+            stack.callback(torch.set_num_threads, before)
+        if device.type == "cuda":
+            os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # what cuBLAS asks for to be deterministic
+            stack.enter_context(torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True))
+        yield

@@ -1,76 +1,178 @@
-"""Optimisers and the learning rate of each step, as pure functions where there is no state."""
+"""When a training's learning rate changes and when it ends: plain numbers, with a state that can be kept.
+
+A new schedule is one line of the table here; command lines and their help find it there.
+"""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-import torch
-from torch import nn
-
-from .settings import Training
-
-
-def build_optimizer(parameters: Iterable[nn.Parameter], training: Training, *, cuda: bool) -> torch.optim.Optimizer:
-    """The optimiser a training names. Its learning rate is set at every step by the loop."""
-    # One fused kernel a step on CUDA: a head of 90 M parameters is otherwise bound by launches.
-    rate, decay = training.lr, training.weight_decay
-    if training.optimizer == "adamw":
-        return torch.optim.AdamW(parameters, lr=rate, weight_decay=decay, fused=cuda)
-    if training.optimizer == "adam":
-        return torch.optim.Adam(parameters, lr=rate, weight_decay=decay, fused=cuda)
-    if training.optimizer == "sgd":
-        return torch.optim.SGD(parameters, lr=rate, momentum=training.momentum, weight_decay=decay, fused=cuda)
-    return torch.optim.RMSprop(parameters, lr=rate, weight_decay=decay)
+if TYPE_CHECKING:
+    from .settings import Training
 
 
-def stages(training: Training, steps_per_epoch: int) -> list[tuple[int, float]]:
-    """(steps, learning rate) of each stage: one, or two for the two-stage schedule.
+class Place(NamedTuple):
+    """Where in a stage a step lies: its number, counted from 0, of so many, and how many make an epoch."""
+
+    step: int
+    total_steps: int
+    steps_per_epoch: int
+
+
+def cosine(training: "Training", at: Place) -> float:
+    """From `lr` to `min_lr` along half a cosine."""
+    share = at.step / max(at.total_steps, 1)
+    return training.min_lr + (training.lr - training.min_lr) * 0.5 * (1 + math.cos(math.pi * share))
+
+
+def drops(training: "Training", at: Place) -> float:
+    """× 0.1 every `drop_every`: lr 1e-3, drop_every 2 epochs of 5 steps: 1e-3 for steps 0-9, 1e-4 for 10-19, …"""
+    unit = at.steps_per_epoch if training.drop_unit == "epochs" else 1
+    return training.lr * float(0.1 ** (at.step // (training.drop_every * unit)))
+
+
+# Name -> learning rate of a step. What plateau and two-stage add is in `Schedule`.
+SCHEDULES: dict[str, Callable[["Training", Place], float]] = {
+    "constant": lambda training, _: training.lr,
+    "cosine": cosine,
+    "step": drops,
+    "plateau": lambda training, _: training.lr,
+    "two-stage": lambda training, _: training.lr,
+}
+
+
+class Schedule:
+    """The course of a training, from its settings and what validation said so far.
+
+    A loop asks `begins_stage` and `rate` before a step, calls `count_step` after it and `end_epoch` after an epoch's
+    last, until it has `ended`:
+
+        stage 0: epoch epoch epoch | stage 1: epoch epoch        two-stage, lr then lr / 10
+
+    A stage ends after its steps, even within an epoch, which then ends there too; or by `early_stopping`; or, under
+    plateau, at the lowest rate. The next one goes on from the best weights with a fresh optimiser, and waits anew.
 
     Args:
-        training: its `steps`, or `epochs` and `min_steps`, give the length.
+        training: the schedule and its numbers.
         steps_per_epoch: optimiser steps of one pass over the training videos, at least 1.
-    """
-    wanted = max(training.epochs, math.ceil(training.min_steps / steps_per_epoch)) * steps_per_epoch
-    first = training.steps or wanted
-    if training.schedule != "two-stage":
-        return [(first, training.lr)]
-    return [(first, training.lr), (training.second_epochs * steps_per_epoch, training.lr / 10)]
 
-
-def learning_rate(training: Training, step: int, *, total_steps: int, steps_per_epoch: int) -> float:
-    """Learning rate of a step, counted from 0, under the schedules that do not look at the validation part.
-
-    Example: schedule step, lr 1e-3, drop_every 2 epochs of 5 steps: 1e-3 for steps 0-9, 1e-4 for 10-19, …
-    """
-    if training.schedule == "cosine":
-        share = step / max(total_steps, 1)
-        return training.min_lr + (training.lr - training.min_lr) * 0.5 * (1 + math.cos(math.pi * share))
-    if training.schedule == "step":
-        drops = step // (training.drop_every * (steps_per_epoch if training.drop_unit == "epochs" else 1))
-        return training.lr * float(0.1**drops)
-    return training.lr
-
-
-class Plateau:
-    """× 0.1 when the validation loss stops falling, down to `min_lr`; finished when it stops falling there.
-
-    Where a head's paper says "error", avr watches the loss: the error of a small validation part moves in jumps of a
-    video and ties for most epochs.
+    Attributes:
+        stages: (steps, learning rate) of each; one, or two under two-stage.
+        step: steps taken, of all stages.
+        epoch: epochs ended, of all stages.
+        step_of_epoch: steps taken of the epoch that goes on.
     """
 
-    def __init__(self, training: Training) -> None:
-        self.rate, self.floor, self.patience = training.lr, training.min_lr, training.patience
+    # What changes on the way: a state is these numbers.
+    STATE = (
+        "stage",
+        "step",
+        "step_of_stage",
+        "step_of_epoch",
+        "epoch",
+        "lowest",
+        "waited",
+        "plateau_rate",
+        "plateau_waited",
+    )
+
+    def __init__(self, training: "Training", steps_per_epoch: int) -> None:
+        self.training, self.steps_per_epoch = training, steps_per_epoch
+        wanted = max(training.epochs, math.ceil(training.min_steps / steps_per_epoch)) * steps_per_epoch
+        self.stages = [(training.steps or wanted, training.lr)]
+        if training.schedule == "two-stage":
+            self.stages.append((training.second_epochs * steps_per_epoch, training.lr / 10))
+        self.stage = self.step = self.step_of_stage = self.step_of_epoch = self.epoch = 0
         self.lowest, self.waited = math.inf, 0
+        self.plateau_rate, self.plateau_waited = training.lr, 0
 
-    def update(self, validation_loss: float) -> bool:
-        """Take one epoch's validation loss; True when the training is finished."""
-        if validation_loss < self.lowest:
-            self.lowest, self.waited = validation_loss, 0
+    @property
+    def total_steps(self) -> int:
+        """Steps that the training takes, or at most takes."""
+        return sum(steps for steps, _ in self.stages)
+
+    @property
+    def total_epochs(self) -> int:
+        """Epochs that the training takes, or at most takes."""
+        return sum(math.ceil(steps / self.steps_per_epoch) for steps, _ in self.stages)
+
+    @property
+    def ended(self) -> bool:
+        """Whether the training is over."""
+        return self.stage == len(self.stages)
+
+    @property
+    def begins_stage(self) -> bool:
+        """Whether the next step is the first of a stage."""
+        return not self.ended and self.step_of_stage == 0
+
+    @property
+    def stage_left(self) -> int:
+        """Steps that the stage still has, at most."""
+        return self.stages[self.stage][0] - self.step_of_stage
+
+    @property
+    def epoch_left(self) -> int:
+        """Steps that the epoch still has: to its end, or to that of the stage where that comes first."""
+        return min(self.steps_per_epoch - self.step_of_epoch, self.stage_left)
+
+    def rate(self) -> float:
+        """Learning rate of the next step."""
+        if self.training.schedule == "plateau":
+            return self.plateau_rate
+        steps, rate = self.stages[self.stage]
+        at = Place(self.step_of_stage, steps, self.steps_per_epoch)
+        return SCHEDULES[self.training.schedule](self.training, at) * rate / self.training.lr
+
+    def count_step(self) -> None:
+        """Count a step that was taken."""
+        self.step, self.step_of_stage, self.step_of_epoch = (
+            self.step + 1,
+            self.step_of_stage + 1,
+            self.step_of_epoch + 1,
+        )
+
+    def end_epoch(self, validation_loss: float | None = None) -> bool:
+        """End an epoch, and with it perhaps the stage or the training.
+
+        Args:
+            validation_loss: after the epoch; None without a validation part.
+
+        Returns:
+            Whether that loss is the lowest so far: these weights are then the ones to keep.
+        """
+        lower, over = False, self.stage_left == 0
+        if validation_loss is not None:
+            lower = validation_loss < self.lowest
+            self.lowest, self.waited = (validation_loss, 0) if lower else (self.lowest, self.waited + 1)
+            over |= self.training.schedule == "plateau" and self._reaches_floor(lower=lower)
+            over |= 0 < self.training.early_stopping <= self.waited
+        self.epoch, self.step_of_epoch = self.epoch + 1, 0
+        if over:
+            self.stage, self.step_of_stage, self.waited = self.stage + 1, 0, 0
+        return lower
+
+    def _reaches_floor(self, *, lower: bool) -> bool:
+        """× 0.1 when the validation loss stops falling, down to `min_lr`; True when it stops falling there.
+
+        Where a head's paper says "error", avr watches the loss: the error of a small validation part moves in jumps of
+        a video and ties for most epochs.
+        """
+        self.plateau_waited = 0 if lower else self.plateau_waited + 1
+        if lower or self.plateau_waited < self.training.patience:
             return False
-        self.waited += 1
-        if self.waited < self.patience:
-            return False
-        # The paper's floors are powers of ten of its rate; a hair of slack keeps rounding from adding a drop.
-        if self.rate * 0.1 < self.floor * (1 - 1e-6) or self.rate * 0.1 < 1e-12:
+        # The papers' floors are powers of ten of their rates; a hair of slack keeps rounding from adding a drop.
+        dropped = self.plateau_rate * 0.1
+        if dropped < self.training.min_lr * (1 - 1e-6) or dropped < 1e-12:
             return True
-        self.rate, self.waited = self.rate * 0.1, 0
+        self.plateau_rate, self.plateau_waited = dropped, 0
         return False
+
+    def state(self) -> dict[str, Any]:
+        """Plain numbers that `restore` takes."""
+        return {name: getattr(self, name) for name in self.STATE}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Continue from what `state` gave."""
+        for name in self.STATE:
+            setattr(self, name, state[name])

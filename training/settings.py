@@ -2,11 +2,13 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Annotated, Literal
 
 from avr.core import (
+    About,
     NonNegativeFloat,
     NonNegativeInt,
+    OneOf,
     PositiveFloat,
     PositiveInt,
     Share,
@@ -15,6 +17,9 @@ from avr.core import (
     options_of,
     read_options,
 )
+
+from .optimizers import OPTIMIZERS
+from .schedule import SCHEDULES
 
 
 @dataclass(frozen=True)
@@ -34,31 +39,31 @@ class Training:
         two-stage: `epochs` at `lr`, then `second_epochs` from those weights at `lr` / 10 with a fresh optimiser.
 
     A validation part (`validation` > 0) is that share of the training videos, whole groups only, drawn by the seed; the
-    weights of the epoch with its lowest loss are the ones kept. `early_stopping` > 0 also ends the training after that
-    many epochs without a lower loss.
+    weights of the epoch with its lowest loss are the ones kept. `early_stopping` > 0 also ends a stage (the training,
+    where it has one) after that many epochs without a lower loss.
     """
 
-    epochs: PositiveInt = 30
-    min_steps: NonNegativeInt = 0
-    steps: NonNegativeInt = 0
-    batch_size: NonNegativeInt = 32  # samples a step; 0 takes all of them in each step
-    views: Literal["one", "all"] = "one"  # of a video in an epoch: one drawn anew, or each as a sample of its own
-    optimizer: Literal["adamw", "sgd", "rmsprop", "adam"] = "adamw"
-    lr: PositiveFloat = 1e-3
-    momentum: Share = 0.9  # sgd only
-    weight_decay: NonNegativeFloat = 0.0  # decoupled in adamw, an L2 term of the gradient in the others
-    schedule: Literal["constant", "cosine", "step", "plateau", "two-stage"] = "cosine"
-    min_lr: NonNegativeFloat = 0.0  # cosine and plateau end there
-    drop_every: NonNegativeInt = 0  # step
-    drop_unit: Literal["epochs", "steps"] = "epochs"  # step
-    patience: NonNegativeInt = 5  # plateau: epochs without a lower validation loss before a drop
-    second_epochs: NonNegativeInt = 0  # two-stage
-    validation: Share = 0.0  # share of the training videos, by whole groups
-    early_stopping: NonNegativeInt = 0  # epochs without a lower validation loss; 0 never stops early
-    label_smoothing: Share = 0.0
-    clip_norm: NonNegativeFloat = 0.0  # largest norm of a step's gradient; 0 leaves it
-    standardise: bool = True  # each channel to mean 0 and deviation 1 over the training videos
-    bf16: bool = True  # autocast to bfloat16 on CUDA
+    epochs: Annotated[PositiveInt, About("Passes over the training videos.")] = 30
+    min_steps: Annotated[NonNegativeInt, About("Optimiser steps, at least.")] = 0
+    steps: Annotated[NonNegativeInt, About("Length in optimiser steps instead.")] = 0
+    batch_size: Annotated[NonNegativeInt, About("Videos a step, of all processes together; 0: all.")] = 32
+    views: Annotated[Literal["one", "all"], About("Of a video in an epoch: one drawn anew, or each.")] = "one"
+    optimizer: Annotated[str, OneOf(OPTIMIZERS), About("Which optimiser.")] = "adamw"
+    lr: Annotated[PositiveFloat, About("Learning rate.")] = 1e-3
+    momentum: Annotated[Share, About("Of sgd.")] = 0.9
+    weight_decay: Annotated[NonNegativeFloat, About("Decoupled in adamw, an L2 term of the gradient elsewhere.")] = 0.0
+    schedule: Annotated[str, OneOf(SCHEDULES), About("Of the learning rate.")] = "cosine"
+    min_lr: Annotated[NonNegativeFloat, About("Where cosine and plateau end.")] = 0.0
+    drop_every: Annotated[NonNegativeInt, About("Epochs or steps between two drops, under step.")] = 0
+    drop_unit: Annotated[Literal["epochs", "steps"], About("What drop_every counts.")] = "epochs"
+    patience: Annotated[NonNegativeInt, About("Epochs without a lower loss before a drop, under plateau.")] = 5
+    second_epochs: Annotated[NonNegativeInt, About("Length of the second stage, under two-stage.")] = 0
+    validation: Annotated[Share, About("Share of the training videos, by whole groups.")] = 0.0
+    early_stopping: Annotated[NonNegativeInt, About("Epochs without a lower validation loss; 0: never.")] = 0
+    label_smoothing: Annotated[Share, About("Of the cross-entropy.")] = 0.0
+    clip_norm: Annotated[NonNegativeFloat, About("Largest norm of a step's gradient; 0 leaves it.")] = 0.0
+    standardise: Annotated[bool, About("Each channel to mean 0 and deviation 1 in training.")] = True
+    bf16: Annotated[bool, About("Autocast to bfloat16 on CUDA.")] = True
 
     def __post_init__(self) -> None:
         """Refuse values that a setting does not take, and settings that contradict one another.

@@ -9,7 +9,8 @@ from torchvision.transforms import RandomResizedCrop
 from torchvision.transforms import functional as reference
 
 from avr.core import UsageError
-from avr.finetune.augmentation import AUGMENTATIONS, Crop, apply_crop, centre_crop, draw_crop, mirror_flow
+from avr.finetune.augmentation import AUGMENTATIONS, Crop, centre_crop, draw_crop
+from avr.finetune.samples import apply_crop, mirror_flow
 
 
 def crops(name, size, count=2000):

@@ -9,22 +9,20 @@ from clips import SETTINGS, write_clip
 from torch import nn
 from torchvision.models import squeezenet1_1
 
-from avr.commands._finetune import TRAINING, training_of
 from avr.core import UsageError, WorkError
 from avr.datasets import Video
 from avr.extract import Extractor, Settings
 from avr.extract.backbones import build_backbone, load_networks
 from avr.extract.cache import ClipCache
-from avr.finetune import Tuning, finetune_backbone
-from avr.finetune.backbone import DEFAULTS
+from avr.finetune import BACKBONE, Tuning, finetune_backbone
 from avr.finetune.draws import DropoutKeys
 from avr.finetune.networks import SegmentNetwork, build_classifier, classifier_of, set_dropout
 from avr.finetune.samples import VideoSamples, fixed_inputs
-from avr.finetune.weights import save_weights, trunk_state
 from avr.store import read_scores
+from avr.training import save_tensors
 from avr.video import Answer, Decoded, Steps, decode
 
-SHORT = replace(DEFAULTS, epochs=2, batch_size=8, lr=3e-4)
+SHORT = replace(BACKBONE, epochs=2, batch_size=8, lr=3e-4)
 
 
 def tune(dataset, workplace, out, **options):
@@ -41,7 +39,7 @@ def test_a_few_epochs_learn_the_colour_and_extraction_takes_the_weights(dataset,
     features, _ = extractor.features(dataset.videos[0])
     assert features["rgb/pooled"].shape == (1, 3, 512)
     start = build_backbone("squeezenet1_1", weights="random", seed=SETTINGS.seed).state_dict()
-    end = trunk_state(extractor.networks.readers["rgb"])
+    end = extractor.networks.readers["rgb"].trunk_state()
     assert not torch.equal(end["features.0.weight"], start["features.0.weight"])
 
 
@@ -204,7 +202,7 @@ def test_the_start_is_the_trunk_that_extraction_would_have(name):
 def test_the_classifier_is_new_where_the_weights_bring_one_of_as_many_classes(tmp_path, seed):
     before = build_classifier("squeezenet1_1", 4, weights="random", in_channels=3, seed=7)
     path = tmp_path / "four.safetensors"
-    save_weights(path, before.state_dict(), {})
+    save_tensors(path, before.state_dict(), {})
     found, again, other = (
         build_classifier("squeezenet1_1", classes, weights=str(path), in_channels=3, seed=seed) for classes in (4, 4, 5)
     )
@@ -280,7 +278,7 @@ def test_a_run_begun_without_compiling_is_continued_with_it(dataset, workplace, 
 
 def test_what_runs_is_not_a_second_network():
     model = nn.Linear(2, 2)
-    network = SegmentNetwork(model, "rgb", 1)
+    network = SegmentNetwork(model, "rgb", 1, keys=DropoutKeys(0))
     network.run = {"rgb": nn.Sequential(model)}
     assert list(network.state_dict()) == ["model.weight", "model.bias"]
 
@@ -308,6 +306,8 @@ def test_wrong_requests_say_what_is_known(dataset, workplace):
         Tuning(augmentation="wild")
     with pytest.raises(UsageError, match="unknown device 'tpu9'; known: auto, cpu, cuda"):
         tune(dataset, workplace, "never", device="tpu9")
+    with pytest.raises(UsageError, match="the seed must be at least 0, not -1"):
+        tune(dataset, workplace, "never", seed=-1)
     with pytest.raises(UsageError, match="unknown backbone 'resnet999'"):
         tune(dataset, workplace, "never", settings=Settings(backbone="resnet999"))
     for mode in ("local", "sync", "partial"):
@@ -318,11 +318,23 @@ def test_wrong_requests_say_what_is_known(dataset, workplace):
 
 
 @pytest.mark.parametrize("name", ["standardise", "bf16", "views"])
-@pytest.mark.parametrize("base", [DEFAULTS, None])
-def test_settings_that_fine_tuning_does_not_read_are_refused(name, base):
-    options = {"training": (f"{name}=false",), **dict.fromkeys(TRAINING)}
-    with pytest.raises(UsageError, match=f"--set {name}: fine-tuning does not read it"):
-        training_of(options, base)
+def test_settings_that_fine_tuning_does_not_read_are_refused(dataset, workplace, name):
+    with pytest.raises(UsageError, match=f"training setting {name}: fine-tuning does not read it"):
+        tune(dataset, workplace, "never", training={name: "false"})
+
+
+def test_what_changes_the_numbers_is_the_runs_identity(dataset, workplace):
+    """Batch norm takes its statistics from a piece of the batch: other pieces are another training."""
+    cut = Tuning(micro_batch=2, save_every=1)
+    assert tune(dataset, workplace, "pieces", tuning=cut, stop_after=1) is None
+    with pytest.raises(UsageError, match=r"other settings \(tuning.micro_batch 2, now 3\): choose another --out"):
+        tune(dataset, workplace, "pieces", tuning=replace(cut, micro_batch=3))
+    for mode, shared in {"local": 4, "partial": 4, "sync": 3, "frozen": 1}.items():
+        ways = [
+            replace(cut, batch_norm=mode, micro_batch=pieces, compile=compiled).identity(processes=processes)
+            for pieces, processes, compiled in [(0, 1, False), (0, 1, True), (0, 2, False), (2, 1, True), (2, 2, False)]
+        ]
+        assert len({str(way) for way in ways}) == shared, mode
 
 
 def test_a_learning_rate_beyond_reason_stops_with_step_and_videos(dataset, workplace):

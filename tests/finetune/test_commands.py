@@ -15,8 +15,7 @@ from safetensors.torch import load_file
 from avr.cli import main
 from avr.commands.finetune import backbone, end_to_end
 from avr.extract import Settings
-from avr.finetune import Tuning, finetune_backbone, finetune_end_to_end
-from avr.finetune.end_to_end import TUNING
+from avr.finetune import END_TO_END_TUNING, Tuning, finetune_backbone, finetune_end_to_end
 from avr.store import read_record
 
 SMALL = ["--backbone", "squeezenet1_1", "--weights", "random", "--stack", "2", "--resize", "40", "--crop", "36"]
@@ -50,7 +49,7 @@ def test_defaults_of_command_and_function_agree():
         assert shown_too[name] == function[name], name
     for field in fields(Tuning):
         assert shown[field.name] == field.default, field.name
-        assert shown_too[field.name] == getattr(TUNING, field.name), field.name
+        assert shown_too[field.name] == getattr(END_TO_END_TUNING, field.name), field.name
 
 
 def test_backbone_prints_json_and_nothing_else(runner, folder_data):
@@ -66,10 +65,10 @@ def test_backbone_prints_json_and_nothing_else(runner, folder_data):
     ("arguments", "message"),
     [
         (["--split", "7"], "folder has no split '7'; it has"),
-        (["--set", "moment=1"], "unknown training setting 'moment' (did you mean momentum?); known: epochs"),
-        (["--set", "momentum"], "--set momentum: write NAME=VALUE"),
+        (["--training", "moment=1"], "unknown training setting 'moment' (did you mean momentum?); known: epochs"),
+        (["--training", "views=all"], "training setting views: fine-tuning does not read it"),
         (["--backbone", "resnet9"], "unknown backbone 'resnet9'"),
-        (["--seed", "-1"], "--seed must be at least 0, not -1"),
+        (["--seed", "-1"], "the seed must be at least 0, not -1"),
         (["--device", "mps"], "unknown device 'mps'; known: auto, cpu, cuda"),
         (["--dropout", "2"], "dropout takes none or 0 ≤ float < 1"),
         (["--schedule", "plateau"], "schedule plateau needs a validation part"),

@@ -1,6 +1,7 @@
 """End to end: what it starts from is the run, what it writes is a run, and it trains what it says."""
 
 import json
+import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -8,16 +9,16 @@ import pytest
 import torch
 from clips import SETTINGS
 
-from avr.core import UsageError, WorkError
-from avr.finetune import Tuning, finetune_end_to_end, tuned_split
+from avr.core import UsageError
+from avr.datasets import Split
+from avr.finetune import END_TO_END, END_TO_END_TUNING, Tuning, finetune_end_to_end
 from avr.finetune import end_to_end as stage
-from avr.finetune.end_to_end import DEFAULTS, TUNING
+from avr.finetune.backbone import PAPER
 from avr.finetune.pipeline import open_pipeline
-from avr.finetune.record import paper_training
-from avr.heads import load_run
+from avr.heads import head_class, load_run
 from avr.store import FeatureStore, RunRecord, read_scores, write_record
 
-SHORT = replace(DEFAULTS, epochs=2, batch_size=8, lr=1e-3)
+SHORT = replace(END_TO_END, epochs=2, batch_size=8, lr=1e-3)
 
 
 @pytest.fixture(scope="module")
@@ -30,6 +31,28 @@ def tuned(stfn_run, workplace):
         store=workplace / "fresh",
         device="cpu",
     )
+
+
+@pytest.fixture(scope="module")
+def quick(workplace):
+    """One epoch from small steps, on the CPU."""
+    return {"training": replace(SHORT, epochs=1, lr=1e-5), "cache": workplace / "cache", "device": "cpu"}
+
+
+@pytest.fixture(scope="module")
+def quickly_tuned(stfn_run, linear_run, workplace, quick):
+    """Both runs, trained on so."""
+    runs = {"stfn": stfn_run, "linear": linear_run}
+    return {name: finetune_end_to_end(run, out=workplace / f"{name}-quick", **quick) for name, run in runs.items()}
+
+
+@pytest.fixture(scope="module")
+def few(dataset):
+    """Half of the clips."""
+    videos = tuple(video for video in dataset.videos if video.group in ("scene0", "scene1", "scene2"))
+    test = tuple(video.id for video in videos if video.group == "scene0")
+    train = tuple(video.id for video in videos if video.id not in test)
+    return replace(dataset, videos=videos, splits={"1": Split("1", train, test)})
 
 
 def test_it_starts_from_the_very_run(tuned, stfn_run):
@@ -75,7 +98,7 @@ def test_a_finished_run_is_not_made_again(tuned, stfn_run, workplace):
 
 def test_interrupted_and_continued_gives_the_same_files(tuned, stfn_run, workplace):
     own = {"training": SHORT, "cache": workplace / "cache", "device": "cpu", "out": workplace / "stfn-parts"}
-    assert finetune_end_to_end(stfn_run, tuning=replace(TUNING, save_every=1), stop_after=1, **own) is None
+    assert finetune_end_to_end(stfn_run, tuning=replace(END_TO_END_TUNING, save_every=1), stop_after=1, **own) is None
     done = finetune_end_to_end(stfn_run, **own)
     for name in ("rgb.safetensors", "flow.safetensors"):
         assert (done.folder / "split-1" / name).read_bytes() == (tuned.folder / "split-1" / name).read_bytes()
@@ -83,26 +106,21 @@ def test_interrupted_and_continued_gives_the_same_files(tuned, stfn_run, workpla
     assert all(torch.equal(whole[name], parts[name]) for name in whole)
 
 
-def test_recomputed_activations_and_pieces_change_nothing_but_rounding(stfn_run, workplace):
-    own = {"training": replace(SHORT, epochs=1, lr=1e-5), "cache": workplace / "cache", "device": "cpu"}
-    plain = finetune_end_to_end(stfn_run, out=workplace / "plain", **own)
-    saved = finetune_end_to_end(stfn_run, out=workplace / "saved", tuning=replace(TUNING, recompute=True), **own)
+def test_recomputed_activations_and_pieces_change_nothing_but_rounding(stfn_run, quickly_tuned, quick, tmp_path):
+    tuning = replace(END_TO_END_TUNING, recompute=True, micro_batch=3)
+    plain, saved = quickly_tuned["stfn"], finetune_end_to_end(stfn_run, out=tmp_path / "saved", tuning=tuning, **quick)
     # Convolutions over one video at a time sum in another order.
     assert saved.history["1"][0]["loss"] == pytest.approx(plain.history["1"][0]["loss"], abs=1e-4)
 
 
-def test_single_stream_heads_train_too(linear_run, workplace):
-    result = finetune_end_to_end(
-        linear_run, training=replace(SHORT, epochs=1), out=workplace / "linear-tuned", cache=workplace / "cache"
-    )
+def test_single_stream_heads_train_too(quickly_tuned):
+    result = quickly_tuned["linear"]
     assert set(result.results["1"]) == {"rgb", "flow", "average"}
     assert set(read_scores(result.folder / "split-1" / "scores.h5").streams) == {"rgb", "flow"}
     assert load_run(result.folder).head.streams == ("rgb", "flow")
 
 
 def test_weights_that_are_others_than_in_training_are_refused(tuned, stfn_run, tmp_path):
-    import shutil
-
     copy = tmp_path / "moved"
     shutil.copytree(tuned.folder, copy)
     swapped = (copy / "split-1" / "flow.safetensors").read_bytes()
@@ -118,7 +136,7 @@ def test_weights_that_are_others_than_in_training_are_refused(tuned, stfn_run, t
     [("stfn", "sgd", 1e-3), ("frame-attention", "adam", 1e-6), ("attention-streams", "adam", 1e-5)],
 )
 def test_the_papers_settings(head, optimizer, rate):
-    training = paper_training(head)
+    training = head_class(head).end_to_end or PAPER
     assert (training.optimizer, training.lr) == (optimizer, rate)
 
 
@@ -129,13 +147,13 @@ def test_unknown_settings_are_named():
         Tuning(new_factor=float("nan"))
 
 
-def test_a_head_on_maps_of_clips_trains_on_one_clip_a_video(dataset, workplace):
+def test_a_head_on_maps_of_clips_trains_on_one_clip_a_video(few, workplace):
     """GLKA's way: clips as views, `map`, and activations held for one video at a time."""
     from avr.extract import extract
     from avr.heads import train_run
 
-    settings = SETTINGS.change(streams=("rgb",), layers=("map",), plan="clips", segments=4, clip_stride=5, views=20)
-    extract(dataset, workplace / "clips", settings=settings)
+    settings = SETTINGS.change(streams=("rgb",), layers=("map",), plan="clips", segments=4, clip_stride=5, views=4)
+    extract(few, workplace / "clips", settings=settings)
     run = train_run(
         workplace / "clips", "attention-streams", training={"epochs": 1, "min_steps": 0}, folds=0,
         out=workplace / "attention-streams", device="cpu",
@@ -143,7 +161,7 @@ def test_a_head_on_maps_of_clips_trains_on_one_clip_a_video(dataset, workplace):
     result = finetune_end_to_end(
         run,
         training=replace(SHORT, epochs=1, lr=1e-5),
-        tuning=replace(TUNING, recompute=True, augmentation="random-resized"),
+        tuning=replace(END_TO_END_TUNING, recompute=True, augmentation="random-resized"),
         out=workplace / "attention-tuned",
         cache=workplace / "cache",
         device="cpu",
@@ -153,35 +171,26 @@ def test_a_head_on_maps_of_clips_trains_on_one_clip_a_video(dataset, workplace):
     assert np.isfinite(result.history["1"][0]["loss"])
 
 
-@pytest.fixture
-def quick(workplace):
-    """One epoch from small steps, on the CPU."""
-    return {"training": replace(SHORT, epochs=1, lr=1e-5), "cache": workplace / "cache", "device": "cpu"}
-
-
 @pytest.mark.parametrize("head", ["linear", "stfn"])
-def test_label_smoothing_reaches_every_head(linear_run, stfn_run, quick, tmp_path, head):
-    run = {"linear": linear_run, "stfn": stfn_run}[head]
-    losses = []
-    for smoothing in (0.0, 0.3):
-        own = quick | {"training": replace(quick["training"], label_smoothing=smoothing)}
-        losses.append(finetune_end_to_end(run, out=tmp_path / str(smoothing), **own).history["1"][0]["loss"])
-    assert abs(losses[1] - losses[0]) > 1e-3
+def test_label_smoothing_reaches_every_head(linear_run, stfn_run, quickly_tuned, quick, tmp_path, head):
+    smoothed = quick | {"training": replace(quick["training"], label_smoothing=0.3)}
+    result = finetune_end_to_end({"linear": linear_run, "stfn": stfn_run}[head], out=tmp_path / "tuned", **smoothed)
+    assert abs(result.history["1"][0]["loss"] - quickly_tuned[head].history["1"][0]["loss"]) > 1e-3
 
 
-def test_in_bfloat16_the_scores_are_those_of_prediction(dataset, workplace, quick, tmp_path):
+def test_in_bfloat16_the_scores_are_those_of_prediction(few, workplace, quick, tmp_path):
     """Only the backbones run in bfloat16: the head reads rounded features in float32, as from a store."""
     from avr.extract import extract
     from avr.heads import train_run
     from avr.predict import Predictor
 
-    extract(dataset, workplace / "half", settings=SETTINGS.change(precision="bfloat16"))
+    extract(few, workplace / "half", settings=SETTINGS.change(precision="bfloat16"))
     training = {"epochs": 2, "min_steps": 0, "batch_size": 8}
     run = train_run(workplace / "half", "stfn", training=training, folds=0, split="1", out=tmp_path / "r", device="cpu")
     result = finetune_end_to_end(run.folder, out=tmp_path / "tuned", **quick)
     scores = read_scores(result.folder / "split-1" / "scores.h5")
     predictor = Predictor(result.folder, device="cpu")
-    by_id = {video.id: video for video in dataset.videos}
+    by_id = {video.id: video for video in few.videos}
     for row, name in enumerate(scores.ids.tolist()[:3]):
         for output, found in predictor.predict(by_id[name].path).outputs.items():
             # fp16's rounding; convolutions in bfloat16 of other batch sizes are the same sums.
@@ -194,13 +203,14 @@ def test_the_fresh_store_holds_the_split_that_its_backbones_were_trained_on_alon
         assert tuple(store.split_names) == ("1",)
 
 
-def test_a_store_asked_for_later_is_made_of_a_finished_runs_weights(tuned, stfn_run, quick, tmp_path, monkeypatch):
+def test_a_store_asked_for_later_is_made_of_a_finished_runs_weights(
+    quickly_tuned, stfn_run, quick, tmp_path, monkeypatch
+):
     own = quick | {"out": tmp_path / "tuned"}
+    shutil.copytree(quickly_tuned["stfn"].folder, own["out"])
     assert finetune_end_to_end(stfn_run, **own).stores == {}
     asked = []
-    monkeypatch.setattr(
-        tuned_split, "extract", lambda *a, **k: asked.append(k["running"].device) or stage_extract(*a, **k)
-    )
+    monkeypatch.setattr(stage, "extract", lambda *a, **k: asked.append(k["running"].device) or stage_extract(*a, **k))
     again = finetune_end_to_end(stfn_run, store=tmp_path / "later", **own)
     assert asked == ["cpu"]
     assert again.stores == {"1": str((tmp_path / "later").resolve())}
@@ -216,11 +226,11 @@ def test_a_store_asked_for_later_is_made_of_a_finished_runs_weights(tuned, stfn_
     assert len(asked) == 1
 
 
-stage_extract = tuned_split.extract
+stage_extract = stage.extract
 
 
-def test_a_run_without_a_store_of_its_own_still_finds_its_videos(stfn_run, quick, tmp_path):
-    first = finetune_end_to_end(stfn_run, out=tmp_path / "first", **quick)
+def test_a_run_without_a_store_of_its_own_still_finds_its_videos(stfn_run, quickly_tuned, quick, tmp_path):
+    first = quickly_tuned["stfn"]
     assert load_run(first.folder).metadata["store"]["path"] == ""
     second = finetune_end_to_end(first.folder, out=tmp_path / "second", **quick)
     third = open_pipeline(second.folder)
@@ -235,7 +245,7 @@ def test_killed_while_it_writes_the_training_is_not_lost(stfn_run, quick, tmp_pa
         def die(*_):
             raise KeyboardInterrupt
 
-        patch.setattr(stage, "enter_split", die)
+        patch.setattr(stage, "_enter_split", die)
         with pytest.raises(KeyboardInterrupt):
             finetune_end_to_end(stfn_run, **own)
     assert (tmp_path / "killed" / "split-1" / "state.pt").exists()
@@ -271,22 +281,3 @@ def test_impossible_seeds_and_devices_are_one_line(stfn_run, quick, tmp_path):
         finetune_end_to_end(stfn_run, out=tmp_path / "never", seed=-1, **quick)
     with pytest.raises(UsageError, match="unknown device 'mps'; known: auto, cpu, cuda"):
         finetune_end_to_end(stfn_run, out=tmp_path / "never", **quick | {"device": "mps"})
-
-
-def test_a_full_disk_names_the_file(tmp_path, monkeypatch):
-    from safetensors import SafetensorError
-
-    from avr.finetune import weights
-    from avr.heads import build_head, save_checkpoint
-
-    def full(*_, **__):
-        raise SafetensorError("I/O error: No space left on device (os error 28)")
-
-    for module in ("avr.finetune.weights", "avr.heads._trained"):
-        monkeypatch.setattr(f"{module}.save_file", full)
-    with pytest.raises(WorkError, match=r"cannot write .*w.safetensors: I/O error: No space left"):
-        weights.save_weights(tmp_path / "w.safetensors", {"a": torch.zeros(1)}, {})
-    head = build_head("linear", {"rgb": (3, 4)}, 2)
-    with pytest.raises(WorkError, match=r"cannot write .*c.safetensors: I/O error: No space left"):
-        save_checkpoint(tmp_path / "c.safetensors", head, {})
-    assert list(tmp_path.iterdir()) == []

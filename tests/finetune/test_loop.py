@@ -16,29 +16,20 @@ from safetensors.torch import load_file
 from avr.core import UsageError, WorkError
 from avr.finetune.distributed import Processes
 from avr.finetune.draws import cut
-from avr.finetune.learner import Economy
-from avr.finetune.loop import Loop
 
 sys.path.insert(0, str(Path(__file__).parent))
-from toy import TRAINING, Noise, learner, losses
+from toy import TRAINING, Noise, losses
+from toy import make_loop as toy_loop
 
 CPU = torch.device("cpu")
 
 
-def make_loop(folder=None, *, training=TRAINING, save_every=2, samples=None, validate=None, seed=0):
-    return Loop(
-        learner(batch_norm=True, seed=seed, validate=validate),
-        samples or Noise(),
-        training=training,
-        seed=seed,
-        economy=Economy(save_every=save_every),
-        folder=folder,
-        settings={"lr": training.lr},
-    )
+def make_loop(folder=None, **options):
+    return toy_loop(folder, **{"mode": "local", "save_every": 2} | options)
 
 
 def weights(loop):
-    return {name: value.clone() for name, value in loop.learner.network.state_dict().items()}
+    return {name: value.clone() for name, value in loop.network.state_dict().items()}
 
 
 def assert_same(left, right):
@@ -72,9 +63,10 @@ def test_the_second_stage_goes_on_from_the_best_epoch_of_the_first():
     first.run(Processes(), CPU, stop_after=3)
     script, started = iter([0.5, 0.9, 0.4]), []
     loop = make_loop(training=training, validate=lambda: next(script))
-    fresh = loop._fresh_optimizer
-    loop._fresh_optimizer = lambda: (started.append(weights(loop)), fresh())
+    begin = loop.network.begin
+    loop.network.begin = lambda mode: (started.append(weights(loop)), begin(mode))
     loop.run(Processes(), CPU)
+    started = started[2:]  # as the third epoch begins, which is the second stage's first
     assert len(started) == 1
     assert_same(started[0], weights(first))
 
@@ -95,20 +87,21 @@ VARIANTS = {
 }
 
 
-@pytest.mark.parametrize("stop", [1, 6, 8])
 @pytest.mark.parametrize("name", sorted(VARIANTS))
-def test_a_continued_run_equals_an_uninterrupted_one_to_the_bit(tmp_path, name, stop):
+def test_a_continued_run_equals_an_uninterrupted_one_to_the_bit(tmp_path, name):
     whole = make_loop(tmp_path / "whole", training=VARIANTS[name])
     expected = whole.run(Processes(), CPU)
-    stopped = make_loop(tmp_path / "parts", training=VARIANTS[name]).run(Processes(), CPU, stop_after=stop)
-    assert not stopped.finished
-    torch.manual_seed(99)  # what another program did to the generator in between
-    loop = make_loop(tmp_path / "parts", training=VARIANTS[name])
-    continued = loop.run(Processes(), CPU)
-    assert_same(weights(whole), weights(loop))
-    assert continued.losses == expected.losses
-    without_time = [{k: v for k, v in row.items() if k != "seconds"} for row in continued.history]
-    assert without_time == [{k: v for k, v in row.items() if k != "seconds"} for row in expected.history]
+    for stop in (1, 6, 8):
+        folder = tmp_path / str(stop)
+        stopped = make_loop(folder, training=VARIANTS[name]).run(Processes(), CPU, stop_after=stop)
+        assert not stopped.finished
+        torch.manual_seed(99)  # what another program did to the generator in between
+        loop = make_loop(folder, training=VARIANTS[name])
+        continued = loop.run(Processes(), CPU)
+        assert_same(weights(whole), weights(loop))
+        assert continued.losses == expected.losses
+        without_time = [{k: v for k, v in row.items() if k != "seconds"} for row in continued.history]
+        assert without_time == [{k: v for k, v in row.items() if k != "seconds"} for row in expected.history]
 
 
 def test_the_validation_part_chooses_the_weights_and_survives_a_stop(tmp_path):
@@ -138,13 +131,13 @@ def test_nan_stops_before_the_weights_are_touched_and_names_step_and_videos(tmp_
     with pytest.raises(WorkError) as caught:
         loop.run(Processes(), CPU)
     message = str(caught.value)
-    step = loop.step
+    step = loop.schedule.step
     assert 3 <= step < 6
     assert f"step {step + 1}: the loss is nan" in message
     assert "class1/video4" in message
     assert str(tmp_path / "state.pt") in message
     state = torch.load(tmp_path / "state.pt", weights_only=True)
-    assert state["step"] == step
+    assert state["schedule"]["step"] == step
     assert all(torch.isfinite(value).all() for value in state["network"].values())
     sound = make_loop(training=training)
     sound.run(Processes(), CPU, stop_after=step)
@@ -153,7 +146,6 @@ def test_nan_stops_before_the_weights_are_touched_and_names_step_and_videos(tmp_
 
 def test_after_a_nan_the_last_good_network_is_a_weights_file(tmp_path):
     loop = make_loop(tmp_path, training=replace(TRAINING, epochs=3), samples=Noise(poison=(1, 4)), save_every=1)
-    loop.learner.weights_prefix = "layers."
     with pytest.raises(WorkError, match=r"its network .*last-good.safetensors, for --weights with another --out"):
         loop.run(Processes(), CPU)
     state = torch.load(tmp_path / "state.pt", weights_only=True)["network"]
@@ -165,6 +157,12 @@ def test_a_state_of_other_settings_is_refused_and_says_which(tmp_path):
     make_loop(tmp_path).run(Processes(), CPU, stop_after=2)
     with pytest.raises(UsageError, match=r"other settings \(lr 0.05, now 0.01\): choose another --out"):
         make_loop(tmp_path, training=replace(TRAINING, lr=0.01)).run(Processes(), CPU)
+
+
+def test_a_state_of_other_videos_is_refused(tmp_path):
+    make_loop(tmp_path).run(Processes(), CPU, stop_after=2)
+    with pytest.raises(UsageError, match=r"other settings \(videos '13 \(\w+\)', now '14 \(\w+\)'\): choose another"):
+        make_loop(tmp_path, samples=Noise(14)).run(Processes(), CPU)
 
 
 def test_a_damaged_state_is_named(tmp_path):

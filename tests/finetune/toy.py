@@ -9,12 +9,12 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from avr.finetune.batchnorm import set_mode
+from avr.finetune import Tuning
 from avr.finetune.distributed import join_processes
 from avr.finetune.draws import DropoutKeys, generator_for, key_dropout
-from avr.finetune.learner import Economy, Learner
 from avr.finetune.loop import Loop
-from avr.heads import Training
+from avr.finetune.networks import TunedNetwork
+from avr.training import Training
 
 TRAINING = Training(epochs=4, batch_size=5, optimizer="sgd", lr=0.05, schedule="cosine")
 
@@ -40,43 +40,51 @@ class Noise:
         return raw[0].to(device), raw[1].to(device)
 
 
-class Net(nn.Module):
-    def __init__(self, batch_norm):
-        super().__init__()
+class Net(TunedNetwork):
+    weights_prefix = "layers."
+
+    def __init__(self, batch_norm, seed):
+        super().__init__({}, DropoutKeys(seed))
+        torch.manual_seed(seed)
         norm = nn.BatchNorm2d(6) if batch_norm else nn.Identity()
         self.layers = nn.Sequential(
             nn.Conv2d(1, 6, 3), norm, nn.ReLU(), nn.Dropout(0.4), nn.Flatten(), nn.Dropout(0.2), nn.Linear(216, 3)
         )
+        key_dropout(self, self.keys)
+
+    @property
+    def new(self):
+        return self.layers[-1]
 
     def forward(self, x):
         return {"rgb": self.layers(x)}
 
+    def loss(self, outputs, labels):
+        return nn.functional.cross_entropy(outputs["rgb"], labels)
 
-def learner(*, batch_norm=False, mode="local", seed=0, validate=None):
-    torch.manual_seed(seed)
-    network, keys = Net(batch_norm), DropoutKeys(seed)
-    key_dropout(network, keys)
-    return Learner(
-        network=network,
-        loss=lambda outputs, labels: nn.functional.cross_entropy(outputs["rgb"], labels),
-        prediction=lambda outputs: outputs["rgb"],
-        begin=lambda: set_mode(network, mode),
-        groups=[(list(network.parameters()), 1.0)],
-        keys=keys,
+
+def make_loop(folder=None, *, mode="", samples=None, training=TRAINING, seed=0, validate=None, **tuning):
+    """`mode`: of batch norm; without one there is none."""
+    return Loop(
+        Net(bool(mode), seed),
+        samples or Noise(),
+        training=training,
+        tuning=Tuning(batch_norm=mode or "local", new_factor=1.0, **tuning),
+        seed=seed,
         validate=validate,
+        folder=folder,
+        settings={"lr": training.lr},
     )
 
 
-def losses(processes, device, *, micro_batch=0, **options):
-    loop = Loop(learner(**options), Noise(), training=replace(TRAINING), economy=Economy(micro_batch=micro_batch))
-    return loop.run(processes, device).losses
+def losses(processes, device, **options):
+    return make_loop(**options).run(processes, device).losses
 
 
 def one_video_a_batch(processes, device):
     """The losses, and the variance that batch norm remembers: it tells how many positions were counted."""
-    made = learner(batch_norm=True, mode="sync")
-    fitted = Loop(made, Noise(3), training=replace(TRAINING, batch_size=1)).run(processes, device)
-    return fitted.losses + made.network.state_dict()["layers.1.running_var"].tolist()
+    loop = make_loop(mode="sync", samples=Noise(3), training=replace(TRAINING, batch_size=1))
+    return loop.run(processes, device).losses + loop.network.state_dict()["layers.1.running_var"].tolist()
 
 
 if __name__ == "__main__":
@@ -84,10 +92,10 @@ if __name__ == "__main__":
         found = {
             "plain": losses(processes, device),
             "pieces": losses(processes, device, micro_batch=2),
-            "sync": losses(processes, device, batch_norm=True, mode="sync"),
+            "sync": losses(processes, device, mode="sync"),
             "one video": one_video_a_batch(processes, device),
-            "frozen": losses(processes, device, batch_norm=True, mode="frozen"),
-            "local": losses(processes, device, batch_norm=True, mode="local"),
+            "frozen": losses(processes, device, mode="frozen"),
+            "local": losses(processes, device, mode="local"),
         }
         if processes.first:
             Path(sys.argv[1]).write_text(json.dumps(found))

@@ -19,6 +19,7 @@ from avr.heads import (
     predict,
     train,
 )
+from avr.heads._examples import even_parts
 from avr.heads._loop import set_statistics
 from avr.store import FeatureStore
 
@@ -274,3 +275,10 @@ def test_large_views_are_looked_at_one_by_one(monkeypatch):
 def test_one_video_is_no_training_part():
     with pytest.raises(UsageError, match="two videos at least; here the training part has 1"):
         train_on(gaussian_examples(), "linear", np.arange(1))
+
+
+def test_batches_differ_by_one_video_at_most():
+    assert even_parts(7, 3) == [slice(0, 2), slice(2, 4), slice(4, 7)]
+    assert even_parts(33, 32) == [slice(0, 16), slice(16, 33)]  # never a batch of one
+    assert even_parts(5, 0) == [slice(0, 5)]
+    assert even_parts(4, 9) == [slice(0, 4)]

@@ -10,12 +10,12 @@ from clips import CLASSES, write_clip
 from avr.cli import main
 from avr.core import UsageError, WorkError
 from avr.extract.backbones import build_backbone
-from avr.finetune.weights import save_weights
 from avr.fusion import fuse, load_fuser
 from avr.heads import train_run
 from avr.predict import Predictor
 from avr.predict.windows import read_windows
 from avr.store import read_scores
+from avr.training import save_tensors
 from avr.video import VideoFile
 
 
@@ -117,7 +117,7 @@ def run_on_a_file(dataset, tmp_path):
     from avr.extract import extract
 
     file = tmp_path / "weights.safetensors"
-    save_weights(file, build_backbone("squeezenet1_1", weights="random", seed=1).state_dict(), {})
+    save_tensors(file, build_backbone("squeezenet1_1", weights="random", seed=1).state_dict(), {})
     extract(dataset, tmp_path / "store", settings=SETTINGS.change(weights=(str(file),), streams=("rgb",)))
     run = train_run(tmp_path / "store", "linear", training={"epochs": 1}, folds=0, out=tmp_path / "run", device="cpu")
     return run.folder, file
@@ -132,7 +132,7 @@ def test_another_weights_file_is_refused_by_its_sha256(run_on_a_file, test_video
         Predictor(run)
     again = Predictor(run, weights=[f"rgb={moved}"]).predict(test_video.path)
     assert np.array_equal(again.outputs["rgb"], before.outputs["rgb"])
-    save_weights(file, build_backbone("squeezenet1_1", weights="random", seed=2).state_dict(), {})
+    save_tensors(file, build_backbone("squeezenet1_1", weights="random", seed=2).state_dict(), {})
     with pytest.raises(UsageError, match=r"is not the weights file of stream rgb .*SHA-256"):
         Predictor(run)
 
@@ -304,7 +304,7 @@ def test_weights_of_a_file_are_read_without_a_word_about_their_classifier(datase
 
     file = tmp_path / "tuned.safetensors"
     state = build_backbone("squeezenet1_1", weights="random", seed=1, num_classes=4).state_dict()
-    save_weights(file, state, {"split": "1", "dataset": dataset.name})
+    save_tensors(file, state, {"split": "1", "dataset": dataset.name})
     settings = SETTINGS.change(weights=(str(file),), streams=("rgb",))
     extract(dataset, tmp_path / "store", settings=settings)
     said = capsys.readouterr().err
