@@ -59,6 +59,16 @@ def test_info_json(runner, store):
     assert not done.stderr
 
 
+def test_verify_says_in_json_that_the_plan_is_damaged_and_checks_the_shards(runner, store):
+    for name in ("plan.h5", "shard-00001.h5"):
+        content = bytearray((store / name).read_bytes())
+        content[-1] ^= 1
+        (store / name).write_bytes(content)
+    done = run(runner, "verify", "--json")
+    assert done.exit_code == 1
+    assert [damage["file"] for damage in json.loads(done.stdout)["damaged"]] == ["plan.h5", "shard-00001.h5"]
+
+
 def test_verify_names_the_damaged_shard_and_repair_drops_it(runner, store):
     assert run(runner, "verify", store).stdout.startswith("sound: 5 files")
     shard = store / "shard-00001.h5"

@@ -1,5 +1,9 @@
 """A small data set without videos, its features, and ways to write them."""
 
+import hashlib
+import json
+import shutil
+import zlib
 from dataclasses import dataclass, field
 from types import SimpleNamespace
 
@@ -45,8 +49,7 @@ class Toy:
         return np.concatenate([self.features[video][name].astype(np.float16) for video in ids])
 
 
-@pytest.fixture
-def toy():
+def make_toy():
     draw = np.random.default_rng(3)
     videos = [
         SimpleNamespace(id=f"class{i % 3}/clip {i}é", path=f"/data/{i}.avi", label=i % 3, group=f"film{i // 4}")
@@ -66,8 +69,20 @@ def toy():
 
 
 @pytest.fixture
-def toy_store(toy, tmp_path):
-    return toy.write(tmp_path / "store")
+def toy():
+    return make_toy()
+
+
+@pytest.fixture(scope="session")
+def written(tmp_path_factory):
+    """A finished store, written once, for all tests that only read it."""
+    return make_toy().write(tmp_path_factory.mktemp("written") / "store")
+
+
+@pytest.fixture
+def toy_store(written, tmp_path):
+    """A copy of it that a test may damage."""
+    return shutil.copytree(written, tmp_path / "store", ignore=shutil.ignore_patterns(".lock"))
 
 
 @pytest.fixture
@@ -92,3 +107,39 @@ def toy_scores():
         return Scores(**{**fields, **changed})
 
     return make
+
+
+def sealed(fields, content, block):
+    """A file's bytes with a seal of these fields, as store/README.md tells it."""
+    text = b"avr-store 1\n" + json.dumps(fields).encode() + b"\n"
+    text += b"%08x\n" % zlib.crc32(text)
+    assert len(text) <= block
+    return text.ljust(block, b"\0") + content
+
+
+def sealed_again(content, change):
+    """Change what lies behind the seal of a file and seal it again, so that every hash fits."""
+    fields = json.loads(content.split(b"\n", 2)[1])
+    block = content.index(b"\x89HDF\r\n\x1a\n")
+    made = change(content[block:])
+    fields["size"] = block + len(made)
+    fields["rows"] = [[start, stop] for start, stop in fields["rows"] if stop <= fields["size"]]
+    edges = [block, *(edge for pair in fields["rows"] for edge in pair), fields["size"]]
+    structure = b"".join(
+        made[start - block : stop - block] for start, stop in zip(edges[::2], edges[1::2], strict=True)
+    )
+    fields["sha256"] = hashlib.sha256(made).hexdigest()
+    fields["structure_sha256"] = hashlib.sha256(structure).hexdigest()
+    return sealed(fields, made, block)
+
+
+@pytest.fixture
+def with_seal():
+    """A file made of the fields of a seal, what lies behind it, and where that begins."""
+    return sealed
+
+
+@pytest.fixture
+def reseal():
+    """A file sealed again after a change of what lies behind its seal, as a liar would."""
+    return sealed_again

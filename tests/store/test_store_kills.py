@@ -1,4 +1,4 @@
-"""Writers killed at random moments: what is finished stays, nothing is done twice beyond a shard, the end is equal."""
+"""Two writers at once, killed at random moments: what is finished stays, no more is done twice, the end is equal."""
 
 import random
 import subprocess
@@ -45,13 +45,14 @@ def test_twenty_kills_and_the_store_is_as_if_there_had_been_none(tmp_path):
     draw = random.Random(7)
     kills = 0
     while kills < 20:
-        writer = start(tmp_path / "killed", tmp_path / "killed.log")
-        writer.stdout.readline()
+        writers = [start(tmp_path / "killed", tmp_path / "killed.log") for _ in range(2)]
+        for writer in writers:
+            writer.stdout.readline()
         time.sleep(draw.uniform(0, 0.025))  # a shard takes about 10 ms
-        writer.kill()
-        writer.communicate()
-        kills += 1
-    assert not (tmp_path / "killed" / "index.h5").exists() or writer.returncode == 0
+        for writer in writers:
+            writer.kill()
+            writer.communicate()
+            kills += 1
     last = start(tmp_path / "killed", tmp_path / "killed.log")
     last.communicate(timeout=60)
     assert last.returncode == 0

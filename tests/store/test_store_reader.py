@@ -15,11 +15,16 @@ from avr.core import UsageError, WorkError
 from avr.store import FeatureStore, StoreWriter, default_store, export, pack
 
 
+@pytest.fixture(scope="session")
+def packed(written, tmp_path_factory):
+    """A packed file, for all tests that only read it."""
+    return pack(written, tmp_path_factory.mktemp("packed") / "any.h5")
+
+
 @pytest.fixture(params=["folder", "packed"])
-def any_store(request, toy, tmp_path):
-    """The same store in each of its shapes."""
-    path = toy.write(tmp_path / "any")
-    return pack(path) if request.param == "packed" else path
+def any_store(request, written, packed):
+    """The same store in each of its shapes, to be read."""
+    return packed if request.param == "packed" else written
 
 
 @pytest.mark.parametrize("options", [{}, {"cache_bytes": 0}], ids=["kept", "mapped"])
