@@ -18,7 +18,6 @@ from typing import Any, TypeVar
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
-PAUSE = 0.2  # seconds
 
 
 def ahead(load: Callable[[Item], Result], steps: Iterable[Item], *, depth: int) -> Iterator[Result]:
@@ -128,12 +127,6 @@ class Stages:
         self._feeders.append(feeder)
         feeder.start()
         return self._results(line)
-
-    def pause(self) -> None:
-        """Wait a little, inside the iterable of a stage that has nothing at present; ends it when all is to stop."""
-        with self._changed:
-            self._changed.wait_for(lambda: self._over, PAUSE)
-        self._wait(lambda: True)
 
     def _results(self, line: _Line) -> Iterator[Any]:
         while True:

@@ -1,6 +1,6 @@
-"""Videos to arrays: decoding, sampling plans, optical flow, backbones, and the run that writes a store.
+"""Videos to arrays: optical flow, networks, and the run whose workers write a store.
 
-Names are loaded when they are first used: a decoder's child process imports this package too, and must not load torch.
+Names are loaded when they are first used: settings and help texts do without torch.
 """
 
 from typing import TYPE_CHECKING, Any

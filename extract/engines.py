@@ -158,7 +158,8 @@ class _Children:
         for shard in sorted(worker.held):
             self.lost[shard] = self.lost.get(shard, 0) + 1
             if self.lost[shard] >= ATTEMPTS:
-                raise WorkError(f"{ATTEMPTS} workers were lost on {self.task.named(shard)}, the last one: {why}")
+                named = self.task.named(shard)
+                raise WorkError(f"{ATTEMPTS} workers were lost on {named}, the last one: {why}; run again to go on")
         worker.held.clear()
         worker.lives -= 1
         if worker.lives:

@@ -18,7 +18,7 @@ from typing import Any
 
 import torch
 
-from avr.core import AvrError, Busy, UsageError, WorkError
+from avr.core import AvrError, Busy, UsageError, WorkError, quiet
 from avr.datasets import Dataset, Video
 from avr.store import ShardWriter, StoreWriter
 
@@ -196,7 +196,8 @@ def serve(pipe: Connection) -> None:
         if cores:
             os.sched_setaffinity(0, cores)
         task.go_there()
-        busy = work(task, on_step=lambda step: say("step", step))
+        with quiet():
+            busy = work(task, on_step=lambda step: say("step", step))
     except AvrError as error:
         say("error", isinstance(error, UsageError), str(error))
     except Exception as error:

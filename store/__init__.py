@@ -8,7 +8,7 @@ from .features.index import default_store
 from .features.pack import pack
 from .features.reader import FeatureStore, StreamLayer
 from .features.shard import ShardWriter
-from .features.writer import PendingShard, StoreWriter
+from .features.writer import StoreWriter
 from .kinds import describe, export, verify
 from .records import RunRecord, SplitRecord, differences
 from .runs import (
@@ -50,7 +50,6 @@ __all__ = [
     "TRAINED_ON",
     "FeatureStore",
     "Imported",
-    "PendingShard",
     "RunRecord",
     "Scores",
     "ShardWriter",

@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,14 +13,6 @@ from .plan import PLAN_NAME, DatasetLike, Plan, dict_differences, differences, l
 from .shard import ShardWriter, read_shard, shard_name
 
 DOING = "writes to this store"  # what a folder's lock is held for
-
-
-@dataclass(frozen=True)
-class PendingShard:
-    """A shard not written yet: its number for `ShardWriter`, and its videos in order."""
-
-    number: int
-    video_ids: tuple[str, ...]
 
 
 class StoreWriter:
@@ -63,6 +54,7 @@ class StoreWriter:
         shard_videos: int | None = None,
     ) -> None:
         self.path = Path(path)
+        self._index_gone = False  # shards were missing when this process came: an index there now is another's since
         if self.path.exists() and not self.path.is_dir():
             raise UsageError(f"{self.path}: is a file; a store is a folder")
         if dataset is None:
@@ -133,6 +125,7 @@ class StoreWriter:
             read_shard(self.path / shard_name(number), self.plan)
         if missing:
             (self.path / INDEX_NAME).unlink(missing_ok=True)
+            self._index_gone = True
         if found:
             note(f"{self.path}: continuing, {len(found)} of {self.plan.num_shards} shards are there")
 
@@ -140,10 +133,6 @@ class StoreWriter:
         """Numbers of the shards that are not there now, whoever may be at work on them."""
         there = {item.name for item in self.path.glob("shard-*.h5")}
         return [number for number in range(self.plan.num_shards) if shard_name(number) not in there]
-
-    def pending_shards(self) -> list[PendingShard]:
-        """The shards not written yet, with their videos."""
-        return [PendingShard(number, self.plan.shard_ids(number)) for number in self.missing()]
 
     def claim(self, number: int) -> ShardWriter | None:
         """A shard to be made by this process; None: it is there, or somebody is at work on it."""
@@ -187,6 +176,8 @@ class StoreWriter:
         if self.missing():
             return False
         with self._lock.turn():
+            if self._index_gone and (self.path / INDEX_NAME).exists():
+                return True  # of many workers, one reads all the shards
             shards = [read_shard(self.path / shard_name(number), self.plan) for number in range(self.plan.num_shards)]
             catalog = catalog_of_shards(self.plan, shards)
             if self._indexed() != (catalog.files, catalog.digest):

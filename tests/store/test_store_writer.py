@@ -127,6 +127,18 @@ def test_a_worker_that_knows_the_folder_alone_joins(toy, tmp_path):
     assert files_of(tmp_path / "store") == files_of(toy.write(tmp_path / "alone"))
 
 
+def test_of_many_workers_one_builds_the_index(toy, tmp_path):
+    """Reading the tables of every shard takes long in a large store: who comes to it last need not do it again."""
+    with StoreWriter(tmp_path, toy.dataset, **toy.options()) as writer:
+        for shard in writer.shards():
+            toy.fill(shard)
+        assert writer.finish()
+        before = (tmp_path / "index.h5").stat().st_mtime_ns, (tmp_path / "shard-00000.h5").read_bytes()
+        (tmp_path / "shard-00000.h5").write_bytes(b"would be read and refused")
+    (tmp_path / "shard-00000.h5").write_bytes(before[1])
+    assert (tmp_path / "index.h5").stat().st_mtime_ns == before[0]
+
+
 def test_a_shard_may_be_written_without_a_claim(toy, tmp_path):
     with StoreWriter(tmp_path / "store", toy.dataset, **toy.options()) as writer:
         shards = [ShardWriter(tmp_path / "store", number) for number in writer.missing()]
