@@ -24,8 +24,7 @@ from scipy.sparse import coo_matrix
 
 from avr.core import grouped_folds
 from avr.fusion import gather, make_fuser, rule_class, rule_names
-from avr.fusion._margin import MarginProgram
-from avr.fusion._select import calibrate, temperatures_of
+from avr.fusion.programs import MarginProgram, calibrate, temperatures_of
 
 SIZES = {"hmdb51": (3570, 51, 2), "ucf101": (9537, 101, 2), "kinetics": (240_000, 400, 2)}
 NU = 0.3
@@ -114,7 +113,7 @@ def rules():
     """Seconds of each rule's fit and prediction on 3 570 × 51 × 2."""
     X, y, groups = made_scores(3570, 51, 2)
     rows = []
-    for rule in [name for name in rule_names() if rule_class(name).reads == "scores"]:
+    for rule in rule_names():
         with Clock() as clock:
             make_fuser(rule).fit(X, y, groups).predict_proba(X)
         rows.append({"rule": rule, "s": clock.wall, "cpu_s": clock.cpu})
@@ -149,7 +148,7 @@ def real(repeats):
             sys.exit("no real scores: set AVR_TEST_DATA, or lay them at ../shared/data")
         X, y, groups = found
         print(f"{' + '.join(streams)}: {len(y)} videos of {len(set(groups))} films")
-        for rule in [name for name in rule_names() if rule_class(name).reads == "scores"] + ["awf stilt"]:
+        for rule in [*rule_names(), "awf stilt"]:
             options = {"objective": "stilt"} if rule == "awf stilt" else {}
             options |= rule_class(rule.split()[0]).options_for(streams)
             tops = []

@@ -15,7 +15,7 @@ from .locks import FolderLock
 from .marks import About, NonNegativeFloat, NonNegativeInt, OneOf, PositiveFloat, PositiveInt, Range, Share
 from .options import Option, check_fields, check_options, options_of, read_options, read_value
 from .progress import Progress, note, quiet, warn
-from .registry import check_known, item_names, load_item
+from .registry import check_known, item_names, item_summary, load_item
 
 if TYPE_CHECKING:
     from .folds import grouped_folds, possible_folds, split_groups, validation_part
@@ -59,6 +59,7 @@ __all__ = [
     "confusion_matrix",
     "grouped_folds",
     "item_names",
+    "item_summary",
     "load_item",
     "log_softmax",
     "mean_class_accuracy",

@@ -4,24 +4,37 @@ A module whose name starts with `_` is machinery; every other module of the fold
 is `attention-streams`. Adding an item is adding a file.
 """
 
+import ast
 import difflib
 import importlib
+import importlib.util
 import pkgutil
 from collections.abc import Iterable
+from pathlib import Path
 from types import ModuleType
 
 from .errors import UsageError
 
 
 def item_names(package: str) -> list[str]:
-    """Names of the items in a package, sorted, without importing them.
+    """Names of the items in a package, sorted, without importing them or the package.
 
     Args:
         package: dotted name, such as "avr.heads".
     """
-    path = importlib.import_module(package).__path__
-    modules = (module for module in pkgutil.iter_modules(path) if not module.ispkg)
+    modules = (module for module in pkgutil.iter_modules(_folders(package)) if not module.ispkg)
     return sorted(module.name.replace("_", "-") for module in modules if not module.name.startswith("_"))
+
+
+def item_summary(package: str, name: str) -> str:
+    """First line of an item's docstring, read without importing it."""
+    path = Path(_folders(package)[0]) / f"{name.replace('-', '_')}.py"
+    return (ast.get_docstring(ast.parse(path.read_text())) or "").partition("\n")[0]
+
+
+def _folders(package: str) -> list[str]:
+    spec = importlib.util.find_spec(package)
+    return list((spec and spec.submodule_search_locations) or ())
 
 
 def load_item(package: str, name: str, kind: str) -> ModuleType:

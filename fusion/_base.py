@@ -1,23 +1,78 @@
-"""What every rule is: a scikit-learn classifier over scores `(M, S, K)`."""
+"""What every rule is, a scikit-learn classifier over the streams of videos, and the rules by name."""
 
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils.validation import check_is_fitted
 
-from avr.core import UsageError, check_options, options_of, softmax
+from avr.core import UsageError, check_options, item_names, load_item, options_of, read_options, softmax
 
 from ._probabilities import check_scores, floors_of, kinds_of, log_probabilities, probabilities
 
 
-class Fuser(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
-    """Base of the rules: arguments stored in `__init__`, `fit` validates and returns self, learnt names end in `_`.
+class Rule(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
+    """Base of all rules: arguments stored in `__init__`, `fit` validates and returns self, learnt names end in `_`.
 
-    A rule implements `_learn` (when it learns) and `_combine`. Labels are class numbers 0 … K-1; classes without a
-    training video are allowed.
+    Attributes:
+        classes_: (K,) int64, class numbers.
+    """
+
+    trained: ClassVar[bool] = True
+    """Whether the rule learns from scores, and so needs scores of videos that their head was not trained on."""
+    combines: str = "log-probabilities"
+    """What `decision_function` gives: "log-probabilities" up to a constant a video, or "probabilities" up to a factor.
+    """
+    warning: ClassVar[str] = ""
+    """What to say loudly whenever the rule is used."""
+
+    def fit(self, X: object, y: object, groups: object = None) -> Self:
+        """Learn from `X (M, S, …)`, one row a video and stream, and labels `y (M,)`."""
+        raise NotImplementedError
+
+    def decision_function(self, X: object) -> NDArray:
+        """Fused scores `(M, K)`, the larger the better."""
+        raise NotImplementedError
+
+    def predict_proba(self, X: object) -> NDArray:
+        """Fused probabilities `(M, K)`, in the order of `decision_function`."""
+        return self.as_probabilities(self.decision_function(X))
+
+    def as_probabilities(self, fused: NDArray) -> NDArray:
+        """Probabilities `(M, K)` of what `decision_function` gave `(M, K)`."""
+        if self.combines == "log-probabilities":
+            return softmax(fused)
+        total = fused.sum(axis=1, keepdims=True)
+        # Per-class weights can take from each class the stream that gives it nothing: then nothing is known.
+        return np.where(total > 0, fused / np.where(total > 0, total, 1), 1 / fused.shape[1])
+
+    def predict(self, X: object) -> NDArray:
+        """Class numbers `(M,)`; a tie goes to the smaller number."""
+        best = np.argmax(self.decision_function(X), axis=1)
+        return self.classes_[best]
+
+    def class_weights(self) -> NDArray | None:
+        """Per-class stream weights `(K, S)` of a fitted rule that has them, each row summing to one, else None."""
+        return None
+
+    def notes(self) -> list[str]:
+        """What the rule has to say about its fit, a line each."""
+        return []
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.three_d_array = True
+        tags.input_tags.two_d_array = False
+        return tags
+
+
+class Fuser(Rule):
+    """Base of the rules over scores `(M, S, K)`, which implement `_learn` (if they learn) and `_combine`.
+
+    Labels are class numbers 0 … K-1; classes without a training video are allowed. A rule that is not `trained` looks
+    in `fit` at shapes and kinds alone.
 
     Attributes:
         classes_: (K,) int64, class numbers.
@@ -25,19 +80,10 @@ class Fuser(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         floors_: (S,) float64, what stands for a probability of zero.
     """
 
-    trained: ClassVar[bool] = True
-    """Whether the rule learns from labels; if not, `fit` only looks at shapes and kinds."""
-    reads: ClassVar[str] = "scores"
-    """"scores", or "features" for a rule over the store's pooled features."""
-    combines: str = "log-probabilities"
-    """What `_combine` gives: "log-probabilities" up to a constant a video, or "probabilities" up to a factor."""
-    warning: ClassVar[str] = ""
-    """What to say loudly whenever the rule is used."""
-
     def __init__(self, *, kind: str | Sequence[str] = "auto") -> None:
         self.kind = kind
 
-    def fit(self, X: object, y: object, groups: object = None) -> "Fuser":
+    def fit(self, X: object, y: object, groups: object = None) -> Self:
         """Learn from scores `X (M, S, K)`, labels `y (M,)` and, for the inner folds, `groups (M,)`.
 
         Args:
@@ -73,32 +119,10 @@ class Fuser(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             )
         return self._combine(scores)
 
-    def predict_proba(self, X: object) -> NDArray:
-        """Fused probabilities `(M, K)`, in the order of `decision_function`."""
-        fused = self.decision_function(X)
-        if self.combines == "log-probabilities":
-            return softmax(fused)
-        total = fused.sum(axis=1, keepdims=True)
-        # Per-class weights can take from each class the stream that gives it nothing: then nothing is known.
-        return np.where(total > 0, fused / np.where(total > 0, total, 1), 1 / fused.shape[1])
-
-    def predict(self, X: object) -> NDArray:
-        """Class numbers `(M,)`; a tie goes to the smaller number."""
-        best = np.argmax(self.decision_function(X), axis=1)
-        return self.classes_[best]
-
-    def class_weights(self) -> NDArray | None:
-        """Per-class stream weights `(K, S)` of a fitted rule that has them, each row summing to one, else None."""
-        return None
-
     @classmethod
     def options_for(cls, streams: Sequence[str]) -> dict[str, Any]:
         """Options that follow from the streams' names, where the user gives none."""
         return {}
-
-    def notes(self) -> list[str]:
-        """What the rule has to say about its fit, a line each."""
-        return []
 
     def _learn(self, X: NDArray, y: NDArray, groups: NDArray) -> None:
         """Set the learnt attributes from valid scores, labels and groups."""
@@ -112,12 +136,6 @@ class Fuser(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
     def _log_probabilities(self, X: NDArray) -> NDArray:
         return log_probabilities(X, self.kinds_, self.floors_)
-
-    def __sklearn_tags__(self) -> Any:
-        tags = super().__sklearn_tags__()
-        tags.input_tags.three_d_array = True
-        tags.input_tags.two_d_array = False
-        return tags
 
 
 def check_labels(y: object, num_videos: int, num_classes: int) -> NDArray[np.int64]:
@@ -159,3 +177,41 @@ def check_learnable(labels: NDArray[np.int64]) -> None:
             f"all {len(labels)} videos to learn from are of class {labels[0]}: give videos of at least two classes, or "
             "use a rule that does not learn (average, multiply)"
         )
+
+
+def rule_names() -> list[str]:
+    """Names of the rules over scores, sorted. (The files of this folder that do not start with `_` are all rules.)"""
+    return [name for name in item_names("avr.fusion") if issubclass(_load(name), Fuser)]
+
+
+def rule_class(name: str) -> type[Fuser]:
+    """The estimator class of a rule over scores.
+
+    Raises:
+        UsageError: no such rule; the known ones are listed. A rule that reads features.
+    """
+    rule = _load(name)
+    if not issubclass(rule, Fuser):
+        raise UsageError(
+            f"{name} reads features, not scores: run `avr fuse {name} --store STORE`, or `avr.fusion.fuse_features`"
+        )
+    return rule
+
+
+def make_fuser(name: str, **options: Any) -> Rule:
+    """An unfitted rule, such as `make_fuser("weighted", weights=[1, 2])`: over scores, or `early-svm`, over features.
+
+    Args:
+        name: of the rule.
+        options: of the rule, as values or as texts from a command line.
+
+    Raises:
+        UsageError: no such rule, option or value; the known ones are listed.
+    """
+    rule = _load(name)
+    return rule(**read_options(options_of(rule), options, kind=f"option of rule {name}"))
+
+
+def _load(name: str) -> type[Rule]:
+    rule: type[Rule] = load_item("avr.fusion", name, "rule").RULE
+    return rule

@@ -1,21 +1,16 @@
 """`avr fuse compare`: every rule on the same folds, beside averaging."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from functools import partial
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
+from avr.core import Progress, note, warn
 
-from avr.core import Progress, UsageError, note, warn
-
-from ._base import Fuser
-from ._evaluate import Evaluation, Judged, Parts, judge, parts_of
-from ._inputs import Table, gather
-from ._report import difference, first_judged, labels_of, pooled, table_rows
-from ._rules import make_fuser, rule_class, rule_names
-from ._runs import by_split, find_scores
+from ._base import rule_class, rule_names
+from ._evaluate import Evaluation, Judged, Trial, judge_each, parts_of
+from ._inputs import read_tables
+from ._report import difference, table_rows
 
 BASE = "average"
 # The paper's own program is worth a row beside the default objective.
@@ -44,7 +39,7 @@ class Comparison:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, for JSON."""
-        return {name: getattr(self, name) for name in self.__dataclass_fields__}
+        return dict(vars(self))
 
 
 def compare(
@@ -69,77 +64,54 @@ def compare(
     """
     evaluation = Evaluation() if evaluation is None else evaluation
     chosen = chosen_rules(rules)
-    tables = {name: gather(part, streams=streams) for name, part in by_split(find_scores(scores), split).items()}
-    parts: dict[str, Parts] = {}
-    judged: dict[str, dict[str, Judged]] = {}
+    tables = read_tables(scores, split=split, streams=streams)
+    trials = []
     with Progress("compare", total=len(tables) * len(chosen), unit="rules") as progress:
-        for name, table in tables.items():
-            parts[name] = parts_of(table, evaluation)
-            note(f"compare: split {name}: {', '.join(table.streams)}; {parts[name].protocol}")
-            judged[name] = {}
-            for place, stream in enumerate(table.streams):
-                alone = replace(table, X=table.X[:, [place]])
-                judged[name][stream] = judge(alone, parts[name], partial(make_fuser, BASE, kind=[table.kinds[place]]))
-            for label, (rule, options) in chosen.items():
-                judged[name][label] = judge(table, parts[name], maker(rule, table, options))
-                progress.advance(rule=label)
-    return summarise(tables, parts, judged, list(chosen), evaluation)
+        for table in tables:
+            parts = parts_of(table, evaluation)
+            note(f"compare: split {table.split}: {', '.join(table.streams)}; {parts.protocol}")
+            suited = {
+                label: (rule, {**rule_class(rule).options_for(table.streams), **options})
+                for label, (rule, options) in chosen.items()
+            }
+            judged: dict[str, Judged] = {}
+            for name, result in judge_each(table, parts, suited):
+                judged[name] = result
+                if name in suited:
+                    progress.advance(rule=name)
+            trials.append(Trial(table, parts, judged))
+    return summarise(trials, list(chosen), evaluation)
 
 
 def chosen_rules(rules: Sequence[str] | None) -> dict[str, tuple[str, dict[str, Any]]]:
     """Row name to (rule, options), average first; rules that warn are warned about."""
-    if rules is None:
-        names = [name for name in rule_names() if rule_class(name).reads == "scores"]
-        chosen: dict[str, tuple[str, dict[str, Any]]] = {name: (name, {}) for name in names} | EXTRA
-    else:
-        chosen = {name: EXTRA.get(name, (name, {})) for name in rules}
-        features = [name for name, (rule, _) in chosen.items() if rule_class(rule).reads != "scores"]
-        if features:
-            raise UsageError(f"compare: {features[0]} reads features, not scores; run `avr fuse {features[0]}`")
+    names = [*rule_names(), *EXTRA] if rules is None else rules
+    chosen: dict[str, tuple[str, dict[str, Any]]] = {name: EXTRA.get(name, (name, {})) for name in names}
     for rule, _ in chosen.values():
         if rule_class(rule).warning:
             warn(rule_class(rule).warning)
     return {BASE: (BASE, {})} | chosen
 
 
-def maker(rule: str, table: Table, options: dict[str, Any]) -> "partial[Fuser]":
-    """What makes the unfitted rule for a table's streams."""
-    return partial(
-        make_fuser, rule, **{"kind": list(table.kinds), **rule_class(rule).options_for(table.streams), **options}
-    )
-
-
-def summarise(
-    tables: dict[str, Table],
-    parts: dict[str, Parts],
-    judged: dict[str, dict[str, Judged]],
-    rules: list[str],
-    evaluation: Evaluation,
-) -> Comparison:
+def summarise(trials: Sequence[Trial], rules: Sequence[str], evaluation: Evaluation) -> Comparison:
     """Figures, differences from average, weights and notes of all rows."""
-    labels, once = labels_of(tables, parts), first_judged(tables, parts)
-    groups = np.concatenate([table.groups[parts[name].judged] for name, table in tables.items()])
-    base = pooled(tables, judged, BASE).scores.argmax(axis=1) == labels
-    rows = table_rows(tables, parts, judged)
-    for row in rows:
-        right = pooled(tables, judged, row["name"]).scores.argmax(axis=1) == labels
-        row |= difference(right, base, groups, once, evaluation)
+    rows = [row | difference(trials, row["name"], BASE, evaluation) for row in table_rows(trials)]
     weights: dict[str, dict[str, list[list[float]]]] = {}
     notes = []
     for rule in rules:
-        for name in tables:
-            fuser = judged[name][rule].fuser
-            found = None if fuser is None else fuser.class_weights()
+        for trial in trials:
+            fitted, split = trial.judged[rule].rule, trial.table.split
+            found = fitted.class_weights()
             if found is not None:
-                weights.setdefault(rule, {})[name] = found.tolist()
-            notes += [f"split {name}: {text}" for text in (fuser.notes() if fuser else [])]
-    first = next(iter(tables.values()))
+                weights.setdefault(rule, {})[split] = found.tolist()
+            notes += [f"split {split}: {text}" for text in fitted.notes()]
+    first = trials[0].table
     return Comparison(
         streams=first.streams,
-        splits=tuple(tables),
+        splits=tuple(trial.table.split for trial in trials),
         class_names=first.class_names,
         rows=rows,
         weights=weights,
-        protocol={name: part.protocol for name, part in parts.items()},
+        protocol={trial.table.split: trial.parts.protocol for trial in trials},
         notes=notes,
     )

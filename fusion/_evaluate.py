@@ -1,22 +1,18 @@
 """A rule's honest result on one split: fitted on out-of-fold scores and applied to test scores, or cross-validated."""
 
-from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from avr.core import UsageError, grouped_folds, measure, split_groups, warn
+from avr.core import NonNegativeInt, PositiveInt, Range, UsageError, check_fields, grouped_folds, split_groups, warn
 from avr.store import TRAINED_ON, is_test
 
-from ._base import Fuser
-from ._calibration import expected_calibration_error, log_loss
+from ._base import Rule, make_fuser
 from ._inputs import Table
-from ._rules import make_fuser
-
-UNTRAINED = ("average", "multiply")
 
 
 @dataclass(frozen=True)
@@ -30,23 +26,73 @@ class Evaluation:
         bootstrap: samples of the paired bootstrap.
         force_random_folds: deal folds over videos although that splits groups, and take out-of-fold scores whose folds
             split groups.
+
+    Raises:
+        UsageError: a number that is too small.
     """
 
-    folds: int = 5
-    repeats: int = 1
-    seed: int = 0
-    bootstrap: int = 2000
+    folds: Annotated[int, Range(least=2)] = 5
+    repeats: PositiveInt = 1
+    seed: NonNegativeInt = 0
+    bootstrap: PositiveInt = 2000
     force_random_folds: bool = False
+
+    def __post_init__(self) -> None:
+        check_fields(self)
 
 
 @dataclass(frozen=True)
 class Parts:
-    """Pairs of positions in the table (fit, judge): one for out-of-fold scores, else one a fold and repeat."""
+    """What is fitted and judged on what, in positions in the table.
+
+    Attributes:
+        pairs: (fit, judge) each: one for out-of-fold scores, else one a fold and repeat.
+        fit_all: all that may be fitted on.
+        protocol: the same in words.
+    """
 
     pairs: list[tuple[NDArray, NDArray]]
-    judged: NDArray
+    fit_all: NDArray
     protocol: str
-    fit_all: NDArray = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
+
+    @property
+    def judged(self) -> NDArray:
+        """Positions (J,) of the judged videos, pair after pair; a video occurs once a repeat."""
+        return np.concatenate([held for _, held in self.pairs])
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A rule's fused scores on the judged videos of one split.
+
+    Attributes:
+        scores: (J, K) larger is better. probabilities: (J, K), same order.
+        rule: fitted on all that may be fitted on.
+    """
+
+    scores: NDArray
+    probabilities: NDArray
+    rule: Rule
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One split on which streams and rules were tried.
+
+    Attributes:
+        table: the split's videos.
+        parts: what was fitted and judged on what.
+        judged: what each stream and rule gave, by name, single streams first.
+    """
+
+    table: Table
+    parts: Parts
+    judged: Mapping[str, Judged]
+
+    @property
+    def labels(self) -> NDArray[np.int64]:
+        """Labels (J,) of the judged videos."""
+        return self.table.labels[self.parts.judged]
 
 
 def parts_of(table: Table, evaluation: Evaluation) -> Parts:
@@ -61,7 +107,7 @@ def parts_of(table: Table, evaluation: Evaluation) -> Parts:
     if len(train):
         check_out_of_fold(table, train, test, evaluation)
         text = f"fitted on {len(train)} out-of-fold training scores, judged on {len(test)} test videos"
-        return Parts([(train, test)], test, text, train)
+        return Parts([(train, test)], train, text)
     groups = None if evaluation.force_random_folds else table.groups
     if evaluation.force_random_folds and len(np.unique(table.groups)) < len(table.groups):
         warn("folds are dealt over videos: groups are split between fitting and judging, and results are too good")
@@ -72,7 +118,7 @@ def parts_of(table: Table, evaluation: Evaluation) -> Parts:
     text = f"cross-validated within {len(test)} test videos: {evaluation.folds} folds"
     text += " over videos" if groups is None else f" over {len(np.unique(table.groups))} groups"
     text += f", {evaluation.repeats} times" if evaluation.repeats > 1 else ""
-    return Parts(pairs, np.concatenate([judged for _, judged in pairs]), text, test)
+    return Parts(pairs, test, text)
 
 
 def check_out_of_fold(table: Table, train: NDArray, test: NDArray, evaluation: Evaluation) -> None:
@@ -105,49 +151,28 @@ def check_out_of_fold(table: Table, train: NDArray, test: NDArray, evaluation: E
             )
 
 
-@dataclass(frozen=True)
-class Judged:
-    """A rule's fused scores on the judged videos of one split (a video occurs once a repeat).
-
-    Attributes:
-        scores: (J, K) larger is better. probabilities: (J, K), same order.
-        fuser: fitted on all that may be fitted on; None for a single stream.
-    """
-
-    scores: NDArray
-    probabilities: NDArray
-    fuser: Fuser | None = None
-
-
-def judge(table: Table, parts: Parts, make: Callable[[], Fuser]) -> Judged:
-    """Fit and apply a rule on each pair of parts; the rule kept is fitted on all of them."""
-    scores, rows = [], []
-    for fit, held in parts.pairs:
-        fuser = make().fit(table.X[fit], table.labels[fit], table.groups[fit])
-        scores.append(fuser.decision_function(table.X[held]))
-        rows.append(fuser.predict_proba(table.X[held]))
-    if len(parts.pairs) > 1:
-        fuser = make().fit(table.X[parts.fit_all], table.labels[parts.fit_all], table.groups[parts.fit_all])
-    return Judged(np.concatenate(scores), np.concatenate(rows), fuser)
-
-
-def figures(judged: Judged, labels: NDArray) -> dict[str, float]:
-    """Top-1, top-5 and mean class accuracy, log-loss (natural logarithm) and expected calibration error (15 bins)."""
-    logarithms = np.log(np.maximum(judged.probabilities, 1e-15))
-    return {
-        **measure(judged.scores, labels),
-        "log_loss": log_loss(logarithms, labels),
-        "ece": expected_calibration_error(judged.probabilities, labels),
-    }
-
-
-def judge_with_untrained(rule: str, table: Table, parts: Parts, options: dict[str, Any]) -> dict[str, Judged]:
-    """Each single stream, the untrained rules and the rule itself, by name, on the same videos."""
-    judged = {}
+def judge_each(
+    table: Table, parts: Parts, rules: Mapping[str, tuple[str, Mapping[str, Any]]]
+) -> Iterator[tuple[str, Judged]]:
+    """Name and result of each single stream, then of each of `rules`: name to a rule over scores and its options."""
     for place, name in enumerate(table.streams):
         alone = replace(table, X=table.X[:, [place]])
-        judged[name] = judge(alone, parts, partial(make_fuser, "average", kind=[table.kinds[place]]))
-    for name in (*UNTRAINED, *([rule] if rule not in UNTRAINED else [])):
-        chosen = options if name == rule else {}
-        judged[name] = judge(table, parts, partial(make_fuser, name, **{"kind": list(table.kinds), **chosen}))
-    return judged
+        yield name, judge(alone, parts, partial(make_fuser, "average", kind=[table.kinds[place]]))
+    for name, (rule, options) in rules.items():
+        yield name, judge(table, parts, partial(make_fuser, rule, **{"kind": list(table.kinds), **options}))
+
+
+def judge(table: Table, parts: Parts, make: Callable[[], Rule]) -> Judged:
+    """Fit and apply a rule on each pair of parts; the rule kept is fitted on all of them."""
+
+    def fitted(videos: NDArray) -> Rule:
+        return make().fit(table.X[videos], table.labels[videos], table.groups[videos])
+
+    scores, rows = [], []
+    for fit, held in parts.pairs:
+        rule = fitted(fit)
+        scores.append(rule.decision_function(table.X[held]))
+        rows.append(rule.as_probabilities(scores[-1]))
+    if len(parts.pairs) > 1:
+        rule = fitted(parts.fit_all)
+    return Judged(np.concatenate(scores), np.concatenate(rows), rule)

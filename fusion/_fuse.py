@@ -3,8 +3,7 @@
 import hashlib
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import asdict, dataclass, replace
-from functools import partial
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -24,14 +23,14 @@ from avr.store import (
     write_scores,
 )
 
-from ._base import Fuser
-from ._early import early_parts, early_tables, judge_early
-from ._evaluate import Evaluation, Judged, Parts, judge_with_untrained, parts_of
-from ._inputs import Table, gather
-from ._report import calibration_report, differences, table_rows
-from ._rules import rule_class
-from ._runs import OWN, by_split, find_scores
+from ._base import rule_class
+from ._evaluate import Evaluation, Trial, judge_each, parts_of
+from ._inputs import Table, read_tables
+from ._report import best_stream, calibration_report, difference, table_rows
+from ._runs import OWN
 from ._saving import save_fuser
+
+UNTRAINED = ("average", "multiply")
 
 
 @dataclass(frozen=True)
@@ -48,7 +47,7 @@ class FusionResult:
         calibration: a stream: temperature, ece before and after, reliability tables.
         notes: what the rule says about its fit.
         protocol: what was fitted and judged on what.
-        out: the run folder; None if nothing was written.
+        out: the run folder.
     """
 
     rule: str
@@ -60,11 +59,11 @@ class FusionResult:
     calibration: dict[str, Any]
     notes: list[str]
     protocol: dict[str, str]
-    out: Path | None = None
+    out: Path
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, for JSON."""
-        return {name: getattr(self, name) for name in self.__dataclass_fields__}
+        return dict(vars(self))
 
 
 def fuse(
@@ -75,70 +74,82 @@ def fuse(
     streams: Sequence[str] | None = None,
     options: Mapping[str, Any] | None = None,
     out: Path | None = None,
-    store: Path | None = None,
     evaluation: Evaluation | None = None,
 ) -> FusionResult:
     """Fuse the streams of score files by a rule, judge it, write a run folder.
 
     Args:
-        rule: name of a rule, such as "awf".
+        rule: name of a rule over scores, such as "awf".
         scores: score files, run folders or folders of runs; none: the newest run of each head under `runs/`.
         split: one split's name; None: every split that all files have.
         streams: which streams, "flow" or "linear/flow"; None: all but the heads' own fused ones.
         options: of the rule.
         out: the run folder to write, which may hold this very fusion; None: the next `runs/fuse-<rule>-<k>`.
-        store: a feature store, for `early-svm`; None: the newest under `features/`.
         evaluation: folds, repeats, seed, bootstrap.
 
     Raises:
-        UsageError: nothing to fuse, streams that do not fit together, an unknown rule or option, an `out` that holds
-            something else.
+        UsageError: nothing to fuse, streams that do not fit together, an unknown rule or option, a rule over features,
+            an `out` that holds something else.
     """
     evaluation = Evaluation() if evaluation is None else evaluation
-    chosen = {name: value for name, value in (options or {}).items() if value is not None}
-    if rule_class(rule).warning:
-        warn(rule_class(rule).warning)
-    if rule_class(rule).reads == "features":
-        tables = early_tables(store, split=split, streams=streams)
-    else:
-        tables = {name: gather(part, streams=streams) for name, part in by_split(find_scores(scores), split).items()}
-    first = next(iter(tables.values()))
-    if first.X.shape[1] == 1:
-        warn(f"only one stream, {first.streams[0]}: there is nothing to fuse it with")
-    early = rule_class(rule).reads == "features"
-    judged: dict[str, dict[str, Judged]] = {}
-    parts: dict[str, Parts] = {}
-    for name, table in tables.items():
-        parts[name] = early_parts(table) if early else parts_of(table, evaluation)
-        note(f"fuse: split {name}: {', '.join(table.streams)}; {parts[name].protocol}")
-        judge = judge_early if early else partial(judge_with_untrained, rule)
-        judged[name] = judge(table, parts[name], {**rule_class(rule).options_for(table.streams), **chosen})
-    result = FusionResult(
-        rule=rule,
-        streams=first.streams,
-        splits=tuple(tables),
-        rows=table_rows(tables, parts, judged),
-        differences=differences(rule, tables, parts, judged, evaluation),
-        splits_rows={name: table_rows({name: tables[name]}, parts, judged) for name in tables},
-        calibration={} if early else {name: calibration_report(tables[name], parts[name]) for name in tables},
-        notes=[text for name in tables for text in fitted(judged[name][rule]).notes()],
-        protocol={name: part.protocol for name, part in parts.items()},
-    )
+    made = rule_class(rule)
+    if made.warning:
+        warn(made.warning)
+    given = {name: value for name, value in (options or {}).items() if value is not None}
+    trials: list[Trial] = []
+    for table in read_tables(scores, split=split, streams=streams):
+        if len(table.streams) == 1 and not trials:
+            warn(f"only one stream, {table.streams[0]}: there is nothing to fuse it with")
+        parts = parts_of(table, evaluation)
+        note(f"fuse: split {table.split}: {', '.join(table.streams)}; {parts.protocol}")
+        own = {rule: (rule, {**made.options_for(table.streams), **given})}
+        rules: dict[str, tuple[str, dict[str, Any]]] = {name: (name, {}) for name in UNTRAINED} | own
+        trials.append(Trial(table, parts, dict(judge_each(table, parts, rules))))
+    calibration = {trial.table.split: calibration_report(trial) for trial in trials}
+    return conclude(rule, trials, evaluation, options=given, calibration=calibration, out=out)
+
+
+def conclude(
+    rule: str,
+    trials: Sequence[Trial],
+    evaluation: Evaluation,
+    *,
+    options: dict[str, Any],
+    calibration: dict[str, Any],
+    out: Path | None,
+) -> FusionResult:
+    """The rule's result from its trials, one a split, and its run folder `out` (None: the next free one), written."""
+    others = {"best stream": best_stream(trials)} | {name: name for name in UNTRAINED if name != rule}
+    differences = {shown: difference(trials, rule, other, evaluation) for shown, other in others.items()}
+    differences["best stream"]["stream"] = others["best stream"]
     record = RunRecord(
         kind="fuse",
         identity={
-            "splits": list(tables),
-            "streams": list(first.streams),
-            "scores": {name: _digest(table) for name, table in tables.items()},
+            "splits": [trial.table.split for trial in trials],
+            "streams": list(trials[0].table.streams),
+            "scores": {trial.table.split: _digest(trial.table) for trial in trials},
             "evaluation": asdict(evaluation),
         },
         head=f"{OWN}{rule}",
-        options=chosen,
+        options=options,
         seed=evaluation.seed,
-        store={"dataset": first.dataset},
+        store={"dataset": trials[0].table.dataset},
     )
-    folder = _write_run(out, record, tables, parts, {name: own[rule] for name, own in judged.items()}, result)
-    return replace(result, out=folder)
+    with claim_run(out, RUNS / record.head, record) as folder:
+        result = FusionResult(
+            rule=rule,
+            streams=trials[0].table.streams,
+            splits=tuple(trial.table.split for trial in trials),
+            rows=table_rows(trials),
+            differences=differences,
+            splits_rows={trial.table.split: table_rows([trial]) for trial in trials},
+            calibration=calibration,
+            notes=[text for trial in trials for text in trial.judged[rule].rule.notes()],
+            protocol={trial.table.split: trial.parts.protocol for trial in trials},
+            out=folder,
+        )
+        _write_run(trials, result)
+    return result
 
 
 def _digest(table: Table) -> str:
@@ -149,38 +160,28 @@ def _digest(table: Table) -> str:
     return digest.hexdigest()[:16]
 
 
-def _write_run(
-    out: Path | None,
-    record: RunRecord,
-    tables: Mapping[str, Table],
-    parts: Mapping[str, Parts],
-    judged: Mapping[str, Judged],
-    result: FusionResult,
-) -> Path:
+def _write_run(trials: Sequence[Trial], result: FusionResult) -> None:
     """Write what is not there yet: the only split in the run's folder itself, several in a folder each."""
-    with claim_run(out, RUNS / record.head, record) as folder:
-        finished = read_record(folder).splits
-        if set(finished) >= set(tables):
-            note(f"{folder} is finished already: nothing to do")
-        for name in [name for name in tables if name not in finished]:
-            with nullcontext(folder) if len(tables) == 1 else new_split(folder, name) as place:
-                _write(place, tables[name], parts[name], judged[name], result)
-            record_split(folder, name, SplitRecord(_figures(result.splits_rows[name])), summary=_figures(result.rows))
-    return folder
+    finished = read_record(result.out).splits
+    if set(finished) >= set(result.splits):
+        note(f"{result.out} is finished already: nothing to do")
+    for trial in trials:
+        split = trial.table.split
+        if split in finished:
+            continue
+        with nullcontext(result.out) if len(trials) == 1 else new_split(result.out, split) as place:
+            _write(place, trial, result)
+        record = SplitRecord(_figures(result.splits_rows[split]))
+        record_split(result.out, split, record, summary=_figures(result.rows))
 
 
 def _figures(rows: list[dict[str, Any]]) -> dict[str, dict[str, float]]:
     return {row["name"]: {name: float(row[name]) for name in ("top1", "top5", "mean_class")} for row in rows}
 
 
-def fitted(judged: Judged) -> Fuser:
-    """The rule that was fitted on all that may be fitted on."""
-    assert judged.fuser is not None
-    return judged.fuser
-
-
-def _write(folder: Path, table: Table, parts: Parts, judged: Judged, result: FusionResult) -> None:
+def _write(folder: Path, trial: Trial, result: FusionResult) -> None:
     """Write one split's fitted rule, fused scores and results."""
+    table, parts, judged = trial.table, trial.parts, trial.judged[result.rule]
     about = {
         "dataset": table.dataset,
         "split": table.split,
@@ -191,7 +192,7 @@ def _write(folder: Path, table: Table, parts: Parts, judged: Judged, result: Fus
         "protocol": parts.protocol,
         "results": {"rows": result.splits_rows[table.split], "differences": result.differences},
     }
-    save_fuser(folder, fitted(judged), about)
+    save_fuser(folder, judged.rule, about)
     count = len(np.unique(parts.judged))  # the first repeat's, where there are several
     rows = parts.judged[:count]
     scores = Scores.of(
@@ -200,7 +201,7 @@ def _write(folder: Path, table: Table, parts: Parts, judged: Judged, result: Fus
         at=rows,
         kind="probabilities",
         split=table.split,
-        head=f"fuse-{result.rule}",
+        head=f"{OWN}{result.rule}",
         provenance={"protocol": parts.protocol, "sources": list(table.sources)},
     )
     write_scores(score_path(folder), scores)

@@ -2,7 +2,8 @@
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,8 @@ from numpy.typing import NDArray
 
 from avr.core import UsageError, note
 from avr.store import Scores, check_scores, match_ids
+
+from ._runs import by_split, find_scores
 
 STREAM_ORDER = ("rgb", "flow")
 
@@ -39,10 +42,21 @@ class Table:
     dataset: str = ""
     sources: tuple[dict[str, Any], ...] = field(default=())
 
-    def take(self, videos: NDArray) -> "Table":
-        """The table of some videos, by position or mask."""
-        rows = {name: getattr(self, name)[videos] for name in ("X", "labels", "groups", "ids", "fold")}
-        return replace(self, **rows)
+
+def read_tables(
+    scores: Sequence[Path | str] = (), *, split: str | None = None, streams: Sequence[str] | None = None
+) -> list[Table]:
+    """One table a split of the score files that are named, or of the newest run of each head under `runs/`.
+
+    Args:
+        scores: score files, run folders or folders of runs.
+        split: one split's name; None: every split that all files have.
+        streams: names to take ("flow", "linear/flow"); None: all but the heads' own fused ones.
+
+    Raises:
+        UsageError: nothing there, no split that all have, what `gather` refuses.
+    """
+    return [gather(files, streams=streams) for files in by_split(find_scores(scores), split).values()]
 
 
 def gather(files: Sequence[tuple[str, Scores]], *, streams: Sequence[str] | None = None) -> Table:

@@ -1,4 +1,4 @@
-"""From what a file holds (logits or probabilities, told apart a stream) to log-probabilities."""
+"""From what a file holds (logits or probabilities, told apart a stream) to log-probabilities; a temperature."""
 
 from collections.abc import Sequence
 
@@ -12,6 +12,10 @@ SUM_TOLERANCE = 5e-3
 # Note [float32 above 64 million scores]: (240 000, 2, 400) in float64 is 1.5 GB a copy; the rounding of float32
 # (1e-6 on a log-probability of -10) is far below what any rule can tell apart, so big problems keep it.
 BIG = 2**26
+# A stream that is right on every video would take an infinite inverse temperature; one that is worse than chance a
+# negative one. Between these two, scores keep their order and stay finite.
+INVERSE_TEMPERATURES = (1e-3, 1e3)
+MAX_STEPS = 100
 
 
 def check_scores(X: object, *, name: str = "X") -> NDArray:
@@ -99,3 +103,55 @@ def probabilities(X: NDArray, kinds: Sequence[str]) -> NDArray:
         if kind == "logits":
             softmax(result[:, stream], out=result[:, stream])
     return result
+
+
+def tempered(log_probabilities: NDArray, temperature: NDArray | float) -> NDArray:
+    """Log-probabilities `(…, K)` at a temperature, normalised again and of the same type."""
+    scaled = log_probabilities / temperature
+    return log_softmax(scaled, out=scaled)
+
+
+def fit_temperature(log_probabilities: NDArray, labels: NDArray) -> float:
+    """The temperature T > 0 for which softmax(log_probabilities / T) makes the labels likeliest (Guo et al. 2017).
+
+    The mean log-loss is convex in β = 1/T; its root is found by Newton steps kept inside a shrinking bracket.
+
+    Args:
+        log_probabilities: (M, K); logits serve as well.
+        labels: (M,) class numbers.
+
+    Returns:
+        T, between 0.001 and 1000. Where the likelihood has no maximum (every video right, or worse than chance) it goes
+        towards an end, as far as float64 sees the loss change.
+    """
+    low, high = INVERSE_TEMPERATURES
+    beta = 1.0
+    true = log_probabilities[np.arange(len(labels)), labels].astype(np.float64)
+    shifted = log_probabilities - log_probabilities.max(axis=1, keepdims=True)
+    mean_true = float(np.mean(true - log_probabilities.max(axis=1)))
+    for _ in range(MAX_STEPS):
+        slope, curvature = _slope(shifted, mean_true, beta)
+        if slope < 0:
+            low = beta
+        else:
+            high = beta
+        step = beta - slope / curvature if curvature > 0 else -1.0
+        following = step if low < step < high else float(np.sqrt(low * high))
+        if abs(following - beta) <= 1e-10 * beta or high - low <= 1e-12 * high:
+            break
+        beta = following
+    return 1 / beta
+
+
+def _slope(shifted: NDArray, mean_true: float, beta: float) -> tuple[float, float]:
+    """First and second derivative in β of the mean log-loss; `shifted (M, K)` has row maxima of zero."""
+    weights = np.exp(beta * shifted)
+    weights /= weights.sum(axis=1, keepdims=True)
+    mean = np.einsum("mk,mk->m", weights, shifted)
+    square = np.einsum("mk,mk,mk->m", weights, shifted, shifted)
+    return float(mean.mean() - mean_true), float((square - mean**2).mean())
+
+
+def log_loss(log_probabilities: NDArray, labels: NDArray) -> float:
+    """Mean negative log-probability of the true class, natural logarithm; `(M, K)` normalised, labels `(M,)`."""
+    return float(-np.mean(log_probabilities[np.arange(len(labels)), labels])) if len(labels) else float("nan")

@@ -1,104 +1,96 @@
 """The table, the differences and the calibration of a fusion, over one split or several."""
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ._calibration import expected_calibration_error, fit_temperature, reliability_table, tempered
-from ._evaluate import UNTRAINED, Evaluation, Judged, Parts, figures
-from ._inputs import Table
-from ._probabilities import floors_of, log_probabilities
-from ._statistics import mcnemar_p, paired_bootstrap, spread
+from avr.core import measure
 
-Tables = Mapping[str, Table]
-AllParts = Mapping[str, Parts]
-AllJudged = Mapping[str, Mapping[str, Judged]]
+from ._evaluate import Evaluation, Trial
+from ._probabilities import fit_temperature, floors_of, log_loss, log_probabilities, tempered
 
 
-def labels_of(tables: Tables, parts: AllParts) -> NDArray[np.int64]:
-    """Labels of the judged videos of all splits, one after another."""
-    return np.concatenate([table.labels[parts[name].judged] for name, table in tables.items()])
-
-
-def pooled(tables: Tables, judged: AllJudged, rule: str) -> Judged:
-    """A rule's scores on the judged videos of all splits, one after another."""
-    several = [judged[name][rule] for name in tables]
-    return Judged(np.concatenate([j.scores for j in several]), np.concatenate([j.probabilities for j in several]))
-
-
-def table_rows(tables: Tables, parts: AllParts, judged: AllJudged) -> list[dict[str, Any]]:
+def table_rows(trials: Sequence[Trial]) -> list[dict[str, Any]]:
     """One dict a stream and rule: its figures over all judged videos, and their mean and spread over splits."""
-    labels = labels_of(tables, parts)
+    labels = np.concatenate([trial.labels for trial in trials])
     rows = []
-    for rule in next(iter(judged[name] for name in tables)):
-        row: dict[str, Any] = {"name": rule, "videos": len(labels), **figures(pooled(tables, judged, rule), labels)}
-        if len(tables) > 1:
-            each = [figures(judged[name][rule], tables[name].labels[parts[name].judged]) for name in tables]
+    for name in trials[0].judged:
+        of_splits = [trial.judged[name] for trial in trials]
+        scores = np.concatenate([judged.scores for judged in of_splits])
+        probabilities = np.concatenate([judged.probabilities for judged in of_splits])
+        row: dict[str, Any] = {"name": name, "videos": len(labels), **figures(scores, probabilities, labels)}
+        if len(trials) > 1:
+            each = [
+                figures(judged.scores, judged.probabilities, trial.labels)
+                for trial, judged in zip(trials, of_splits, strict=True)
+            ]
             row["over_splits"] = {
-                measure: dict(zip(("mean", "spread"), spread(np.array([one[measure] for one in each])), strict=True))
-                for measure in each[0]
+                figure: {
+                    "mean": float(np.mean([one[figure] for one in each])),
+                    "spread": float(np.std([one[figure] for one in each], ddof=1)),
+                }
+                for figure in each[0]
             }
         rows.append(row)
     return rows
 
 
-def first_judged(tables: Tables, parts: AllParts) -> NDArray[np.bool_]:
-    """Mask over the judged videos of all splits: the first repeat's, so that McNemar's test counts a video once."""
-    masks = []
-    for name in tables:
-        mask = np.zeros(len(parts[name].judged), dtype=bool)
-        mask[np.unique(parts[name].judged, return_index=True)[1]] = True
-        masks.append(mask)
-    return np.concatenate(masks)
+def figures(scores: NDArray, probabilities: NDArray, labels: NDArray) -> dict[str, float]:
+    """Top-1, top-5 and mean class accuracy, log-loss (natural logarithm) and expected calibration error (15 bins).
 
-
-def differences(
-    rule: str, tables: Tables, parts: AllParts, judged: AllJudged, evaluation: Evaluation
-) -> dict[str, dict[str, Any]]:
-    """The rule minus the best single stream, average and multiply, in top-1, paired by video.
-
-    The best single stream is the one that is best on the judged videos themselves: no stream chosen beforehand does
-    better, so that the comparison is never in the rule's favour.
+    Args:
+        scores: (J, K), larger is better. probabilities: (J, K), same order.
+        labels: (J,) class numbers.
     """
-    labels = labels_of(tables, parts)
-    groups = np.concatenate([table.groups[parts[name].judged] for name, table in tables.items()])
-    streams = next(iter(tables.values())).streams
-    right = {
-        name: pooled(tables, judged, name).scores.argmax(axis=1) == labels for name in (*streams, *UNTRAINED, rule)
-    }
-    once = first_judged(tables, parts)
-    best = max(streams, key=lambda name: right[name].mean())
     return {
-        other: difference(right[rule], right[best if other == "best stream" else other], groups, once, evaluation)
-        | ({"stream": best} if other == "best stream" else {})
-        for other in ("best stream", *UNTRAINED)
-        if other != rule
+        **measure(scores, labels),
+        "log_loss": log_loss(np.log(np.maximum(probabilities, 1e-15)), labels),
+        "ece": expected_calibration_error(probabilities, labels),
     }
 
 
-def difference(
-    right: NDArray, other: NDArray, groups: NDArray, once: NDArray, evaluation: Evaluation
-) -> dict[str, Any]:
-    """Difference in top-1 of two rules on the same videos, both `(M,)` bool: value, 95 % interval, McNemar's p.
+def right(trials: Sequence[Trial], name: str) -> NDArray[np.bool_]:
+    """Whether a stream or rule is right on each judged video of all splits, `(J,)`."""
+    return np.concatenate([trial.judged[name].scores.argmax(axis=1) == trial.labels for trial in trials])
 
-    `once (M,)` masks the videos that McNemar's test counts.
+
+def difference(trials: Sequence[Trial], rule: str, other: str, evaluation: Evaluation) -> dict[str, Any]:
+    """Difference in top-1 of two rules, paired by video: value, 95 % interval, McNemar's p.
+
+    The interval counts each repeat of the cross-validation, McNemar's test the first alone: there, a video counts once.
     """
-    change = right.astype(float) - other
+    mine, others = right(trials, rule), right(trials, other)
+    groups = np.concatenate([trial.table.groups[trial.parts.judged] for trial in trials])
+    change = mine.astype(float) - others
     low, high = paired_bootstrap(change, groups, repeats=evaluation.bootstrap, seed=evaluation.seed)
-    return {"difference": float(change.mean()), "low": low, "high": high, "p": mcnemar_p(right[once], other[once])}
+    once = np.concatenate([_first_repeat(trial.parts.judged) for trial in trials])
+    return {"difference": float(change.mean()), "low": low, "high": high, "p": mcnemar_p(mine[once], others[once])}
 
 
-def calibration_report(table: Table, parts: Parts) -> dict[str, Any]:
+def _first_repeat(judged: NDArray) -> NDArray[np.bool_]:
+    mask = np.zeros(len(judged), dtype=bool)
+    mask[np.unique(judged, return_index=True)[1]] = True
+    return mask
+
+
+def best_stream(trials: Sequence[Trial]) -> str:
+    """The single stream that is right most often on the judged videos themselves.
+
+    No stream chosen beforehand does better, so that a comparison with it is never in a rule's favour.
+    """
+    return max(trials[0].table.streams, key=lambda name: right(trials, name).mean())
+
+
+def calibration_report(trial: Trial) -> dict[str, Any]:
     """For each stream, its temperature and what it does: expected calibration error and reliability before and after.
 
     The temperature is fitted where the rules are fitted and judged where they are judged; the one named is fitted on
     all that may be fitted on.
     """
-    floors = floors_of(table.X, table.kinds)
-    scores = log_probabilities(table.X, table.kinds, floors)
-    labels = table.labels[parts.judged]
+    table, parts, labels = trial.table, trial.parts, trial.labels
+    scores = log_probabilities(table.X, table.kinds, floors_of(table.X, table.kinds))
     report = {}
     for place, name in enumerate(table.streams):
         stream = scores[:, place]
@@ -117,3 +109,79 @@ def calibration_report(table: Table, parts: Parts) -> dict[str, Any]:
             "reliability_after": reliability_table(after, labels),
         }
     return report
+
+
+def reliability_table(probabilities: NDArray, labels: NDArray, *, bins: int = 15) -> list[dict[str, float]]:
+    """Confidence against accuracy in bins of equal width (Guo et al. 2017, section 2), empty ones left out.
+
+    Args:
+        probabilities: (M, K).
+        labels: (M,) class numbers.
+        bins: how many; bin b holds confidences in (b/bins, (b+1)/bins].
+
+    Returns:
+        one dict a bin: low, high, videos, confidence (mean of the largest probability), accuracy.
+    """
+    confidence = probabilities.max(axis=1)
+    right = probabilities.argmax(axis=1) == labels
+    place = np.clip(np.ceil(confidence * bins).astype(int) - 1, 0, bins - 1)
+    return [
+        {
+            "low": b / bins,
+            "high": (b + 1) / bins,
+            "videos": int((place == b).sum()),
+            "confidence": float(confidence[place == b].mean()),
+            "accuracy": float(right[place == b].mean()),
+        }
+        for b in range(bins)
+        if (place == b).any()
+    ]
+
+
+def expected_calibration_error(probabilities: NDArray, labels: NDArray, *, bins: int = 15) -> float:
+    """Mean distance of accuracy from confidence over the reliability bins, each weighted by its videos."""
+    table = reliability_table(probabilities, labels, bins=bins)
+    return sum(row["videos"] * abs(row["accuracy"] - row["confidence"]) for row in table) / max(len(labels), 1)
+
+
+def paired_bootstrap(
+    difference: NDArray,
+    groups: NDArray | None = None,
+    *,
+    repeats: int = 2000,
+    level: float = 0.95,
+    seed: int = 0,
+) -> tuple[float, float]:
+    """Percentile interval of the mean difference between two rules on the same videos.
+
+    Whole groups are drawn with replacement: clips of one source film succeed and fail together, and drawing them one by
+    one gives an interval that is too narrow.
+
+    Args:
+        difference: (M,) a video's result under one rule minus under the other, such as +1, 0, -1.
+        groups: (M,); None: each video is its own group.
+        repeats: how many samples are drawn.
+        level: what share of them the interval holds.
+        seed: of the draw.
+
+    Returns:
+        the interval's ends, in the difference's unit.
+    """
+    names = np.arange(len(difference)) if groups is None else np.unique(np.asarray(groups), return_inverse=True)[1]
+    totals, sizes = np.bincount(names, weights=difference), np.bincount(names).astype(float)
+    generator = np.random.default_rng(seed)
+    times = generator.multinomial(len(totals), np.full(len(totals), 1 / len(totals)), size=repeats)
+    means = (times @ totals) / (times @ sizes)
+    low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
+    return float(low), float(high)
+
+
+def mcnemar_p(right: NDArray, other_right: NDArray) -> float:
+    """Exact two-sided p of McNemar's test; both `(M,)` bool, whether each rule is right on a video.
+
+    The test takes videos as independent: with many clips a source film it is too sure, the group bootstrap is not.
+    """
+    from scipy.stats import binomtest
+
+    only, other_only = int((right & ~other_right).sum()), int((~right & other_right).sum())
+    return float(binomtest(only, only + other_only).pvalue) if only + other_only else 1.0

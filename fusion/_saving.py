@@ -9,15 +9,14 @@ import numpy as np
 import avr
 from avr.core import UsageError, WorkError, write_whole
 
-from ._base import Fuser
-from ._rules import make_fuser
+from ._base import Rule, make_fuser
 
 FORMAT = 1
 FILE = "fusion.json"
 ARRAYS = "fuser.safetensors"
 
 
-def save_fuser(folder: Path | str, fuser: Fuser, about: dict[str, Any] | None = None) -> Path:
+def save_fuser(folder: Path | str, fuser: Rule, about: dict[str, Any] | None = None) -> Path:
     """Write a fitted rule as `fusion.json` (with `about` in it) and `fuser.safetensors` (its arrays).
 
     Returns:
@@ -44,7 +43,7 @@ def save_fuser(folder: Path | str, fuser: Fuser, about: dict[str, Any] | None = 
     return folder / FILE
 
 
-def load_fuser(path: Path | str) -> Fuser:
+def load_fuser(path: Path | str) -> Rule:
     """The fitted rule of a run folder that `avr fuse` wrote (or of its `fusion.json`).
 
     The result has, besides what the rule learnt, `about_`: the content of `fusion.json` (streams in order, class names,
@@ -76,7 +75,7 @@ def load_fuser(path: Path | str) -> Fuser:
     return fuser
 
 
-def rule_of(fuser: Fuser) -> str:
+def rule_of(fuser: Rule) -> str:
     """The rule's name on the command line."""
     return type(fuser).__module__.rpartition(".")[2].replace("_", "-")
 

@@ -9,10 +9,20 @@ from numpy.typing import NDArray
 from avr.core import PositiveFloat, Range
 
 from ._base import Fuser
-from ._calibration import fit_temperature
-from ._margin import MarginProgram, MarginSolution
-from ._select import LADDER, NUS, Setting, calibrate, choose, shared_weights, temperatures_of
-from ._stilt import stilt_gains, stilt_weights
+from ._probabilities import fit_temperature
+from .programs import (
+    LADDER,
+    NUS,
+    MarginProgram,
+    MarginSolution,
+    Setting,
+    calibrate,
+    choose,
+    shared_weights,
+    stilt_gains,
+    stilt_weights,
+    temperatures_of,
+)
 
 
 class Awf(Fuser):

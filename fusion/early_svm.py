@@ -1,16 +1,30 @@
 """A linear SVM on the streams' concatenated pooled features."""
 
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Self
+
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.utils.validation import check_is_fitted
 
-from avr.core import PositiveFloat, PositiveInt, UsageError, check_options, options_of
+from avr.core import PositiveFloat, PositiveInt, UsageError, check_options, log_softmax, note, options_of, warn
+from avr.store import TEST_VIDEO, FeatureStore, default_store, is_test
 
-from ._base import Fuser, check_labels, check_learnable
-from ._linear_svm import fit_linear_svm, unit_rows
+from ._base import Rule, check_labels, check_learnable, make_fuser
+from ._evaluate import Evaluation, Judged, Parts, Trial, judge
+from ._fuse import UNTRAINED, FusionResult, conclude
+from ._inputs import Table, stream_rank
+from .svm import fit_linear_svm, unit_rows
+
+NAME = "early-svm"
+LAYER = "pooled"
+VIDEOS_AT_ONCE = 64  # maps of all videos need not fit in memory
 
 
-class EarlySvm(Fuser):
+class EarlySvm(Rule):
     """Early fusion of STILT table 5: features of all streams concatenated, one linear SVM.
 
     `X` holds features `(M, S, D)`, not scores: one vector a video and stream, narrower streams filled up with zeros.
@@ -27,14 +41,13 @@ class EarlySvm(Fuser):
         coefficients_: (K, S·D) float64. intercept_: (K,) float64. shape_: (S, D).
     """
 
-    reads = "features"
+    trained = False  # on features: it needs no scores
 
     def __init__(self, *, C: PositiveFloat = 1.0, num_classes: PositiveInt | None = None) -> None:
-        super().__init__()
         self.C = C
         self.num_classes = num_classes
 
-    def fit(self, X: object, y: object, groups: object = None) -> "EarlySvm":
+    def fit(self, X: object, y: object, groups: object = None) -> Self:
         """Learn from features `X (M, S, D)` and labels `y (M,)`; `groups` is taken for the common interface alone.
 
         Raises:
@@ -72,6 +85,132 @@ def check_features(X: object) -> NDArray:
     if not np.isfinite(features).all():
         raise UsageError(f"features: NaN or infinite in {int((~np.isfinite(features)).any(axis=(1, 2)).sum())} videos")
     return features
+
+
+def fuse_features(
+    store: Path | str | None = None,
+    *,
+    split: str | None = None,
+    streams: Sequence[str] | None = None,
+    C: PositiveFloat = 1.0,
+    out: Path | None = None,
+    seed: int = 0,
+    bootstrap: int = 2000,
+) -> FusionResult:
+    """Early fusion: one SVM on a store's pooled features, beside one a stream; judge it, write a run folder.
+
+    Fitted on the store's training videos and judged on its test videos, beside the mean and the product of the
+    probabilities that the single streams' SVMs give.
+
+    Args:
+        store: a feature store; None: the newest under `features/`.
+        split: one split's name; None: every split with features of training and test videos.
+        streams: which streams; None: all with a layer `pooled`.
+        C: inverse strength of the SVM's penalty.
+        out: the run folder to write, which may hold this very fusion; None: the next `runs/fuse-early-svm-<k>`.
+        seed: of the bootstrap.
+        bootstrap: samples of the paired bootstrap.
+
+    Raises:
+        UsageError: no `pooled` layer of a stream, no such split.
+    """
+    evaluation = Evaluation(seed=seed, bootstrap=bootstrap)
+    trials: list[Trial] = []
+    for table in feature_tables(store, split=split, streams=streams):
+        if len(table.streams) == 1 and not trials:
+            warn(f"only one stream, {table.streams[0]}: there is nothing to fuse it with")
+        train, test = np.flatnonzero(table.fold == 0), np.flatnonzero(is_test(table.fold))
+        text = f"fitted on the features of {len(train)} training videos, judged on {len(test)} test videos"
+        parts = Parts([(train, test)], train, text)
+        note(f"fuse: split {table.split}: {', '.join(table.streams)}; {parts.protocol}")
+        trials.append(Trial(table, parts, dict(judge_features(table, parts, C=C))))
+    return conclude(NAME, trials, evaluation, options={"C": C}, calibration={}, out=out)
+
+
+def feature_tables(
+    store: Path | str | None, *, split: str | None = None, streams: Sequence[str] | None = None
+) -> list[Table]:
+    """The pooled features of each split of a store, one vector a video and stream.
+
+    Returns:
+        one table a split, whose `X` is `(M, S, D)`, narrower streams filled up with zeros; `fold` is 0 for training
+        videos and -1 for test videos.
+
+    Raises:
+        UsageError: no `pooled` layer of a stream, no such split.
+    """
+    with FeatureStore(default_store() if store is None else store) as opened:
+        there = [name for name in opened.streams if LAYER in opened.layers(name)]
+        there.sort(key=lambda name: (stream_rank(name), name))
+        wanted = there if streams is None else list(streams)
+        missing = [name for name in wanted if name not in there]
+        if missing or not wanted:
+            raise UsageError(
+                f"{opened.path}: no pooled features of {', '.join(missing) or 'any stream'}; there are: "
+                f"{', '.join(there) or 'none'}"
+            )
+        if split is not None and split not in opened.split_names:
+            raise UsageError(f"no split '{split}' in {opened.path}; there are: {', '.join(opened.split_names)}")
+        X = pooled_features(opened, dict.fromkeys(wanted, LAYER))
+        tables = []
+        for name in opened.split_names if split is None else [split]:
+            train, test = opened.split(name)
+            rows = np.flatnonzero(train | test)
+            if not train.any() or not test.any():
+                continue
+            table = Table(
+                X=X[rows],
+                labels=np.asarray(opened.labels)[rows].astype(np.int64),
+                groups=np.asarray(opened.groups)[rows],
+                ids=np.asarray(opened.ids)[rows],
+                fold=np.where(test[rows], TEST_VIDEO, 0).astype(np.int32),
+                streams=tuple(wanted),
+                kinds=("features",) * len(wanted),
+                class_names=tuple(opened.class_names),
+                split=name,
+                dataset=opened.dataset,
+                sources=tuple({"store": str(opened.path), "stream": s, "layer": LAYER} for s in wanted),
+            )
+            tables.append(table)
+        if not tables:
+            raise UsageError(f"{opened.path}: no split has features of both training and test videos")
+        return tables
+
+
+def pooled_features(store: FeatureStore, layers: Mapping[str, str]) -> NDArray[np.float64]:
+    """One vector a video and stream, `(M, S, D)`: the mean over views, segments and positions.
+
+    Args:
+        store: an open store of M videos.
+        layers: stream -> layer; a narrower stream's vectors are filled up with zeros.
+    """
+    counts = np.asarray(store.rows(np.arange(len(store.ids))))
+    width = max(store.array(stream, layer).shape[1] for stream, layer in layers.items())
+    vectors = np.zeros((len(counts), len(layers), width))
+    for place, (stream, layer) in enumerate(layers.items()):
+        for start in range(0, len(counts), VIDEOS_AT_ONCE):
+            videos = np.arange(start, min(start + VIDEOS_AT_ONCE, len(counts)))
+            views = store.read(stream, layer, videos)  # (R, N, D) or (R, N, D, h, w)
+            rows = views.reshape(*views.shape[:3], -1).mean(axis=3, dtype=np.float64).mean(axis=1)  # (R, D)
+            np.add.at(vectors[:, place, : rows.shape[1]], np.repeat(videos, counts[videos]), rows)
+    return vectors / counts[:, None, None]
+
+
+def judge_features(table: Table, parts: Parts, *, C: float) -> Iterator[tuple[str, Judged]]:
+    """One SVM a stream, the mean and the product of their probabilities, and the SVM on all streams, by name."""
+    make = partial(make_fuser, NAME, C=C, num_classes=len(table.class_names))
+    alone = []
+    for place, name in enumerate(table.streams):
+        single = judge(replace(table, X=table.X[:, [place]]), parts, make)
+        alone.append(log_softmax(single.scores))
+        yield name, single
+    stacked = np.stack(alone, axis=1)  # (J, S, K)
+    every = np.arange(len(stacked))
+    whole = Parts([(every, every)], every, "")  # they do not learn
+    late = replace(table, X=stacked, labels=table.labels[parts.judged], groups=table.groups[parts.judged])
+    for name in UNTRAINED:
+        yield name, judge(late, whole, partial(make_fuser, name, kind="logits"))
+    yield NAME, judge(table, parts, make)
 
 
 RULE = EarlySvm

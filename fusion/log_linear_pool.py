@@ -4,12 +4,11 @@ from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import minimize
 
 from avr.core import log_softmax
 
 from ._base import Fuser
-from ._calibration import log_loss
+from ._probabilities import log_loss
 
 # Videos that are all told apart would take endless weights.
 LARGEST_EXPONENT = 100.0
@@ -31,6 +30,8 @@ class LogLinearPool(Fuser):
         super().__init__(kind=kind)
 
     def _learn(self, X: NDArray, y: NDArray, groups: NDArray) -> None:
+        from scipy.optimize import minimize
+
         scores = self._log_probabilities(X)
         S = X.shape[1]
         found = minimize(

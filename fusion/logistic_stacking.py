@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from avr.core import PositiveFloat
 
 from ._base import Fuser
-from ._linear_svm import ABSENT
+from .svm import of_all_classes
 
 
 class LogisticStacking(Fuser):
@@ -47,19 +47,13 @@ class LogisticStacking(Fuser):
             # Stopped a little early it is as good: what matters here is the penalty.
             warnings.simplefilter("ignore", ConvergenceWarning)
             machine.fit((rows - self.mean_) / self.scale_, y)
-        K = X.shape[2]
-        self.coefficients_, self.intercept_ = np.zeros((K, rows.shape[1])), np.full(K, ABSENT)
+        weights, bias = machine.coef_, machine.intercept_
         if len(machine.classes_) == 2:  # one row: the log-odds of the second class
-            self.coefficients_[machine.classes_[1]], self.intercept_[machine.classes_] = (
-                machine.coef_[0],
-                [
-                    0.0,
-                    machine.intercept_[0],
-                ],
+            weights, bias = (
+                np.concatenate([np.zeros_like(weights), weights]),
+                np.concatenate([np.zeros_like(bias), bias]),
             )
-        else:
-            self.coefficients_[machine.classes_] = machine.coef_
-            self.intercept_[machine.classes_] = machine.intercept_
+        self.coefficients_, self.intercept_ = of_all_classes(weights, bias, machine.classes_, X.shape[2])
 
     def _combine(self, X: NDArray) -> NDArray:
         rows = (self._log_probabilities(X).reshape(len(X), -1) - self.mean_) / self.scale_

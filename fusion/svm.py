@@ -1,14 +1,64 @@
 """A linear SVM on the streams' concatenated scores."""
 
+import warnings
 from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
-from avr.core import PositiveFloat
+from avr.core import PositiveFloat, WorkError
 
 from ._base import Fuser
-from ._linear_svm import fit_linear_svm, unit_rows
+
+# What a class without a training video scores: below every margin an SVM gives, and finite.
+ABSENT = -30.0
+
+
+def fit_linear_svm(features: NDArray, labels: NDArray, num_classes: int, *, C: float) -> tuple[NDArray, NDArray]:
+    """One-against-rest linear SVM (liblinear, squared hinge, primal, deterministic).
+
+    Args:
+        features: (M, D).
+        labels: (M,) class numbers.
+        num_classes: K; a class without a video gets weight 0 and bias -30.
+        C: inverse strength of the penalty.
+
+    Returns:
+        weights (K, D) and bias (K,), float64.
+
+    Raises:
+        WorkError: no solution in 5000 steps.
+    """
+    from sklearn.exceptions import ConvergenceWarning
+    from sklearn.svm import LinearSVC
+
+    # The primal has one unknown a feature, the dual one a video: take the smaller.
+    machine = LinearSVC(C=C, dual=features.shape[1] > len(features), random_state=0, max_iter=5000)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", ConvergenceWarning)
+        try:
+            machine.fit(features, labels)
+        except ConvergenceWarning:
+            raise WorkError(f"svm: no solution within 5000 steps at C={C:g}; try a smaller C") from None
+    weights, bias = machine.coef_, machine.intercept_
+    if len(machine.classes_) == 2:  # liblinear gives one row, positive for the second class
+        weights, bias = np.concatenate([-weights, weights]), np.concatenate([-bias, bias])
+    return of_all_classes(weights, bias, machine.classes_, num_classes)
+
+
+def of_all_classes(
+    weights: NDArray, bias: NDArray, present: NDArray[np.int64], num_classes: int
+) -> tuple[NDArray, NDArray]:
+    """Weights `(P, D)` and bias `(P,)` of the classes that were learnt, laid out for all K: `(K, D)` and `(K,)`."""
+    every, every_bias = np.zeros((num_classes, weights.shape[1])), np.full(num_classes, ABSENT)
+    every[present], every_bias[present] = weights, bias
+    return every, every_bias
+
+
+def unit_rows(features: NDArray) -> NDArray:
+    """Rows `(…, D)` scaled to length one; a row of zeros stays."""
+    length = np.linalg.norm(features, axis=-1, keepdims=True)
+    return features / np.where(length > 0, length, 1)
 
 
 class Svm(Fuser):

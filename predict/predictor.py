@@ -98,10 +98,11 @@ class Predictor:
         self._run_of: list[int] = []  # of each source of the fusion: which of the opened runs it is
         if fuse is not None:
             place = choose_fusion(Path(fuse), split)
-            self.fuser = load_fuser(place)
-            if type(self.fuser).reads == "features":
+            fuser = load_fuser(place)
+            if not isinstance(fuser, Fuser):
                 raise UsageError(f"{fuse}: a rule over features cannot be predicted with; fuse scores (svm, awf, …)")
-            about: dict[str, Any] = self.fuser.about_  # type: ignore[attr-defined]
+            self.fuser = fuser
+            about: dict[str, Any] = fuser.about_  # type: ignore[attr-defined]
             self._sources = list(about["sources"])
             split = check_split(place, str(about["split"]), split)
             runs, self._run_of = match_runs(place, self._sources, runs)

@@ -4,24 +4,18 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import numpy as np
 from numpy.typing import NDArray
 
 from avr.core import UsageError, top_k_accuracy
-from avr.fusion import gather, make_fuser, rule_class
+from avr.fusion import Fuser, gather, make_fuser, pooled_features
 from avr.store import FeatureStore, Scores, is_test, read_scores, score_path
 
 from .reading import Row
 
-VIDEOS_AT_ONCE = 64  # read for the pooled vectors: maps of all videos need not fit in memory
-
 
 def needs_folds(rule: str) -> bool:
     """Whether a rule learns from scores, and so needs out-of-fold scores of the training videos; "" does not."""
-    if not rule:
-        return False
-    made = rule_class(rule)
-    return made.trained and made.reads == "scores"
+    return bool(rule) and make_fuser(rule).trained
 
 
 def measure(row: Row, folder: Path, *, store: Path, layers: Mapping[str, str], outside: Sequence[Path] = ()) -> float:
@@ -43,10 +37,10 @@ def measure(row: Row, folder: Path, *, store: Path, layers: Mapping[str, str], o
         output = row.output or scores.fused or _only(scores)
         return top_k_accuracy(_of(scores, output)[test], scores.labels[test])
     fuser = make_fuser(row.fuse, **row.fuse_options)
-    if fuser.reads == "features":
+    if not isinstance(fuser, Fuser):
         with FeatureStore(store) as opened:
             train, tested = opened.split(scores.split)
-            features = _features(opened, layers)
+            features = pooled_features(opened, layers)
             fuser.fit(features[train], opened.labels[train], opened.groups[train])
             return top_k_accuracy(fuser.predict_proba(features[tested]), opened.labels[tested])
     names = row.of or tuple(name for name in scores.streams if name != scores.fused)
@@ -75,20 +69,3 @@ def _of(scores: Scores, output: str) -> NDArray:
     if output not in scores.streams:
         raise UsageError(f"head {scores.head} has no output '{output}'; it has {', '.join(scores.streams)}")
     return scores.streams[output]
-
-
-def _features(store: FeatureStore, layers: Mapping[str, str]) -> NDArray[np.float32]:
-    """One vector a video and stream, `(M, S, D)`: the mean over views, segments and positions; zeros at narrow ones."""
-    everything = np.arange(len(store.ids))
-    rows = store.rows(everything)
-    owner = np.repeat(everything, rows)
-    widest = max(store.array(stream, layer).shape[1] for stream, layer in layers.items())
-    vectors = np.zeros((len(rows), len(layers), widest), dtype=np.float32)
-    for column, (stream, layer) in enumerate(layers.items()):
-        for start in range(0, len(rows), VIDEOS_AT_ONCE):
-            videos = everything[start : start + VIDEOS_AT_ONCE]
-            array = store.read(stream, layer, videos).astype(np.float32)
-            array = array.reshape(*array.shape[:3], -1).mean(-1).mean(1)  # (R, D)
-            np.add.at(vectors[:, column, : array.shape[1]], owner[np.isin(owner, videos)], array)
-    vectors /= rows[:, None, None]
-    return vectors

@@ -41,6 +41,8 @@ COMMANDS = {
     "heads train": "avr.heads:train_run",
     "fuse average": "avr.fusion:fuse avr.fusion:Evaluation",
     "fuse awf": "avr.fusion:fuse avr.fusion:Evaluation",
+    "fuse compare": "avr.fusion:compare avr.fusion:Evaluation",
+    "fuse early-svm": "avr.fusion:fuse_features",
 }
 
 

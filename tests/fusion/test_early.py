@@ -8,8 +8,8 @@ from sklearn.svm import LinearSVC
 
 from avr.cli import main
 from avr.core import UsageError
-from avr.fusion import fuse, load_fuser
-from avr.store import StoreWriter, read_scores
+from avr.fusion import fuse, fuse_features, load_fuser, pooled_features
+from avr.store import FeatureStore, StoreWriter, read_scores
 
 
 @pytest.fixture
@@ -27,14 +27,14 @@ def store(tmp_path):
         videos=videos,
         splits={"1": SimpleNamespace(train=ids[:40], test=ids[40:])},
     )
-    arrays, means = {"rgb/pooled": (2, 12), "flow/pooled": (2, 8)}, {"rgb": [], "flow": []}
-    features = {}
+    arrays = {"rgb/pooled": (2, 12), "flow/pooled": (2, 8), "flow/last": (2, 3, 2, 2)}
+    features, means = {}, {name: [] for name in arrays}
     for i, video in enumerate(videos):
         rows = features[video.id] = {name: random.normal(size=(1 + i % 3, *shape)) for name, shape in arrays.items()}
         for name, values in rows.items():
-            values[..., video.label] += 1
+            values[:, :, video.label] += 1
             rows[name] = values.astype(np.float16)
-            means[name.partition("/")[0]].append(rows[name].astype(float).mean(axis=(0, 1)))
+            means[name].append(rows[name].astype(float).mean(axis=(0, 1, *range(3, values.ndim))))
     with StoreWriter(tmp_path / "features" / "toy", dataset, arrays=arrays, provenance={"settings": {}}) as writer:
         for shard in writer.shards():
             for video in shard.video_ids:
@@ -45,8 +45,9 @@ def store(tmp_path):
 def test_early_svm_is_liblinear_on_the_means_of_views_and_segments(store, monkeypatch):
     folder, means = store
     monkeypatch.chdir(folder)
-    result = fuse("early-svm")
-    rows = np.concatenate([means[s] / np.linalg.norm(means[s], axis=1, keepdims=True) for s in ("rgb", "flow")], axis=1)
+    result = fuse_features()
+    both = [means["rgb/pooled"], means["flow/pooled"]]
+    rows = np.concatenate([mean / np.linalg.norm(mean, axis=1, keepdims=True) for mean in both], axis=1)
     y = np.arange(60) % 3
     machine = LinearSVC(C=1.0, dual=False, random_state=0).fit(rows[:40], y[:40])
     assert [row["name"] for row in result.rows] == ["rgb", "flow", "average", "multiply", "early-svm"]
@@ -59,6 +60,16 @@ def test_early_svm_is_liblinear_on_the_means_of_views_and_segments(store, monkey
     assert load_fuser(result.out).shape_ == [2, 12]
 
 
+def test_pooled_features_are_the_means_of_views_segments_and_positions(store):
+    folder, means = store
+    with FeatureStore(folder / "features" / "toy") as opened:
+        vectors = pooled_features(opened, {"rgb": "pooled", "flow": "last"})
+    assert vectors.shape == (60, 2, 12)
+    np.testing.assert_allclose(vectors[:, 0], means["rgb/pooled"], rtol=1e-12)
+    np.testing.assert_allclose(vectors[:, 1, :3], means["flow/last"], rtol=1e-12)
+    assert not vectors[:, 1, 3:].any()
+
+
 def test_early_svm_on_the_command_line(store, monkeypatch, runner):
     monkeypatch.chdir(store[0])
     done = runner.invoke(main, ["fuse", "early-svm", "--bootstrap", "100"])
@@ -66,9 +77,28 @@ def test_early_svm_on_the_command_line(store, monkeypatch, runner):
     assert "written: runs/fuse-early-svm-1" in done.stdout
 
 
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["nonexistent"], "unexpected extra argument (nonexistent)"),
+        (["--folds", "7"], "No such option '--folds'"),
+        (["--repeats", "3"], "No such option '--repeats'"),
+        (["--force-random-folds"], "No such option '--force-random-folds'"),
+    ],
+)
+def test_early_svm_takes_no_scores_and_no_folds(store, monkeypatch, runner, arguments, message):
+    monkeypatch.chdir(store[0])
+    done = runner.invoke(main, ["fuse", "early-svm", *arguments, "--store", "features/toy"])
+    assert done.exit_code == 2, done.output
+    assert message in done.stderr
+    assert not (store[0] / "runs").exists()
+
+
 def test_early_svm_of_what_is_not_there(store, monkeypatch):
     monkeypatch.chdir(store[0])
     with pytest.raises(UsageError, match="no pooled features of audio; there are: rgb, flow"):
-        fuse("early-svm", streams=["audio"])
+        fuse_features(streams=["audio"])
     with pytest.raises(UsageError, match=r"no split '9' in .*; there are: 1"):
-        fuse("early-svm", split="9")
+        fuse_features(split="9")
+    with pytest.raises(UsageError, match=r"reads features, not scores: .*`avr.fusion.fuse_features`"):
+        fuse("early-svm")

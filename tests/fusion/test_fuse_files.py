@@ -9,7 +9,7 @@ import pytest
 
 from avr.cli import main
 from avr.core import UsageError, WorkError
-from avr.fusion import Evaluation, compare, fuse, gather, load_fuser, make_fuser
+from avr.fusion import Evaluation, compare, fuse, gather, load_fuser, make_fuser, rule_class
 from avr.store import RunRecord, Scores, SplitRecord, read_scores, write_record, write_scores
 
 from .conftest import make_scores
@@ -312,19 +312,38 @@ def test_the_command_prints_and_its_json_is_one_object(tmp_path, monkeypatch, ru
     assert "Mean of the streams' probabilities." in done.stdout
 
 
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [
+        (["--bootstrap", "0"], "error: bootstrap=0 is not possible; bootstrap takes int ≥ 1\n"),
+        (["--repeats", "0"], "error: repeats=0 is not possible; repeats takes int ≥ 1\n"),
+        (["--seed", "-1"], "error: seed=-1 is not possible; seed takes int ≥ 0\n"),
+        (["--folds", "1"], "error: folds=1 is not possible; folds takes int ≥ 2\n"),
+    ],
+)
+def test_an_evaluation_that_cannot_be_is_refused_in_one_line(option, message, tmp_path, monkeypatch, runner):
+    monkeypatch.chdir(tmp_path)
+    put(tmp_path, score_file(test_only=True))
+    for command in ("average", "compare"):
+        done = runner.invoke(main, ["fuse", command, *option])
+        assert (done.exit_code, done.stderr) == (2, message)
+
+
+def test_every_fold_is_fused_once(tmp_path, monkeypatch):
+    fused = []
+    rule = rule_class("multiply")
+    combine = rule._combine
+    monkeypatch.setattr(rule, "_combine", lambda self, X: fused.append(len(X)) or combine(self, X))
+    fuse("multiply", [put(tmp_path, score_file(test_only=True))], out=tmp_path / "out", evaluation=QUICK)
+    assert len(fused) == 3
+    assert sum(fused) == 120
+
+
 @pytest.mark.parametrize("rule", ["awf", "svm", "weighted", "early-svm", "greedy-selection"])
 def test_the_commands_defaults_are_the_estimators(rule):
-    from avr.commands._fuse import rule_command
-
-    options = {parameter.name: parameter.default for parameter in rule_command(rule).params}
+    command = main.get_command(None, "fuse").get_command(None, rule)
+    options = {parameter.name: parameter.default for parameter in command.params}
     estimator = make_fuser(rule).get_params()
     shared = set(options) & set(estimator)
     assert shared == set(estimator) - {"kind", "num_classes"}
     assert {name: options[name] for name in shared} == {name: estimator[name] for name in shared}
-
-
-def test_the_commands_evaluation_defaults_are_the_dataclass():
-    from avr.commands._fuse import evaluation_options
-
-    given = {option.name: option.default for option in evaluation_options()}
-    assert given == {name: getattr(Evaluation(), name) for name in given}

@@ -6,9 +6,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from avr.fusion import make_fuser
-from avr.fusion._margin import margins, soft_margin
-from avr.fusion._select import calibrate
-from avr.fusion._stilt import stilt_gains
+from avr.fusion.programs import calibrate, margins, soft_margin, stilt_gains
 
 PLAIN = {"deadline": None, "derandomize": True, "database": None, "suppress_health_check": list(HealthCheck)}
 

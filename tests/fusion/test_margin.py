@@ -8,9 +8,17 @@ from scipy.optimize import linprog
 from scipy.special import log_softmax, softmax
 
 from avr.fusion import make_fuser
-from avr.fusion._margin import MarginProgram, margins, soft_margin
-from avr.fusion._select import LADDER, Setting, choose, worse_by
-from avr.fusion._stilt import stilt_gains, stilt_weights
+from avr.fusion.programs import (
+    LADDER,
+    MarginProgram,
+    Setting,
+    choose,
+    margins,
+    soft_margin,
+    stilt_gains,
+    stilt_weights,
+    worse_by,
+)
 
 from .conftest import make_scores
 

@@ -1,5 +1,7 @@
 """Each rule against an outside reference, its ties, scikit-learn's contract, and back from disk."""
 
+from functools import cache
+
 import numpy as np
 import pytest
 from scipy.optimize import minimize
@@ -11,12 +13,18 @@ from sklearn.model_selection import GridSearchCV, GroupKFold
 from sklearn.preprocessing import LabelEncoder
 from sklearn.svm import LinearSVC
 
-from avr.core import UsageError
-from avr.fusion import load_fuser, make_fuser, rule_class, rule_names, save_fuser
+from avr.core import UsageError, item_names
+from avr.fusion import Fuser, load_fuser, make_fuser, rule_class, rule_names, save_fuser
 
 from .conftest import make_scores
 
-SCORE_RULES = [name for name in rule_names() if rule_class(name).reads == "scores"]
+RULES = item_names("avr.fusion")
+
+
+@cache
+def fitted(rule):
+    """A rule fitted on the scores of the fixture `scores`, once for all tests: awf takes a second."""
+    return make_fuser(rule).fit(*make_scores())
 
 
 class Fixed:
@@ -39,7 +47,7 @@ def voting(probabilities, weights=None):
 
 
 def test_the_rules_are_these():
-    assert rule_names() == [
+    assert RULES == [
         "average",
         "awf",
         "early-svm",
@@ -52,6 +60,15 @@ def test_the_rules_are_these():
         "svm",
         "weighted",
     ]
+
+
+def test_early_svm_alone_is_no_fuser_of_scores():
+    assert sorted({*RULES} - {*rule_names()}) == ["early-svm"]
+    assert not isinstance(make_fuser("early-svm"), Fuser)
+    with pytest.raises(
+        UsageError, match=r"early-svm reads features, not scores: run `avr fuse early-svm --store STORE`"
+    ):
+        rule_class("early-svm")
 
 
 # Rounding of float64 alone separates two orders of the same few additions.
@@ -196,7 +213,7 @@ def test_greedy_selection_takes_the_first_of_equal_streams():
     assert make_fuser("greedy-selection").fit(np.repeat(X, 3, axis=1), y).counts_.tolist() == [1, 0, 0]
 
 
-@pytest.mark.parametrize("rule", SCORE_RULES)
+@pytest.mark.parametrize("rule", rule_names())
 def test_scikit_learns_contract(rule, scores):
     X, y, groups = scores
     fuser = make_fuser(rule)
@@ -209,8 +226,7 @@ def test_scikit_learns_contract(rule, scores):
     assert (proba >= 0).all()
     assert fuser.predict(X).tolist() == proba.argmax(axis=1).tolist()
     assert fuser.classes_.tolist() == list(range(6))
-    again = clone(fuser).fit(X.copy(), y, groups)
-    assert np.array_equal(again.decision_function(X), fuser.decision_function(X)), "two fits differ"
+    assert np.array_equal(fitted(rule).decision_function(X), fuser.decision_function(X)), "two fits differ"
     with pytest.raises(Exception, match="not fitted"):
         clone(fuser).predict(X)
 
@@ -231,10 +247,9 @@ def test_grid_search(rule, grid, scores):
     assert search.best_score_ > 0.6
 
 
-@pytest.mark.parametrize("rule", rule_names())
+@pytest.mark.parametrize("rule", RULES)
 def test_from_disk_a_rule_answers_the_same(rule, scores, tmp_path):
-    X, y, groups = scores
-    fuser = make_fuser(rule).fit(X, y, groups)
+    X, fuser = scores[0], fitted(rule)
     save_fuser(tmp_path, fuser, {"streams": ["rgb", "flow"]})
     assert sorted(path.name for path in tmp_path.iterdir()) == ["fuser.safetensors", "fusion.json"]
     again = load_fuser(tmp_path)
@@ -243,17 +258,16 @@ def test_from_disk_a_rule_answers_the_same(rule, scores, tmp_path):
     assert again.about_["rule"] == rule
 
 
-@pytest.mark.parametrize("rule", SCORE_RULES)
+@pytest.mark.parametrize("rule", rule_names())
 def test_one_video_can_be_fused(rule, scores):
-    X, y, groups = scores
-    fuser = make_fuser(rule).fit(X, y, groups)
+    X, fuser = scores[0], fitted(rule)
     np.testing.assert_allclose(fuser.predict_proba(X[:1]), fuser.predict_proba(X)[:1], rtol=1e-9)
 
 
-@pytest.mark.parametrize("rule", SCORE_RULES)
+@pytest.mark.parametrize("rule", rule_names())
 def test_logits_and_their_probabilities_fuse_alike(rule, scores):
     X, y, groups = scores
-    logits = make_fuser(rule).fit(X, y, groups)
+    logits = fitted(rule)
     given = softmax(X, axis=2)
     probabilities = make_fuser(rule).fit(given, y, groups)
     assert logits.kinds_ == ["logits", "logits"]

@@ -16,9 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from avr.core import grouped_folds, possible_folds
+from avr.fusion._probabilities import fit_temperature, tempered
 
-from ._calibration import fit_temperature, tempered
-from ._margin import MarginProgram, MarginSolution
+from .margin import MarginProgram, MarginSolution
 
 NUS = (0.8, 0.5)
 FOLDS = 4
@@ -45,17 +45,14 @@ class Setting:
 
 
 # From the simplest to the freest.
-LADDER: tuple[Setting, ...] = tuple(
-    Setting(shared, delta)  # type: ignore[arg-type]
-    for shared, delta in (
-        ("equal", 0.0),
-        ("uncalibrated", 0.0),
-        ("equal", 0.1),
-        ("learnt", 0.0),
-        ("learnt", 0.1),
-        ("equal", 0.4),
-        ("learnt", 1.0),
-    )
+LADDER = (
+    Setting("equal", 0.0),
+    Setting("uncalibrated", 0.0),
+    Setting("equal", 0.1),
+    Setting("learnt", 0.0),
+    Setting("learnt", 0.1),
+    Setting("equal", 0.4),
+    Setting("learnt", 1.0),
 )
 
 
@@ -76,7 +73,7 @@ def shared_weights(shared: Shared, temperatures: NDArray) -> NDArray | None:
     return temperatures / temperatures.sum() if shared == "uncalibrated" else None
 
 
-class Part:
+class InnerFold:
     """One inner fold: its program, what is held out, and the cuts that settings share."""
 
     def __init__(self, log_probabilities: NDArray, labels: NDArray, held: NDArray) -> None:
@@ -128,12 +125,12 @@ def choose(
     if not count or len(ladder) * len(nus) == 1:
         return ladder[0]
     fold = grouped_folds(labels, groups=groups, folds=count)
-    parts = [Part(log_probabilities, labels, fold == number) for number in range(count)]
+    inner = [InnerFold(log_probabilities, labels, fold == number) for number in range(count)]
     order = np.argsort(fold, kind="stable")
     clusters = groups[order]
 
     def losses(setting: Setting) -> NDArray:
-        return np.concatenate([part.losses(setting) for part in parts])
+        return np.concatenate([one.losses(setting) for one in inner])
 
     chosen = first_good(climb(ladder, losses, clusters), clusters)
     if (chosen.shared != "learnt" and chosen.delta == 0) or len(nus) == 1:
