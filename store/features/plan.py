@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from avr.core import UsageError
+from avr.store.records import flat
 from avr.store.sealed import build, open_sealed, write_sealed
 from avr.store.tables import RESERVED, Tables, write_tables
 
@@ -278,15 +279,17 @@ def _first_difference(old: Sequence[str], new: Sequence[str]) -> str:
     return f"number {first}: {old[first]} → {new[first]}"
 
 
-def dict_differences(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = "") -> list[str]:
-    """Entries that differ, nested dicts by dotted names, values as JSON."""
-    lines = []
-    for key in sorted(set(old) | set(new)):
-        before, after = old.get(key), new.get(key)
-        if isinstance(before, dict) and isinstance(after, dict):
-            lines += dict_differences(before, after, f"{prefix}{key}.")
-        elif before != after or (key in old) != (key in new):
-            shown = [json.dumps(value, ensure_ascii=False, default=str) for value in (before, after)]
-            shown = [text if len(text) <= 80 else text[:77] + "…" for text in shown]
-            lines.append(f"{prefix}{key} {shown[0]} → {shown[1]}")
-    return lines
+def dict_differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
+    """Entries that differ, nested ones by dotted names, values as JSON: "flow.bound 20 → 15"."""
+    before, after = flat(old), flat(new)
+    differing = [
+        name
+        for name in sorted({*before, *after})
+        if before.get(name) != after.get(name) or (name in before) != (name in after)
+    ]
+    return [f"{name} {_shown(before.get(name))} → {_shown(after.get(name))}" for name in differing]
+
+
+def _shown(value: object) -> str:
+    text = json.dumps(value, ensure_ascii=False, default=str)
+    return text if len(text) <= 80 else text[:77] + "…"

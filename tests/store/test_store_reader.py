@@ -235,7 +235,7 @@ def test_a_flipped_row_is_never_returned(toy, toy_store, options):
         np.testing.assert_array_equal(store.read("flow", "map", [bad]), toy.expected("flow/map", store.ids[[bad]]))
 
 
-@pytest.mark.parametrize("options", [{}, {"cache_bytes": 0}], ids=["kept", "read again"])
+@pytest.mark.parametrize("options", [{}, {"cache_bytes": 0}], ids=["kept", "mapped"])
 def test_a_shard_cut_while_it_is_read_is_an_error_and_no_signal(toy, toy_store, options):
     shard = toy_store / "shard-00000.h5"
     with FeatureStore(toy_store, **options) as store:
@@ -244,7 +244,7 @@ def test_a_shard_cut_while_it_is_read_is_an_error_and_no_signal(toy, toy_store, 
         with open(shard, "rb+") as file:
             file.truncate(2000)
         if options:
-            with pytest.raises(WorkError, match=r"shard-00000.h5: cut short"):
+            with pytest.raises(WorkError, match=r"shard-00000.h5: has 2000 bytes"):
                 store.read("rgb", "pooled", [0])
         else:
             np.testing.assert_array_equal(store.read("rgb", "pooled", [0]), expected)

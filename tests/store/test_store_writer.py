@@ -1,5 +1,6 @@
 """Writing stores: contents, equal bytes, resume, refusals, failures."""
 
+import hashlib
 import json
 import os
 import re
@@ -463,6 +464,14 @@ def test_what_is_described_of_a_store(toy_store):
     said = describe(toy_store)
     assert (said["kind"], said["videos"], said["rows"], said["shards"], said["complete"]) == ("store", 19, 36, 4, True)
     assert said["notes"] == [{"id": "class1/clip 7é", "note": "2 frames do not decode"}]
+
+
+def test_a_shard_names_its_plan_as_the_format_tells(toy, toy_store):
+    arrays = [["flow/map", [2, 4, 3, 3]], ["rgb/pooled", [3, 16]]]
+    fixed = [toy.settings, [video.id for video in toy.dataset.videos], arrays, 6]
+    identity = hashlib.sha256(json.dumps(fixed, sort_keys=True).encode()).hexdigest()
+    with h5py.File(toy_store / "shard-00002.h5") as file:
+        assert json.loads(file["index/about"][()]) == {"number": 2, "plan": identity}
 
 
 def test_the_seal_is_readable_by_eye(toy_store):
