@@ -1,7 +1,6 @@
 """Which score files a fusion takes."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from avr.core import UsageError, note
@@ -10,17 +9,8 @@ from avr.store import RUNS, Scores, finished_runs, is_run, read_record, read_sco
 OWN = "fuse-"
 
 
-@dataclass(frozen=True)
-class ScoreFile:
-    """One score file: where it is, what to call it, what it holds."""
-
-    path: Path
-    name: str
-    scores: Scores
-
-
-def find_scores(paths: Sequence[Path | str] = ()) -> list[ScoreFile]:
-    """The score files that are named, or those of the newest run of each head under `runs/`.
+def find_scores(paths: Sequence[Path | str] = ()) -> list[tuple[str, Scores]]:
+    """Name and content of the score files that are named, or of those of the newest run of each head under `runs/`.
 
     Args:
         paths: score files, run folders, or folders of runs.
@@ -28,11 +18,11 @@ def find_scores(paths: Sequence[Path | str] = ()) -> list[ScoreFile]:
     Raises:
         UsageError: nothing there.
     """
-    found: list[ScoreFile] = []
+    found: list[tuple[str, Scores]] = []
     for path in [Path(path) for path in paths] or [RUNS]:
         if path.is_file():
             name = run_of(path.parent).name if path.stem == "scores" else path.stem
-            found.append(ScoreFile(path, name, read_scores(path)))
+            found.append((name, read_scores(path)))
         elif not path.is_dir():
             hint = (
                 "train a head first (`avr heads train linear`), or name score files" if not paths else "check the name"
@@ -43,13 +33,13 @@ def find_scores(paths: Sequence[Path | str] = ()) -> list[ScoreFile]:
         else:
             runs = newest_of_each_head(path)
             note(f"fuse: takes {', '.join(str(run) for run in runs)}")
-            found += [file for run in runs for file in read_run(run)]
+            found += [pair for run in runs for pair in read_run(run)]
     return found
 
 
-def read_run(run: Path) -> list[ScoreFile]:
-    """A run's score files, one a split."""
-    return [ScoreFile(path, run.name, read_scores(path)) for path in score_paths(run)]
+def read_run(run: Path) -> list[tuple[str, Scores]]:
+    """A run's name and scores, once a split."""
+    return [(run.name, read_scores(path)) for path in score_paths(run)]
 
 
 def newest_of_each_head(root: Path) -> list[Path]:
@@ -75,16 +65,16 @@ def head_and_dataset(run: Path) -> tuple[str, str]:
     return scores.head, scores.dataset
 
 
-def by_split(files: Sequence[ScoreFile], split: str | None = None) -> dict[str, list[tuple[str, Scores]]]:
-    """The files of each split that every run has: `{split: [(name, scores), …]}`.
+def by_split(files: Sequence[tuple[str, Scores]], split: str | None = None) -> dict[str, list[tuple[str, Scores]]]:
+    """Of named scores, those of each split that every run has: `{split: [(name, scores), …]}`.
 
     Raises:
         UsageError: no split that all have, or not the one asked for.
     """
     splits: dict[str, list[tuple[str, Scores]]] = {}
-    for file in files:
-        splits.setdefault(file.scores.split, []).append((file.name, file.scores))
-    names = {file.name for file in files}
+    for name, scores in files:
+        splits.setdefault(scores.split, []).append((name, scores))
+    names = {name for name, _ in files}
     if split is not None and split not in splits:
         raise UsageError(f"no scores of split '{split}'; there are: {', '.join(sorted(splits))}")
     wanted = {split: splits[split]} if split is not None else splits
