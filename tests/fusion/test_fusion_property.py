@@ -1,4 +1,9 @@
-"""10 000 random score sets: nothing crashes, weights stay in bounds, both programs keep their promises."""
+"""Random score sets: nothing crashes, weights stay in bounds, both programs keep their promises.
+
+A thousand sets by default; AVR_TEST_EXAMPLES=full draws ten thousand.
+"""
+
+import os
 
 import numpy as np
 import pytest
@@ -8,6 +13,7 @@ from hypothesis import strategies as st
 from avr.fusion import make_fuser
 from avr.fusion.programs import calibrate, margins, soft_margin, stilt_gains
 
+SCARCE = 1 if os.environ.get("AVR_TEST_EXAMPLES") == "full" else 10
 PLAIN = {"deadline": None, "derandomize": True, "database": None, "suppress_health_check": list(HealthCheck)}
 
 
@@ -69,7 +75,7 @@ def check_margin(X, y, groups, **options):
 
 
 @pytest.mark.slow
-@settings(max_examples=3500, **PLAIN)
+@settings(max_examples=3500 // SCARCE, **PLAIN)
 @given(score_sets(), st.sampled_from([0.0, 0.01, 1.0]))
 def test_stilt_is_always_the_best_vertex(scores, balance):
     X, y, _ = scores
@@ -78,7 +84,7 @@ def test_stilt_is_always_the_best_vertex(scores, balance):
 
 
 @pytest.mark.slow
-@settings(max_examples=1000, **PLAIN)
+@settings(max_examples=1000 // SCARCE, **PLAIN)
 @given(score_sets(), st.sampled_from([0.2, 0.6, 1.0]), st.sampled_from([0.0, 0.2, 1.0]))
 def test_margin_is_never_below_its_untrained_rules(scores, nu, delta):
     X, y, groups = scores
@@ -87,14 +93,14 @@ def test_margin_is_never_below_its_untrained_rules(scores, nu, delta):
 
 
 @pytest.mark.slow
-@settings(max_examples=40, **PLAIN)
+@settings(max_examples=200 // SCARCE, **PLAIN)
 @given(score_sets())
 def test_margin_that_chooses_for_itself_is_never_below_its_untrained_rules(scores):
     check_margin(*scores)
 
 
 @pytest.mark.slow
-@settings(max_examples=5500, **PLAIN)
+@settings(max_examples=5500 // SCARCE, **PLAIN)
 @given(
     score_sets(),
     st.sampled_from(["average", "multiply", "maximum", "weighted", "greedy-selection", "log-linear-pool"]),

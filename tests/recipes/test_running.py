@@ -19,7 +19,8 @@ from avr.recipes.running import Measured, Outcome
 from avr.recipes.tables import as_markdown, table_rows
 from avr.store import read_scores
 
-QUICK = {"epochs": 60, "min_steps": 0, "lr": 0.01}
+QUICK = {"epochs": 60, "min_steps": 0, "lr": 0.01}  # enough to tell the toy store's classes
+FEW = {"epochs": 2}  # where it does not matter what is learnt
 
 
 def quick(name, store, out, **more):
@@ -28,7 +29,7 @@ def quick(name, store, out, **more):
 
 
 def test_rows_measure_the_accuracy_of_the_trained_run(toy_store, tmp_path):
-    outcome = quick("stfn-table2", toy_store, tmp_path, splits="all", seeds=(0, 1))
+    outcome = quick("stfn-table2", toy_store, tmp_path, splits="all", seeds=(0, 1), training=FEW)
     assert outcome.dataset == "toy"
     assert outcome.settings == "small"
     for measured in outcome.rows:
@@ -44,15 +45,15 @@ def test_rows_measure_the_accuracy_of_the_trained_run(toy_store, tmp_path):
 
 
 def test_what_is_done_is_not_done_again_and_changed_settings_are(toy_store, tmp_path, monkeypatch):
-    first = quick("stilt-table5", toy_store, tmp_path, splits="first")
+    first = quick("stilt-table5", toy_store, tmp_path, splits="first", training=FEW)
     assert all(len(measured.values) == 1 for measured in first.rows)
     # four rows, one training
     assert len(list((tmp_path / "runs").glob("*/seed-0-split-1"))) == 1
     with monkeypatch.context() as patch:
         patch.setattr("avr.recipes.running.train_run", None)  # cannot be called
         patch.setattr("avr.recipes.running.measure", None)
-        assert quick("stilt-table5", toy_store, tmp_path, splits="first").rows == first.rows
-    quick("stilt-table5", toy_store, tmp_path, splits="first", training={"lr": 0.002})
+        assert quick("stilt-table5", toy_store, tmp_path, splits="first", training=FEW).rows == first.rows
+    quick("stilt-table5", toy_store, tmp_path, splits="first", training=FEW | {"lr": 0.002})
     assert len(list((tmp_path / "runs").glob("*/seed-0-split-1"))) == 2
 
 
@@ -68,13 +69,16 @@ def test_a_row_of_several_splits_trains_each_and_late_fusion_rows_share(toy_stor
 
 
 def test_a_store_serves_the_rows_it_fits(toy_store, tmp_path):
-    outcome = quick("stfn-table4", toy_store, tmp_path)  # the store holds 3 segments
+    outcome = quick("stfn-table4", toy_store, tmp_path, training=FEW)  # the store holds 3 segments
     assert [bool(measured.values) for measured in outcome.rows] == [True, False, False, False]
     assert outcome.rows[2].reason == "no store for it: give --store n7=PATH (see avr recipe plan stfn-table4)"
     with pytest.raises(UsageError, match=r"fits no row: the rows of stfn-table5 differ in backbone; name its section"):
         quick("stfn-table5", toy_store, tmp_path)
     named = run_recipe(
-        load_recipe("stfn-table5"), stores=[("inception", toy_store)], out=tmp_path, changes=Changes(training=QUICK)
+        load_recipe("stfn-table5"),
+        stores=[("inception", toy_store)],
+        out=tmp_path,
+        changes=Changes(training=QUICK | FEW),
     )
     assert [bool(measured.values) for measured in named.rows] == [False] * 3 + [True] * 3
     with pytest.raises(UsageError, match="no store section 'vgg'; it has resnet101, inception"):
@@ -86,13 +90,13 @@ def test_outside_scores_are_averaged_in(toy_store, tmp_path):
 
     recipe = load_recipe("stfn-table6")
     given = {"stores": [("resnet101", toy_store)], "out": tmp_path, "splits": "1"}
-    plain = run_recipe(recipe, **given, changes=Changes(training=QUICK))
+    plain = run_recipe(recipe, **given, changes=Changes(training=QUICK | FEW))
     assert [measured.reason for measured in plain.rows][1] == "no outside scores: give --scores mifs=FILE"
     scores = read_scores(next((tmp_path / "runs").glob("*/seed-0-split-1/split-1/scores.h5")))
     perfect = np.eye(4, dtype=np.float32)[scores.labels]
     mifs = replace(scores, streams={"mifs": perfect}, kind="probabilities", fused=None, head="mifs")
     write_scores(tmp_path / "mifs.h5", mifs)
-    changes = Changes(training=QUICK, scores={"mifs": tmp_path / "mifs.h5"})
+    changes = Changes(training=QUICK | FEW, scores={"mifs": tmp_path / "mifs.h5"})
     both = run_recipe(recipe, **given, changes=changes)
     # a perfect stream has all the weight that averaging gives it: its class has at least 1/2
     assert both.rows[1].values[0, "1"] == 100.0
@@ -118,7 +122,7 @@ def test_a_killed_run_goes_on_where_it_stopped(toy_store, tmp_path):
     """SIGKILL after the first row; what it had measured stays, the half-trained rest is trained again."""
     out = tmp_path / "out"
     arguments = ["recipe", "run", "stfn-table2", "--store", str(toy_store), "--out", str(out), "--seeds", "0,1"]
-    arguments += ["--training", "epochs=60", "--training", "min_steps=0"]
+    arguments += ["--training", "epochs=15", "--training", "min_steps=0"]
     code = "import sys; from avr.cli import main; sys.argv[0] = 'avr'; main()"
     command = [sys.executable, "-c", code, *arguments]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
