@@ -162,16 +162,15 @@ def claim_run(out: Path | None, prefix: Path | str, record: RunRecord) -> Iterat
             in the folder.
         WorkError: its record is damaged, or it cannot be written.
     """
-    folder = Path(out) if out is not None else _unfinished(Path(prefix), record)
-    if folder is not None and _holds_anything(folder) and _check_same(folder, record).complete:
+    folder = Path(out) if out is not None else _unfinished(Path(prefix), record) or new_folder(prefix)
+    before = _begun(folder, record)
+    if before is not None and before.complete:
         yield folder
         return
-    if folder is None:
-        folder = new_folder(prefix)
     lock = _hold(folder)
     try:
-        if _holds_anything(folder):
-            before = _check_same(folder, record)  # as it is now that nobody else writes there
+        before = _begun(folder, record)  # as it is now that nobody else writes there
+        if before is not None:
             record = replace(record, splits=before.splits, summary=before.summary, complete=before.complete)
             note(f"continuing {folder}")
         write_record(folder, record)
@@ -262,12 +261,14 @@ def _numbers(prefix: Path) -> list[int]:
     return sorted(int(end) for end in ends if end.isdecimal() and not end.startswith("0"))
 
 
-def _check_same(folder: Path, record: RunRecord) -> RunRecord:
-    """The record of a folder that is to be continued.
+def _begun(folder: Path, record: RunRecord) -> RunRecord | None:
+    """The record of a folder that is to be continued; None where nothing lies there but an older process's lock.
 
     Raises:
         UsageError: it holds something else, or a run with other settings.
     """
+    if not folder.is_dir() or all(path.name == LOCK for path in folder.iterdir()):
+        return None
     if not is_run(folder):
         raise UsageError(f"{folder} holds other files and no run: choose another --out")
     before = read_record(folder)
@@ -277,11 +278,6 @@ def _check_same(folder: Path, record: RunRecord) -> RunRecord:
     if differing:
         raise UsageError(f"{folder} holds {KINDS[before.kind]} with other settings ({differing}): choose another --out")
     return before
-
-
-def _holds_anything(folder: Path) -> bool:
-    """Whether there is more in a folder than the lock of a process that went before it wrote anything."""
-    return folder.is_dir() and any(path.name != LOCK for path in folder.iterdir())
 
 
 def _hold(folder: Path) -> FolderLock:

@@ -6,11 +6,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from avr.core import AvrError, FolderLock, UsageError, WorkError, note, warn
+from avr.core import FolderLock, UsageError, WorkError, note, warn
+from avr.store.records import changes
 
-from .index import INDEX_NAME, catalog_of_shards, find_plan, read_catalog, write_index
-from .plan import PLAN_NAME, DatasetLike, Plan, dict_differences, differences, load_plan, plan_of, write_plan
-from .shard import ShardWriter, read_shard, shard_name
+from .catalog import INDEX_NAME, catalog_of_shards, read_shard, shard_name
+from .index import describes, find_plan, write_index
+from .plan import PLAN_NAME, DatasetLike, Plan, load_plan, plan_changes, plan_of, write_plan
+from .shard import ShardWriter
 
 DOING = "writes to this store"  # what a folder's lock is held for
 
@@ -101,14 +103,11 @@ class StoreWriter:
         if there is None:
             self._clean(PLAN_NAME)
             return write_plan(self.path, wanted)
-        differing = differences(there, wanted, keep_shard_videos=keep_shard_videos)
+        differing = plan_changes(there, wanted, keep_shard_videos=keep_shard_videos)
         if differing:
             shown = "; ".join(differing[:8]) + (f"; and {len(differing) - 8} more" if len(differing) > 8 else "")
             raise UsageError(f"{self.path}: was begun with other settings: {shown}; use them, or another --out")
-        old, new = (
-            {key: value for key, value in plan.provenance.items() if key != "settings"} for plan in (there, wanted)
-        )
-        for line in dict_differences(old, new):
+        for line in changes(there.provenance, wanted.provenance):  # of its settings, none
             warn(f"{self.path}: continuing, though {line}")
         return there if problem is None else write_plan(self.path, there)
 
@@ -120,9 +119,9 @@ class StoreWriter:
     def _check_shards(self) -> None:
         """Hold the shards that are there against the plan; an index that names others is taken away."""
         missing = self.missing()
-        found = [number for number in range(self.plan.num_shards) if number not in set(missing)]
+        found = sorted({*range(self.plan.num_shards)}.difference(missing))
         for number in found:
-            read_shard(self.path / shard_name(number), self.plan)
+            read_shard(self.path, number, self.plan)
         if missing:
             (self.path / INDEX_NAME).unlink(missing_ok=True)
             self._index_gone = True
@@ -178,20 +177,12 @@ class StoreWriter:
         with self._lock.turn():
             if self._index_gone and (self.path / INDEX_NAME).exists():
                 return True  # of many workers, one reads all the shards
-            shards = [read_shard(self.path / shard_name(number), self.plan) for number in range(self.plan.num_shards)]
+            shards = [read_shard(self.path, number, self.plan) for number in range(self.plan.num_shards)]
             catalog = catalog_of_shards(self.plan, shards)
-            if self._indexed() != (catalog.files, catalog.digest):
+            if not describes(self.path, catalog):
                 self._clean(INDEX_NAME)
                 write_index(self.path, catalog)
         return True
-
-    def _indexed(self) -> Any:
-        """What the index says of its files and content, None without a sound one."""
-        try:
-            there = read_catalog(self.path / INDEX_NAME)
-        except AvrError:
-            return None
-        return there.files, there.digest
 
     def close(self) -> None:
         """Write the index if all shards are there, else leave the store unfinished; give the claims back."""
