@@ -10,7 +10,7 @@ from .ahead import Busy, Stages, ahead
 from .child import Child
 from .errors import AvrError, UsageError, WorkError
 from .faces import lazy
-from .files import sha256_of, sync_folder, write_whole
+from .files import make_folder, sha256_of, sync_folder, write_whole
 from .locks import FolderLock
 from .marks import About, NonNegativeFloat, NonNegativeInt, OneOf, PositiveFloat, PositiveInt, Range, Share
 from .options import Option, check_fields, check_options, options_of, read_options, read_value
@@ -52,6 +52,7 @@ __all__ = [
     "lazy",
     "load_item",
     "log_softmax",
+    "make_folder",
     "mean_class_accuracy",
     "measure",
     "note",

@@ -16,11 +16,11 @@ import json
 import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
-from avr.core import FolderLock, UsageError, WorkError, note, write_whole
+from avr.core import FolderLock, UsageError, WorkError, make_folder, note, write_whole
 
 from .records import KINDS, Figures, RunRecord, SplitRecord
 
@@ -189,20 +189,21 @@ def new_folder(prefix: Path | str) -> Path:
     """Make `<prefix>-<k>`, k the number after the highest there is; safe against processes that do so too.
 
     Raises:
-        UsageError: it cannot be made.
+        UsageError, WorkError: it cannot be made.
     """
     prefix = Path(prefix)
+    make_folder(prefix.parent)
     number = max(_numbers(prefix), default=0)
-    try:
-        prefix.parent.mkdir(parents=True, exist_ok=True)
-        while True:
-            number += 1
-            folder = prefix.with_name(f"{prefix.name}-{number}")
-            with suppress(FileExistsError):  # another process has just begun there
-                folder.mkdir()
-                return folder
-    except OSError as error:
-        raise UsageError(f"{prefix}-{number} cannot be made: {error.strerror}") from error
+    while True:
+        number += 1
+        folder = prefix.with_name(f"{prefix.name}-{number}")
+        try:
+            folder.mkdir()
+        except FileExistsError:  # another process has just begun there
+            continue
+        except OSError as error:
+            raise WorkError(f"{folder}: cannot be made ({error.strerror})") from error
+        return folder
 
 
 @contextmanager
@@ -283,11 +284,7 @@ def _begun(folder: Path, record: RunRecord) -> RunRecord | None:
 def _hold(folder: Path) -> FolderLock:
     """The folder, made and locked, so that the same command cannot write there twice at once."""
     while True:
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            lock = FolderLock(folder)
-        except OSError as error:
-            raise UsageError(f"{folder} cannot be made: {error.strerror}") from error
+        lock = FolderLock(make_folder(folder))
         if (folder / LOCK).exists():
             return lock
         lock.release()  # its holder has failed meanwhile, and took the folder away

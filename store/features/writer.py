@@ -6,12 +6,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from avr.core import FolderLock, UsageError, WorkError, note, warn
+from avr.core import FolderLock, UsageError, make_folder, note, warn
 from avr.store.records import changes
 
 from .catalog import INDEX_NAME, catalog_of_shards, read_shard, shard_name
 from .index import describes, find_plan, write_index
-from .plan import PLAN_NAME, DatasetLike, Plan, load_plan, plan_changes, plan_of, write_plan
+from .plan import PLAN_NAME, DatasetLike, Plan, plan_changes, plan_of, write_plan
 from .shard import ShardWriter
 
 DOING = "writes to this store"  # what a folder's lock is held for
@@ -33,8 +33,7 @@ class StoreWriter:
 
     Args:
         path: the store's folder; made when missing.
-        dataset: name, class names, videos (id, path, label, group) and splits, such as `avr.datasets.Dataset`. None: a
-            store whose plan lies there is joined (`StoreWriter.join`).
+        dataset: name, class names, videos (id, path, label, group) and splits, such as `avr.datasets.Dataset`.
         arrays: "stream/layer" to the shape of one view: {"rgb/pooled": (7, 2048), "rgb/map": (7, 512, 7, 7)}.
         provenance: how the features are made, as JSON can hold it. provenance["settings"] (dict) decides what may
             continue a run: where one differs, the run is refused. All else (versions, commit, host) may differ: a
@@ -49,25 +48,15 @@ class StoreWriter:
     def __init__(
         self,
         path: Path | str,
-        dataset: DatasetLike | None,
+        dataset: DatasetLike,
         *,
-        arrays: Mapping[str, Sequence[int]] | None = None,
-        provenance: Mapping[str, Any] | None = None,
+        arrays: Mapping[str, Sequence[int]],
+        provenance: Mapping[str, Any],
         shard_videos: int | None = None,
     ) -> None:
-        self.path = Path(path)
+        wanted = plan_of(dataset, arrays=arrays, provenance=provenance, shard_videos=shard_videos)
+        self.path = make_folder(Path(path))
         self._index_gone = False  # shards were missing when this process came: an index there now is another's since
-        if self.path.exists() and not self.path.is_dir():
-            raise UsageError(f"{self.path}: is a file; a store is a folder")
-        if dataset is None:
-            self.plan = load_plan(self.path)
-            self._lock = FolderLock(self.path, shared=True, doing=DOING)
-            return
-        wanted = plan_of(dataset, arrays=arrays or {}, provenance=provenance or {}, shard_videos=shard_videos)
-        try:
-            self.path.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise WorkError(f"{self.path}: cannot be made ({error.strerror}); choose another --out") from error
         self._lock = FolderLock(self.path, shared=True, doing=DOING)
         try:
             with self._lock.turn():
@@ -76,16 +65,6 @@ class StoreWriter:
         except BaseException:
             self._lock.release()
             raise
-
-    @classmethod
-    def join(cls, path: Path | str) -> "StoreWriter":
-        """Write along at a store that another process has begun, knowing its folder alone.
-
-        Raises:
-            UsageError: no plan lies there.
-            WorkError: the plan is damaged, or the folder cannot be written.
-        """
-        return cls(path, None)
 
     def _agree(self, wanted: Plan, *, keep_shard_videos: bool) -> Plan:
         """The plan that lies there if it is the same, or the wanted one, written."""

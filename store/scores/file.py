@@ -8,7 +8,7 @@ from typing import Any, Literal, Protocol
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from avr.core import UsageError, WorkError
+from avr.core import UsageError, make_folder
 from avr.store.sealed import RESERVED, open_sealed
 from avr.store.sealing import write_sealed, write_tables
 
@@ -213,12 +213,7 @@ def write_scores(path: Path | str, scores: Scores) -> Path:
         "index/about": {**about, "streams": list(scores.streams)},
         "index/provenance": scores.provenance,
     }
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-    except (FileExistsError, NotADirectoryError) as error:
-        raise UsageError(f"{path.parent}: is a file, or lies below one; choose another folder") from error
-    except OSError as error:
-        raise WorkError(f"{path.parent}: cannot be made ({error.strerror}); choose another folder") from error
+    make_folder(path.parent)
     return write_sealed(path, "scores", lambda file: write_tables(file, tables))
 
 

@@ -89,7 +89,10 @@ def test_a_run_goes_on_where_out_holds_it_and_others_are_refused(tmp_path, capsy
     ):
         pass
     assert [path.name for path in (tmp_path / "notes").iterdir()] == ["thesis.txt"]
-    with pytest.raises(UsageError, match="cannot be made"), claim_run(tmp_path / "notes/thesis.txt", "", MINE):
+    with (
+        pytest.raises(UsageError, match="is a file, or lies below"),
+        claim_run(tmp_path / "notes/thesis.txt", "", MINE),
+    ):
         pass
 
 
