@@ -43,7 +43,7 @@ RESERVED = "index"  # the group that holds all tables but scores; no stream may 
 PLACE = np.dtype([("offset", "<u8"), ("stored", "<u4"), ("crc32", "<u4"), ("filter_mask", "<u4")])
 DTYPE = re.compile(r"<i8|<i4|\|i1|<f4|\|S[1-9]\d{0,8}")
 
-Read = Callable[[int, int], bytes]  # offset and count to that many bytes
+Read = Callable[[int, int], Any]  # offset and count to that many bytes
 
 
 @dataclass(frozen=True)

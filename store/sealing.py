@@ -7,7 +7,7 @@ import shutil
 import zlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import h5py
 import numpy as np
@@ -38,13 +38,14 @@ def write_sealed(path: Path, kind: str, fill: Fill, *, large: int = 0) -> Path:
     image = None if large else seal_of(kind, fill)[1]
     needed = len(image) if image else large
     try:
-        with write_whole(path) as temporary, open(temporary, "w+b") as file:
+        with write_whole(path) as temporary:
             if image:
-                file.write(image)
-            else:
-                free = shutil.disk_usage(path.parent).free
-                if free < needed:
-                    raise WorkError(f"{path}: {needed} bytes needed, {free} are free")
+                temporary.write_bytes(image)
+                return path
+            free = shutil.disk_usage(path.parent).free
+            if free < needed:
+                raise WorkError(f"{path}: {needed} bytes needed, {free} are free")
+            with open(temporary, "w+b", buffering=0) as file:
                 _seal(file, kind, fill)
     except OSError as error:
         raise WorkError(
@@ -60,16 +61,19 @@ def seal_of(kind: str, fill: Fill) -> tuple[Seal, memoryview]:
     return _seal(buffer, kind, fill), buffer.getbuffer()
 
 
-def _seal(raw: IO[bytes], kind: str, fill: Fill, *, block: int = SMALLEST_BLOCK) -> Seal:
+def _seal(raw: io.BytesIO | io.FileIO, kind: str, fill: Fill, *, block: int = SMALLEST_BLOCK) -> Seal:
     """Fill an HDF5 file and write its seal; anew where the seal needs a larger block."""
     raw.truncate(0)
+    target = raw if isinstance(raw, io.BytesIO) else raw.name
     # The bounds of versions are fixed so that equal content gives equal bytes.
-    with h5py.File(raw, "w", libver=("v110", "v110"), userblock_size=block) as file:
+    with h5py.File(target, "w", libver=("v110", "v110"), userblock_size=block, locking=False) as file:
         places = dict(fill(file))
         tables, crc32 = _list_tables(file)
     size = raw.seek(0, os.SEEK_END)
 
-    def read(offset: int, count: int) -> bytes:
+    def read(offset: int, count: int) -> bytes | memoryview:
+        if isinstance(raw, io.BytesIO):
+            return raw.getbuffer()[offset : offset + count]
         raw.seek(offset)
         return raw.read(count)
 
