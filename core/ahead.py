@@ -1,11 +1,8 @@
 """Work done ahead of whoever asks for it: an ordered map in threads, with a bounded number of results ready.
 
 `ahead` is one such map; `Stages` are several, one behind the other, each with its own threads, and count how long each
-was busy. What is ready and not yet taken is bounded, so a fast stage cannot fill the memory.
-
-A stage takes its input in a thread of its own (what comes between two stages, such as putting batches together, then
-runs beside both) and its function runs in a pool. All of them wait on one condition: whatever happens, whoever waits
-for it goes on at once, and so does everybody when all is to stop.
+was busy. Who takes the last stage's results drives them all: as long as what it waits for is not done, each stage is
+given as much of the one before as it may hold. So all are at work while it waits, and no thread waits for another.
 """
 
 import threading
@@ -13,8 +10,8 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from dataclasses import dataclass
+from typing import TypeVar
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -32,24 +29,12 @@ def ahead(load: Callable[[Item], Result], steps: Iterable[Item], *, depth: int) 
         yield from stages.map("ahead", load, steps, ahead=depth - 1)
 
 
-class _Stopped(Exception):
-    """The stages are being torn down."""
-
-
 @dataclass
 class Busy:
     """How long one stage worked: seconds summed over its threads, and how many threads it has."""
 
     threads: int
     seconds: float = 0.0
-
-
-@dataclass
-class _Line:
-    """What a stage has under way or ready, in order; the last once its input has ended."""
-
-    futures: deque[Future] = field(default_factory=deque)
-    ended: bool = False
 
 
 class Stages:
@@ -65,22 +50,16 @@ class Stages:
 
     def __init__(self) -> None:
         self.busy: dict[str, Busy] = {}
-        self._changed = threading.Condition()
-        self._over = False
+        self._counting = threading.Lock()
         self._pools: list[ThreadPoolExecutor] = []
-        self._feeders: list[threading.Thread] = []
 
     def __enter__(self) -> "Stages":
         return self
 
     def __exit__(self, *_: object) -> None:
-        with self._changed:
-            self._over = True
-            self._changed.notify_all()
-        for feeder in self._feeders:
-            feeder.join()
-        for pool in self._pools:
-            pool.shutdown(wait=True, cancel_futures=True)
+        for wait in (False, True):  # first all are told
+            for pool in self._pools:
+                pool.shutdown(wait=wait, cancel_futures=True)
 
     def map(
         self, name: str, function: Callable[[Item], Result], items: Iterable[Item], *, threads: int = 1, ahead: int = 2
@@ -90,7 +69,7 @@ class Stages:
         Args:
             name: what `busy` calls it.
             function: called in the stage's threads. What it raises, the consumer gets.
-            items: iterated in a thread of the stage's own.
+            items: iterated in the consumer's thread: what lies between two stages should be quick.
             threads: calls at once.
             ahead: results that may be under way or waiting beyond `threads`.
 
@@ -99,67 +78,23 @@ class Stages:
         """
         busy = self.busy.setdefault(name, Busy(threads))
         pool = ThreadPoolExecutor(threads, thread_name_prefix=name)
-        line = _Line()
+        self._pools.append(pool)
 
         def timed(item: Item) -> Result:
             start = time.perf_counter()
             try:
                 return function(item)
             finally:
-                with self._changed:
+                with self._counting:
                     busy.seconds += time.perf_counter() - start
 
-        def feed() -> None:
-            try:
-                for item in items:
-                    self._wait(lambda: len(line.futures) < threads + ahead)
-                    self._append(line, pool.submit(timed, item))
-                self._append(line, None)
-            except _Stopped:
-                pass
-            except BaseException as error:  # the consumer is to see it
-                failed: Future = Future()
-                failed.set_exception(error)
-                self._append(line, failed)
+        def results() -> Iterator[Result]:
+            line: deque[Future[Result]] = deque()
+            for item in items:
+                line.append(pool.submit(timed, item))
+                if line[0].done() or len(line) > threads + ahead:  # one in, one out: what is slowest stays busy
+                    yield line.popleft().result()
+            while line:
+                yield line.popleft().result()
 
-        feeder = threading.Thread(target=feed, name=f"{name}-feeder", daemon=True)
-        self._pools.append(pool)
-        self._feeders.append(feeder)
-        feeder.start()
-        return self._results(line)
-
-    def _results(self, line: _Line) -> Iterator[Any]:
-        while True:
-            self._wait(lambda: line.futures[0].done() if line.futures else line.ended)
-            if not line.futures:
-                return
-            result = line.futures[0].result()
-            with self._changed:
-                line.futures.popleft()
-                self._changed.notify_all()
-            yield result
-
-    def _append(self, line: _Line, future: Future | None) -> None:
-        """Put a call at a line's end, or end it (None)."""
-        with self._changed:
-            line.ended = future is None
-            if future is not None:
-                line.futures.append(future)
-            self._changed.notify_all()
-        if future is not None:
-            future.add_done_callback(self._tell)
-
-    def _tell(self, _: Future) -> None:
-        with self._changed:
-            self._changed.notify_all()
-
-    def _wait(self, ready: Callable[[], bool]) -> None:
-        """Until `ready()`.
-
-        Raises:
-            _Stopped: all is to stop.
-        """
-        with self._changed:
-            self._changed.wait_for(lambda: self._over or ready())
-            if self._over:
-                raise _Stopped
+        return results()

@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from .errors import UsageError, WorkError
+
 
 @contextmanager
 def write_whole(path: Path) -> Iterator[Path]:
@@ -41,6 +43,22 @@ def _own_mode(path: Path) -> int:
     finally:
         os.close(handle)
         os.unlink(path)
+
+
+def make_folder(folder: Path) -> Path:
+    """Make a folder, with those above it, where it is not there.
+
+    Raises:
+        UsageError: a file stands where it, or one above it, should be.
+        WorkError: it cannot be made.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError) as error:
+        raise UsageError(f"{folder}: is a file, or lies below one; choose another folder") from error
+    except OSError as error:
+        raise WorkError(f"{folder}: cannot be made ({error.strerror}); choose another folder") from error
+    return folder
 
 
 def sync_folder(folder: Path) -> None:

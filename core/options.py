@@ -210,7 +210,7 @@ def _as(hint: Any, value: Any, texts: bool) -> Any:
     if origin in (dict, Mapping):
         return {key: _as(arguments[1], item, texts) for key, item in dict(value).items()}
     if origin in SCALARS:
-        return SCALARS[origin](value, texts)
+        return _scalar(origin, value, texts)
     if origin is not Any and not isinstance(value, origin):
         raise TypeError
     return value
@@ -225,48 +225,28 @@ def _items(value: Any, texts: bool) -> list[Any]:
     return list(value)
 
 
-def _bool(value: Any, texts: bool) -> bool:
-    names = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False} if texts else {}
-    if not isinstance(value, bool) and str(value).lower() not in names:
+def _scalar(kind: Any, value: Any, texts: bool) -> Any:
+    """A bool, a whole or finite number, a text, a path or None."""
+    if texts and kind is bool:
+        value = BOOLS.get(str(value).lower(), value)
+    elif texts and kind is types.NoneType:
+        value = None if str(value) in ("none", "None") else value
+    elif texts and kind in (int, float) and isinstance(value, str):
+        value = kind(value)
+    allowed = numbers.Integral if kind is int and not texts else SCALARS[kind]
+    if not isinstance(value, allowed) or isinstance(value, bool) != (kind is bool):
         raise TypeError
-    return value if isinstance(value, bool) else names[str(value).lower()]
-
-
-def _int(value: Any, texts: bool) -> int:
-    if isinstance(value, str) and texts:
-        return int(value)
-    kind: Any = numbers.Real if texts else numbers.Integral
-    if not isinstance(value, kind) or isinstance(value, bool):
-        raise TypeError
-    if int(value) != value:
+    if (kind is int and int(value) != value) or (kind is float and not math.isfinite(value)):
         raise ValueError
-    return int(value)
+    return None if value is None else kind(value)
 
 
-def _float(value: Any, texts: bool) -> float:
-    if not isinstance(value, (numbers.Real, str) if texts else numbers.Real) or isinstance(value, bool):
-        raise TypeError
-    if not math.isfinite(float(value)):
-        raise ValueError
-    return float(value)
-
-
-def _str(value: Any, _: bool) -> str:
-    if not isinstance(value, (str, os.PathLike)):
-        raise TypeError
-    return str(value)
-
-
-def _none(value: Any, texts: bool) -> None:
-    if value is not None and not (texts and str(value) in ("none", "None")):
-        raise TypeError
-
-
-SCALARS: dict[Any, Callable[[Any, bool], Any]] = {
-    bool: _bool,
-    int: _int,
-    float: _float,
-    str: _str,
-    Path: lambda value, texts: Path(_str(value, texts)),
-    types.NoneType: _none,
+BOOLS = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
+SCALARS: dict[Any, Any] = {  # what a value of each may be
+    bool: bool,
+    int: numbers.Real,
+    float: numbers.Real,
+    str: (str, os.PathLike),
+    Path: (str, os.PathLike),
+    types.NoneType: types.NoneType,
 }

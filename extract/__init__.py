@@ -3,7 +3,9 @@
 Names are loaded when they are first used: settings and help texts do without torch.
 """
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from avr.core import lazy
 
 from .settings import Settings
 
@@ -11,14 +13,7 @@ if TYPE_CHECKING:
     from .engines import Engine
     from .extractor import Extractor, Running
     from .run import Summary, extract
+else:
+    __getattr__, __dir__ = lazy(__name__)
 
 __all__ = ["Engine", "Extractor", "Running", "Settings", "Summary", "extract"]
-_PLACES = {"extract": "run", "Summary": "run", "Extractor": "extractor", "Running": "extractor", "Engine": "engines"}
-
-
-def __getattr__(name: str) -> Any:
-    import importlib
-
-    if name in _PLACES:
-        return getattr(importlib.import_module(f".{_PLACES[name]}", __name__), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -5,7 +5,6 @@ depends on the shard's videos alone: so do the shard's bytes, whichever worker h
 """
 
 import os
-import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass, replace
@@ -76,21 +75,25 @@ def write_shards(
     decoders = Decoders(work, time_limit=extractor.running.time_limit)
     # On the way out: first the decoders are killed, so that no stage waits for them, then the stages end.
     with closing(decoders), Stages() as stages, decoders:
-        results = _results(extractor, stages, decoders, _works(shards, videos))
         failed: dict[int, int] = {}
-        write = stages.busy.setdefault("write", Busy(1))
-        for part, call, outputs in results:
-            began = time.perf_counter()
+
+        def write(item: tuple[_Part, Call | None, Features]) -> Step | None:
+            part, call, outputs = item
             if part.group is not None and call is not None:
                 part.group.take(call, outputs)
-            if part.group is None or not part.group.missing:
-                shard = part.works[0].shard
-                failed[shard.number] = failed.get(shard.number, 0) + _put(part)
-                done = len(shard.video_ids) - len(shard.missing)
-                if not shard.missing:
-                    shard.finish()
-                on_step(Step(shard.number, done, failed[shard.number], written=not shard.missing))
-            write.seconds += time.perf_counter() - began
+            if part.group is not None and part.group.missing:
+                return None
+            shard = part.works[0].shard
+            failed[shard.number] = failed.get(shard.number, 0) + _put(part)
+            done = len(shard.video_ids) - len(shard.missing)
+            if not shard.missing:
+                shard.finish()
+            return Step(shard.number, done, failed[shard.number], written=not shard.missing)
+
+        results = _results(extractor, stages, decoders, _works(shards, videos))
+        for step in stages.map("write", write, results):
+            if step is not None:
+                on_step(step)
     return stages.busy
 
 

@@ -9,13 +9,17 @@ finetune_end_to_end("runs/stfn-shapes-1")
 The stages are loaded when they are first used: command lines read the settings alone, without torch.
 """
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from avr.core import lazy
 
 from .tuning import BACKBONE, END_TO_END, END_TO_END_TUNING, UNREAD, Tuning
 
 if TYPE_CHECKING:
     from .backbone import BackboneResult, finetune_backbone
     from .end_to_end import EndToEndResult, finetune_end_to_end
+else:
+    __getattr__, __dir__ = lazy(__name__)
 
 __all__ = [
     "BACKBONE",
@@ -28,17 +32,3 @@ __all__ = [
     "finetune_backbone",
     "finetune_end_to_end",
 ]
-_PLACES = {
-    "BackboneResult": "backbone",
-    "EndToEndResult": "end_to_end",
-    "finetune_backbone": "backbone",
-    "finetune_end_to_end": "end_to_end",
-}
-
-
-def __getattr__(name: str) -> Any:
-    import importlib
-
-    if name in _PLACES:
-        return getattr(importlib.import_module(f".{_PLACES[name]}", __name__), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

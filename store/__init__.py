@@ -3,13 +3,14 @@
 Beside them the folders of runs, which hold scores: `runs.py`.
 """
 
+from .describe import describe, verify
+from .export import export
 from .features.check import repair
 from .features.index import default_store
 from .features.pack import pack
 from .features.reader import FeatureStore, StreamLayer
 from .features.shard import ShardWriter
 from .features.writer import StoreWriter
-from .kinds import describe, export, verify
 from .records import RunRecord, SplitRecord, differences
 from .runs import (
     RUNS,

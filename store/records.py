@@ -93,7 +93,7 @@ class RunRecord:
         A setting that this record does not hold, since an older avr wrote it, counts as the same.
         """
         before, after = self._settings(), now._settings()
-        return differences(flat(before), flat({name: after[name] for name in before if name in after}))
+        return differences(before, {name: after[name] for name in before if name in after})
 
     def _settings(self) -> dict[str, Any]:
         facts = {name: getattr(self, name) for name in FACTS} if self.head else {}
@@ -130,17 +130,21 @@ class RunRecord:
 
 def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
     """Which settings differ, as one phrase; empty where none do."""
-    names = sorted(name for name in {*before, *now} if before.get(name) != now.get(name))
-    return ", ".join(f"{name} {before.get(name)!r}, now {now.get(name)!r}" for name in names)
+    return ", ".join(changes(before, now))
 
 
-def flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested settings by dotted names, so that a message names the one that differs."""
-    found: dict[str, Any] = {}
-    for name, value in values.items():
-        nested = isinstance(value, Mapping) and value
-        found |= flat(value, f"{prefix}{name}.") if nested else {f"{prefix}{name}": value}
-    return found
+def changes(before: Mapping[str, Any], now: Mapping[str, Any], prefix: str = "") -> list[str]:
+    """Settings that differ, as "name old → new": nested ones by dotted names, values as JSON, absent as null."""
+    lines = []
+    for name in sorted({*before, *now}):
+        old, new = before.get(name), now.get(name)
+        if isinstance(old, Mapping) and isinstance(new, Mapping):
+            lines += changes(old, new, f"{prefix}{name}.")
+        elif old != new:
+            shown = [json.dumps(value, ensure_ascii=False, default=str) for value in (old, new)]
+            shown = [text if len(text) <= 80 else text[:77] + "…" for text in shown]
+            lines.append(f"{prefix}{name} {shown[0]} → {shown[1]}")
+    return lines
 
 
 def _split_record(content: Mapping[str, Any]) -> SplitRecord:

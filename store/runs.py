@@ -16,11 +16,11 @@ import json
 import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
-from avr.core import FolderLock, UsageError, WorkError, note, write_whole
+from avr.core import FolderLock, UsageError, WorkError, make_folder, note, write_whole
 
 from .records import KINDS, Figures, RunRecord, SplitRecord
 
@@ -162,16 +162,15 @@ def claim_run(out: Path | None, prefix: Path | str, record: RunRecord) -> Iterat
             in the folder.
         WorkError: its record is damaged, or it cannot be written.
     """
-    folder = Path(out) if out is not None else _unfinished(Path(prefix), record)
-    if folder is not None and _holds_anything(folder) and _check_same(folder, record).complete:
+    folder = Path(out) if out is not None else _unfinished(Path(prefix), record) or new_folder(prefix)
+    before = _begun(folder, record)
+    if before is not None and before.complete:
         yield folder
         return
-    if folder is None:
-        folder = new_folder(prefix)
     lock = _hold(folder)
     try:
-        if _holds_anything(folder):
-            before = _check_same(folder, record)  # as it is now that nobody else writes there
+        before = _begun(folder, record)  # as it is now that nobody else writes there
+        if before is not None:
             record = replace(record, splits=before.splits, summary=before.summary, complete=before.complete)
             note(f"continuing {folder}")
         write_record(folder, record)
@@ -190,20 +189,21 @@ def new_folder(prefix: Path | str) -> Path:
     """Make `<prefix>-<k>`, k the number after the highest there is; safe against processes that do so too.
 
     Raises:
-        UsageError: it cannot be made.
+        UsageError, WorkError: it cannot be made.
     """
     prefix = Path(prefix)
+    make_folder(prefix.parent)
     number = max(_numbers(prefix), default=0)
-    try:
-        prefix.parent.mkdir(parents=True, exist_ok=True)
-        while True:
-            number += 1
-            folder = prefix.with_name(f"{prefix.name}-{number}")
-            with suppress(FileExistsError):  # another process has just begun there
-                folder.mkdir()
-                return folder
-    except OSError as error:
-        raise UsageError(f"{prefix}-{number} cannot be made: {error.strerror}") from error
+    while True:
+        number += 1
+        folder = prefix.with_name(f"{prefix.name}-{number}")
+        try:
+            folder.mkdir()
+        except FileExistsError:  # another process has just begun there
+            continue
+        except OSError as error:
+            raise WorkError(f"{folder}: cannot be made ({error.strerror})") from error
+        return folder
 
 
 @contextmanager
@@ -262,12 +262,14 @@ def _numbers(prefix: Path) -> list[int]:
     return sorted(int(end) for end in ends if end.isdecimal() and not end.startswith("0"))
 
 
-def _check_same(folder: Path, record: RunRecord) -> RunRecord:
-    """The record of a folder that is to be continued.
+def _begun(folder: Path, record: RunRecord) -> RunRecord | None:
+    """The record of a folder that is to be continued; None where nothing lies there but an older process's lock.
 
     Raises:
         UsageError: it holds something else, or a run with other settings.
     """
+    if not folder.is_dir() or all(path.name == LOCK for path in folder.iterdir()):
+        return None
     if not is_run(folder):
         raise UsageError(f"{folder} holds other files and no run: choose another --out")
     before = read_record(folder)
@@ -279,19 +281,10 @@ def _check_same(folder: Path, record: RunRecord) -> RunRecord:
     return before
 
 
-def _holds_anything(folder: Path) -> bool:
-    """Whether there is more in a folder than the lock of a process that went before it wrote anything."""
-    return folder.is_dir() and any(path.name != LOCK for path in folder.iterdir())
-
-
 def _hold(folder: Path) -> FolderLock:
     """The folder, made and locked, so that the same command cannot write there twice at once."""
     while True:
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            lock = FolderLock(folder)
-        except OSError as error:
-            raise UsageError(f"{folder} cannot be made: {error.strerror}") from error
+        lock = FolderLock(make_folder(folder))
         if (folder / LOCK).exists():
             return lock
         lock.release()  # its holder has failed meanwhile, and took the folder away

@@ -3,7 +3,9 @@
 Torch is loaded by the names that need it, when they are first used: command lines read the settings' fields for --help.
 """
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from avr.core import lazy
 
 from .optimizers import OPTIMIZERS, build_optimizer
 from .schedule import SCHEDULES, Schedule
@@ -12,6 +14,8 @@ from .settings import Training, read_training
 if TYPE_CHECKING:
     from .machine import choose_device, deterministic
     from .tensors import save_tensors
+else:
+    __getattr__, __dir__ = lazy(__name__)
 
 __all__ = [
     "OPTIMIZERS",
@@ -24,14 +28,3 @@ __all__ = [
     "read_training",
     "save_tensors",
 ]
-
-
-_PLACES = {"choose_device": "machine", "deterministic": "machine", "save_tensors": "tensors"}
-
-
-def __getattr__(name: str) -> Any:
-    import importlib
-
-    if name in _PLACES:
-        return getattr(importlib.import_module(f".{_PLACES[name]}", __name__), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,7 +1,7 @@
 """One self-contained file of a store, for moving and publishing it."""
 
-import shutil
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,15 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from avr.core import Progress, UsageError, WorkError
-from avr.store.sealed import SMALLEST_BLOCK, seal_file, written_whole
-from avr.store.tables import write_tables
+from avr.store.sealing import write_sealed, write_tables
 
-from .index import Catalog, catalog_tables, open_catalog
-from .reader import FeatureStore
+from .catalog import catalog_tables, open_catalog
 from .rows import RowReader
 from .shard import write_rows
-
-ROWS_AT_ONCE = 64
 
 
 def pack(store: Path | str, out: Path | str | None = None, *, overwrite: bool = False) -> Path:
@@ -42,42 +38,27 @@ def pack(store: Path | str, out: Path | str | None = None, *, overwrite: bool = 
     catalog = open_catalog(store)
     if catalog.missing_shards:
         raise UsageError(f"{store}: unfinished; finish it with `avr extract`, then pack it")
-    needed = sum(size for _, size, _ in catalog.files) + (1 << 20)
-    with written_whole(target, needed) as temporary:
-        free = shutil.disk_usage(target.parent).free
-        if free < needed:
-            raise WorkError(f"{target}: {needed} bytes needed, {free} are free")
-        _write(catalog, store, temporary)
-        with FeatureStore(temporary) as packed:
-            if packed.digest != catalog.digest:
-                raise WorkError(f"{target}: came out with another content than {store}; report this to avr")
-    return target
-
-
-def _write(catalog: Catalog, store: Path, temporary: Path) -> None:
-    """Rows and tables by the library, straight to the disk; then the seal, once all other bytes are known."""
     total = int(catalog.file_first_row[-1])
-    reader = RowReader(catalog, store, cache_bytes=0)
-
-    def rows_of(name: str) -> Iterator[NDArray[np.float16]]:
-        for start in range(0, total, ROWS_AT_ONCE):
-            numbers = np.arange(start, min(start + ROWS_AT_ONCE, total))
-            yield from reader.read(name, numbers, keep=False)
-            progress.advance(len(numbers))
 
     def fill(file: h5py.File) -> dict[str, NDArray]:
-        places = {
-            name: write_rows(file, name, total, shape, rows_of(name)) for name, shape in catalog.plan.arrays.items()
-        }
+        places = {}
+        for name, shape in catalog.plan.arrays.items():
+            parts = reader.parts(name)
+            places[name] = write_rows(file, name, total, shape, (row for part in parts for row in counted(part)))
         first = np.array([0, total], dtype="<i8")
         one = replace(catalog, places=places, files=(("packed", 0, ""),), file_first_row=first)
+        if one.digest != catalog.digest:
+            raise WorkError(f"{target}: came out with another content than {store}; report this to avr")
         write_tables(file, catalog_tables(one))
         return places
 
-    block = SMALLEST_BLOCK * (1 + len(catalog.plan.arrays) // 8)
-    try:
-        with Progress("pack", total=total * len(catalog.plan.arrays), unit="rows") as progress:
-            while not seal_file(temporary, "packed", fill, block=block):
-                block *= 2
-    finally:
-        reader.close()
+    def counted(part: NDArray[np.float16]) -> Iterator[NDArray[np.float16]]:
+        progress.advance(len(part))
+        return iter(part)
+
+    needed = sum(size for _, size, _ in catalog.files) + (1 << 20)
+    with (
+        closing(RowReader(catalog, store, cache_bytes=0)) as reader,
+        Progress("pack", total=total * len(catalog.plan.arrays), unit="rows") as progress,
+    ):
+        return write_sealed(target, "packed", fill, large=needed)

@@ -4,20 +4,19 @@ import hashlib
 import json
 import math
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property, partial
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
 
-import h5py
 import numpy as np
 from numpy.typing import NDArray
 
 from avr.core import UsageError
-from avr.store.records import flat
-from avr.store.sealed import build, open_sealed, write_sealed
-from avr.store.tables import RESERVED, Tables, write_tables
+from avr.store.records import changes
+from avr.store.sealed import RESERVED, Tables, open_sealed
+from avr.store.sealing import seal_of, write_sealed, write_tables
 
 PLAN_NAME = "plan.h5"
 ARRAY_NAME = re.compile(r"\w[\w.-]*/\w[\w.-]*", re.ASCII)
@@ -25,30 +24,10 @@ OUTSIDE, TRAIN, TEST = 0, 1, 2  # a video's part in a split
 SHARD_BYTES = 1 << 26  # about what a shard should weigh; what a crash can cost, and what a writer holds in memory
 
 
-class VideoLike(Protocol):
-    """What the store needs of a video (`avr.datasets.Video` has it)."""
-
-    @property
-    def id(self) -> str: ...
-    @property
-    def path(self) -> Any: ...
-    @property
-    def label(self) -> int: ...
-    @property
-    def group(self) -> str: ...
-
-
-class SplitLike(Protocol):
-    """Ids of a split's two parts."""
-
-    @property
-    def train(self) -> Collection[str]: ...
-    @property
-    def test(self) -> Collection[str]: ...
-
-
 class DatasetLike(Protocol):
-    """What the store needs of a data set (`avr.datasets.Dataset` has it)."""
+    """What the store needs of a data set, as `avr.datasets.Dataset` has it: videos with `id`, `path`, `label`, `group`,
+    and splits by name, each with the ids in `train` and `test`.
+    """
 
     @property
     def name(self) -> str: ...
@@ -197,24 +176,22 @@ def read_plan(tables: Tables) -> Plan:
     about = tables.json("index/about")
     if about.get("compression"):
         raise UsageError(f"a store compressed with {about['compression']}, which avr reads no more: extract it again")
-    ids = tables.text("index/videos/id")
+    ids, split_names = tables.text("index/videos/id"), tables.text("index/split_names")
     plan = Plan(
         dataset=str(about["dataset"]),
         class_names=tables.text("index/class_names"),
-        split_names=tables.text("index/split_names"),
+        split_names=split_names,
         ids=ids,
         paths=tables.text("index/videos/path"),
         labels=tables.numbers("index/videos/label", (len(ids),), "i8"),
         groups=tables.text("index/videos/group"),
-        splits=tables.numbers("index/splits", None, "i1"),
+        splits=tables.numbers("index/splits", (len(ids), len(split_names)), "i1"),
         arrays={str(name): tuple(int(side) for side in shape) for name, shape in about["arrays"].items()},
         shard_videos=int(about["shard_videos"]),
         provenance=tables.json("index/provenance"),
     )
     if not len(plan.ids) == len(plan.paths) == len(plan.groups) == len(set(plan.ids)):
         raise ValueError("columns of the video table differ in length, or ids repeat")
-    if plan.splits.shape != (len(ids), len(plan.split_names)):
-        raise ValueError(f"splits has shape {plan.splits.shape}")
     if len(ids) and not (plan.labels.min() >= 0 and plan.labels.max() < len(plan.class_names)):
         raise ValueError("labels without a class name")
     if plan.shard_videos < 1 or not isinstance(plan.provenance, dict):
@@ -226,19 +203,13 @@ def read_plan(tables: Tables) -> Plan:
 
 def write_plan(folder: Path, plan: Plan) -> Plan:
     """Write a store's plan; return it as it is read. Raises WorkError where it cannot be written."""
-    write_sealed(folder / PLAN_NAME, "plan", partial(_fill, plan))
+    write_sealed(folder / PLAN_NAME, "plan", lambda file: write_tables(file, plan_tables(plan)))
     return load_plan(folder)
-
-
-def _fill(plan: Plan, file: h5py.File) -> dict[str, NDArray]:
-    write_tables(file, plan_tables(plan))
-    return {}
 
 
 def with_seal(plan: Plan) -> Plan:
     """A plan that comes from elsewhere with the `seal` that its file has, which depends on what is in it alone."""
-    head = bytes(build("plan", partial(_fill, plan))).split(b"\n", 2)[1]
-    return replace(plan, seal=json.loads(head)["sha256"])
+    return replace(plan, seal=seal_of("plan", lambda file: write_tables(file, plan_tables(plan)))[0].sha256)
 
 
 def load_plan(folder: Path) -> Plan:
@@ -252,16 +223,11 @@ def load_plan(folder: Path) -> Plan:
         return replace(read_plan(tables), seal=seal.sha256)
 
 
-def differences(old: Plan, new: Plan, *, keep_shard_videos: bool = False) -> list[str]:
+def plan_changes(old: Plan, new: Plan, *, keep_shard_videos: bool = False) -> list[str]:
     """What keeps a run with plan `new` from continuing one with plan `old`, as "name old → new"."""
-    lines = dict_differences(old.provenance.get("settings", {}), new.provenance.get("settings", {}))
-    lines += dict_differences(
-        {name: list(shape) for name, shape in old.arrays.items()},
-        {name: list(shape) for name, shape in new.arrays.items()},
-    )
-    for name in ("dataset", *(() if keep_shard_videos else ("shard_videos",))):
-        if getattr(old, name) != getattr(new, name):
-            lines.append(f"{name} {getattr(old, name)} → {getattr(new, name)}")
+    lines = changes(old.provenance.get("settings", {}), new.provenance.get("settings", {}))
+    names = ("dataset", "arrays", *(() if keep_shard_videos else ("shard_videos",)))
+    lines += changes({name: getattr(old, name) for name in names}, {name: getattr(new, name) for name in names})
     for name in ("class_names", "split_names", "ids", "groups"):
         before, after = getattr(old, name), getattr(new, name)
         if before != after:
@@ -277,19 +243,3 @@ def _first_difference(old: Sequence[str], new: Sequence[str]) -> str:
         return f"{len(old)} → {len(new)}"
     first = next(index for index, pair in enumerate(zip(old, new, strict=True)) if pair[0] != pair[1])
     return f"number {first}: {old[first]} → {new[first]}"
-
-
-def dict_differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
-    """Entries that differ, nested ones by dotted names, values as JSON: "flow.bound 20 → 15"."""
-    before, after = flat(old), flat(new)
-    differing = [
-        name
-        for name in sorted({*before, *after})
-        if before.get(name) != after.get(name) or (name in before) != (name in after)
-    ]
-    return [f"{name} {_shown(before.get(name))} → {_shown(after.get(name))}" for name in differing]
-
-
-def _shown(value: object) -> str:
-    text = json.dumps(value, ensure_ascii=False, default=str)
-    return text if len(text) <= 80 else text[:77] + "…"

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from avr.core import UsageError, ahead, warn
 
-from .index import open_catalog
+from .catalog import open_catalog
 from .plan import TEST, TRAIN
 from .rows import RowReader
 
@@ -65,7 +66,8 @@ class FeatureStore:
         self.labels: NDArray[np.int64] = plan.labels
         self.frames, self.views, self.first_row = catalog.frames, catalog.rows, catalog.first_row
         self.arrays = {
-            name: StreamLayer(*_halves(name), shape, np.dtype(np.float16)) for name, shape in plan.arrays.items()
+            name: StreamLayer(name.split("/")[0], name.split("/")[1], shape, np.dtype(np.float16))
+            for name, shape in plan.arrays.items()
         }
         self.streams = tuple(sorted({array.stream for array in self.arrays.values()}))
         self.failures = [{"id": video, "reason": reason} for video, reason in catalog.failures]
@@ -73,13 +75,17 @@ class FeatureStore:
         self.provenance: dict[str, Any] = plan.provenance
         self.digest = catalog.digest
         self.complete = not catalog.missing_shards
-        self._rows = RowReader(catalog, self.path, cache_bytes=cache_bytes)
+        self._cache_bytes = cache_bytes
         if not self.complete:
             warn(
                 f"{self.path}: unfinished, {len(catalog.missing_shards)} of "
                 f"{len(catalog.files) + len(catalog.missing_shards)} shards are missing; "
                 "run `avr extract` again with the same settings to finish it"
             )
+
+    @cached_property
+    def _rows(self) -> RowReader:
+        return RowReader(self._catalog, self.path, cache_bytes=self._cache_bytes)
 
     def __enter__(self) -> "FeatureStore":
         return self
@@ -92,7 +98,7 @@ class FeatureStore:
 
     def close(self) -> None:
         """Close the files; reading opens them again."""
-        if hasattr(self, "_rows"):
+        if "_rows" in vars(self):
             self._rows.close()
 
     def __len__(self) -> int:
@@ -173,43 +179,25 @@ class FeatureStore:
         Yields:
             positions (videos of this step,) and for every array its rows (rows, *shape).
         """
-        chosen = self._positions(videos)
-        steps = [chosen[start : start + batch_videos] for start in range(0, len(chosen), batch_videos)]
+        steps = _cut(self._positions(videos), batch_videos)
         rows = [self.row_numbers(step) for step in steps]
-        yield from zip(steps, self._ahead(stream_layers, rows, depth=read_ahead), strict=True)
+        yield from zip(steps, self._ahead(stream_layers, rows, read_ahead), strict=True)
 
     def iterate_rows(
         self, stream_layers: Sequence[str], rows: NDArray[np.int64], *, batch_rows: int = 16, read_ahead: int = 2
     ) -> Iterator[Mapping[str, NDArray[np.float16]]]:
-        """Single rows (views) streamed from disk, in the order given, while a thread reads ahead.
-
-        Args:
-            stream_layers: arrays to read, such as ["rgb/map", "flow/map"].
-            rows: numbers, 0 … R − 1.
-            batch_rows: rows a step.
-            read_ahead: steps read before they are asked for.
-
-        Yields:
-            for every array its rows of this step (rows, *shape).
-        """
-        steps = [rows[start : start + batch_rows] for start in range(0, len(rows), batch_rows)]
-        yield from self._ahead(stream_layers, steps, depth=read_ahead)
+        """Single rows (views) streamed as `iterate` does videos, by their numbers 0 … R − 1, `batch_rows` a step."""
+        return self._ahead(stream_layers, _cut(rows, batch_rows), read_ahead)
 
     def _ahead(
-        self, stream_layers: Sequence[str], steps: Sequence[NDArray[np.int64]], *, depth: int
+        self, stream_layers: Sequence[str], steps: Sequence[NDArray[np.int64]], depth: int
     ) -> Iterator[Mapping[str, NDArray[np.float16]]]:
         """For every step's row numbers, the rows of every array, read ahead."""
         names = [self.array(*name.split("/", 1)).name for name in stream_layers]
-        yield from ahead(
-            lambda rows: {name: self.read_rows(*_halves(name), rows) for name in names}, steps, depth=depth
-        )
+        return ahead(lambda rows: {name: self._rows.read(name, rows) for name in names}, steps, depth=depth)
 
     def _positions(self, videos: ArrayLike) -> NDArray[np.intp]:
-        """Positions of videos, checked.
-
-        Raises:
-            UsageError: no integers, or outside 0 … M − 1.
-        """
+        """Positions of videos, checked."""
         chosen = np.atleast_1d(np.asarray(videos))
         if chosen.dtype.kind not in "iu" and chosen.size:
             raise UsageError(f"videos are given by position (integers), not by {chosen.dtype}")
@@ -218,7 +206,5 @@ class FeatureStore:
         return chosen.astype(np.intp)
 
 
-def _halves(name: str) -> tuple[str, str]:
-    """Stream and layer of an array's name: "rgb/pooled" is rgb and pooled."""
-    stream, _, layer = name.partition("/")
-    return stream, layer
+def _cut(numbers: NDArray, size: int) -> list[NDArray]:
+    return [numbers[start : start + size] for start in range(0, len(numbers), size)]

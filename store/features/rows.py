@@ -16,7 +16,7 @@ import os
 import resource
 import threading
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 from pathlib import Path
@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 
 from avr.core import WorkError
 
-from .index import Catalog
+from .catalog import Catalog
 
 DAMAGED = "damaged; `avr store verify` lists what is, `avr store repair` drops it so that `avr extract` redoes it"
 PIECE_BYTES = 1 << 20  # read and checked at once: small enough that the check still finds the bytes in the cache
@@ -40,11 +40,8 @@ class _OpenFile:
 
     def __init__(self, path: Path, size: int) -> None:
         self.path, self.size, self.handle = path, size, -1
+        self.handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         self._view: memoryview | None = None
-        try:
-            self.handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-        except OSError as error:
-            raise WorkError(f"{path}: cannot be opened ({error.strerror}), {DAMAGED}") from error
         self._check_size()
 
     def _check_size(self) -> None:
@@ -56,23 +53,17 @@ class _OpenFile:
         """The file's bytes, mapped, which are all still there."""
         self._check_size()
         if self._view is None:
-            try:
-                self._view = memoryview(mmap.mmap(self.handle, self.size, prot=mmap.PROT_READ))
-            except (OSError, ValueError) as error:
-                raise WorkError(f"{self.path}: cannot be mapped ({error})") from error
+            self._view = memoryview(mmap.mmap(self.handle, self.size, prot=mmap.PROT_READ))
         return self._view
 
     def read_into(self, target: memoryview, offset: int) -> None:
         """Fill `target` from `offset` on."""
-        try:
-            got = os.preadv(self.handle, [target], offset)
-            while got < len(target):
-                more = os.preadv(self.handle, [target[got:]], offset + got)
-                if not more:
-                    raise WorkError(f"{self.path}: cut short, {DAMAGED}")
-                got += more
-        except OSError as error:
-            raise WorkError(f"{self.path}: cannot be read ({error.strerror}), {DAMAGED}") from error
+        got = 0
+        while got < len(target):
+            more = os.preadv(self.handle, [target[got:]], offset + got)
+            if not more:
+                raise WorkError(f"{self.path}: cut short: {DAMAGED}")
+            got += more
 
     def __del__(self) -> None:
         if self.handle >= 0:
@@ -103,21 +94,20 @@ class RowReader:
 
     def __getstate__(self) -> dict[str, Any]:
         """A copy in another process starts with no file open and nothing kept."""
-        own = ("_open", "_kept", "_absent", "_lock", "_keeping", "_pool")
+        own = ("_open", "_kept", "_lock", "_keeping", "_pool")
         return {name: value for name, value in self.__dict__.items() if name not in own}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
         self._open: dict[int, _OpenFile] = {}
-        self._kept: dict[str, NDArray[np.float16] | None] = {}
-        self._absent: dict[str, NDArray[np.bool_]] = {}
+        self._kept: dict[str, tuple[NDArray[np.float16], NDArray[np.bool_]] | None] = {}  # rows; which are absent
         self._lock, self._keeping = threading.Lock(), threading.Lock()
         self._pool: tuple[int, ThreadPoolExecutor] | None = None
 
     def close(self) -> None:
         """Close the files and end the threads; a later read starts them again. What was kept is forgotten."""
         with self._keeping, self._lock:
-            self._open, self._kept, self._absent = {}, {}, {}
+            self._open, self._kept = {}, {}
             pool, self._pool = self._pool, None
         if pool is not None and pool[0] == os.getpid():
             pool[1].shutdown()
@@ -134,27 +124,35 @@ class RowReader:
             WorkError: damaged or gone, naming file, array and row.
         """
         kept = self._memory_for(name) if keep else None
-        if kept is not None:
-            with self._keeping:
-                absent = self._absent[name][rows]
-                if absent.any():
-                    needed = np.unique(rows[absent])
-                    self._load(name, needed, kept, needed)
-                    self._absent[name][needed] = False
-            return kept[rows]
-        out = np.empty((len(rows), *self._arrays[name]), dtype="<f2")
-        self._load(name, rows, out, np.arange(len(rows)))
-        return out
+        if kept is None:
+            out = np.empty((len(rows), *self._arrays[name]), dtype="<f2")
+            self._load(name, rows, out, np.arange(len(rows)))
+            return out
+        memory, absent = kept
+        with self._keeping:
+            if absent[rows].any():
+                needed = np.unique(rows[absent[rows]])
+                self._load(name, needed, memory, needed)
+                absent[needed] = False
+        return memory[rows]
 
-    def _memory_for(self, name: str) -> NDArray[np.float16] | None:
-        """The array that keeps rows, or None where it does not fit. Memory is taken only as rows are written to it."""
+    def parts(self, name: str) -> Iterator[NDArray[np.float16]]:
+        """All rows of one array in order, a few at a time."""
+        numbers = np.arange(len(self._offsets[name]))
+        for start in range(0, len(numbers), 64):
+            yield self.read(name, numbers[start : start + 64], keep=False)
+
+    def _memory_for(self, name: str) -> tuple[NDArray[np.float16], NDArray[np.bool_]] | None:
+        """Where an array's rows are kept, and which are not there yet; None where it does not fit.
+
+        Memory is taken only as rows are written to it.
+        """
         with self._keeping:
             if name not in self._kept:
                 shape = (len(self._offsets[name]), *self._arrays[name])
-                used = sum(kept.nbytes for kept in self._kept.values() if kept is not None)
+                used = sum(kept[0].nbytes for kept in self._kept.values() if kept is not None)
                 fits = used + 2 * math.prod(shape) <= self._cache_bytes
-                self._kept[name] = np.empty(shape, dtype="<f2") if fits else None
-                self._absent[name] = np.ones(len(self._offsets[name]), dtype=bool)
+                self._kept[name] = (np.empty(shape, dtype="<f2"), np.ones(shape[0], dtype=bool)) if fits else None
             return self._kept[name]
 
     def _load(self, name: str, rows: NDArray[np.int64], out: NDArray[np.float16], places: NDArray[np.int64]) -> None:
@@ -173,15 +171,20 @@ class RowReader:
         def load(first: int, last: int) -> None:
             for start, stop, number, offset, place in runs[first:last]:
                 target = flat[place * step : (place + stop - start) * step]
-                file = self._open.get(number) or self._file(number)
-                if expected is None:
-                    target[:] = file.view()[offset : offset + len(target)]
-                    continue
-                file.read_into(target, offset)
+                try:
+                    file = self._open.get(number) or self._file(number)
+                    if expected is None:
+                        target[:] = file.view()[offset : offset + len(target)]
+                        continue
+                    file.read_into(target, offset)
+                except OSError as error:
+                    path = self.files[number][0]
+                    raise WorkError(f"{path}: cannot be opened or read ({error.strerror}): {DAMAGED}") from error
                 for index in range(start, stop):
                     at = (index - start) * step
                     if zlib.crc32(target[at : at + step]) != expected[index]:
-                        raise self._damaged(name, int(rows[index]))
+                        row = int(rows[index]) - self._first_row[number]
+                        raise WorkError(f"{self.files[number][0]}: row {row} of {name} is {DAMAGED}")
 
         self._in_parallel(load, len(runs), len(rows) * step)
         if expected is not None:
@@ -197,13 +200,8 @@ class RowReader:
                 self._pool = (os.getpid(), ThreadPoolExecutor(NUM_THREADS, thread_name_prefix="store"))
             pool = self._pool[1]
         edges = [num_runs * part // parts for part in range(parts + 1)]
-        futures = [pool.submit(load, first, last) for first, last in pairwise(edges)]
-        for future in futures:
+        for future in [pool.submit(load, first, last) for first, last in pairwise(edges)]:
             future.result()
-
-    def _damaged(self, name: str, row: int) -> WorkError:
-        number = self._file_of_row[row]
-        return WorkError(f"{self.files[number][0]}: row {row - self._first_row[number]} of {name} is {DAMAGED}")
 
     def _file(self, number: int) -> _OpenFile:
         with self._lock:

@@ -3,27 +3,21 @@
 import math
 import threading
 import zlib
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Any
 
 import h5py
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from avr.core import UsageError, WorkError
-from avr.store.sealed import Seal, open_sealed, write_sealed
-from avr.store.tables import PLACE, Tables, write_tables
+from avr.store.sealed import PLACE
+from avr.store.sealing import write_sealed, write_tables
 
+from .catalog import Content, content_tables, shard_name
 from .plan import Plan, load_plan
 
 LARGEST_HALF = 65504.0
-
-
-def shard_name(number: int) -> str:
-    """File name of a shard: "shard-00007.h5"."""
-    return f"shard-{number:05d}.h5"
 
 
 def as_rows(name: str, values: ArrayLike, shape: tuple[int, ...]) -> NDArray[np.float16]:
@@ -151,41 +145,20 @@ class ShardWriter:
         for name, shape in self.plan.arrays.items():
             rows = (row for video in stored for row in self._features[video][name])
             places[name] = write_rows(file, name, sum(counts), shape, rows)
-        tables: dict[str, Any] = {
-            "index/videos/id": stored,
-            "index/videos/rows": np.array(counts, dtype="<i4"),
-            "index/videos/frames": np.array([self._frames[video] for video in stored], dtype="<i4"),
-            **remark_tables(
-                [(video, self._failures[video]) for video in self.video_ids if video in self._failures],
-                [(video, self._notes[video]) for video in stored if video in self._notes],
-            ),
-            **{f"index/rows/{name}": place for name, place in places.items()},
-            "index/about": {"number": self.number, "plan": self.plan.identity},
-        }
-        write_tables(file, tables)
+        content = Content(
+            rows=np.array(counts, dtype="<i4"),
+            frames=np.array([self._frames[video] for video in stored], dtype="<i4"),
+            failures=tuple((video, self._failures[video]) for video in self.video_ids if video in self._failures),
+            notes=tuple((video, self._notes[video]) for video in stored if video in self._notes),
+            places=places,
+        )
+        about = {"number": self.number, "plan": self.plan.identity}
+        write_tables(file, {"index/videos/id": stored, **content_tables(content), "index/about": about})
         return places
 
 
 def _one_line(text: str) -> str:
     return " ".join(str(text).replace("\0", " ").split())[:500]
-
-
-def remark_tables(failures: Sequence[tuple[str, str]], notes: Sequence[tuple[str, str]]) -> dict[str, Any]:
-    """Columns of text: of the videos that have no features why, and what is to be said of others where there is any."""
-    tables = {}
-    for remarks, what, value in ((failures, "failures", "reason"), (notes, "notes", "note")):
-        if remarks or what == "failures":
-            tables[f"index/{what}/id"] = [video for video, _ in remarks]
-            tables[f"index/{what}/{value}"] = [text for _, text in remarks]
-    return tables
-
-
-def read_remarks(tables: Tables) -> tuple[tuple[tuple[str, str], ...], tuple[tuple[str, str], ...]]:
-    """Failures and notes as (id, text)."""
-    failures = tuple(zip(tables.text("index/failures/id"), tables.text("index/failures/reason"), strict=True))
-    if "index/notes/id" not in tables.content:
-        return failures, ()
-    return failures, tuple(zip(tables.text("index/notes/id"), tables.text("index/notes/note"), strict=True))
 
 
 def write_rows(
@@ -211,56 +184,4 @@ def write_rows(
     file.flush()
     place["offset"] = [dataset.get_chunk_info_by_coord((index, *origin)).byte_offset for index in range(count)]
     place["stored"] = 2 * math.prod(shape)
-    return place
-
-
-@dataclass(frozen=True)
-class ShardTable:
-    """What a finished shard holds, without its features; `plan` names the plan it was made for."""
-
-    number: int
-    seal: Seal
-    plan: str
-    ids: tuple[str, ...]
-    rows: NDArray[np.int32]
-    frames: NDArray[np.int32]
-    failures: tuple[tuple[str, str], ...]
-    notes: tuple[tuple[str, str], ...]
-    places: dict[str, NDArray]
-
-
-def read_shard(path: Path, plan: Plan) -> ShardTable:
-    """Read a shard's tables, its structure checked (its rows are not).
-
-    Raises:
-        WorkError: damaged, or not made for this plan: another run's, other videos or arrays than the plan gives it.
-    """
-    with open_sealed(path, "shard") as (seal, tables):
-        about = tables.json("index/about")
-        ids = tables.text("index/videos/id")
-        rows = tables.numbers("index/videos/rows", (len(ids),), "i4")
-        total = int(rows.astype(np.int64).sum())
-        frames = tables.numbers("index/videos/frames", (len(ids),), "i4")
-        number, made_for = int(about["number"]), str(about["plan"])
-        if made_for not in (plan.identity, plan.seal) or path.name != shard_name(number):
-            what = f"holds shard {number}" if made_for in (plan.identity, plan.seal) else "belongs to another run"
-            raise WorkError(f"{path}: {what}; `avr store repair` drops it")
-        places = {name: read_places(tables, name, shape, total, seal.size) for name, shape in plan.arrays.items()}
-        failures, notes = read_remarks(tables)
-    failed = {video for video, _ in failures}
-    planned = plan.shard_ids(number)
-    if ids != tuple(video for video in planned if video not in failed) or len(failed) + len(ids) != len(planned):
-        raise WorkError(f"{path}: holds other videos than it should; `avr store repair` drops it")
-    if len(rows) and rows.min() < 1:
-        raise WorkError(f"{path}: holds a video without rows; `avr store repair` drops it")
-    return ShardTable(number, seal, made_for, ids, rows, frames, failures, notes, places)
-
-
-def read_places(tables: Tables, name: str, shape: tuple[int, ...], total: int, size: int) -> NDArray:
-    """Where an array's rows lie, (total,) PLACE, all of them inside a file of `size` bytes. Raises ValueError else."""
-    place = tables.numbers(f"index/rows/{name}", (total,), PLACE)
-    if (place["stored"] != 2 * math.prod(shape)).any():
-        raise ValueError(f"rows/{name}: rows of another size")
-    if total and (place["offset"].max() > size or int((place["offset"] + place["stored"]).max()) > size):
-        raise ValueError(f"rows/{name} lie outside the file")
     return place

@@ -6,11 +6,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from avr.core import AvrError, FolderLock, UsageError, WorkError, note, warn
+from avr.core import FolderLock, UsageError, make_folder, note, warn
+from avr.store.records import changes
 
-from .index import INDEX_NAME, catalog_of_shards, find_plan, read_catalog, write_index
-from .plan import PLAN_NAME, DatasetLike, Plan, dict_differences, differences, load_plan, plan_of, write_plan
-from .shard import ShardWriter, read_shard, shard_name
+from .catalog import INDEX_NAME, catalog_of_shards, read_shard, shard_name
+from .index import describes, find_plan, write_index
+from .plan import PLAN_NAME, DatasetLike, Plan, plan_changes, plan_of, write_plan
+from .shard import ShardWriter
 
 DOING = "writes to this store"  # what a folder's lock is held for
 
@@ -31,8 +33,7 @@ class StoreWriter:
 
     Args:
         path: the store's folder; made when missing.
-        dataset: name, class names, videos (id, path, label, group) and splits, such as `avr.datasets.Dataset`. None: a
-            store whose plan lies there is joined (`StoreWriter.join`).
+        dataset: name, class names, videos (id, path, label, group) and splits, such as `avr.datasets.Dataset`.
         arrays: "stream/layer" to the shape of one view: {"rgb/pooled": (7, 2048), "rgb/map": (7, 512, 7, 7)}.
         provenance: how the features are made, as JSON can hold it. provenance["settings"] (dict) decides what may
             continue a run: where one differs, the run is refused. All else (versions, commit, host) may differ: a
@@ -47,25 +48,15 @@ class StoreWriter:
     def __init__(
         self,
         path: Path | str,
-        dataset: DatasetLike | None,
+        dataset: DatasetLike,
         *,
-        arrays: Mapping[str, Sequence[int]] | None = None,
-        provenance: Mapping[str, Any] | None = None,
+        arrays: Mapping[str, Sequence[int]],
+        provenance: Mapping[str, Any],
         shard_videos: int | None = None,
     ) -> None:
-        self.path = Path(path)
+        wanted = plan_of(dataset, arrays=arrays, provenance=provenance, shard_videos=shard_videos)
+        self.path = make_folder(Path(path))
         self._index_gone = False  # shards were missing when this process came: an index there now is another's since
-        if self.path.exists() and not self.path.is_dir():
-            raise UsageError(f"{self.path}: is a file; a store is a folder")
-        if dataset is None:
-            self.plan = load_plan(self.path)
-            self._lock = FolderLock(self.path, shared=True, doing=DOING)
-            return
-        wanted = plan_of(dataset, arrays=arrays or {}, provenance=provenance or {}, shard_videos=shard_videos)
-        try:
-            self.path.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise WorkError(f"{self.path}: cannot be made ({error.strerror}); choose another --out") from error
         self._lock = FolderLock(self.path, shared=True, doing=DOING)
         try:
             with self._lock.turn():
@@ -74,16 +65,6 @@ class StoreWriter:
         except BaseException:
             self._lock.release()
             raise
-
-    @classmethod
-    def join(cls, path: Path | str) -> "StoreWriter":
-        """Write along at a store that another process has begun, knowing its folder alone.
-
-        Raises:
-            UsageError: no plan lies there.
-            WorkError: the plan is damaged, or the folder cannot be written.
-        """
-        return cls(path, None)
 
     def _agree(self, wanted: Plan, *, keep_shard_videos: bool) -> Plan:
         """The plan that lies there if it is the same, or the wanted one, written."""
@@ -101,14 +82,11 @@ class StoreWriter:
         if there is None:
             self._clean(PLAN_NAME)
             return write_plan(self.path, wanted)
-        differing = differences(there, wanted, keep_shard_videos=keep_shard_videos)
+        differing = plan_changes(there, wanted, keep_shard_videos=keep_shard_videos)
         if differing:
             shown = "; ".join(differing[:8]) + (f"; and {len(differing) - 8} more" if len(differing) > 8 else "")
             raise UsageError(f"{self.path}: was begun with other settings: {shown}; use them, or another --out")
-        old, new = (
-            {key: value for key, value in plan.provenance.items() if key != "settings"} for plan in (there, wanted)
-        )
-        for line in dict_differences(old, new):
+        for line in changes(there.provenance, wanted.provenance):  # of its settings, none
             warn(f"{self.path}: continuing, though {line}")
         return there if problem is None else write_plan(self.path, there)
 
@@ -120,9 +98,9 @@ class StoreWriter:
     def _check_shards(self) -> None:
         """Hold the shards that are there against the plan; an index that names others is taken away."""
         missing = self.missing()
-        found = [number for number in range(self.plan.num_shards) if number not in set(missing)]
+        found = sorted({*range(self.plan.num_shards)}.difference(missing))
         for number in found:
-            read_shard(self.path / shard_name(number), self.plan)
+            read_shard(self.path, number, self.plan)
         if missing:
             (self.path / INDEX_NAME).unlink(missing_ok=True)
             self._index_gone = True
@@ -178,20 +156,12 @@ class StoreWriter:
         with self._lock.turn():
             if self._index_gone and (self.path / INDEX_NAME).exists():
                 return True  # of many workers, one reads all the shards
-            shards = [read_shard(self.path / shard_name(number), self.plan) for number in range(self.plan.num_shards)]
+            shards = [read_shard(self.path, number, self.plan) for number in range(self.plan.num_shards)]
             catalog = catalog_of_shards(self.plan, shards)
-            if self._indexed() != (catalog.files, catalog.digest):
+            if not describes(self.path, catalog):
                 self._clean(INDEX_NAME)
                 write_index(self.path, catalog)
         return True
-
-    def _indexed(self) -> Any:
-        """What the index says of its files and content, None without a sound one."""
-        try:
-            there = read_catalog(self.path / INDEX_NAME)
-        except AvrError:
-            return None
-        return there.files, there.digest
 
     def close(self) -> None:
         """Write the index if all shards are there, else leave the store unfinished; give the claims back."""

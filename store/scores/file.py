@@ -1,17 +1,16 @@
 """Scores of videos, one small HDF5 file a run and split."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
-import h5py
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from avr.core import UsageError, WorkError
-from avr.store.sealed import open_sealed, write_sealed
-from avr.store.tables import RESERVED, write_tables
+from avr.core import UsageError, make_folder
+from avr.store.sealed import RESERVED, open_sealed
+from avr.store.sealing import write_sealed, write_tables
 
 # What stands in `Scores.fold` where no out-of-fold score does; the latter say their fold, from 0 on.
 TEST_VIDEO = -1
@@ -140,39 +139,53 @@ class Scores:
         )
 
 
-def check_scores(scores: Scores) -> None:
-    """Raise UsageError, naming what and where, unless the scores make sense.
+def check_scores(scores: Scores, *, where: str = "scores: ") -> None:
+    """Refuse scores that make no sense.
 
     Checked: lengths, ids that repeat, labels outside the classes, fewer than two classes, no stream, NaN and
     infinity, probabilities outside 0 … 1 or whose sum is not 1 (within 1e-2), `fused` naming no stream.
+
+    Args:
+        scores: the scores.
+        where: stands before the message, such as the name of the file they were read from.
+
+    Raises:
+        UsageError: naming what and where.
     """
+    problem = next(_problems(scores), None)
+    if problem is not None:
+        raise UsageError(where + problem)
+
+
+def _problems(scores: Scores) -> Iterator[str]:
+    """What is wrong with scores; each is looked for only where the ones before are not."""
     count, num_classes = len(scores.ids), len(scores.class_names)
     for name in ("labels", "groups", "fold"):
         if len(getattr(scores, name)) != count:
-            raise UsageError(f"scores: {len(getattr(scores, name))} {name} for {count} videos")
-    if len(set(scores.ids.tolist())) != count:
-        ids, counts = np.unique(scores.ids, return_counts=True)
-        raise UsageError(f"scores: ids that repeat: {', '.join(ids[counts > 1][:10])}")
+            yield f"{len(getattr(scores, name))} {name} for {count} videos"
+    ids, counts = np.unique(scores.ids, return_counts=True)
+    if len(ids) != count:
+        yield f"ids that repeat: {', '.join(ids[counts > 1][:10])}"
     if num_classes < 2:
-        raise UsageError(f"scores: {num_classes} class; at least two are needed")
+        yield f"{num_classes} class; at least two are needed"
     if count and not (scores.labels.min() >= 0 and scores.labels.max() < num_classes):
-        raise UsageError(f"scores: labels {scores.labels.min()} … {scores.labels.max()} for {num_classes} classes")
+        yield f"labels {scores.labels.min()} … {scores.labels.max()} for {num_classes} classes"
     if not scores.streams:
-        raise UsageError("scores: no stream")
+        yield "no stream"
     if scores.kind not in ("logits", "probabilities"):
-        raise UsageError(f"scores: kind {scores.kind!r}; write 'logits' or 'probabilities'")
+        yield f"kind {scores.kind!r}; write 'logits' or 'probabilities'"
     if scores.fused is not None and scores.fused not in scores.streams:
-        raise UsageError(f"scores: fused names no stream: {scores.fused!r}")
+        yield f"fused names no stream: {scores.fused!r}"
     for name, values in scores.streams.items():
         if values.shape != (count, num_classes):
-            raise UsageError(f"stream {name}: shape {values.shape}, expected ({count}, {num_classes})")
-        bad = np.flatnonzero(~np.isfinite(values).all(axis=1))
-        if len(bad):
-            raise UsageError(f"stream {name}: NaN or infinite scores of {len(bad)} videos, first {scores.ids[bad[0]]}")
-        if scores.kind == "probabilities" and count:
-            off = np.flatnonzero((np.abs(values.sum(axis=1) - 1) > 1e-2) | (values < 0).any(axis=1))
-            if len(off):
-                raise UsageError(f"stream {name}: no probabilities for {len(off)} videos, first {scores.ids[off[0]]}")
+            yield f"stream {name}: shape {values.shape}, expected ({count}, {num_classes})"
+        bad = ~np.isfinite(values).all(axis=1)
+        if bad.any():
+            yield f"stream {name}: NaN or infinite scores of {bad.sum()} videos, first {scores.ids[bad][0]}"
+        if scores.kind == "probabilities":
+            off = (np.abs(values.sum(axis=1) - 1) > 1e-2) | (values < 0).any(axis=1)
+            if off.any():
+                yield f"stream {name}: no probabilities for {off.sum()} videos, first {scores.ids[off][0]}"
 
 
 def write_scores(path: Path | str, scores: Scores) -> Path:
@@ -200,18 +213,8 @@ def write_scores(path: Path | str, scores: Scores) -> Path:
         "index/about": {**about, "streams": list(scores.streams)},
         "index/provenance": scores.provenance,
     }
-
-    def fill(file: h5py.File) -> dict[str, NDArray]:
-        write_tables(file, tables)
-        return {}
-
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-    except (FileExistsError, NotADirectoryError) as error:
-        raise UsageError(f"{path.parent}: is a file, or lies below one; choose another folder") from error
-    except OSError as error:
-        raise WorkError(f"{path.parent}: cannot be made ({error.strerror}); choose another folder") from error
-    return write_sealed(path, "scores", fill)
+    make_folder(path.parent)
+    return write_sealed(path, "scores", lambda file: write_tables(file, tables))
 
 
 def read_scores(path: Path | str) -> Scores:
@@ -239,5 +242,5 @@ def read_scores(path: Path | str) -> Scores:
             provenance=tables.json("index/provenance"),
             fused=about["fused"],
         )
-        check_scores(scores)
+        check_scores(scores, where=f"{path}: ")
         return scores

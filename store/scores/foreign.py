@@ -14,6 +14,8 @@ from avr.core import UsageError
 from .pickles import LARGEST_FILE, load_npy, load_npz, load_pickle
 
 SCORE_KEYS = ("pred_scores", "pred_score", "scores", "score", "cls_score")
+LABEL_KEYS = ("gt_label", "gt_labels", "label")
+NAME_KEYS = ("filename", "frame_dir", "video_id", "name")
 
 
 @dataclass
@@ -35,18 +37,24 @@ def read_foreign(path: Path) -> Foreign:
         WorkError: damaged.
     """
     readers: dict[str, Callable[[Path], Foreign]] = {
-        ".npz": _read_npz,
-        ".npy": _read_npy,
+        ".npz": lambda path: _from_arrays(load_npz(path), path, "npz"),
+        ".npy": lambda path: _from_items(load_npy(path.read_bytes(), path), path, "npy"),
         ".pkl": _read_pickle,
         ".pickle": _read_pickle,
         ".csv": _read_csv,
         ".txt": _read_csv,
     }
-    if path.suffix.lower() not in readers:
+    reader = readers.get(path.suffix.lower())
+    if reader is None:
         raise UsageError(f"{path}: scores of this kind are not known; known: {', '.join(readers)}")
     if not path.is_file():
         raise UsageError(f"{path}: no such file")
-    foreign = readers[path.suffix.lower()](path)
+    try:
+        if path.stat().st_size > LARGEST_FILE:
+            raise UsageError(f"{path}: more than {LARGEST_FILE >> 30} GB of scores")
+        foreign = reader(path)
+    except OSError as error:
+        raise UsageError(f"{path}: cannot be read ({error.strerror or error})") from error
     if foreign.values.ndim != 2 or not foreign.values.size:
         raise UsageError(f"{path}: scores of shape {foreign.values.shape}, expected (videos, classes)")
     for name in ("ids", "labels"):
@@ -56,27 +64,9 @@ def read_foreign(path: Path) -> Foreign:
     return foreign
 
 
-def _content(path: Path) -> bytes:
-    try:
-        if path.stat().st_size > LARGEST_FILE:
-            raise UsageError(f"{path}: more than {LARGEST_FILE >> 30} GB of scores")
-        return path.read_bytes()
-    except OSError as error:
-        raise UsageError(f"{path}: cannot be read ({error.strerror})") from error
-
-
-def _read_npz(path: Path) -> Foreign:
-    """TSN's tools and their heirs: object rows of (crops × K, label), or plain arrays."""
-    return _from_arrays(load_npz(path), path, "npz")
-
-
-def _read_npy(path: Path) -> Foreign:
-    return _from_items(load_npy(_content(path), path), path, "npy")
-
-
 def _read_pickle(path: Path) -> Foreign:
     """{video: vector}, mmaction2's list of vectors or of dicts, or a dict of arrays such as an npz holds."""
-    value = load_pickle(_content(path), path)
+    value = load_pickle(path.read_bytes(), path)
     if isinstance(value, dict) and "scores" in value and "names" in value:
         return _from_arrays(value, path, "pickled dict of arrays")
     if isinstance(value, dict):
@@ -118,9 +108,9 @@ def _from_arrays(arrays: Mapping[str, Any], path: Path, form: str) -> Foreign:
 def _from_items(items: Any, path: Path, form: str) -> Foreign:
     """Scores of a list of videos, whatever a video is: an array, a pair of array and label, or mmaction2's dict."""
     if isinstance(items, np.ndarray) and items.dtype.kind in "fiu":
-        if items.ndim < 2:
+        if items.ndim < 2 or not items.size:
             raise UsageError(f"{path}: scores of shape {items.shape}, expected (videos, classes)")
-        return Foreign(_mean_over_crops(items, path), form)
+        return Foreign(_mean_over_crops(items, 1), form)
     vectors, labels, ids = [], [], []
     for index, item in enumerate(items):
         vector, label, video = _one_video(item, path, index)
@@ -142,42 +132,37 @@ def _one_video(item: Any, path: Path, index: int) -> tuple[NDArray[np.float64], 
     """Scores (K,), label or None, name or None."""
     label, video = None, None
     if isinstance(item, dict):
-        video = next((item[key] for key in ("filename", "frame_dir", "video_id", "name") if key in item), None)
-        label = next((item[key] for key in ("gt_label", "gt_labels", "label") if key in item), None)
-        label = label.get("item") if isinstance(label, dict) else label
-        found = next((item[key] for key in SCORE_KEYS if key in item), None)
-        item = found.get("item") if isinstance(found, dict) else found
-    elif isinstance(item, list | np.ndarray) and len(item) == 2 and np.ndim(_first(item)) >= 1:
-        item, label = item[0], item[1]  # TSN's (scores, label)
-    try:
-        with np.errstate(all="ignore"):
-            values = np.asarray(item, dtype=np.float64)
-    except (TypeError, ValueError, OverflowError) as error:
-        raise UsageError(f"{path}: video {index} holds no numbers ({type(item).__name__})") from error
-    if values.ndim < 1 or not values.size:
-        raise UsageError(f"{path}: video {index} holds no scores (shape {values.shape})")
+        video, label, item = (
+            next((item[key] for key in keys if key in item), None) for keys in (NAME_KEYS, LABEL_KEYS, SCORE_KEYS)
+        )
+        label, item = (part.get("item") if isinstance(part, dict) else part for part in (label, item))
+    elif isinstance(item, list | np.ndarray) and len(item) == 2:
+        first = _numbers(item[0])
+        if first is not None and first.ndim:  # TSN's (scores, label)
+            item, label = item
+    values = _numbers(item)
+    if values is None or values.ndim < 1 or not values.size:
+        raise UsageError(f"{path}: video {index} holds no scores ({type(item).__name__})")
     if label is not None:
         flat = np.asarray(label).reshape(-1)
         label = flat[0] if flat.size == 1 else None
-    with np.errstate(all="ignore"):
-        mean = values.reshape(-1, values.shape[-1]).mean(axis=0)
-    return mean, label, None if video is None else str(video)
+    return _mean_over_crops(values, 0), label, None if video is None else str(video)
 
 
-def _first(item: Any) -> Any:
+def _numbers(values: Any) -> NDArray[np.float64] | None:
+    """Values as an array; None where they are no numbers."""
     try:
         with np.errstate(all="ignore"):
-            return np.asarray(item[0], dtype=np.float64)
+            return np.asarray(values, dtype=np.float64)
     except (TypeError, ValueError, OverflowError):
-        return 0.0
+        return None
 
 
-def _mean_over_crops(values: NDArray, path: Path) -> NDArray[np.float64]:
-    """(M, …, K) → (M, K)."""
-    if not values.size:
-        raise UsageError(f"{path}: scores of shape {values.shape}, expected (videos, classes)")
+def _mean_over_crops(values: NDArray, axes: int) -> NDArray[np.float64]:
+    """The first axes and the last one stay: (M, …, K) → (M, K)."""
     with np.errstate(all="ignore"):  # NaN and overflow are looked for later, and named
-        return values.astype(np.float64).reshape(len(values), -1, values.shape[-1]).mean(axis=1)
+        flat = values.astype(np.float64).reshape(*values.shape[:axes], -1, values.shape[-1])
+        return flat.mean(axis=axes)
 
 
 def _column(values: Any) -> list[Any]:
@@ -188,11 +173,8 @@ def _column(values: Any) -> list[Any]:
 
 
 def _whole_numbers(values: Any, path: Path) -> NDArray[np.int64]:
-    try:
-        numbers = np.array([float(value) for value in _column(values)])
-    except (TypeError, ValueError, OverflowError) as error:
-        raise UsageError(f"{path}: labels that are no numbers") from error
-    if not np.isfinite(numbers).all() or (numbers != np.round(numbers)).any() or (np.abs(numbers) > 1 << 40).any():
+    numbers = _numbers(_column(values))
+    if numbers is None or numbers.ndim != 1 or (numbers != np.round(numbers)).any() or (abs(numbers) > 1 << 40).any():
         raise UsageError(f"{path}: labels that are no whole numbers")
     return numbers.astype(np.int64)
 
@@ -207,15 +189,13 @@ def _texts(values: Any, path: Path) -> list[str]:
 def _read_csv(path: Path) -> Foreign:
     """A line a video: id and K scores, or K scores; a first line of words names the columns ("label" is the label)."""
     try:
-        with open(path, newline="", encoding="utf-8-sig") as file:
-            text = file.read()
+        text = path.read_text(encoding="utf-8-sig")
         rows = [row for row in csv.reader(text.splitlines(), delimiter="," if "," in text else " ") if any(row)]
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
+    except (UnicodeDecodeError, csv.Error) as error:
         raise UsageError(f"{path}: cannot be read as csv ({error})") from error
     if not rows:
         raise UsageError(f"{path}: empty")
-    named = not _is_number(rows[0][-1])
-    header, rows = (rows[0], rows[1:]) if named else ([], rows)
+    header, rows = ([], rows) if _is_number(rows[0][-1]) else (rows[0], rows[1:])
     if not rows or len({len(row) for row in [header or rows[0], *rows]}) != 1:
         raise UsageError(f"{path}: lines of unequal length, or none")
     label_column = next((index for index, name in enumerate(header) if name.strip().lower() == "label"), None)
@@ -225,12 +205,13 @@ def _read_csv(path: Path) -> Foreign:
         values = np.array([[float(row[index]) for index in columns] for row in rows])
     except ValueError as error:
         raise UsageError(f"{path}: {error}") from error
-    foreign = Foreign(values, "csv", ids=[row[0] for row in rows] if has_ids else None)
-    if label_column is not None:
-        foreign.labels = _whole_numbers([row[label_column] for row in rows], path)
-    if header:
-        foreign.class_names = [header[index].strip() for index in columns]
-    return foreign
+    return Foreign(
+        values,
+        "csv",
+        ids=[row[0] for row in rows] if has_ids else None,
+        labels=None if label_column is None else _whole_numbers([row[label_column] for row in rows], path),
+        class_names=[header[index].strip() for index in columns] if header else None,
+    )
 
 
 def _is_number(text: str) -> bool:

@@ -79,22 +79,20 @@ def import_scores(
     values = foreign.values
     if values.shape[1] != len(names):
         raise UsageError(f"{path}: {values.shape[1]} scores a video, but {len(names)} class names")
-    if not np.isfinite(values).all() or np.abs(values).max() > np.finfo(np.float32).max:
-        bad = np.flatnonzero(~(np.abs(values) <= np.finfo(np.float32).max).all(axis=1))
-        raise UsageError(f"{path}: NaN or infinite scores of {len(bad)} videos, first {found[bad[0]]}")
     what = kind if kind != "auto" else tell_kind(values)
     notes.append(f"the numbers are {what}" + ("" if kind != "auto" else " (by their look; --kind says otherwise)"))
     groups, how = group_rule(found)
     notes.append(f"{len(set(groups))} groups {how}")
     dataset = "" if like is None else like.dataset
-    scores = Scores.of(
-        Videos(np.array(found, dtype=str), numbers, np.array(groups, dtype=str), tuple(names), dataset),
-        {stream or re.sub(r"[^\w.-]", "_", path.stem): values},
-        kind=what,
-        head="imported",
-        provenance={"imported": path.name, "sha256": sha256_of(path), "format": foreign.format},
-    )
-    check_scores(scores)
+    with np.errstate(over="ignore"):  # what float32 cannot hold is infinite, and refused as such
+        scores = Scores.of(
+            Videos(np.array(found, dtype=str), numbers, np.array(groups, dtype=str), tuple(names), dataset),
+            {stream or re.sub(r"[^\w.-]", "_", path.stem): values},
+            kind=what,
+            head="imported",
+            provenance={"imported": path.name, "sha256": sha256_of(path), "format": foreign.format},
+        )
+    check_scores(scores, where=f"{path}: ")
     if class_names is not None and tuple(class_names) != scores.class_names:
         scores = reordered(scores, tuple(class_names))
         notes.append("columns put into the order of the class names given: the file numbers its classes otherwise")
@@ -122,10 +120,8 @@ def _like(scores: Scores, like: VideosLike, path: Path, notes: list[str]) -> Sco
     alone = sorted(set(range(len(scores.ids))) - set(matches))
     notes.append(f"{len(mine)} videos known by their ids")
     if alone:
-        first = ", ".join(scores.ids[alone[:10]].tolist())
-        notes.append(
-            f"{len(alone)} videos without partner keep their own ids: {first}{', …' if len(alone) > 10 else ''}"
-        )
+        first = ", ".join(scores.ids[alone[:10]].tolist()) + (", …" if len(alone) > 10 else "")
+        notes.append(f"{len(alone)} videos without partner keep their own ids: {first}")
     return scores
 
 
@@ -143,9 +139,6 @@ def _ids(foreign: Foreign, given: Sequence[str] | None, path: Path) -> list[str]
     if len(found) != len(foreign.values):
         raise UsageError(f"{path}: {len(foreign.values)} videos, but {len(found)} names")
     found = [without_suffix(str(video)) for video in found]
-    if len(set(found)) != len(found):
-        twice = [video for video in dict.fromkeys(found) if found.count(video) > 1][:10]
-        raise UsageError(f"{path}: ids that repeat: {', '.join(twice)}")
     if not all(found):
         raise UsageError(f"{path}: a video without a name")
     return found

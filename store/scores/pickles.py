@@ -26,8 +26,8 @@ class PickledArray:
 
     __slots__ = ("value",)
 
-    def __init__(self) -> None:
-        self.value: Any = None
+    def __init__(self, value: Any = None) -> None:
+        self.value = value
 
     def __setstate__(self, state: Any) -> None:
         _, shape, dtype, fortran, content = state
@@ -37,23 +37,25 @@ class PickledArray:
 class PickledDtype:
     """A dtype on its way out of a pickle."""
 
-    __slots__ = ("code",)
+    __slots__ = ("code", "order")
 
     def __init__(self, code: Any) -> None:
-        text = code.decode("ascii") if isinstance(code, bytes) else code
-        if not isinstance(text, str) or not DTYPE.fullmatch(text):
-            raise pickle.UnpicklingError(f"an array of dtype {str(code)[:40]!r}")
-        self.code = text
+        self.code, self.order = _ascii(code), ""
+        if not DTYPE.fullmatch(self.code):
+            raise pickle.UnpicklingError(f"an array of dtype {self.code[:40]!r}")
 
     def __setstate__(self, state: Any) -> None:
-        order = state[1].decode("ascii") if isinstance(state[1], bytes) else state[1]
-        if order not in ("<", ">", "|", "="):
-            raise pickle.UnpicklingError(f"byte order {str(order)[:10]!r}")
-        self.code = order + self.code.lstrip("<>|=")
+        self.order = _ascii(state[1])
+        if self.order not in ("<", ">", "|", "="):
+            raise pickle.UnpicklingError(f"byte order {self.order[:10]!r}")
 
     @property
     def dtype(self) -> np.dtype:
-        return np.dtype("O" if self.code.lstrip("<>|=").startswith("O") else self.code)
+        return np.dtype("O" if self.code.startswith("O") else self.order + self.code)
+
+
+def _ascii(text: Any) -> str:
+    return text.decode("ascii") if isinstance(text, bytes) else str(text)
 
 
 def array_of(content: Any, dtype: Any, shape: tuple[int, ...], *, fortran: bool = False) -> NDArray:
@@ -90,22 +92,20 @@ class RestrictedUnpickler(pickle.Unpickler):
 
     def find_class(self, module: str, name: str) -> Any:
         known = {
-            ("numpy.core.multiarray", "_reconstruct"): self._array,
-            ("numpy._core.multiarray", "_reconstruct"): self._array,
-            ("numpy.core.multiarray", "scalar"): self._scalar,
-            ("numpy._core.multiarray", "scalar"): self._scalar,
-            ("numpy.core.numeric", "_frombuffer"): self._frombuffer,
-            ("numpy._core.numeric", "_frombuffer"): self._frombuffer,
-            ("numpy", "ndarray"): "ndarray",
-            ("numpy", "dtype"): self._dtype,
-            ("_codecs", "encode"): self._encode,
-            ("collections", "OrderedDict"): self._mapping,
-            ("torch._utils", "_rebuild_tensor_v2"): self._tensor,
-            ("torch.storage", "_load_from_bytes"): self._storage,
+            "numpy.core.multiarray._reconstruct": self._array,
+            "numpy.core.multiarray.scalar": self._scalar,
+            "numpy.core.numeric._frombuffer": self._frombuffer,
+            "numpy.ndarray": "ndarray",
+            "numpy.dtype": self._dtype,
+            "_codecs.encode": self._encode,
+            "collections.OrderedDict": self._mapping,
+            "torch._utils._rebuild_tensor_v2": self._tensor,
+            "torch.storage._load_from_bytes": self._storage,
         }
-        if (module, name) not in known:
+        asked = f"{module.replace('numpy._core', 'numpy.core')}.{name}"
+        if asked not in known:
             raise pickle.UnpicklingError(f"it asks for {module}.{name}, which avr does not load")
-        return known[module, name]
+        return known[asked]
 
     def persistent_load(self, pid: Any) -> NoReturn:
         raise pickle.UnpicklingError("it refers to data outside itself; save plain arrays instead")
@@ -120,9 +120,7 @@ class RestrictedUnpickler(pickle.Unpickler):
         return array_of(content, dtype, ()).item()
 
     def _frombuffer(self, content: Any, dtype: Any, shape: Any, order: Any) -> Any:
-        made = PickledArray()
-        made.value = array_of(bytes(content), dtype, tuple(shape), fortran=order == "F")
-        return made
+        return PickledArray(array_of(bytes(content), dtype, tuple(shape), fortran=order == "F"))
 
     def _encode(self, text: Any, encoding: Any = "latin1") -> bytes:
         if encoding not in ("latin1", "latin-1", "utf-8", "ascii") or not isinstance(text, str):
@@ -145,7 +143,6 @@ class RestrictedUnpickler(pickle.Unpickler):
             return torch.tensor([], dtype=storage.dtype).set_(storage).float().numpy()
 
     def _tensor(self, storage: Any, offset: Any, size: Any, stride: Any, *_: Any) -> Any:
-        made = PickledArray()
         size, stride = tuple(map(int, size)), tuple(map(int, stride))
         last = int(offset) + sum((side - 1) * step for side, step in zip(size, stride, strict=True))
         if not isinstance(storage, np.ndarray) or min((offset, *size, *stride), default=0) < 0:
@@ -155,8 +152,7 @@ class RestrictedUnpickler(pickle.Unpickler):
         strided = np.lib.stride_tricks.as_strided(
             storage[int(offset) :], size, tuple(step * storage.itemsize for step in stride)
         )
-        made.value = strided.copy() if 0 not in size else np.zeros(size, np.float32)
-        return made
+        return PickledArray(strided.copy() if 0 not in size else np.zeros(size, np.float32))
 
 
 def load_pickle(content: bytes, path: Path, *, what: str = "pickle") -> Any:
@@ -184,12 +180,8 @@ def load_npy(content: bytes, path: Path) -> NDArray:
     stream = io.BytesIO(content)
     try:
         version = np.lib.format.read_magic(stream)
-        if version == (1, 0):
-            shape, fortran, dtype = np.lib.format.read_array_header_1_0(stream)
-        elif version == (2, 0):
-            shape, fortran, dtype = np.lib.format.read_array_header_2_0(stream)
-        else:
-            raise ValueError(f"npy version {version}")
+        readers = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
+        shape, fortran, dtype = readers[version](stream)
     except Exception as error:  # the header is text of a stranger: NumPy raises what its parser raises
         raise UsageError(f"{path}: no npy array ({' '.join(str(error).split())[:200]})") from error
     rest = content[stream.tell() :]
@@ -208,22 +200,15 @@ def load_npy(content: bytes, path: Path) -> NDArray:
 
 
 def load_npz(path: Path) -> dict[str, NDArray]:
-    """All arrays of an npz file, by name.
-
-    Raises:
-        UsageError: no npz file, or one that is absurdly large.
-        WorkError: damaged.
-    """
+    """All arrays of an npz file, by name. Raises as `load_npy`; UsageError also for one that is absurdly large."""
     try:
         with zipfile.ZipFile(path) as archive:
             members = [member for member in archive.infolist() if member.filename.endswith(".npy")]
             if sum(member.file_size for member in members) > LARGEST_FILE:
                 raise UsageError(f"{path}: more than {LARGEST_FILE >> 30} GB of scores")
             contents = {member.filename.removesuffix(".npy"): archive.read(member) for member in members}
-    except AvrError:
+    except (AvrError, OSError):
         raise
-    except OSError as error:
-        raise UsageError(f"{path}: cannot be opened ({error.strerror or error})") from error
     except Exception as error:  # zipfile raises its own, zlib's, struct's and more
         raise WorkError(f"{path}: a damaged zip archive ({' '.join(str(error).split())[:200]})") from error
     return {name: load_npy(content, path) for name, content in contents.items()}

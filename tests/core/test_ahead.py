@@ -79,20 +79,22 @@ def test_who_waits_is_woken_when_all_is_to_stop():
     assert min(seconds) < 0.05
 
 
-def test_what_is_under_way_goes_on_while_the_source_pauses():
+def test_the_slowest_stage_stays_busy():
+    """However results bunch up: its line is filled again before each that is taken from it."""
+    at_once, most = 0, []
+
+    def slow(item):
+        nonlocal at_once
+        at_once += 1
+        time.sleep(0.02 if item % 4 == 0 else 0.005)
+        most.append(at_once)
+        at_once -= 1
+        return item
+
     with Stages() as stages:
-        finished = threading.Event()
-
-        def source():
-            yield 1
-            while not finished.is_set():
-                time.sleep(0.01)
-            yield 2
-
-        results = stages.map("second", lambda item: item, stages.map("first", lambda item: item, source()))
-        assert next(results) == 1
-        finished.set()
-        assert list(results) == [2]
+        first = stages.map("slow", slow, range(40), threads=2, ahead=4)
+        assert list(stages.map("fast", lambda item: item, first)) == list(range(40))
+    assert sum(count == 2 for count in most) > 20
 
 
 def test_read_ahead_stops_with_its_caller_and_passes_errors_on():

@@ -1,12 +1,13 @@
 """Files that are there whole or not at all, readable by whom the umask says."""
 
 import stat
+from pathlib import Path
 
 import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from avr.core import write_whole
+from avr.core import UsageError, WorkError, make_folder, write_whole
 
 
 def test_a_file_of_safetensors_has_the_permissions_of_any_other(tmp_path):
@@ -42,3 +43,13 @@ def test_a_failed_write_leaves_what_was_there(tmp_path):
         fail()
     assert [other.name for other in tmp_path.iterdir()] == ["file"]
     assert path.read_text() == "before"
+
+
+def test_a_folder_is_made_or_refused_in_one_line(tmp_path):
+    assert make_folder(make_folder(tmp_path / "a" / "b")).is_dir()
+    (tmp_path / "file").touch()
+    for place in ("file", "file/below"):
+        with pytest.raises(UsageError, match="is a file, or lies below one; choose another folder"):
+            make_folder(tmp_path / place)
+    with pytest.raises(WorkError, match="/proc/avr: cannot be made"):
+        make_folder(Path("/proc/avr"))

@@ -327,7 +327,7 @@ def test_what_changes_the_numbers_is_the_runs_identity(dataset, workplace):
     """Batch norm takes its statistics from a piece of the batch: other pieces are another training."""
     cut = Tuning(micro_batch=2, save_every=1)
     assert tune(dataset, workplace, "pieces", tuning=cut, stop_after=1) is None
-    with pytest.raises(UsageError, match=r"other settings \(tuning.micro_batch 2, now 3\): choose another --out"):
+    with pytest.raises(UsageError, match=r"other settings \(tuning.micro_batch 2 → 3\): choose another --out"):
         tune(dataset, workplace, "pieces", tuning=replace(cut, micro_batch=3))
     for mode, shared in {"local": 4, "partial": 4, "sync": 3, "frozen": 1}.items():
         ways = [

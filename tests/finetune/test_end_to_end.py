@@ -92,7 +92,7 @@ def test_a_finished_run_is_not_made_again(tuned, stfn_run, workplace):
     again = finetune_end_to_end(stfn_run, training=SHORT, out=tuned.folder, cache=workplace / "cache", device="cpu")
     assert again == tuned
     assert (tuned.folder / "split-1" / "rgb.safetensors").stat().st_mtime_ns == before
-    with pytest.raises(UsageError, match=r"other settings \(training.lr 0.001, now 0.5\): choose another --out"):
+    with pytest.raises(UsageError, match=r"other settings \(training.lr 0.001 → 0.5\): choose another --out"):
         finetune_end_to_end(stfn_run, training=replace(SHORT, lr=0.5), out=tuned.folder, device="cpu")
 
 

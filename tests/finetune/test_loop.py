@@ -155,13 +155,13 @@ def test_after_a_nan_the_last_good_network_is_a_weights_file(tmp_path):
 
 def test_a_state_of_other_settings_is_refused_and_says_which(tmp_path):
     make_loop(tmp_path).run(Processes(), CPU, stop_after=2)
-    with pytest.raises(UsageError, match=r"other settings \(lr 0.05, now 0.01\): choose another --out"):
+    with pytest.raises(UsageError, match=r"other settings \(lr 0.05 → 0.01\): choose another --out"):
         make_loop(tmp_path, training=replace(TRAINING, lr=0.01)).run(Processes(), CPU)
 
 
 def test_a_state_of_other_videos_is_refused(tmp_path):
     make_loop(tmp_path).run(Processes(), CPU, stop_after=2)
-    with pytest.raises(UsageError, match=r"other settings \(videos '13 \(\w+\)', now '14 \(\w+\)'\): choose another"):
+    with pytest.raises(UsageError, match=r'other settings \(videos "13 \(\w+\)" → "14 \(\w+\)"\): choose another'):
         make_loop(tmp_path, samples=Noise(14)).run(Processes(), CPU)
 
 

@@ -266,7 +266,7 @@ def test_a_finished_run_is_given_back_and_another_is_not_written_over_it(toy_sto
     assert again.summary == first.summary
     np.testing.assert_array_equal(again.splits[0].test_scores["average"], first.splits[0].test_scores["average"])
     assert {path: path.stat().st_mtime_ns for path in own["out"].rglob("*.*")} == written
-    with pytest.raises(UsageError, match=r"other settings \(training.epochs 5, now 6\): choose another --out"):
+    with pytest.raises(UsageError, match=r"other settings \(training.epochs 5 → 6\): choose another --out"):
         train_run(toy_store, "linear", **own | {"training": {"epochs": 6}})
 
 

@@ -74,9 +74,9 @@ def test_a_run_goes_on_where_out_holds_it_and_others_are_refused(tmp_path, capsy
         assert "continuing" in capsys.readouterr().err
         assert list(read_record(out).splits) == ["1"]
     for other, message in [
-        (replace(MINE, seed=2), r"holds a head's run with other settings \(seed 1, now 2\): choose another --out"),
-        (replace(MINE, options={"dropout": 0.5}), r"\(options.dropout 0.0, now 0.5\)"),
-        (replace(MINE, identity={"splits": ["1"], "folds": 3}), r"\(folds None, now 3, splits \['1', '2'\], now "),
+        (replace(MINE, seed=2), r"holds a head's run with other settings \(seed 1 → 2\): choose another --out"),
+        (replace(MINE, options={"dropout": 0.5}), r"\(options.dropout 0.0 → 0.5\)"),
+        (replace(MINE, identity={"splits": ["1"], "folds": 3}), r'\(folds null → 3, splits \["1", "2"\] → '),
         (RunRecord("fuse"), r"holds a head's run: choose another --out"),
     ]:
         with pytest.raises(UsageError, match=message), claim_run(out, "", other):
@@ -89,7 +89,10 @@ def test_a_run_goes_on_where_out_holds_it_and_others_are_refused(tmp_path, capsy
     ):
         pass
     assert [path.name for path in (tmp_path / "notes").iterdir()] == ["thesis.txt"]
-    with pytest.raises(UsageError, match="cannot be made"), claim_run(tmp_path / "notes/thesis.txt", "", MINE):
+    with (
+        pytest.raises(UsageError, match="is a file, or lies below"),
+        claim_run(tmp_path / "notes/thesis.txt", "", MINE),
+    ):
         pass
 
 

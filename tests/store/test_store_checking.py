@@ -1,5 +1,6 @@
 """Verify finds every damaged file, repair drops it, and a rerun makes the store whole again."""
 
+import os
 import random
 
 import pytest
@@ -54,7 +55,7 @@ def test_shards_are_checked_though_the_plan_is_damaged(toy_store, plan, index):
         (toy_store / "index.h5").unlink()
     result = verify(toy_store)
     assert [item["file"] for item in result["damaged"]] == ["plan.h5", "shard-00002.h5"]
-    assert result["files"] == 5 + index
+    assert result["files"] == 5 + index - (plan == "gone")
 
 
 def test_a_plan_of_a_newer_format_is_neither_damaged_nor_dropped(toy_store):
@@ -68,12 +69,14 @@ def test_a_plan_of_a_newer_format_is_neither_damaged_nor_dropped(toy_store):
 
 
 def test_every_single_byte_of_a_shard_counts(toy, toy_store):
-    """Flip one bit at 300 places, the seal and its padding among them: verify always names the shard."""
+    """Flip one bit at 60 places (300 with AVR_TEST_EXAMPLES=full), the seal and its padding among them: verify always
+    names the shard.
+    """
     shard = toy_store / "shard-00002.h5"
     whole = shard.read_bytes()
     draw = random.Random(1)
     places = list(range(0, 4096, 151)) + [draw.randrange(len(whole)) for _ in range(270)]
-    for place in places:
+    for place in places if os.environ.get("AVR_TEST_EXAMPLES") == "full" else places[::5]:
         content = bytearray(whole)
         content[place] ^= 1 << draw.randrange(8)
         shard.write_bytes(content)

@@ -1,10 +1,11 @@
-"""2 000 damaged and forged files: a reader either gives the true numbers or raises avr's own error, nothing else.
+"""200 damaged and forged files (2 000 with AVR_TEST_EXAMPLES=full): a reader gives the true numbers or avr's own error.
 
 Flipped and cut files must never give other numbers than were written. Forged ones (changed, then sealed again as a
 liar would) may lie, but must not crash a reader or bring it to hang: they meet checks, never a library that trusts.
 """
 
 import json
+import os
 import pickle
 from contextlib import suppress
 
@@ -16,6 +17,7 @@ from hypothesis import strategies as st
 from avr.core import AvrError
 from avr.store import FeatureStore, ShardWriter, import_scores, pack, read_scores, verify, write_scores
 
+SHARE = 1 if os.environ.get("AVR_TEST_EXAMPLES") == "full" else 10
 QUIET = {
     "deadline": None,
     "derandomize": True,  # the same cases each time: a failure is the change's, not the day's
@@ -88,7 +90,7 @@ def test_damaged_stores_never_lie(toy_store, truth, name):
     path = pack(toy_store) if name == "packed" else toy_store / name
     content = path.read_bytes()
 
-    @settings(max_examples=250, **QUIET)
+    @settings(max_examples=250 // SHARE, **QUIET)
     @given(damages())
     def run(damage):
         path.write_bytes(damaged(content, damage))
@@ -106,7 +108,7 @@ def test_forged_stores_never_crash(toy_store, reseal, name):
     if name in ("shard-00001.h5", "plan.h5"):
         (toy_store / "index.h5").unlink()  # so that these are read
 
-    @settings(max_examples=120, **QUIET)
+    @settings(max_examples=120 // SHARE, **QUIET)
     @given(damages())
     def run(damage):
         path.write_bytes(reseal(content, lambda behind: damaged(behind, damage)))
@@ -129,7 +131,7 @@ def test_forged_seals_never_crash(toy_store, toy_scores, with_seal, tmp_path, na
     kinds = st.sampled_from(["<i8", "<i4", "|i1", "<f4", "|S1", "|S9", "|S999999999", "place", "O", "|V8", "<f2", 3])
     entries = st.tuples(places, kinds, st.one_of(st.lists(places, max_size=3), places)).map(list)
 
-    @settings(max_examples=150, **QUIET)
+    @settings(max_examples=150 // SHARE, **QUIET)
     @given(st.data())
     def run(data):
         fields = json.loads(lines[1])
@@ -156,7 +158,7 @@ def test_damaged_scores_never_lie(toy_scores, reseal, tmp_path):
     path = write_scores(tmp_path / "scores.h5", scores)
     content = path.read_bytes()
 
-    @settings(max_examples=200, **QUIET)
+    @settings(max_examples=200 // SHARE, **QUIET)
     @given(damages(), st.booleans())
     def run(damage, forge):
         path.write_bytes(reseal(content, lambda behind: damaged(behind, damage)) if forge else damaged(content, damage))
@@ -193,7 +195,7 @@ def test_damaged_files_of_others_never_crash(tmp_path, form):
         path.write_text("\n".join(",".join([name, *map(str, row)]) for name, row in zip(ids, values, strict=True)))
     content = path.read_bytes()
 
-    @settings(max_examples=105, **QUIET)
+    @settings(max_examples=105 // SHARE, **QUIET)
     @given(damages())
     def run(damage):
         path.write_bytes(damaged(content, damage))

@@ -103,16 +103,14 @@ def test_workers_share_out_a_store_and_give_the_same_bytes(toy, tmp_path):
     assert not list((tmp_path / "many").glob(".*.tmp"))
 
 
-def test_a_worker_that_knows_the_folder_alone_joins(toy, tmp_path):
-    with pytest.raises(UsageError, match=r"plan.h5: cannot be opened"):
-        StoreWriter.join(tmp_path)
+def test_a_second_worker_takes_what_the_first_has_not_claimed(toy, tmp_path):
     with StoreWriter(tmp_path / "store", toy.dataset, **toy.options()) as writer:
         held = writer.claim(1)
         assert held.video_ids == tuple(video.id for video in toy.dataset.videos[6:12])
         assert writer.claim(1) is None
 
         def work():
-            with StoreWriter.join(tmp_path / "store") as joined:
+            with StoreWriter(tmp_path / "store", toy.dataset, **toy.options()) as joined:
                 assert joined.claim(1) is None
                 while (shard := joined.claim_next()) is not None:
                     toy.fill(shard)

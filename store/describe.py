@@ -1,0 +1,125 @@
+"""What lies at a path, a store or a file of scores: described in plain values, and checked to the last byte."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from avr.core import WorkError
+
+from .features.catalog import INDEX_NAME, open_catalog
+from .features.check import check_packed, report, verify_folder
+from .features.plan import PLAN_NAME
+from .features.reader import FeatureStore
+from .scores.file import TRAINED_ON, Scores, is_test, read_scores
+from .sealed import check_whole, open_sealed
+
+
+def scores_at(path: Path) -> Scores | None:
+    """The scores at a path; None where a store lies there.
+
+    Raises:
+        UsageError: nothing of avr's there, or of another format version.
+        WorkError: damaged.
+    """
+    if path.is_dir():
+        return None
+    with open_sealed(path) as (seal, _):
+        return read_scores(path) if seal.kind == "scores" else None
+
+
+def describe(path: Path | str) -> dict[str, Any]:
+    """Describe a store's folder, a packed file or a score file, with plain values only.
+
+    Raises:
+        UsageError: nothing of avr's there, or of another format version.
+        WorkError: damaged.
+    """
+    path = Path(path)
+    scores = scores_at(path)
+    return _describe_store(path) if scores is None else _describe_scores(path, scores)
+
+
+def _describe_scores(path: Path, scores: Scores) -> dict[str, Any]:
+    return {
+        "kind": "scores",
+        "path": str(path),
+        "dataset": scores.dataset,
+        "head": scores.head,
+        "split": scores.split,
+        "videos": len(scores.ids),
+        "test_videos": int(is_test(scores.fold).sum()),
+        "out_of_fold_videos": int((scores.fold >= 0).sum()),
+        "trained_on_videos": int((scores.fold == TRAINED_ON).sum()),
+        "classes": len(scores.class_names),
+        "class_names": list(scores.class_names),
+        "groups": len(np.unique(scores.groups)),
+        "numbers": scores.kind,
+        "streams": list(scores.streams),
+        "fused": scores.fused,
+        "provenance": scores.provenance,
+    }
+
+
+def _describe_store(path: Path) -> dict[str, Any]:
+    catalog = open_catalog(path)
+    with FeatureStore(path) as store:
+        parts = {name: store.split(name) for name in store.split_names}
+        files = [path / name for name, _, _ in catalog.files] if path.is_dir() else [path]
+        files += [path / INDEX_NAME, path / PLAN_NAME] if path.is_dir() else []
+        return {
+            "kind": "store",
+            "path": str(path),
+            "packed": not path.is_dir(),
+            "dataset": store.dataset,
+            "videos": len(store),
+            "classes": len(store.class_names),
+            "class_names": list(store.class_names),
+            "groups": len(np.unique(store.groups)),
+            "rows": int(store.views.sum()),
+            "frames_decoded": int(store.frames.sum()),
+            "arrays": {
+                array.name: {
+                    "shape": list(array.shape),
+                    "dtype": str(array.dtype),
+                    "bytes": store.nbytes(array.stream, array.layer),
+                }
+                for array in store.arrays.values()
+            },
+            "splits": {
+                name: {"train": int(train.sum()), "test": int(test.sum())} for name, (train, test) in parts.items()
+            },
+            "failures": store.failures,
+            "notes": store.notes,
+            "complete": store.complete,
+            "missing_shards": len(catalog.missing_shards),
+            "shards": len(catalog.files),
+            "shard_videos": catalog.plan.shard_videos,
+            "bytes_on_disk": sum(file.stat().st_size for file in files if file.exists()),
+            "provenance": store.provenance,
+            "digest": store.digest,
+        }
+
+
+def verify(path: Path | str) -> dict[str, Any]:
+    """Read every byte of a store's folder, a packed file or a score file, and check it.
+
+    Returns:
+        "ok" (bool), "damaged" ([{"file", "problem"}]), "missing_shards" (count), "files" and "bytes" read.
+
+    Raises:
+        UsageError: nothing of avr's there, or of another format version.
+    """
+    path = Path(path)
+    if path.is_dir():
+        return verify_folder(path)
+    damaged = []
+    try:
+        kind = check_whole(path).kind
+        if kind == "packed":
+            check_packed(path)
+        elif kind == "scores":
+            read_scores(path)
+    except WorkError as error:
+        damaged.append({"file": str(path), "problem": str(error)})
+    return report(damaged, missing=0, files=[path])

@@ -1,0 +1,271 @@
+"""The catalog: all tables of a store in memory, as its index file, its packed file or its shards tell them."""
+
+import hashlib
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from avr.core import UsageError, WorkError
+from avr.store.sealed import PLACE, Seal, Tables, open_sealed
+
+from .plan import PLAN_NAME, Plan, load_plan, plan_tables, read_plan
+
+INDEX_NAME = "index.h5"
+
+
+def shard_name(number: int) -> str:
+    """File name of a shard: "shard-00007.h5"."""
+    return f"shard-{number:05d}.h5"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Content:
+    """What a shard, or a store, holds of M videos and R rows, the rows themselves aside.
+
+    Attributes:
+        rows: (M,) int32 views of each video.
+        frames: (M,) int32 decoded frames of each video.
+        failures: (id, reason) of the videos that have none.
+        notes: (id, remark) of some that have.
+        places: for every array (R,) PLACE: where each row lies in its file, and its checksum.
+    """
+
+    rows: NDArray[np.int32]
+    frames: NDArray[np.int32]
+    failures: tuple[tuple[str, str], ...]
+    notes: tuple[tuple[str, str], ...]
+    places: Mapping[str, NDArray]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Catalog(Content):
+    """Tables of a store, or of some of its shards.
+
+    Attributes:
+        plan: ids, labels … of the M videos that have features.
+        whole: the plan of all videos, those that failed among them; None where an older file does not hold it.
+        files: the files that hold rows, with size and SHA-256 of what lies behind their user block.
+        file_first_row: (files + 1,) int64: rows file_first_row[i] … file_first_row[i+1] − 1 lie in files[i].
+        missing_shards: numbers of the shards not written yet.
+    """
+
+    plan: Plan
+    whole: Plan | None
+    files: tuple[tuple[str, int, str], ...]
+    file_first_row: NDArray[np.int64]
+    missing_shards: tuple[int, ...] = ()
+
+    @property
+    def first_row(self) -> NDArray[np.int64]:
+        """(M,) first row of each video."""
+        return np.concatenate([[0], np.cumsum(self.rows)]).astype(np.int64)[: len(self.rows)]
+
+    @property
+    def digest(self) -> str:
+        """Identity of the content, wherever it lies and however it is cut into files: SHA-256, hexadecimal."""
+        plan = self.plan
+        digest = hashlib.sha256()
+        about: list[Any] = [plan.dataset, plan.class_names, plan.split_names, plan.ids, plan.groups, self.failures]
+        about += [plan.arrays, None, plan.provenance.get("settings")]  # None: no compression, which there once was
+        digest.update(json.dumps(about, sort_keys=True).encode())
+        for column in (plan.labels, plan.splits, self.rows, self.frames):
+            digest.update(np.ascontiguousarray(column).tobytes())
+        for name in sorted(self.places):
+            digest.update(np.ascontiguousarray(self.places[name]["crc32"]).tobytes())
+        return digest.hexdigest()
+
+
+def content_tables(content: Content) -> dict[str, Any]:
+    """The tables that a shard and an index have alike, as `write_tables` takes them."""
+    tables: dict[str, Any] = {
+        "index/videos/rows": content.rows,
+        "index/videos/frames": content.frames,
+        **{f"index/rows/{name}": place for name, place in content.places.items()},
+    }
+    for remarks, what, value in ((content.failures, "failures", "reason"), (content.notes, "notes", "note")):
+        if remarks or what == "failures":
+            tables[f"index/{what}/id"] = [video for video, _ in remarks]
+            tables[f"index/{what}/{value}"] = [text for _, text in remarks]
+    return tables
+
+
+def _read_content(tables: Tables, count: int, arrays: Mapping[str, tuple[int, ...]], size: int) -> dict[str, Any]:
+    """The fields of a `Content` of `count` videos, whose rows must lie in a file of `size` bytes."""
+    rows = tables.numbers("index/videos/rows", (count,), "i4")
+    if count and rows.min() < 1:
+        raise ValueError("a video without rows")
+    remarks: dict[str, tuple[tuple[str, str], ...]] = {"failures": (), "notes": ()}
+    for what, value in (("failures", "reason"), ("notes", "note")):
+        if what == "failures" or "index/notes/id" in tables.content:
+            ids, texts = tables.text(f"index/{what}/id"), tables.text(f"index/{what}/{value}")
+            remarks[what] = tuple(zip(ids, texts, strict=True))
+    places = {}
+    for name, shape in arrays.items():
+        place = tables.numbers(f"index/rows/{name}", (int(rows.sum()),), PLACE)
+        if (place["stored"] != 2 * math.prod(shape)).any():
+            raise ValueError(f"rows/{name}: rows of another size")
+        if len(place) and (place["offset"].max() > size or int((place["offset"] + place["stored"]).max()) > size):
+            raise ValueError(f"rows/{name} lie outside the file")
+        places[name] = place
+    return {"rows": rows, "frames": tables.numbers("index/videos/frames", (count,), "i4"), **remarks, "places": places}
+
+
+def read_shard(folder: Path, number: int, plan: Plan) -> Catalog:
+    """Read a shard's tables, its structure checked (its rows are not).
+
+    Raises:
+        WorkError: damaged, or not made for this plan: another run's, other videos or arrays than the plan gives it.
+    """
+    path = folder / shard_name(number)
+    with open_sealed(path, "shard") as (seal, tables):
+        about = tables.json("index/about")
+        if str(about["plan"]) not in (plan.identity, plan.seal):
+            raise WorkError(f"{path}: belongs to another run; `avr store repair` drops it")
+        if int(about["number"]) != number:
+            raise WorkError(f"{path}: holds shard {int(about['number'])}; `avr store repair` drops it")
+        ids = tables.text("index/videos/id")
+        content = _read_content(tables, len(ids), plan.arrays, seal.size)
+        failed = {video for video, _ in content["failures"]}
+        first, planned = number * plan.shard_videos, plan.shard_ids(number)
+        there = [first + index for index, video in enumerate(planned) if video not in failed]
+        if ids != tuple(plan.ids[index] for index in there) or len(failed) + len(ids) != len(planned):
+            raise WorkError(f"{path}: holds other videos than it should; `avr store repair` drops it")
+        return Catalog(
+            **content,
+            plan=plan.take(np.array(there, dtype=np.intp)),
+            whole=plan,
+            files=((path.name, seal.size, seal.sha256),),
+            file_first_row=np.array([0, content["rows"].sum()], dtype="<i8"),
+        )
+
+
+def catalog_of_shards(plan: Plan, shards: Sequence[Catalog]) -> Catalog:
+    """The shards that are there, in the order of their numbers, as one."""
+    position = {video: index for index, video in enumerate(plan.ids)}
+    names = {shard.files[0][0] for shard in shards}
+    none = np.zeros(0, "<i4")
+    return Catalog(
+        plan=plan.take(np.array([position[video] for shard in shards for video in shard.plan.ids], dtype=np.intp)),
+        whole=plan,
+        rows=np.concatenate([none, *(shard.rows for shard in shards)]),
+        frames=np.concatenate([none, *(shard.frames for shard in shards)]),
+        failures=tuple(failure for shard in shards for failure in shard.failures),
+        notes=tuple(remark for shard in shards for remark in shard.notes),
+        files=tuple(file for shard in shards for file in shard.files),
+        file_first_row=np.cumsum([0, *(shard.rows.sum() for shard in shards)], dtype="<i8"),
+        places={
+            name: np.concatenate([np.zeros(0, PLACE), *(shard.places[name] for shard in shards)])
+            for name in plan.arrays
+        },
+        missing_shards=tuple(number for number in range(plan.num_shards) if shard_name(number) not in names),
+    )
+
+
+def catalog_tables(catalog: Catalog) -> dict[str, Any]:
+    """All tables of a finished store, as `write_tables` takes them."""
+    tables = {
+        **plan_tables(catalog.plan),
+        **content_tables(catalog),
+        "index/videos/first_row": catalog.first_row,
+        "index/files/name": [name for name, _, _ in catalog.files],
+        "index/files/size": np.array([size for _, size, _ in catalog.files], dtype="<i8"),
+        "index/files/sha256": [sha256 for _, _, sha256 in catalog.files],
+        "index/files/first_row": catalog.file_first_row,
+    }
+    if catalog.whole is not None and catalog.failures:
+        failed = {video for video, _ in catalog.failures}
+        position = np.array([n for n, video in enumerate(catalog.whole.ids) if video in failed], dtype="<i8")
+        theirs = catalog.whole.take(position)
+        tables["index/failures/position"] = position
+        tables["index/failures/path"], tables["index/failures/group"] = theirs.paths, theirs.groups
+        tables["index/failures/label"], tables["index/failures/splits"] = theirs.labels, theirs.splits
+    return tables
+
+
+def _read_tables(tables: Tables, seal: Seal) -> Catalog:
+    """The catalog that `catalog_tables` gave; call it inside `open_sealed`."""
+    plan = read_plan(tables)
+    names = tables.text("index/files/name")
+    sizes = tables.numbers("index/files/size", (len(names),), "i8")
+    first = tables.numbers("index/files/first_row", (len(names) + 1,), "i8")
+    if any("/" in name or name in ("", "..") for name in names):
+        raise ValueError("a file outside the store")
+    size = int(sizes.max(initial=0)) if seal.kind == "index" else seal.size
+    content = _read_content(tables, len(plan.ids), plan.arrays, size)
+    catalog = Catalog(
+        **content,
+        plan=plan,
+        whole=_whole_plan(plan, tables, [video for video, _ in content["failures"]]),
+        files=tuple(zip(names, sizes.tolist(), tables.text("index/files/sha256"), strict=True)),
+        file_first_row=first,
+    )
+    total = int(catalog.rows.sum())
+    if first[0] != 0 or first[-1] != total or (np.diff(first) < 0).any() or (total and not plan.arrays):
+        raise ValueError("files/first_row does not fit the rows")
+    if (tables.numbers("index/videos/first_row", (len(plan.ids),), "i8") != catalog.first_row).any():
+        raise ValueError("videos/first_row does not fit the rows")
+    return catalog
+
+
+def _whole_plan(plan: Plan, tables: Tables, failed: list[str]) -> Plan | None:
+    """The plan of all videos: that of those with features, the failed ones put back where they stood."""
+    if not failed:
+        return plan
+    if "index/failures/position" not in tables.content:
+        return None
+    count, total = len(failed), len(plan.ids) + len(failed)
+    position = tables.numbers("index/failures/position", (count,), "i8")
+    order = np.full(total, -1)
+    order[position] = len(plan.ids) + np.arange(count)
+    order[order < 0] = np.arange(len(plan.ids))
+    labels = tables.numbers("index/failures/label", (count,), "i8")
+    splits = tables.numbers("index/failures/splits", (count, len(plan.split_names)), "i1")
+    joined = replace(
+        plan,
+        ids=plan.ids + tuple(failed),
+        paths=plan.paths + tables.text("index/failures/path"),
+        groups=plan.groups + tables.text("index/failures/group"),
+        labels=np.concatenate([plan.labels, labels]),
+        splits=np.concatenate([plan.splits, splits]),
+    )
+    return joined.take(order)
+
+
+def read_catalog(path: Path) -> Catalog:
+    """The tables of an index file or a packed file.
+
+    Raises:
+        UsageError: no such file, not avr's, or of another format version.
+        WorkError: damaged.
+    """
+    with open_sealed(path, "index", "packed") as (seal, tables):
+        catalog = _read_tables(tables, seal)
+        if seal.kind == "packed":
+            if len(catalog.files) != 1:
+                raise ValueError("a packed file that names others")
+            catalog = replace(catalog, files=((path.name, seal.size, seal.sha256),))
+        return catalog
+
+
+def open_catalog(path: Path) -> Catalog:
+    """The tables of a store; of an unfinished one, those of the shards that are there.
+
+    Raises:
+        UsageError: no store there.
+        WorkError: damaged.
+    """
+    if not path.is_dir():
+        return read_catalog(path)
+    if (path / INDEX_NAME).exists():
+        return read_catalog(path / INDEX_NAME)
+    if not (path / PLAN_NAME).exists():
+        raise UsageError(f"{path}: no store (neither {INDEX_NAME} nor {PLAN_NAME} in it); `avr extract` makes one")
+    plan = load_plan(path)
+    there = [number for number in range(plan.num_shards) if (path / shard_name(number)).exists()]
+    return catalog_of_shards(plan, [read_shard(path, number, plan) for number in there])
