@@ -68,8 +68,7 @@ def backbone(as_json: bool, dataset: str, root: Path | None, splits: Path | None
     """Fine-tune the network of one stream; writes weights that `avr extract --weights` takes."""
     from avr.core import quiet
     from avr.datasets import index_dataset
-    from avr.extract import Settings
-    from avr.extract.cache import DEFAULT_FOLDER
+    from avr.extract import CACHE_FOLDER, Settings
     from avr.finetune import finetune_backbone
 
     names = ("backbone", "segments", "stack", "flow", "flow_size", "resize", "crop")
@@ -86,7 +85,7 @@ def backbone(as_json: bool, dataset: str, root: Path | None, splits: Path | None
     click.echo(f"{result.folder}: {len(result.history)} epochs, last loss {result.history[-1]['loss']:.3f}")
     for name, value in result.accuracy.items():
         click.echo(f"  {name} {100 * value:.1f} % of the test videos, by its own classifier")
-    cache = options["cache"] or DEFAULT_FOLDER / found.name
+    cache = options["cache"] or CACHE_FOLDER / found.name
     click.echo(
         f"next: avr extract --dataset {dataset} --weights {options['stream']}={result.weights} --cache {cache} …"
     )

@@ -1,24 +1,64 @@
-"""Videos to arrays: optical flow, networks, and the run whose workers write a store.
+"""Videos to arrays: streams and their networks, the run whose workers write a store, and the way back from it.
 
 Names are loaded when they are first used: settings and help texts do without torch.
 """
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from .settings import Settings
 
 if TYPE_CHECKING:
+    from .cache import CACHE_FOLDER, ClipCache, leave_out
     from .engines import Engine
     from .extractor import Extractor, Running
+    from .layers import LayerReader
+    from .networks import Networks, build_backbone, load_networks
+    from .preprocess import crop_images
+    from .restore import Origin, refuse_unused, restore_video
     from .run import Summary, extract
+    from .streams import open_streams, stack_images
+    from .weights import fit_state, load_weights
 
-__all__ = ["Engine", "Extractor", "Running", "Settings", "Summary", "extract"]
-_PLACES = {"extract": "run", "Summary": "run", "Extractor": "extractor", "Running": "extractor", "Engine": "engines"}
+_PLACES = {
+    "cache": ("CACHE_FOLDER", "ClipCache", "leave_out"),
+    "engines": ("Engine",),
+    "extractor": ("Extractor", "Running"),
+    "layers": ("LayerReader",),
+    "networks": ("Networks", "build_backbone", "load_networks"),
+    "preprocess": ("crop_images",),
+    "restore": ("Origin", "refuse_unused", "restore_video"),
+    "run": ("Summary", "extract"),
+    "streams": ("open_streams", "stack_images"),
+    "weights": ("fit_state", "load_weights"),
+}
+__all__ = [
+    "CACHE_FOLDER",
+    "ClipCache",
+    "Engine",
+    "Extractor",
+    "LayerReader",
+    "Networks",
+    "Origin",
+    "Running",
+    "Settings",
+    "Summary",
+    "build_backbone",
+    "crop_images",
+    "extract",
+    "fit_state",
+    "leave_out",
+    "load_networks",
+    "load_weights",
+    "open_streams",
+    "refuse_unused",
+    "restore_video",
+    "stack_images",
+]
 
 
 def __getattr__(name: str) -> Any:
-    import importlib
-
-    if name in _PLACES:
-        return getattr(importlib.import_module(f".{_PLACES[name]}", __name__), name)
+    for module, names in _PLACES.items():
+        if name in names:
+            return getattr(import_module(f"{__name__}.{module}"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

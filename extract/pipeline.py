@@ -1,6 +1,6 @@
-"""Shards of videos to features, all stages at once: decode, flow, resize and crop, networks, write.
+"""Shards of videos to features, all stages at once: decode, images (flow), resize and crop, networks, write.
 
-From flow to network, videos go in groups that fill a network call. A group never crosses a shard, and where it ends
+From images to network, videos go in groups that fill a network call. A group never crosses a shard, and where it ends
 depends on the shard's videos alone: so do the shard's bytes, whichever worker has it and however often it was begun.
 """
 
@@ -106,13 +106,14 @@ def _results(
             return replace(work, reason=error.reason)
         return replace(work, decoded=decoded, frames=decoded.steps.num_frames, note=decoded.note)
 
-    def flow(works: list[_Work]) -> tuple[list[_Work], list[Tensor]]:
-        return works, extractor.flows(_decoded(works))
+    def images(works: list[_Work]) -> tuple[list[_Work], dict[str, list[Tensor]]]:
+        return works, extractor.images(_decoded(works))
 
-    def prepare(found: tuple[list[_Work], list[Tensor]]) -> _Part:
-        works, flows = found
-        videos = _decoded(works)
-        group = extractor.prepare(videos, flows) if videos else None
+    def prepare(item: tuple[list[_Work], dict[str, list[Tensor]]]) -> _Part:
+        works, images = item
+        decoded = _decoded(works)
+        group = extractor.prepare(decoded, images) if decoded else None
+        # Frames have become crops: let go of them.
         return _Part([replace(work, decoded=None) for work in works], group)
 
     def network(item: tuple[_Part, Call | None]) -> tuple[_Part, Call | None, Features]:
@@ -121,11 +122,7 @@ def _results(
 
     decoding = extractor.running.decoders or max(1, min(8, num_cores() // 2))
     groups = _groups(extractor, stages.map("decode", read, works, threads=decoding, ahead=2))
-    if extractor.flow is not None:
-        found = stages.map("flow", flow, groups, ahead=1)
-    else:
-        found = ((works, []) for works in groups)
-    parts = stages.map("resize", prepare, found, ahead=1)
+    parts = stages.map("resize", prepare, stages.map("images", images, groups, ahead=1), ahead=1)
     # On a CPU a call runs on one thread, and calls run side by side: no thread ever waits for another inside a layer,
     # and the sums do not depend on the number of cores.
     threads = 1 if extractor.device.type == "cuda" else num_cores()

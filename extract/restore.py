@@ -11,9 +11,9 @@ from avr.core import AvrError, UsageError, WorkError, note, sha256_of
 from avr.datasets import Dataset, RawFrames, Split, Video, index_dataset
 from avr.store import FeatureStore
 
-from .backbones import Networks, load_networks
+from .networks import Networks, load_networks
 from .settings import Settings
-from .weights import weights_enum
+from .weights import is_named
 
 # Data sets whose videos may be parts of files, or folders of frames: a store keeps their paths alone.
 PARTS = ("kinetics", "list")
@@ -152,7 +152,7 @@ def find_weights(
     folders = list(folders)
     for stream in settings.streams:
         name = settings.weights_of(stream)
-        if not is_file_name(settings.backbone, name):
+        if is_named(settings.backbone, name):
             continue
         named = own.get(stream, own.get(""))
         places = [Path(named)] if named else [Path(known.get(stream, name)), *(folder / name for folder in folders)]
@@ -186,7 +186,7 @@ def refuse_unused(given: Iterable[str], several: Iterable[Settings]) -> None:
     for settings in several:
         for stream in settings.streams:
             name = settings.weights_of(stream)
-            sources.setdefault(stream, []).append((name, is_file_name(settings.backbone, name)))
+            sources.setdefault(stream, []).append((name, not is_named(settings.backbone, name)))
     for entry in given:
         stream, separator, _ = entry.partition("=")
         if separator and stream not in sources:
@@ -197,11 +197,6 @@ def refuse_unused(given: Iterable[str], several: Iterable[Settings]) -> None:
         if not any(file for _, file in read):
             names = ", ".join(sorted({name for name, _ in read}))
             raise UsageError(f"--weights {entry}: the run's own weights are no file ({names}): leave the option out")
-
-
-def is_file_name(backbone: str, name: str) -> bool:
-    """Whether weights kept by this name came from a file, and not from torchvision or a seed."""
-    return name != "random" and name not in ("DEFAULT", *weights_enum(backbone).__members__)
 
 
 def narrow(settings: Settings, layers: Mapping[str, str]) -> Settings:

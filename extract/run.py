@@ -10,14 +10,14 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from avr.core import Busy, Progress, WorkError, load_item, note, warn
+from avr.core import Busy, Progress, WorkError, note, warn
 from avr.datasets import Dataset
 from avr.store import FeatureStore
 
-from .backbones import Networks, load_networks
 from .cache import ClipCache
 from .engines import Engine
 from .extractor import Extractor, Running
+from .networks import Networks, load_networks
 from .pipeline import Step
 from .settings import Settings
 from .weights import trained_on
@@ -95,7 +95,7 @@ def extract(
     settings, running, engine = settings or Settings(), running or Running(), engine or Engine()
     where = engine.where(running)
     extractor = Extractor(settings, running=running) if engine.alone else None
-    networks = extractor.networks if extractor else _networks_to_tell(settings)
+    networks = extractor.networks if extractor else load_networks(settings)
     shapes = networks.shapes()
     running = replace(running, shard_videos=running.shard_videos or shard_videos(shapes, networks.settings))
     _say_what(dataset, out, networks, where)
@@ -111,13 +111,6 @@ def extract(
         count = len(summary.failures)
         raise WorkError(f"{count} video{'s' * (count > 1)} without features (listed above); the others are in {out}")
     return summary
-
-
-def _networks_to_tell(settings: Settings) -> Networks:
-    """The networks where others do the work: what the settings come to, and that they can be met at all."""
-    if any(need.pairs for need in settings.needs().values()):
-        load_item("avr.extract.flow", settings.flow.partition("=")[0], "flow method")
-    return load_networks(settings)
 
 
 class _Watch:

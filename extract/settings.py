@@ -4,19 +4,20 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, Literal
 
-from avr.core import UsageError
-from avr.video import Need, Sampling
+from avr.core import UsageError, check_known, item_names
+from avr.video import Sampling
 
-STREAMS = ("rgb", "flow")
+STREAMS = "avr.extract.streams"  # where the streams lie
+FLOW = "avr.extract.flow"
 
 
 @dataclass(frozen=True)
 class Settings:
     """Everything that changes a feature. Zero and "auto" ask for what the weights and the device bring; a store holds
-    the settings with all of them filled in (`avr.extract.backbones.resolve`).
+    the settings with all of them filled in (`avr.extract.load_networks`).
 
     Attributes:
-        streams: which of "rgb" and "flow".
+        streams: names of `avr.extract.streams`, such as "rgb" and "flow".
         backbone: a torchvision classification model, such as "resnet50".
         weights: a name of the model's weights ("DEFAULT", "IMAGENET1K_V1"), "random", or a file; "flow=FILE" is for
             one stream alone. In a store, a file's name without its folder.
@@ -39,7 +40,7 @@ class Settings:
         precision: "float32", "bfloat16", or "auto": bfloat16 on CUDA, else float32.
     """
 
-    streams: tuple[str, ...] = STREAMS
+    streams: tuple[str, ...] = ("rgb", "flow")
     backbone: str = "resnet50"
     weights: tuple[str, ...] = ("DEFAULT",)
     weights_sha256: tuple[str, ...] = ()
@@ -91,11 +92,12 @@ class Settings:
         for name, values in known.items():
             if getattr(self, name) not in values:
                 raise UsageError(f"unknown {name} '{getattr(self, name)}'; known: {', '.join(values)}")
+        check_known("flow method", self.flow.partition("=")[0], item_names(FLOW))
+        streams = item_names(STREAMS)
         for stream in self.streams:
-            if stream not in STREAMS:
-                raise UsageError(f"unknown stream '{stream}'; known: {', '.join(STREAMS)}")
+            check_known("stream", stream, streams)
         if not self.streams or len(set(self.streams)) != len(self.streams):
-            raise UsageError(f"streams must be one or more of {', '.join(STREAMS)}, each once")
+            raise UsageError(f"streams must be one or more of {', '.join(streams)}, each once")
         for stream in self.streams:
             if not self.layers_of(stream):
                 raise UsageError(f"no layer of stream {stream} is asked for; name one with --layers")
@@ -130,15 +132,6 @@ class Settings:
     def sampling(self) -> Sampling:
         """Which frames of a video are looked at."""
         return Sampling(**{field.name: getattr(self, field.name) for field in fields(Sampling)})
-
-    def needs(self, *, colour_flow: bool = False) -> dict[str, Need]:
-        """What each stream's network looks at there.
-
-        Args:
-            colour_flow: whether the flow method reads RGB, not grey.
-        """
-        flow = Need(pairs=self.stack, colour=colour_flow, size=self.flow_size, flow_images=True)
-        return {stream: flow if stream == "flow" else Need() for stream in self.streams}
 
     @property
     def num_steps(self) -> int:
@@ -177,10 +170,10 @@ class Settings:
 
 def _entries(entries: tuple[str, ...], stream: str) -> tuple[str, ...]:
     """Entries for all streams, and those for this one without their prefix."""
-    found = []
+    found, streams = [], item_names(STREAMS)
     for entry in entries:
         prefix, separator, rest = entry.partition("=")
-        if not separator or prefix not in STREAMS:
+        if not separator or prefix not in streams:
             found.append(entry)
         elif prefix == stream:
             found.append(rest)

@@ -21,15 +21,22 @@ class Answer:
 
     Attributes:
         images: (F, H, W, 3) uint8 RGB or (F, H, W) grey: the frames of the steps, or those of the pairs. Empty where
-            flow images are taken.
+            they are ready.
         pairs: of a need of pairs, those.
-        flow_images: (P, 2, H, W), the stored flow images of `pairs`, uint8 0…255; None: there are none, or the need
-            does not take them.
+        ready: (n, C, H, W), the images of the frames or pairs themselves, 0…255, where they need not be made: stored
+            flow images, if the need takes them.
     """
 
     images: NDArray[np.uint8]
     pairs: Pairs | None = None
-    flow_images: NDArray | None = None
+    ready: NDArray | None = None
+
+    @property
+    def stacks(self) -> NDArray[np.intp]:
+        """(R, L) positions of each step's images among the different ones; L is 1 without pairs."""
+        if self.pairs is not None:
+            return self.pairs.stacks
+        return np.arange(len(self.images if self.ready is None else self.ready))[:, None]
 
 
 @dataclass(frozen=True)
@@ -75,8 +82,7 @@ def answer(frames: Frames, steps: Steps, needs: Mapping[str, Need]) -> Decoded:
     answers = {}
     for name, need in needs.items():
         if name in stored:
-            flow_images = frames.flow_images(pairs[name].firsts.tolist())
-            answers[name] = Answer(stack([]), pairs[name], flow_images)
+            answers[name] = Answer(stack([]), pairs[name], frames.flow_images(pairs[name].firsts.tolist()))
         else:
             images = [_shown(taken[number], need) for number in numbers[name].tolist()]
             answers[name] = Answer(stack(images), pairs.get(name))

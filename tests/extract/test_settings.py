@@ -11,7 +11,7 @@ from avr.extract import Settings
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"streams": ("rgb", "sound")}, "unknown stream 'sound'; known: rgb, flow"),
+        ({"streams": ("rgb", "sound")}, "unknown stream 'sound'; known: flow, rgb"),
         ({"streams": ()}, "streams must be one or more"),
         ({"streams": ("rgb", "rgb")}, "each once"),
         ({"plan": "sometimes"}, "unknown plan 'sometimes'; known: segments, strided, clips"),
