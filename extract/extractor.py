@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from avr.core import UsageError
+from avr.core import NonNegativeInt, PositiveFloat, UsageError, check_fields
 from avr.datasets import Video
 from avr.training import choose_device
 from avr.video import Answer, Decoded, Need, Steps, decode
@@ -47,16 +47,15 @@ class Running:
     """
 
     device: str = "auto"
-    batch_size: int = 0
-    decoders: int = 0
-    time_limit: float = 120.0
+    batch_size: NonNegativeInt = 0
+    decoders: NonNegativeInt = 0
+    time_limit: PositiveFloat = 120.0
     compile: bool = False
     cache: str = ""
-    shard_videos: int = 0
+    shard_videos: NonNegativeInt = 0
 
     def __post_init__(self) -> None:
-        if min(self.batch_size, self.decoders, self.shard_videos) < 0 or self.time_limit <= 0:
-            raise UsageError("batch size, decoders and shard videos must be at least 0, the time limit above 0")
+        check_fields(self)
 
     def torch_device(self) -> torch.device:
         """The device, checked.

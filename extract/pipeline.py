@@ -36,23 +36,15 @@ OnStep = Callable[[Step], None]
 
 @dataclass(frozen=True)
 class _Work:
-    """One video on its way; a reason once it has failed."""
+    """One video on its way: decoded, or a reason why not."""
 
     shard: ShardWriter
     video: Video
-    last: bool
     decoded: Decoded | None = None
-    frames: int = 0
-    note: str = ""
     reason: str = ""
 
 
-@dataclass
-class _Part:
-    """Consecutive videos of a shard that go together, failed ones among them; no group where none decoded."""
-
-    works: list[_Work]
-    group: Group | None
+_Part = tuple[list[_Work], Group]  # consecutive videos of a shard, failed ones among them, and the group of the others
 
 
 def write_shards(
@@ -79,13 +71,13 @@ def write_shards(
         results = _results(extractor, stages, decoders, _works(shards, videos))
         failed: dict[int, int] = {}
         write = stages.busy.setdefault("write", Busy(1))
-        for part, call, outputs in results:
+        for (works, group), call, outputs in results:
             began = time.perf_counter()
-            if part.group is not None and call is not None:
-                part.group.take(call, outputs)
-            if part.group is None or not part.group.missing:
-                shard = part.works[0].shard
-                failed[shard.number] = failed.get(shard.number, 0) + _put(part)
+            if call is not None:
+                group.take(call, outputs)
+            if not group.missing:
+                shard = works[0].shard
+                failed[shard.number] = failed.get(shard.number, 0) + _put(works, group)
                 done = len(shard.video_ids) - len(shard.missing)
                 if not shard.missing:
                     shard.finish()
@@ -101,24 +93,22 @@ def _results(
 
     def read(work: _Work) -> _Work:
         try:
-            decoded = extractor.cached(work.video) or decoders(work.video)
+            return replace(work, decoded=extractor.cached(work.video) or decoders(work.video))
         except VideoError as error:
             return replace(work, reason=error.reason)
-        return replace(work, decoded=decoded, frames=decoded.steps.num_frames, note=decoded.note)
 
     def images(works: list[_Work]) -> tuple[list[_Work], dict[str, list[Tensor]]]:
         return works, extractor.images(_decoded(works))
 
     def prepare(item: tuple[list[_Work], dict[str, list[Tensor]]]) -> _Part:
         works, images = item
-        decoded = _decoded(works)
-        group = extractor.prepare(decoded, images) if decoded else None
+        group = extractor.prepare(_decoded(works), images)
         # Frames have become crops: let go of them.
-        return _Part([replace(work, decoded=None) for work in works], group)
+        return [replace(work, decoded=work.decoded and replace(work.decoded, answers={})) for work in works], group
 
     def network(item: tuple[_Part, Call | None]) -> tuple[_Part, Call | None, Features]:
         part, call = item
-        return part, call, extractor.forward(part.group, call) if part.group and call else {}
+        return part, call, extractor.forward(part[1], call) if call else {}
 
     decoding = extractor.running.decoders or max(1, min(8, num_cores() // 2))
     groups = _groups(extractor, stages.map("decode", read, works, threads=decoding, ahead=2))
@@ -132,7 +122,7 @@ def _results(
 def _works(shards: Iterable[ShardWriter], videos: Mapping[str, Video]) -> Iterator[_Work]:
     for shard in shards:
         for video in shard.video_ids:
-            yield _Work(shard, videos[video], last=video == shard.video_ids[-1])
+            yield _Work(shard, videos[video])
 
 
 def _decoded(works: list[_Work]) -> list[Decoded]:
@@ -147,29 +137,27 @@ def _groups(extractor: Extractor, works: Iterable[_Work]) -> Iterator[list[_Work
             yield group
             group = []
         group.append(work)
-        if work.last:
+        if work.video.id == work.shard.video_ids[-1]:
             yield group
             group = []
 
 
 def _calls(parts: Iterable[_Part], batch_size: int) -> Iterator[tuple[_Part, Call | None]]:
+    """The calls of each part; None of one whose videos all failed."""
     for part in parts:
-        if part.group is None:
-            yield part, None
-        else:
-            yield from ((part, call) for call in part.group.calls(batch_size))
+        yield from ((part, call) for call in list(part[1].calls(batch_size)) or [None])
 
 
-def _put(part: _Part) -> int:
-    """Hand a part's videos to their shard; gives how many failed."""
-    features = iter(part.group.features() if part.group else ())
-    failed = 0
-    for work in part.works:
-        if work.reason:
+def _put(works: list[_Work], group: Group) -> int:
+    """Hand videos to their shard; gives how many failed."""
+    features, failed = iter(group.features()), 0
+    for work in works:
+        if work.decoded is None:
             work.shard.fail(work.video.id, work.reason)
             failed += 1
-        elif work.shard.add(work.video.id, next(features), frames=work.frames, note=work.note):
-            failed += 1
+        else:
+            frames, noted = work.decoded.steps.num_frames, work.decoded.note
+            failed += work.shard.add(work.video.id, next(features), frames=frames, note=noted) is not None
     return failed
 
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, Literal
 
-from avr.core import UsageError, check_known, item_names
+from avr.core import NonNegativeInt, PositiveInt, UsageError, check_fields, check_known, item_names
 from avr.video import Sampling
 
 STREAMS = "avr.extract.streams"  # where the streams lie
@@ -46,20 +46,20 @@ class Settings:
     weights_sha256: tuple[str, ...] = ()
     layers: tuple[str, ...] = ("pooled", "map")
     plan: Literal["segments", "strided", "clips"] = Sampling.plan
-    segments: int = Sampling.segments
-    per_segment: int = Sampling.per_segment
-    views: int = Sampling.views
+    segments: NonNegativeInt = Sampling.segments
+    per_segment: PositiveInt = Sampling.per_segment
+    views: NonNegativeInt = Sampling.views
     view: Literal["fixed", "random"] = Sampling.view
-    clip_stride: int = Sampling.clip_stride
-    seed: int = Sampling.seed
-    stack: int = 10
+    clip_stride: PositiveInt = Sampling.clip_stride
+    seed: NonNegativeInt = Sampling.seed
+    stack: PositiveInt = 10
     flow: str = "dis"
     flow_backend: str = ""
-    flow_size: int = 0
+    flow_size: NonNegativeInt = 0
     quantise: bool = True
-    resize: int = 0
-    crop: int = 0
-    interpolation: str = "auto"
+    resize: NonNegativeInt = 0
+    crop: NonNegativeInt = 0
+    interpolation: Literal["auto", "bilinear", "bicubic"] = "auto"
     crops: Literal["center", "corners", "five", "ten"] = "center"
     mirror: bool = False
     mean: tuple[float, ...] = ()
@@ -78,20 +78,12 @@ class Settings:
             value = getattr(self, field.name)
             if isinstance(value, list):
                 object.__setattr__(self, field.name, tuple(value))
+        check_fields(self)
         for name, value in vars(self.sampling).items():
             object.__setattr__(self, name, value)
-        self._check_names()
-        self._check_numbers()
+        self._check_together()
 
-    def _check_names(self) -> None:
-        known: dict[str, tuple[str, ...]] = {
-            "crops": ("center", "corners", "five", "ten"),
-            "precision": ("auto", "float32", "bfloat16"),
-            "interpolation": ("auto", "bilinear", "bicubic"),
-        }
-        for name, values in known.items():
-            if getattr(self, name) not in values:
-                raise UsageError(f"unknown {name} '{getattr(self, name)}'; known: {', '.join(values)}")
+    def _check_together(self) -> None:
         check_known("flow method", self.flow.partition("=")[0], item_names(FLOW))
         streams = item_names(STREAMS)
         for stream in self.streams:
@@ -102,11 +94,6 @@ class Settings:
             if not self.layers_of(stream):
                 raise UsageError(f"no layer of stream {stream} is asked for; name one with --layers")
             self.weights_of(stream)
-
-    def _check_numbers(self) -> None:
-        for name, least in (("stack", 1), ("flow_size", 0), ("resize", 0), ("crop", 0)):
-            if getattr(self, name) < least:
-                raise UsageError(f"{name} must be at least {least}, not {getattr(self, name)}")
         if self.crops == "ten" and self.mirror:
             raise UsageError("crops ten are mirrored already; leave mirror out")
         if 0 < self.resize < self.crop:

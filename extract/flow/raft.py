@@ -10,8 +10,7 @@ from torch import Tensor
 from avr.core import UsageError, WorkError
 from avr.extract.weights import download, read_state
 
-from ._method import FlowMethod
-from ._tensors import in_slices, on_arrays
+from ._method import FlowMethod, in_slices
 
 DESCRIPTION = "RAFT, learnt, torchvision: for a GPU"
 
@@ -54,8 +53,7 @@ def build(
         return flow[..., padding[2] : padding[2] + height, padding[0] : padding[0] + width].contiguous()
 
     sliced = in_slices(solve, BATCH_PIXELS)
-    compute = on_arrays(sliced, place)
-    return FlowMethod("raft", compute, needs_colour=True, backend="torchvision", on_device=sliced, device=device)
+    return FlowMethod("raft", sliced, needs_colour=True, backend="torchvision", device=device)
 
 
 def _scaled(frames: Tensor) -> Tensor:
