@@ -4,12 +4,12 @@ child processes.
 Names that need NumPy are loaded when they are first used, so that the command line's help is instant.
 """
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from .ahead import Busy, Stages, ahead
 from .child import Child
 from .errors import AvrError, UsageError, WorkError
+from .faces import lazy
 from .files import sha256_of, sync_folder, write_whole
 from .locks import FolderLock
 from .marks import About, NonNegativeFloat, NonNegativeInt, OneOf, PositiveFloat, PositiveInt, Range, Share
@@ -20,19 +20,8 @@ from .registry import check_known, item_names, item_summary, load_item
 if TYPE_CHECKING:
     from .folds import grouped_folds, possible_folds, split_groups, validation_part
     from .metrics import confusion_matrix, log_softmax, mean_class_accuracy, measure, softmax, top_k_accuracy
-
-_PLACES = {
-    "confusion_matrix": "metrics",
-    "grouped_folds": "folds",
-    "log_softmax": "metrics",
-    "mean_class_accuracy": "metrics",
-    "measure": "metrics",
-    "possible_folds": "folds",
-    "softmax": "metrics",
-    "split_groups": "folds",
-    "top_k_accuracy": "metrics",
-    "validation_part": "folds",
-}
+else:
+    __getattr__, __dir__ = lazy(__name__)
 
 __all__ = [
     "About",
@@ -60,6 +49,7 @@ __all__ = [
     "grouped_folds",
     "item_names",
     "item_summary",
+    "lazy",
     "load_item",
     "log_softmax",
     "mean_class_accuracy",
@@ -79,10 +69,3 @@ __all__ = [
     "warn",
     "write_whole",
 ]
-
-
-def __getattr__(name: str) -> Any:
-    """Import a name that needs NumPy from its file at first use."""
-    if name not in _PLACES:
-        raise AttributeError(f"module 'avr.core' has no attribute '{name}'")
-    return getattr(importlib.import_module(f"avr.core.{_PLACES[name]}"), name)

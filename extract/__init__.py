@@ -3,8 +3,9 @@
 Names are loaded when they are first used: settings and help texts do without torch.
 """
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from avr.core import lazy
 
 from .settings import Settings
 
@@ -19,19 +20,9 @@ if TYPE_CHECKING:
     from .run import Summary, extract
     from .streams import open_streams, stack_images
     from .weights import fit_state, load_weights
+else:
+    __getattr__, __dir__ = lazy(__name__)
 
-_PLACES = {
-    "cache": ("CACHE_FOLDER", "ClipCache", "leave_out"),
-    "engines": ("Engine",),
-    "extractor": ("Extractor", "Running"),
-    "layers": ("LayerReader",),
-    "networks": ("Networks", "build_backbone", "load_networks"),
-    "preprocess": ("crop_images",),
-    "restore": ("Origin", "refuse_unused", "restore_video"),
-    "run": ("Summary", "extract"),
-    "streams": ("open_streams", "stack_images"),
-    "weights": ("fit_state", "load_weights"),
-}
 __all__ = [
     "CACHE_FOLDER",
     "ClipCache",
@@ -55,10 +46,3 @@ __all__ = [
     "restore_video",
     "stack_images",
 ]
-
-
-def __getattr__(name: str) -> Any:
-    for module, names in _PLACES.items():
-        if name in names:
-            return getattr(import_module(f"{__name__}.{module}"), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -29,7 +29,7 @@ class LayerReader(nn.Module):
             UsageError: no such layer; the short names and the nodes are listed.
         """
         super().__init__()
-        nodes = resolve_layers(model, name, layers)
+        nodes = _nodes(model, name, layers)
         self.layers = tuple(layers)
         self.means = {layer for layer, node in nodes.items() if node.startswith("mean ")}
         self.nodes = {layer: node.removeprefix("mean ") for layer, node in nodes.items()}
@@ -49,13 +49,11 @@ class LayerReader(nn.Module):
         return {name.removeprefix("graph."): value for name, value in self.state_dict().items()}
 
 
-def resolve_layers(model: nn.Module, name: str, layers: Sequence[str]) -> dict[str, str]:
-    """Graph nodes of layers by short or own name; "mean NODE" is that node's mean over positions.
-
-    Raises:
-        UsageError: no such layer; the known ones are listed.
-    """
-    known = _node_names(model)
+def _nodes(model: nn.Module, name: str, layers: Sequence[str]) -> dict[str, str]:
+    """Graph nodes of layers by short or own name; "mean NODE" is that node's mean over positions."""
+    training = model.training
+    _, (_, *known) = get_graph_node_names(model)  # the first is the input
+    model.train(training)
     short = source_of(name).short_layers(model, name)
     nodes = {}
     for layer in layers:
@@ -68,10 +66,3 @@ def resolve_layers(model: nn.Module, name: str, layers: Sequence[str]) -> dict[s
             )
         nodes[layer] = node
     return nodes
-
-
-def _node_names(model: nn.Module) -> list[str]:
-    training = model.training
-    _, names = get_graph_node_names(model)
-    model.train(training)
-    return list(names[1:])  # the first is the input

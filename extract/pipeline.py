@@ -16,7 +16,7 @@ from torch import Tensor
 from avr.core import Busy, Stages
 from avr.datasets import Video
 from avr.store import ShardWriter
-from avr.video import Decoded, Decoders, VideoError, decode
+from avr.video import Decoded, Decoder, VideoError, decode
 
 from .extractor import Call, Extractor, Features, Group
 
@@ -65,10 +65,10 @@ def write_shards(
         WorkError: the store cannot be written (a full disk); shards written before stay.
     """
     work = partial(decode, sampling=extractor.settings.sampling, needs=extractor.needs)
-    decoders = Decoders(work, time_limit=extractor.running.time_limit)
-    # On the way out: first the decoders are killed, so that no stage waits for them, then the stages end.
-    with closing(decoders), Stages() as stages, decoders:
-        results = _results(extractor, stages, decoders, _works(shards, videos))
+    decoder = Decoder(work, time_limit=extractor.running.time_limit)
+    # On the way out: first the decoding children are killed, so that no stage waits for them, then the stages end.
+    with closing(decoder), Stages() as stages, decoder:
+        results = _results(extractor, stages, decoder, _works(shards, videos))
         failed: dict[int, int] = {}
         write = stages.busy.setdefault("write", Busy(1))
         for (works, group), call, outputs in results:
@@ -87,13 +87,13 @@ def write_shards(
 
 
 def _results(
-    extractor: Extractor, stages: Stages, decoders: Decoders[Decoded], works: Iterator[_Work]
+    extractor: Extractor, stages: Stages, decoder: Decoder[Decoded], works: Iterator[_Work]
 ) -> Iterator[tuple[_Part, Call | None, Features]]:
     """The stages, one behind the other; yields what the last one gives, a network call at a time."""
 
     def read(work: _Work) -> _Work:
         try:
-            return replace(work, decoded=extractor.cached(work.video) or decoders(work.video))
+            return replace(work, decoded=extractor.cached(work.video) or decoder(work.video))
         except VideoError as error:
             return replace(work, reason=error.reason)
 

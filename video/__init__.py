@@ -3,25 +3,26 @@
 Names that need a decoder are loaded when they are first used: settings and help texts do without.
 """
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from .needs import Need, Pairs, Steps
+from avr.core import lazy
+
 from .sampling import Sampling
 
 if TYPE_CHECKING:
-    from .check import CheckResult, Finding, check_dataset
-    from .child import Decoder, Decoders
-    from .decoding import Answer, Decoded, answer, decode
+    from .check import CheckResult, Finding, bytes_missing, check_dataset
+    from .child import Decoder
+    from .decoding import Answer, Decoded, Need, Pairs, Steps, answer, decode
     from .frames import HeldFrames, open_frames, read_frames, same_size
     from .opening import Frame, VideoError, VideoFile
-    from .probe import bytes_missing
+else:
+    __getattr__, __dir__ = lazy(__name__)
 
 __all__ = [
     "Answer",
     "CheckResult",
     "Decoded",
     "Decoder",
-    "Decoders",
     "Finding",
     "Frame",
     "HeldFrames",
@@ -39,20 +40,3 @@ __all__ = [
     "read_frames",
     "same_size",
 ]
-_PLACES = {
-    "check": ("CheckResult", "Finding", "check_dataset"),
-    "child": ("Decoder", "Decoders"),
-    "decoding": ("Answer", "Decoded", "answer", "decode"),
-    "frames": ("HeldFrames", "open_frames", "read_frames", "same_size"),
-    "opening": ("Frame", "VideoError", "VideoFile"),
-    "probe": ("bytes_missing",),
-}
-
-
-def __getattr__(name: str) -> Any:
-    import importlib
-
-    for module, names in _PLACES.items():
-        if name in names:
-            return getattr(importlib.import_module(f".{module}", __name__), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
