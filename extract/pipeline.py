@@ -145,7 +145,9 @@ def _groups(extractor: Extractor, works: Iterable[_Work]) -> Iterator[list[_Work
 def _calls(parts: Iterable[_Part], batch_size: int) -> Iterator[tuple[_Part, Call | None]]:
     """The calls of each part; None of one whose videos all failed."""
     for part in parts:
-        yield from ((part, call) for call in list(part[1].calls(batch_size)) or [None])
+        calls = part[1].calls(batch_size)
+        yield part, next(calls, None)
+        yield from ((part, call) for call in calls)
 
 
 def _put(works: list[_Work], group: Group) -> int:

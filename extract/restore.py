@@ -152,7 +152,7 @@ def _find_weights(
     """The weights file of each stream that has one; a file stands in the settings by name and SHA-256."""
     found: dict[str, Path] = {}
     hashes = dict(entry.split("=", 1) for entry in settings.weights_sha256)
-    own = dict(entry.split("=", 1) if "=" in entry else ("", entry) for entry in given)
+    own = dict((entry if "=" in entry else f"={entry}").split("=", 1) for entry in given)
     for stream in settings.streams:
         name = settings.weights_of(stream)
         if is_named(settings.backbone, name):
