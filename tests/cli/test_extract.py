@@ -59,13 +59,13 @@ def test_json_is_all_that_is_printed(videos, runner):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--backbone", "resnet19"], "error: unknown backbone 'resnet19'; known: alexnet, "),
+        (["--backbone", "resnet19"], "error: unknown backbone 'resnet19' (did you mean resnet18?); known: alexnet, "),
         (["--layers", "poled"], "error: squeezenet1_1 has no layer 'poled'; short names: map, pooled; nodes: "),
         (["--layers", "conv5_3"], "error: squeezenet1_1 has no layer 'conv5_3'"),
         (["--flow", "horn"], "error: unknown flow method 'horn'; known: dis, farneback, raft, tvl1"),
         (["--weights", "gone.pth"], "error: gone.pth: no such weights file"),
         (["--weights", "IMAGENET1K_V9"], "error: squeezenet1_1 has no weights 'IMAGENET1K_V9'; known: IMAGENET1K_V1"),
-        (["--stream", "sound"], "error: unknown stream 'sound'; known: rgb, flow"),
+        (["--stream", "sound"], "error: unknown stream 'sound'; known: flow, rgb"),
         (["--set", "seed"], "error: --set seed: expected NAME=VALUE"),
         (["--dataset", "hmdb15"], "error: unknown data set 'hmdb15'"),
         (["--root", "nowhere"], "error: nowhere: no such folder"),
