@@ -28,7 +28,7 @@ def command() -> None:
 @click.option(
     "--splits", type=click.Path(path_type=Path, exists=True), help="Its split lists, where they are not in the folder."
 )
-@click.option("--stream", type=click.Choice(["rgb", "flow"]), default="rgb", show_default=True, help="Which network.")
+@click.option("--stream", default="rgb", show_default=True, help="Which network: rgb or flow.")
 @click.option("--split", default="", help="Whose training videos.  [default: the first]")
 @click.option("--backbone", default="resnet50", show_default=True, help="A torchvision classification model.")
 @click.option(
