@@ -72,7 +72,8 @@ def backbone(as_json: bool, dataset: str, root: Path | None, splits: Path | None
     from avr.finetune import finetune_backbone
 
     names = ("backbone", "segments", "stack", "flow", "flow_size", "resize", "crop")
-    settings = Settings(weights=(options.pop("weights"),), **{name: options.pop(name) for name in names})
+    own = {name: options.pop(name) for name in names}
+    settings = Settings(streams=(options["stream"],), weights=(options.pop("weights"),), **own)
     with quiet(as_json):
         found = index_dataset(dataset, root, splits=splits)
         result = finetune_backbone(found, settings=settings, **options)
