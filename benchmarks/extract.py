@@ -83,8 +83,8 @@ class Alone:
                 self.groups[-1].append(decoded)
             else:
                 self.groups.append([decoded])
-        self.flows = [extractor.flows(group) for group in self.groups]
-        made = [extractor.prepare(*both) for both in zip(self.groups, self.flows, strict=True)]
+        self.made = [extractor.images(group) for group in self.groups]
+        made = [extractor.prepare(*both) for both in zip(self.groups, self.made, strict=True)]
         self.calls = [(group, call) for group in made for call in group.calls(extractor.batch_size)]
         self.features = [extractor.features_of(decoded) for decoded in self.decoded]
         self.shapes = extractor.networks.shapes()
@@ -95,15 +95,15 @@ class Alone:
         for video in self.dataset.videos:
             self.decoder(video)
 
-    def flow(self) -> None:
+    def images(self) -> None:
         """As in the pipeline: a group at a time, its pairs on all cores."""
         for group in self.groups:
-            self.extractor.flows(group)
+            self.extractor.images(group)
 
     def resize(self) -> None:
         """One thread."""
-        for group, flows in zip(self.groups, self.flows, strict=True):
-            self.extractor.prepare(group, flows)
+        for group, images in zip(self.groups, self.made, strict=True):
+            self.extractor.prepare(group, images)
 
     def network(self) -> None:
         """Calls side by side, a core each."""
@@ -168,7 +168,7 @@ def compare(settings: Settings, running: Running, dataset: Dataset, repeats: int
     if extractor.device.type == "cpu":
         torch.set_num_threads(1)
     alone = Alone(extractor, dataset, folder)
-    names = ["decode", "flow", "resize", "network", "write"]
+    names = ["decode", "images", "resize", "network", "write"]
     one, every, cpu = ({name: [] for name in names} for _ in range(3))
     summaries: list[Summary] = []
     whole, whole_cpu, ratios = [], [], {"one core": [], "all cores": [], "the floor": []}
@@ -210,7 +210,7 @@ def compare(settings: Settings, running: Running, dataset: Dataset, repeats: int
 
 def decoder_peak(settings: Settings, dataset: Dataset) -> float:
     """Peak memory of a decoding child that has decoded every clip, MB (Linux)."""
-    decoder = Decoder(partial(decode, sampling=settings.sampling, needs=settings.needs()))
+    decoder = Decoder(partial(decode, sampling=settings.sampling, needs=Extractor(settings).needs))
     for video in dataset.videos[:6]:
         decoder(video)
     status = Path(f"/proc/{decoder.pid}/status").read_text()

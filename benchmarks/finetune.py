@@ -22,9 +22,7 @@ import torch
 
 from avr.core import quiet
 from avr.datasets import Dataset, Split, index_dataset
-from avr.extract import Running, Settings, extract
-from avr.extract.backbones import load_networks
-from avr.extract.cache import ClipCache
+from avr.extract import ClipCache, Running, Settings, extract, load_networks
 from avr.finetune import BACKBONE, END_TO_END, Tuning, finetune_backbone, finetune_end_to_end
 from avr.heads import train_run
 

@@ -126,13 +126,12 @@ def on_cuda(device: str, previous: np.ndarray, following: np.ndarray, repeats: i
         first, second = (
             torch.from_numpy(np.concatenate([frames] * rounds)[:batch]).to(device) for frames in (previous, following)
         )
-        assert method.on_device is not None
-        method.on_device(first, second)
+        method.solve(first, second)
         values = []
         for _ in range(repeats):
             torch.cuda.synchronize()
             start = time.perf_counter()
-            method.on_device(first, second)
+            method.solve(first, second)
             torch.cuda.synchronize()
             values.append(batch / (time.perf_counter() - start))
         rate = statistics.median(values)

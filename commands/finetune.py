@@ -28,7 +28,7 @@ def command() -> None:
 @click.option(
     "--splits", type=click.Path(path_type=Path, exists=True), help="Its split lists, where they are not in the folder."
 )
-@click.option("--stream", type=click.Choice(["rgb", "flow"]), default="rgb", show_default=True, help="Which network.")
+@click.option("--stream", default="rgb", show_default=True, help="Which network: rgb or flow.")
 @click.option("--split", default="", help="Whose training videos.  [default: the first]")
 @click.option("--backbone", default="resnet50", show_default=True, help="A torchvision classification model.")
 @click.option(
@@ -68,12 +68,12 @@ def backbone(as_json: bool, dataset: str, root: Path | None, splits: Path | None
     """Fine-tune the network of one stream; writes weights that `avr extract --weights` takes."""
     from avr.core import quiet
     from avr.datasets import index_dataset
-    from avr.extract import Settings
-    from avr.extract.cache import DEFAULT_FOLDER
+    from avr.extract import CACHE_FOLDER, Settings
     from avr.finetune import finetune_backbone
 
     names = ("backbone", "segments", "stack", "flow", "flow_size", "resize", "crop")
-    settings = Settings(weights=(options.pop("weights"),), **{name: options.pop(name) for name in names})
+    own = {name: options.pop(name) for name in names}
+    settings = Settings(streams=(options["stream"],), weights=(options.pop("weights"),), **own)
     with quiet(as_json):
         found = index_dataset(dataset, root, splits=splits)
         result = finetune_backbone(found, settings=settings, **options)
@@ -86,7 +86,7 @@ def backbone(as_json: bool, dataset: str, root: Path | None, splits: Path | None
     click.echo(f"{result.folder}: {len(result.history)} epochs, last loss {result.history[-1]['loss']:.3f}")
     for name, value in result.accuracy.items():
         click.echo(f"  {name} {100 * value:.1f} % of the test videos, by its own classifier")
-    cache = options["cache"] or DEFAULT_FOLDER / found.name
+    cache = options["cache"] or CACHE_FOLDER / found.name
     click.echo(
         f"next: avr extract --dataset {dataset} --weights {options['stream']}={result.weights} --cache {cache} …"
     )

@@ -1,4 +1,4 @@
-"""Videos to arrays: optical flow, networks, and the run whose workers write a store.
+"""Videos to arrays: streams and their networks, the run whose workers write a store, and the way back from it.
 
 Names are loaded when they are first used: settings and help texts do without torch.
 """
@@ -10,10 +10,39 @@ from avr.core import lazy
 from .settings import Settings
 
 if TYPE_CHECKING:
+    from .cache import CACHE_FOLDER, ClipCache, leave_out
     from .engines import Engine
     from .extractor import Extractor, Running
+    from .layers import LayerReader
+    from .networks import Networks, build_backbone, load_networks
+    from .preprocess import crop_images
+    from .restore import Origin, refuse_unused, restore_video
     from .run import Summary, extract
+    from .streams import open_streams, stack_images
+    from .weights import fit_state, load_weights
 else:
     __getattr__, __dir__ = lazy(__name__)
 
-__all__ = ["Engine", "Extractor", "Running", "Settings", "Summary", "extract"]
+__all__ = [
+    "CACHE_FOLDER",
+    "ClipCache",
+    "Engine",
+    "Extractor",
+    "LayerReader",
+    "Networks",
+    "Origin",
+    "Running",
+    "Settings",
+    "Summary",
+    "build_backbone",
+    "crop_images",
+    "extract",
+    "fit_state",
+    "leave_out",
+    "load_networks",
+    "load_weights",
+    "open_streams",
+    "refuse_unused",
+    "restore_video",
+    "stack_images",
+]

@@ -1,4 +1,4 @@
-"""Decoded frames and flow pairs of whole videos, stored once: fine-tuning writes them, extraction can read them.
+"""Frames and flow pairs of whole videos, stored once: fine-tuning writes them, extraction can read them.
 
 An epoch then decodes nothing and computes no flow, nor does the extraction with the weights that came of it.
 
@@ -15,23 +15,24 @@ what is there is complete.
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from avr.core import Progress, WorkError, note, warn, write_whole
 from avr.datasets import Video
 from avr.video import Answer, Decoded, Steps, VideoError, answer, open_frames
 
-from . import flow
 from .preprocess import resize_images
 from .settings import Settings
+from .streams import Stream, open_streams
 
-DEFAULT_FOLDER = Path("cache")
+CACHE_FOLDER = Path("cache")
 
 
 class ClipCache:
@@ -40,21 +41,21 @@ class ClipCache:
     Args:
         folder: made when missing; may be shared by runs and processes.
         settings: an extraction's, filled in; streams, flow, flow size, quantisation, resize and interpolation count.
-        device: where flow is computed.
-        method: the flow method of the settings on that device, where it is loaded already.
+        device: where images are made.
+        streams: those of the settings, where they are open already.
     """
 
-    def __init__(self, folder: Path, settings: Settings, *, device: str = "cpu", method: Any = None) -> None:
+    def __init__(
+        self, folder: Path, settings: Settings, *, device: str = "cpu", streams: Mapping[str, Stream] | None = None
+    ) -> None:
         self.folder, self.settings = Path(folder), settings
-        self.flow = method or (flow.load(settings.flow, device) if "flow" in settings.streams else None)
+        self.streams = streams or open_streams(settings, device)
 
     def path(self, video: Video, stream: str) -> Path:
         """The file of one video's stream."""
         settings = self.settings
         shaped: dict[str, Any] = {"stream": stream, "resize": settings.resize, "with": settings.interpolation}
-        if self.flow is not None and stream == "flow":
-            shaped |= {"flow": settings.flow, "backend": self.flow.backend, "size": settings.flow_size}
-            shaped |= {"quantise": settings.quantise}
+        shaped |= self.streams[stream].shaping
         try:
             status = os.stat(video.path)
         except OSError:
@@ -102,22 +103,22 @@ class ClipCache:
             generator: draws random views.
         """
         arrays = {stream: self._open(self.path(video, stream)) for stream in self.settings.streams}
-        num_frames = len(arrays["rgb"]) if "rgb" in arrays else len(arrays["flow"]) + 1
-        if "flow" in arrays and arrays["flow"].ndim == 5:
-            num_frames, arrays["flow"] = 1, arrays["flow"][0]
+        num_frames = 0
+        for name, array in arrays.items():
+            alone = array.ndim == 5
+            num_frames = 1 if alone else len(array) + (self.streams[name].pairs > 0)
+            arrays[name] = array[0] if alone else array
         views = settings.sampling.sample(num_frames, key=video.id, generator=generator)
         if settings.plan == "clips" and generator is not None:
             views = views[[int(generator.integers(len(views)))]]  # training draws one of the video's clips
         steps = Steps.of(views, num_frames)
         answers = {}
-        for stream, array in arrays.items():
-            if stream == "rgb":
-                answers[stream] = Answer(np.ascontiguousarray(array[steps.frames]).transpose(0, 2, 3, 1))
-            else:
-                pairs = steps.pairs(settings.stack)
-                flow = np.ascontiguousarray(array[pairs.firsts])
-                flow = flow if flow.dtype == np.uint8 else flow.astype(np.float32)
-                answers[stream] = Answer(np.zeros((0, 0, 0), np.uint8), pairs, flow)
+        for name, array in arrays.items():
+            num_pairs = self.streams[name].pairs
+            pairs = steps.pairs(num_pairs) if num_pairs else None
+            ready = np.ascontiguousarray(array[steps.frames if pairs is None else pairs.firsts])
+            ready = ready if ready.dtype == np.uint8 else ready.astype(np.float32)
+            answers[name] = Answer(np.zeros((0, 0, 0), np.uint8), pairs, ready)
         return Decoded(steps, answers)
 
     def _open(self, path: Path) -> NDArray:
@@ -131,16 +132,15 @@ class ClipCache:
         """Decode one video, compute its flow, write both; gives the bytes written."""
         # Every frame, and every pair: stacks of one.
         frames = open_frames(video)
-        needs = self.settings.change(stack=1).needs(colour_flow=self.flow is not None and self.flow.needs_colour)
+        needs = {name: stream.need for name, stream in self.streams.items()}
+        needs = {name: replace(need, pairs=min(1, need.pairs)) for name, need in needs.items()}
         decoded = answer(frames, Steps.of(np.arange(frames.count)[None], frames.count), needs)
         written = 0
-        for stream in self.settings.streams:
-            found = decoded.answers[stream]
-            images = found.images.transpose(0, 3, 1, 2) if found.pairs is None else self._flow(found)
-            images = self._shrink(images)
-            if stream == "flow" and frames.count == 1:
+        for name, stream in self.streams.items():
+            images = self._shrink(stream.images([decoded.answers[name]])[0].cpu())
+            if stream.pairs and frames.count == 1:
                 images = images[None]
-            path = self.path(video, stream)
+            path = self.path(video, name)
             try:
                 with write_whole(path) as temporary, open(temporary, "wb") as file:
                     np.save(file, images if images.dtype == np.uint8 else images.astype(np.float16))
@@ -149,18 +149,10 @@ class ClipCache:
             written += images.nbytes
         return written
 
-    def _flow(self, found: Answer) -> NDArray:
-        assert self.flow is not None
-        flows = flow.encoded_flows(self.flow, [found], quantise=self.settings.quantise)
-        encoded: NDArray = flows[0].cpu().numpy()
-        return encoded
-
-    def _shrink(self, images: NDArray) -> NDArray:
+    def _shrink(self, images: Tensor) -> NDArray:
         """Images at the size that extraction resizes them to, where that is smaller: it then leaves them so."""
-        if min(images.shape[-2:]) <= self.settings.resize:
-            return np.ascontiguousarray(images)
-        shrunk: NDArray = resize_images(torch.from_numpy(np.ascontiguousarray(images)), self.settings).numpy()
-        return shrunk
+        small = min(images.shape[-2:]) <= self.settings.resize
+        return np.ascontiguousarray((images if small else resize_images(images, self.settings)).numpy())
 
 
 def leave_out(videos: Sequence[Video], failures: dict[str, str]) -> list[Video]:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from multiprocessing.connection import wait
 from typing import Any, Literal
 
-from avr.core import Busy, Child, UsageError, WorkError, warn
+from avr.core import Busy, Child, NonNegativeInt, UsageError, WorkError, check_fields, warn
 
 from .extractor import Extractor, Running
 from .pipeline import OnStep, Step
@@ -30,14 +30,11 @@ class Engine:
 
     name: Literal["local", "ray"] = "local"
     devices: tuple[str, ...] = ()
-    workers: int = 0
+    workers: NonNegativeInt = 0
     address: str = ""
 
     def __post_init__(self) -> None:
-        if self.name not in ("local", "ray"):
-            raise UsageError(f"unknown engine '{self.name}'; known: local, ray")
-        if self.workers < 0:
-            raise UsageError("workers must be at least 0")
+        check_fields(self)
         if self.name == "local" and (self.workers or self.address):
             raise UsageError("--workers and --address are of --engine ray; of --engine local give --devices")
         if self.name == "ray" and self.devices:

@@ -1,9 +1,9 @@
-"""Groups of videos to features on one device: flow, resizing and cropping, networks. No files, no threads of its own.
+"""Groups of videos to features on one device: images, resizing and cropping, networks. No files, no threads of its own.
 
 A group's network calls are full but for its last one; which rows share a call depends on the group's videos alone.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,19 +13,19 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from avr.core import UsageError
+from avr.core import NonNegativeInt, PositiveFloat, UsageError, check_fields
 from avr.datasets import Video
 from avr.training import choose_device
 from avr.video import Answer, Decoded, Need, Steps, decode
 
-from . import flow as flow_room
-from .backbones import Networks, load_networks
 from .cache import ClipCache
-from .preprocess import crop_images, normalise, to_device
+from .networks import Networks, load_networks
+from .preprocess import crop_images
 from .settings import Settings
+from .streams import open_streams
 
 Features = dict[str, NDArray[np.float32]]  # {"rgb/pooled": (V, N, D), …}
-GROUP_PIXELS = 1 << 27  # of the flow pairs of a group, which lie on the device: 268 MB of two channels
+GROUP_PIXELS = 1 << 27  # of the pairs of a group, whose images lie on the device: 268 MB of two channels
 
 
 @dataclass(frozen=True)
@@ -47,16 +47,15 @@ class Running:
     """
 
     device: str = "auto"
-    batch_size: int = 0
-    decoders: int = 0
-    time_limit: float = 120.0
+    batch_size: NonNegativeInt = 0
+    decoders: NonNegativeInt = 0
+    time_limit: PositiveFloat = 120.0
     compile: bool = False
     cache: str = ""
-    shard_videos: int = 0
+    shard_videos: NonNegativeInt = 0
 
     def __post_init__(self) -> None:
-        if min(self.batch_size, self.decoders, self.shard_videos) < 0 or self.time_limit <= 0:
-            raise UsageError("batch size, decoders and shard videos must be at least 0, the time limit above 0")
+        check_fields(self)
 
     def torch_device(self) -> torch.device:
         """The device, checked.
@@ -86,10 +85,9 @@ class Extractor:
         cuda = self.device.type == "cuda"
         self.networks = networks or load_networks(settings, cuda=cuda)
         self.batch_size = self.running.batch_size or (128 if cuda else 8)
-        self.flow: flow_room.FlowMethod | None = None
-        if "flow" in settings.streams:
-            self.flow = flow_room.load(self.networks.settings.flow, str(self.device))
-        self.settings = self.networks.settings.change(flow_backend=self.flow.backend if self.flow else "")
+        self.streams = open_streams(self.networks.settings, self.device)
+        settled = (stream.settled for stream in self.streams.values())
+        self.settings = self.networks.settings.change(**{name: value for own in settled for name, value in own.items()})
         self.cache = self._open_cache()
         self.readers: dict[str, Any] = {}
         for stream, reader in self.networks.readers.items():
@@ -101,7 +99,7 @@ class Extractor:
             return None
         if not self.settings.quantise:
             raise UsageError("cache: it holds unquantised flow in float16, which would change features; leave it out")
-        return ClipCache(Path(self.running.cache), self.settings, device=str(self.device), method=self.flow)
+        return ClipCache(Path(self.running.cache), self.settings, streams=self.streams)
 
     def cached(self, video: Video) -> Decoded | None:
         """A video's frames and encoded flow from the cache; None where they are not there.
@@ -112,14 +110,9 @@ class Extractor:
         return self.cache.decoded(video, self.settings) if self.cache and self.cache.has(video) else None
 
     @property
-    def colour_flow(self) -> bool:
-        """Whether the flow method reads RGB."""
-        return self.flow is not None and self.flow.needs_colour
-
-    @property
     def needs(self) -> dict[str, Need]:
         """What each stream needs of a video's frames."""
-        return self.settings.needs(colour_flow=self.colour_flow)
+        return {name: stream.need for name, stream in self.streams.items()}
 
     def features(self, video: Video) -> tuple[Features, int]:
         """One video's features, decoded in this process.
@@ -135,34 +128,27 @@ class Extractor:
 
     def features_of(self, decoded: Decoded) -> Features:
         """Features of a video decoded already: {"rgb/pooled": (V, N, D), …}."""
-        group = self.prepare([decoded], self.flows([decoded]))
+        group = self.prepare([decoded], self.images([decoded]))
         for call in group.calls(self.batch_size):
             group.take(call, self.forward(group, call))
         return group.features()[0]
 
     def fits(self, videos: Sequence[Decoded]) -> bool:
-        """Whether videos make one group: they fill at most one network call, and their flow the device's memory."""
+        """Whether videos make one group: they fill at most one network call, and their pairs the device's memory."""
         items = sum(len(video.steps.frames) for video in videos) * self.settings.crops_a_view
         pixels = sum(_pair_pixels(answer) for video in videos for answer in video.answers.values())
         return items <= self.batch_size and pixels <= GROUP_PIXELS
 
-    def flows(self, videos: Sequence[Decoded]) -> list[Tensor]:
-        """Encoded flow of each video's pairs, `(P, 2, H, W)`: uint8, or float32 unquantised; [] without flow."""
-        if self.flow is None:
-            return []
-        found = [answer for video in videos for answer in video.answers.values() if answer.pairs is not None]
-        return flow_room.encoded_flows(self.flow, found, quantise=self.settings.quantise)
+    def images(self, videos: Sequence[Decoded]) -> dict[str, list[Tensor]]:
+        """Each stream's images of each video, `(n, C, H, W)`, on the device."""
+        return {name: stream.images([video.answers[name] for video in videos]) for name, stream in self.streams.items()}
 
-    def prepare(self, videos: Sequence[Decoded], flows: Sequence[Tensor]) -> "Group":
-        """Resize and crop the frames and pairs of videos on the device."""
+    def prepare(self, videos: Sequence[Decoded], images: Mapping[str, Sequence[Tensor]]) -> "Group":
+        """Resize and crop the images of videos."""
         group = Group([video.steps for video in videos])
-        for stream in self.settings.streams:
-            answers = [video.answers[stream] for video in videos]
-            group.stacks[stream] = [answer.pairs.stacks if answer.pairs else None for answer in answers]
-            images = [answer.images.transpose(0, 3, 1, 2) for answer in answers if answer.pairs is None] or flows
-            group.images[stream] = [
-                crop_images(to_device(array, self.device), self.settings, stream=stream) for array in images
-            ]
+        for name, stream in self.streams.items():
+            group.stacks[name] = [video.answers[name].stacks for video in videos]
+            group.images[name] = [crop_images(own, self.settings, stream.mirror) for own in images[name]]
         return group
 
     def forward(self, group: "Group", call: "Call") -> Features:
@@ -173,7 +159,7 @@ class Extractor:
             inputs = torch.cat([inputs, inputs.new_zeros(self.batch_size - rows, *inputs.shape[1:])])
         half = self.settings.precision == "bfloat16"
         with torch.inference_mode(), torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=half):
-            images = normalise(inputs, self.settings, stream=call.stream)
+            images = self.streams[call.stream].normalise(inputs)
             outputs = self.readers[call.stream](images.contiguous(memory_format=torch.channels_last))
             return {f"{call.stream}/{name}": rest[:rows].float().cpu().numpy() for name, rest in outputs.items()}
 
@@ -181,7 +167,7 @@ class Extractor:
 def _pair_pixels(answer: Answer) -> int:
     if answer.pairs is None:
         return 0
-    height, width = answer.images.shape[1:3] if answer.flow_images is None else answer.flow_images.shape[2:]
+    height, width = answer.images.shape[1:3] if answer.ready is None else answer.ready.shape[2:]
     return len(answer.pairs.firsts) * height * width
 
 
@@ -203,13 +189,13 @@ class Group:
     Attributes:
         steps: of each video.
         images: stream to each video's crops of its different frames or pairs, `(A, n, C, h, w)`.
-        stacks: stream to each video's stacks, `(R, L)` positions in its pairs; None where an item is a frame.
+        stacks: stream to each video's stacks, `(R, L)` positions in its images.
     """
 
     def __init__(self, steps: Sequence[Steps]) -> None:
         self.steps = list(steps)
         self.images: dict[str, list[Tensor]] = {}
-        self.stacks: dict[str, list[NDArray[np.intp] | None]] = {}
+        self.stacks: dict[str, list[NDArray[np.intp]]] = {}
         self._rows: Features = {}
         self._taken = 0
 
@@ -232,7 +218,7 @@ class Group:
                 yield Call(stream, start, min(total, start + batch_size))
 
     def inputs(self, call: Call) -> Tensor:
-        """Network inputs of a call, `(b, 3 or 2L, h, w)`."""
+        """Network inputs of a call, `(b, L·C, h, w)`."""
         parts, offset = [], 0
         for video, count in enumerate(self.counts):
             start, stop = max(0, call.start - offset), min(count, call.stop - offset)
@@ -245,11 +231,8 @@ class Group:
         crops, num_frames = self.images[stream][video], len(self.steps[video].frames)
         items = torch.arange(start, stop, device=crops.device)
         crop, frame = items // num_frames, items % num_frames
-        positions = self.stacks[stream][video]
-        if positions is None:
-            return crops[crop, frame]
-        stacks = torch.as_tensor(positions, device=crops.device)[frame]  # (b, L)
-        return crops[crop[:, None], stacks].flatten(1, 2)  # (b, L, 2, h, w) to (b, 2L, h, w): x1 y1 x2 y2 …
+        stacks = torch.as_tensor(self.stacks[stream][video], device=crops.device)[frame]  # (b, L)
+        return crops[crop[:, None], stacks].flatten(1, 2)  # (b, L, C, h, w) to (b, L·C, h, w): x1 y1 x2 y2 …
 
     def take(self, call: Call, outputs: Features) -> None:
         """Keep what a call gave."""

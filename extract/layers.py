@@ -1,32 +1,13 @@
-"""Named layers of a torchvision network as outputs: short names resolved a family, any other name a graph node."""
+"""Named layers of a network as outputs: short names are the source's own, any other name is a graph node."""
 
-import re
 from collections.abc import Sequence
-from typing import Any
 
 from torch import Tensor, nn
 from torchvision.models.feature_extraction import create_feature_extractor, get_graph_node_names
 
 from avr.core import UsageError
 
-# Short names as nodes of each family's graph. "mean map": the map's mean over positions, where the network itself has
-# no such vector (VGG and AlexNet flatten 7×7 positions, SqueezeNet pools class scores).
-_FAMILIES: dict[str, dict[str, str]] = {
-    r"(wide_)?resnet|resnext": {"map": "layer4", "pooled": "flatten"},
-    r"vgg": {"map": "features", "pooled": "mean map", "fc6": "classifier.1", "fc7": "classifier.4"},
-    r"alexnet": {"map": "features", "pooled": "mean map", "fc6": "classifier.2", "fc7": "classifier.5"},
-    r"squeezenet": {"map": "features", "pooled": "mean map"},
-    r"inception_v3": {"map": "Mixed_7c", "pooled": "flatten"},
-    r"googlenet": {"map": "inception5b", "pooled": "flatten"},
-    r"densenet": {"map": "relu", "pooled": "flatten"},
-    r"efficientnet|mobilenet": {"map": "features", "pooled": "flatten"},
-    r"convnext": {"map": "features", "pooled": "classifier.1"},
-    r"swin": {"map": "permute", "pooled": "flatten"},
-    r"vit": {"pooled": "getitem_5"},
-    r"regnet": {"map": "trunk_output", "pooled": "flatten"},
-    r"shufflenet": {"map": "conv5", "pooled": "mean"},
-    r"mnasnet": {"map": "layers", "pooled": "mean"},
-}
+from .backbones import source_of
 
 
 class LayerReader(nn.Module):
@@ -40,7 +21,7 @@ class LayerReader(nn.Module):
         """Trace a network.
 
         Args:
-            model: a torchvision classification model.
+            model: a classification network.
             name: its name, such as "resnet50".
             layers: short names or graph nodes.
 
@@ -48,7 +29,7 @@ class LayerReader(nn.Module):
             UsageError: no such layer; the short names and the nodes are listed.
         """
         super().__init__()
-        nodes = resolve_layers(model, name, layers)
+        nodes = _nodes(model, name, layers)
         self.layers = tuple(layers)
         self.means = {layer for layer, node in nodes.items() if node.startswith("mean ")}
         self.nodes = {layer: node.removeprefix("mean ") for layer, node in nodes.items()}
@@ -68,14 +49,12 @@ class LayerReader(nn.Module):
         return {name.removeprefix("graph."): value for name, value in self.state_dict().items()}
 
 
-def resolve_layers(model: nn.Module, name: str, layers: Sequence[str]) -> dict[str, str]:
-    """Graph nodes of layers by short or own name; "mean NODE" is that node's mean over positions.
-
-    Raises:
-        UsageError: no such layer; the known ones are listed.
-    """
-    known = _node_names(model)
-    short = short_names(model, name)
+def _nodes(model: nn.Module, name: str, layers: Sequence[str]) -> dict[str, str]:
+    """Graph nodes of layers by short or own name; "mean NODE" is that node's mean over positions."""
+    training = model.training
+    _, (_, *known) = get_graph_node_names(model)  # the first is the input
+    model.train(training)
+    short = source_of(name).short_layers(model, name)
     nodes = {}
     for layer in layers:
         node = short.get(layer, layer)
@@ -87,30 +66,3 @@ def resolve_layers(model: nn.Module, name: str, layers: Sequence[str]) -> dict[s
             )
         nodes[layer] = node
     return nodes
-
-
-def short_names(model: nn.Module, name: str) -> dict[str, str]:
-    """Short layer names of a network, and their graph nodes."""
-    for pattern, names in _FAMILIES.items():
-        if re.match(pattern, name):
-            return {**names, **(_vgg_convolutions(model) if name.startswith("vgg") else {})}
-    return {}
-
-
-def _vgg_convolutions(model: Any) -> dict[str, str]:
-    """`conv5_3` and its like: the ReLU behind the third convolution of the fifth block, before pooling."""
-    found, block, number = {}, 1, 0
-    for index, layer in enumerate(model.features):
-        if isinstance(layer, nn.MaxPool2d):
-            block, number = block + 1, 0
-        elif isinstance(layer, nn.ReLU):
-            number += 1
-            found[f"conv{block}_{number}"] = f"features.{index}"
-    return found
-
-
-def _node_names(model: nn.Module) -> list[str]:
-    training = model.training
-    _, names = get_graph_node_names(model)
-    model.train(training)
-    return list(names[1:])  # the first is the input

@@ -1,6 +1,6 @@
-"""Shards of videos to features, all stages at once: decode, flow, resize and crop, networks, write.
+"""Shards of videos to features, all stages at once: decode, images (flow), resize and crop, networks, write.
 
-From flow to network, videos go in groups that fill a network call. A group never crosses a shard, and where it ends
+From images to network, videos go in groups that fill a network call. A group never crosses a shard, and where it ends
 depends on the shard's videos alone: so do the shard's bytes, whichever worker has it and however often it was begun.
 """
 
@@ -15,7 +15,7 @@ from torch import Tensor
 from avr.core import Busy, Stages
 from avr.datasets import Video
 from avr.store import ShardWriter
-from avr.video import Decoded, Decoders, VideoError, decode
+from avr.video import Decoded, Decoder, VideoError, decode
 
 from .extractor import Call, Extractor, Features, Group
 
@@ -35,23 +35,15 @@ OnStep = Callable[[Step], None]
 
 @dataclass(frozen=True)
 class _Work:
-    """One video on its way; a reason once it has failed."""
+    """One video on its way: decoded, or a reason why not."""
 
     shard: ShardWriter
     video: Video
-    last: bool
     decoded: Decoded | None = None
-    frames: int = 0
-    note: str = ""
     reason: str = ""
 
 
-@dataclass
-class _Part:
-    """Consecutive videos of a shard that go together, failed ones among them; no group where none decoded."""
-
-    works: list[_Work]
-    group: Group | None
+_Part = tuple[list[_Work], Group]  # consecutive videos of a shard, failed ones among them, and the group of the others
 
 
 def write_shards(
@@ -72,25 +64,25 @@ def write_shards(
         WorkError: the store cannot be written (a full disk); shards written before stay.
     """
     work = partial(decode, sampling=extractor.settings.sampling, needs=extractor.needs)
-    decoders = Decoders(work, time_limit=extractor.running.time_limit)
-    # On the way out: first the decoders are killed, so that no stage waits for them, then the stages end.
-    with closing(decoders), Stages() as stages, decoders:
+    decoder = Decoder(work, time_limit=extractor.running.time_limit)
+    # On the way out: first the decoding children are killed, so that no stage waits for them, then the stages end.
+    with closing(decoder), Stages() as stages, decoder:
         failed: dict[int, int] = {}
 
         def write(item: tuple[_Part, Call | None, Features]) -> Step | None:
-            part, call, outputs = item
-            if part.group is not None and call is not None:
-                part.group.take(call, outputs)
-            if part.group is not None and part.group.missing:
+            (works, group), call, outputs = item
+            if call is not None:
+                group.take(call, outputs)
+            if group.missing:
                 return None
-            shard = part.works[0].shard
-            failed[shard.number] = failed.get(shard.number, 0) + _put(part)
+            shard = works[0].shard
+            failed[shard.number] = failed.get(shard.number, 0) + _put(works, group)
             done = len(shard.video_ids) - len(shard.missing)
             if not shard.missing:
                 shard.finish()
             return Step(shard.number, done, failed[shard.number], written=not shard.missing)
 
-        results = _results(extractor, stages, decoders, _works(shards, videos))
+        results = _results(extractor, stages, decoder, _works(shards, videos))
         for step in stages.map("write", write, results):
             if step is not None:
                 on_step(step)
@@ -98,37 +90,32 @@ def write_shards(
 
 
 def _results(
-    extractor: Extractor, stages: Stages, decoders: Decoders[Decoded], works: Iterator[_Work]
+    extractor: Extractor, stages: Stages, decoder: Decoder[Decoded], works: Iterator[_Work]
 ) -> Iterator[tuple[_Part, Call | None, Features]]:
     """The stages, one behind the other; yields what the last one gives, a network call at a time."""
 
     def read(work: _Work) -> _Work:
         try:
-            decoded = extractor.cached(work.video) or decoders(work.video)
+            return replace(work, decoded=extractor.cached(work.video) or decoder(work.video))
         except VideoError as error:
             return replace(work, reason=error.reason)
-        return replace(work, decoded=decoded, frames=decoded.steps.num_frames, note=decoded.note)
 
-    def flow(works: list[_Work]) -> tuple[list[_Work], list[Tensor]]:
-        return works, extractor.flows(_decoded(works))
+    def images(works: list[_Work]) -> tuple[list[_Work], dict[str, list[Tensor]]]:
+        return works, extractor.images(_decoded(works))
 
-    def prepare(found: tuple[list[_Work], list[Tensor]]) -> _Part:
-        works, flows = found
-        videos = _decoded(works)
-        group = extractor.prepare(videos, flows) if videos else None
-        return _Part([replace(work, decoded=None) for work in works], group)
+    def prepare(item: tuple[list[_Work], dict[str, list[Tensor]]]) -> _Part:
+        works, images = item
+        group = extractor.prepare(_decoded(works), images)
+        # Frames have become crops: let go of them.
+        return [replace(work, decoded=work.decoded and replace(work.decoded, answers={})) for work in works], group
 
     def network(item: tuple[_Part, Call | None]) -> tuple[_Part, Call | None, Features]:
         part, call = item
-        return part, call, extractor.forward(part.group, call) if part.group and call else {}
+        return part, call, extractor.forward(part[1], call) if call else {}
 
     decoding = extractor.running.decoders or max(1, min(8, num_cores() // 2))
     groups = _groups(extractor, stages.map("decode", read, works, threads=decoding, ahead=2))
-    if extractor.flow is not None:
-        found = stages.map("flow", flow, groups, ahead=1)
-    else:
-        found = ((works, []) for works in groups)
-    parts = stages.map("resize", prepare, found, ahead=1)
+    parts = stages.map("resize", prepare, stages.map("images", images, groups, ahead=1), ahead=1)
     # On a CPU a call runs on one thread, and calls run side by side: no thread ever waits for another inside a layer,
     # and the sums do not depend on the number of cores.
     threads = 1 if extractor.device.type == "cuda" else num_cores()
@@ -138,7 +125,7 @@ def _results(
 def _works(shards: Iterable[ShardWriter], videos: Mapping[str, Video]) -> Iterator[_Work]:
     for shard in shards:
         for video in shard.video_ids:
-            yield _Work(shard, videos[video], last=video == shard.video_ids[-1])
+            yield _Work(shard, videos[video])
 
 
 def _decoded(works: list[_Work]) -> list[Decoded]:
@@ -153,29 +140,29 @@ def _groups(extractor: Extractor, works: Iterable[_Work]) -> Iterator[list[_Work
             yield group
             group = []
         group.append(work)
-        if work.last:
+        if work.video.id == work.shard.video_ids[-1]:
             yield group
             group = []
 
 
 def _calls(parts: Iterable[_Part], batch_size: int) -> Iterator[tuple[_Part, Call | None]]:
+    """The calls of each part; None of one whose videos all failed."""
     for part in parts:
-        if part.group is None:
-            yield part, None
-        else:
-            yield from ((part, call) for call in part.group.calls(batch_size))
+        calls = part[1].calls(batch_size)
+        yield part, next(calls, None)
+        yield from ((part, call) for call in calls)
 
 
-def _put(part: _Part) -> int:
-    """Hand a part's videos to their shard; gives how many failed."""
-    features = iter(part.group.features() if part.group else ())
-    failed = 0
-    for work in part.works:
-        if work.reason:
+def _put(works: list[_Work], group: Group) -> int:
+    """Hand videos to their shard; gives how many failed."""
+    features, failed = iter(group.features()), 0
+    for work in works:
+        if work.decoded is None:
             work.shard.fail(work.video.id, work.reason)
             failed += 1
-        elif work.shard.add(work.video.id, next(features), frames=work.frames, note=work.note):
-            failed += 1
+        else:
+            frames, noted = work.decoded.steps.num_frames, work.decoded.note
+            failed += work.shard.add(work.video.id, next(features), frames=frames, note=noted) is not None
     return failed
 
 

@@ -1,10 +1,10 @@
-"""Frames and flow images as a network reads them: resized, cropped, mirrored, normalised, on the device.
+"""Images resized and cropped on the device.
 
 Resizing and cropping are those of the weights' own `transforms()`: on uint8, with antialiasing. Flow images are
 resized and cropped like frames, a pair once, before pairs are gathered into stacks.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
@@ -23,13 +23,13 @@ def to_device(array: Any, device: torch.device | str) -> Tensor:
     return tensor.to(device)
 
 
-def crop_images(images: Tensor, settings: Settings, *, stream: str) -> Tensor:
+def crop_images(images: Tensor, settings: Settings, mirror: Callable[[Tensor], Tensor] | None = None) -> Tensor:
     """All crops of a video's images.
 
     Args:
-        images: (n, C, H, W) uint8; C is 3 for frames, 2 (x, y) for encoded flow pairs, which may be float32 0…255.
+        images: (n, C, H, W) uint8 or float32, 0…255.
         settings: resize, crop, interpolation, crops, mirror.
-        stream: "rgb" or "flow": mirrored flow has its x turned round, 255 − x.
+        mirror: a stream's own; None exchanges left and right.
 
     Returns:
         (A, n, C, crop, crop) of the same dtype, A = `settings.crops_a_view`: the corners (top left, top right, bottom
@@ -42,10 +42,7 @@ def crop_images(images: Tensor, settings: Settings, *, stream: str) -> Tensor:
     )
     if not (settings.mirror or settings.crops == "ten"):
         return plain
-    mirrored = plain.flip(-1)
-    if stream == "flow":
-        mirrored[:, :, 0] = 255 - mirrored[:, :, 0]
-    return torch.cat([plain, mirrored])
+    return torch.cat([plain, plain.flip(-1) if mirror is None else mirror(plain)])
 
 
 def resize_images(images: Tensor, settings: Settings) -> Tensor:
@@ -65,21 +62,3 @@ def _places(images: Tensor, settings: Settings) -> Iterator[tuple[int, int]]:
         yield from ((0, 0), (0, right), (down, 0), (down, right))
     if settings.crops != "corners":
         yield round(down / 2.0), round(right / 2.0)
-
-
-def normalise(images: Tensor, settings: Settings, *, stream: str) -> Tensor:
-    """Network input from cropped images: (value / 255 − mean) / deviation, in one fused step.
-
-    Args:
-        images: (B, C, h, w) uint8 or float32, 0…255; C is 3, or 2L for flow stacks.
-        settings: mean and std a channel for RGB, one for all of flow's.
-        stream: "rgb" or "flow".
-
-    Returns:
-        (B, C, h, w) float32.
-    """
-    if stream == "flow":
-        return images.float().mul_(1 / (255 * settings.flow_std)).sub_(settings.flow_mean / settings.flow_std)
-    mean = torch.tensor(settings.mean, device=images.device).view(-1, 1, 1)
-    std = torch.tensor(settings.std, device=images.device).view(-1, 1, 1)
-    return torch.addcmul(-mean / std, images.float(), 1 / (255 * std))

@@ -11,9 +11,9 @@ from avr.core import AvrError, UsageError, WorkError, note, sha256_of
 from avr.datasets import Dataset, RawFrames, Split, Video, index_dataset
 from avr.store import FeatureStore
 
-from .backbones import Networks, load_networks
+from .networks import Networks, load_networks
 from .settings import Settings
-from .weights import weights_enum
+from .weights import is_named
 
 # Data sets whose videos may be parts of files, or folders of frames: a store keeps their paths alone.
 PARTS = ("kinetics", "list")
@@ -38,16 +38,27 @@ class Origin:
     @classmethod
     def of(cls, metadata: Mapping[str, Any]) -> "Origin":
         """The origin in a checkpoint's metadata."""
-        about = metadata["store"]
-        settings = narrow(Settings.from_dict(about["settings"]), metadata["layers"])
+        about, layers = metadata["store"], metadata["layers"]
+        kept = Settings.from_dict(about["settings"])
+        streams = tuple(stream for stream in kept.streams if stream in layers)
+        settings = kept.change(
+            streams=streams,
+            layers=tuple(f"{stream}={layers[stream]}" for stream in streams),
+            weights=tuple(f"{stream}={kept.weights_of(stream)}" for stream in streams),
+            weights_sha256=tuple(entry for entry in kept.weights_sha256 if entry.split("=", 1)[0] in streams),
+        )
         store, videos = (Path(about[name]) if about.get(name) else None for name in ("path", "videos"))
         return cls(settings, str(about["dataset"]), store, videos)
 
     def restore_networks(self, *, given: Iterable[str] = (), folders: Iterable[Path] = ()) -> Networks:
-        """The networks again, on the CPU; the arguments are those of `find_weights`.
+        """The networks again, on the CPU.
+
+        Args:
+            given: where weights files lie now, the user's word for it: "rgb=FILE", or "FILE" for every stream.
+            folders: where files of their names are looked for.
 
         Raises:
-            UsageError: weights that are gone, or others than the features were made with.
+            UsageError: weights that are gone, or others than the features were made with; says in what they differ.
             WorkError: weights that cannot be had or do not fit.
         """
         known: Mapping[str, str] = {}
@@ -55,7 +66,17 @@ class Origin:
             if self.store is not None:
                 with FeatureStore(self.store) as store:
                     known = dict(store.provenance.get("weights_files", {}))
-        return restore_networks(self.settings, find_weights(self.settings, known, given=given, folders=folders))
+        settings = self.settings
+        files = _find_weights(settings, known, given, list(folders))
+        sources = tuple(f"{stream}={files.get(stream, settings.weights_of(stream))}" for stream in settings.streams)
+        networks = load_networks(settings.change(weights=sources, weights_sha256=()))
+        built, kept = networks.settings.to_dict(), settings.to_dict()
+        # A file may have been renamed: its SHA-256 tells.
+        differing = [name for name in kept if name != "weights" and built[name] != kept[name]]
+        if differing:
+            shown = ", ".join(f"{name} {kept[name]}, now {built[name]}" for name in differing)
+            raise UsageError(f"what would be extracted differs from what the heads were trained on: {shown}")
+        return Networks(settings, networks.readers, networks.files)
 
     def restore_dataset(self, root: Path | None = None) -> Dataset:
         """The videos, from the data set's folder, or from the paths that the store keeps.
@@ -125,34 +146,16 @@ def restore_video(store: FeatureStore, place: int, root: Path | None = None) -> 
     return Video(name, path, label, group, frames=RawFrames(count=int(store.frames[place]), first=first[0]))
 
 
-def find_weights(
-    settings: Settings,
-    known: Mapping[str, str | Path],
-    *,
-    given: Iterable[str] = (),
-    folders: Iterable[Path] = (),
+def _find_weights(
+    settings: Settings, known: Mapping[str, str | Path], given: Iterable[str], folders: list[Path]
 ) -> dict[str, Path]:
-    """The weights file of each stream that has one.
-
-    Args:
-        settings: kept with the features; a file stands there by name and SHA-256.
-        known: stream -> where the file was, such as the store's provenance has it.
-        given: the user's word for it: "rgb=FILE", or "FILE" for every stream.
-        folders: where files of that name are looked for.
-
-    Raises:
-        UsageError: a file is gone, or is another one than the features were made with.
-    """
+    """The weights file of each stream that has one; a file stands in the settings by name and SHA-256."""
     found: dict[str, Path] = {}
     hashes = dict(entry.split("=", 1) for entry in settings.weights_sha256)
-    own = {}
-    for entry in given:
-        stream, separator, file = entry.partition("=")
-        own[stream if separator else ""] = file if separator else entry
-    folders = list(folders)
+    own = dict((entry if "=" in entry else f"={entry}").split("=", 1) for entry in given)
     for stream in settings.streams:
         name = settings.weights_of(stream)
-        if not is_file_name(settings.backbone, name):
+        if is_named(settings.backbone, name):
             continue
         named = own.get(stream, own.get(""))
         places = [Path(named)] if named else [Path(known.get(stream, name)), *(folder / name for folder in folders)]
@@ -186,7 +189,7 @@ def refuse_unused(given: Iterable[str], several: Iterable[Settings]) -> None:
     for settings in several:
         for stream in settings.streams:
             name = settings.weights_of(stream)
-            sources.setdefault(stream, []).append((name, is_file_name(settings.backbone, name)))
+            sources.setdefault(stream, []).append((name, not is_named(settings.backbone, name)))
     for entry in given:
         stream, separator, _ = entry.partition("=")
         if separator and stream not in sources:
@@ -197,41 +200,3 @@ def refuse_unused(given: Iterable[str], several: Iterable[Settings]) -> None:
         if not any(file for _, file in read):
             names = ", ".join(sorted({name for name, _ in read}))
             raise UsageError(f"--weights {entry}: the run's own weights are no file ({names}): leave the option out")
-
-
-def is_file_name(backbone: str, name: str) -> bool:
-    """Whether weights kept by this name came from a file, and not from torchvision or a seed."""
-    return name != "random" and name not in ("DEFAULT", *weights_enum(backbone).__members__)
-
-
-def narrow(settings: Settings, layers: Mapping[str, str]) -> Settings:
-    """The settings of some streams, one layer each, of what a store holds: stream -> layer."""
-    streams = tuple(stream for stream in settings.streams if stream in layers)
-    return settings.change(
-        streams=streams,
-        layers=tuple(f"{stream}={layers[stream]}" for stream in streams),
-        weights=tuple(f"{stream}={settings.weights_of(stream)}" for stream in streams),
-        weights_sha256=tuple(entry for entry in settings.weights_sha256 if entry.split("=", 1)[0] in streams),
-    )
-
-
-def restore_networks(settings: Settings, files: Mapping[str, Path]) -> Networks:
-    """Build the networks of kept settings again.
-
-    Args:
-        settings: filled in, as a store keeps them.
-        files: of `find_weights`.
-
-    Raises:
-        UsageError: what is built differs from what the settings say (weights of another SHA-256); says in what.
-        WorkError: weights that cannot be had or do not fit.
-    """
-    sources = tuple(f"{stream}={files.get(stream, settings.weights_of(stream))}" for stream in settings.streams)
-    networks = load_networks(settings.change(weights=sources, weights_sha256=()))
-    built, kept = networks.settings.to_dict(), settings.to_dict()
-    # A file may have been renamed: its SHA-256 tells.
-    differing = [name for name in kept if name != "weights" and built[name] != kept[name]]
-    if differing:
-        shown = ", ".join(f"{name} {kept[name]}, now {built[name]}" for name in differing)
-        raise UsageError(f"what would be extracted differs from what the heads were trained on: {shown}")
-    return Networks(settings, networks.readers, networks.files)

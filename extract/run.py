@@ -5,19 +5,19 @@ import platform
 import subprocess
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from avr.core import Busy, Progress, WorkError, load_item, note, warn
+from avr.core import Busy, Progress, WorkError, note, warn
 from avr.datasets import Dataset
 from avr.store import FeatureStore
 
-from .backbones import Networks, load_networks
 from .cache import ClipCache
 from .engines import Engine
 from .extractor import Extractor, Running
+from .networks import Networks, load_networks
 from .pipeline import Step
 from .settings import Settings
 from .weights import trained_on
@@ -38,7 +38,6 @@ class Summary:
         notes: id and remark of videos that have, such as frames their header promised and that do not decode.
         seconds: wall time from the first video begun to the last one written.
         busy: share of the time that each stage's threads worked.
-        bottleneck: the stage that was busiest, "" when nothing was left to do.
     """
 
     store: Path
@@ -48,7 +47,11 @@ class Summary:
     notes: list[tuple[str, str]] = field(default_factory=list)
     seconds: float = 0.0
     busy: dict[str, float] = field(default_factory=dict)
-    bottleneck: str = ""
+
+    @property
+    def bottleneck(self) -> str:
+        """The stage that was busiest, "" when nothing was left to do."""
+        return max(self.busy, key=lambda name: self.busy[name], default="")
 
     def line(self) -> str:
         """What was done, for a person."""
@@ -60,8 +63,7 @@ class Summary:
 
     def to_dict(self) -> dict[str, Any]:
         """For `--json`."""
-        result = asdict(self)
-        result["store"] = str(self.store)
+        result = asdict(self) | {"store": str(self.store), "bottleneck": self.bottleneck}
         for name in ("failures", "notes"):
             result[name] = [{"id": video, "reason": reason} for video, reason in result[name]]
         result["videos_per_second"] = self.extracted / self.seconds if self.seconds else None
@@ -95,7 +97,7 @@ def extract(
     settings, running, engine = settings or Settings(), running or Running(), engine or Engine()
     where = engine.where(running)
     extractor = Extractor(settings, running=running) if engine.alone else None
-    networks = extractor.networks if extractor else _networks_to_tell(settings)
+    networks = extractor.networks if extractor else load_networks(settings)
     shapes = networks.shapes()
     running = replace(running, shard_videos=running.shard_videos or shard_videos(shapes, networks.settings))
     _say_what(dataset, out, networks, where)
@@ -103,21 +105,16 @@ def extract(
     if extractor is not None and extractor.cache is not None:
         _say_cached(extractor.cache, dataset)
     task = Task(dataset, out.absolute(), settings, running, made_with(), Path.cwd())
-    with _Watch(dataset, out, running.shard_videos) as watch:
+    watch = _Watch(dataset, out, running.shard_videos)
+    with watch.progress:
         busy = engine.run(task, extractor, watch)
     summary = watch.summary(busy)
-    _say_done(summary)
+    _list(note, "note", summary.notes)
+    _list(warn, "no features", summary.failures)
     if strict and summary.failures:
         count = len(summary.failures)
         raise WorkError(f"{count} video{'s' * (count > 1)} without features (listed above); the others are in {out}")
     return summary
-
-
-def _networks_to_tell(settings: Settings) -> Networks:
-    """The networks where others do the work: what the settings come to, and that they can be met at all."""
-    if any(need.pairs for need in settings.needs().values()):
-        load_item("avr.extract.flow", settings.flow.partition("=")[0], "flow method")
-    return load_networks(settings)
 
 
 class _Watch:
@@ -129,16 +126,8 @@ class _Watch:
         self.own: dict[int, Step] = {}  # how far each shard is that this run's workers claimed
         self.began = self.ended = 0.0
         self.failed = 0
-        numbers = (path.stem.removeprefix("shard-") for path in out.glob("shard-*.h5"))
-        there = sum(len(self._ids(int(number))) for number in numbers if number.isdigit())
+        there = sum(len(self._ids(int(path.stem[6:]))) for path in out.glob("shard-*.h5") if path.stem[6:].isdigit())
         self.progress = Progress("extract", total=len(dataset.videos) - there, unit="videos")
-
-    def __enter__(self) -> "_Watch":
-        self.progress.__enter__()
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self.progress.__exit__(*error)
 
     def __call__(self, step: Step) -> None:
         """Take a step. Of a shard that is done again after its worker was lost, only what is new counts."""
@@ -166,7 +155,6 @@ class _Watch:
         summary.extracted = sum(video not in failed for number in self.own for video in self._ids(number))
         if self.own:
             summary.busy = shares(workers, summary.seconds)
-            summary.bottleneck = max(summary.busy, key=lambda name: summary.busy[name], default="")
         return summary
 
 
@@ -200,17 +188,14 @@ def shard_videos(shapes: dict[str, tuple[int, ...]], settings: Settings) -> int:
 
 
 def _say_what(dataset: Dataset, out: Path, networks: Networks, where: str) -> None:
-    settings = networks.settings
-    shapes = networks.shapes()
-    size = expected_bytes(shapes, settings, len(dataset.videos))
+    settings, shapes = networks.settings, networks.shapes()
+    size = _size(expected_bytes(shapes, settings, len(dataset.videos)))
     arrays = ", ".join(f"{name} {'×'.join(map(str, shape))}" for name, shape in shapes.items())
     views = settings.views * settings.crops_a_view
     most = "at most " if settings.plan == "clips" else ""
-    note(
-        f"extract: {len(dataset.videos)} videos of {dataset.name} → {out}; {settings.backbone} "
-        f"({', '.join(settings.weights)}) on {where}"
-    )
-    note(f"extract: {most}{views} view{'s' * (views > 1)} a video of {arrays}; {most or 'about '}{_size(size)} in all")
+    weights = ", ".join(settings.weights)
+    note(f"extract: {len(dataset.videos)} videos of {dataset.name} → {out}; {settings.backbone} ({weights}) on {where}")
+    note(f"extract: {most}{views} view{'s' * (views > 1)} a video of {arrays}; {most or 'about '}{size} in all")
 
 
 def _say_cached(cache: ClipCache, dataset: Dataset) -> None:
@@ -229,20 +214,11 @@ def _size(num_bytes: float) -> str:
     return f"{num_bytes:.3g} TB"
 
 
-def _say_done(summary: Summary) -> None:
-    _list("note", summary.notes)
-    for line in _lines(summary.failures):
-        warn(f"no features: {line}")
-
-
-def _list(kind: str, entries: Iterable[tuple[str, str]]) -> None:
-    for line in _lines(list(entries)):
-        note(f"{kind}: {line}")
-
-
-def _lines(entries: list[tuple[str, str]], most: int = 20) -> list[str]:
-    lines = [f"{video}: {reason}" for video, reason in entries[:most]]
-    return lines + ([f"and {len(entries) - most} more (avr store info lists all)"] if len(entries) > most else [])
+def _list(say: Callable[[str], None], label: str, entries: list[tuple[str, str]], most: int = 20) -> None:
+    for video, reason in entries[:most]:
+        say(f"{label}: {video}: {reason}")
+    if len(entries) > most:
+        say(f"{label}: and {len(entries) - most} more (avr store info lists all)")
 
 
 def made_with() -> dict[str, Any]:
@@ -263,14 +239,8 @@ def _commit(folder: Path) -> str:
     """avr's own git commit when it runs from a clone, "" else; "+" marks changes not committed."""
     if not (folder / ".git").exists():
         return ""
+    command = ["git", "-C", str(folder), "describe", "--always", "--dirty=+", "--abbrev=40"]
     try:
-        done = subprocess.run(
-            ["git", "-C", str(folder), "describe", "--always", "--dirty=+", "--abbrev=40"],
-            capture_output=True,
-            text=True,
-            timeout=10,
-            check=True,
-        )
+        return subprocess.run(command, capture_output=True, text=True, timeout=10, check=True).stdout.strip()
     except (OSError, subprocess.SubprocessError):
         return ""
-    return done.stdout.strip()

@@ -4,19 +4,20 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, Literal
 
-from avr.core import UsageError
-from avr.video import Need, Sampling
+from avr.core import NonNegativeInt, PositiveInt, UsageError, check_fields, check_known, item_names
+from avr.video import Sampling
 
-STREAMS = ("rgb", "flow")
+STREAMS = "avr.extract.streams"  # where the streams lie
+FLOW = "avr.extract.flow"
 
 
 @dataclass(frozen=True)
 class Settings:
     """Everything that changes a feature. Zero and "auto" ask for what the weights and the device bring; a store holds
-    the settings with all of them filled in (`avr.extract.backbones.resolve`).
+    the settings with all of them filled in (`avr.extract.load_networks`).
 
     Attributes:
-        streams: which of "rgb" and "flow".
+        streams: names of `avr.extract.streams`, such as "rgb" and "flow".
         backbone: a torchvision classification model, such as "resnet50".
         weights: a name of the model's weights ("DEFAULT", "IMAGENET1K_V1"), "random", or a file; "flow=FILE" is for
             one stream alone. In a store, a file's name without its folder.
@@ -39,26 +40,26 @@ class Settings:
         precision: "float32", "bfloat16", or "auto": bfloat16 on CUDA, else float32.
     """
 
-    streams: tuple[str, ...] = STREAMS
+    streams: tuple[str, ...] = ("rgb", "flow")
     backbone: str = "resnet50"
     weights: tuple[str, ...] = ("DEFAULT",)
     weights_sha256: tuple[str, ...] = ()
     layers: tuple[str, ...] = ("pooled", "map")
     plan: Literal["segments", "strided", "clips"] = Sampling.plan
-    segments: int = Sampling.segments
-    per_segment: int = Sampling.per_segment
-    views: int = Sampling.views
+    segments: NonNegativeInt = Sampling.segments
+    per_segment: PositiveInt = Sampling.per_segment
+    views: NonNegativeInt = Sampling.views
     view: Literal["fixed", "random"] = Sampling.view
-    clip_stride: int = Sampling.clip_stride
-    seed: int = Sampling.seed
-    stack: int = 10
+    clip_stride: PositiveInt = Sampling.clip_stride
+    seed: NonNegativeInt = Sampling.seed
+    stack: PositiveInt = 10
     flow: str = "dis"
     flow_backend: str = ""
-    flow_size: int = 0
+    flow_size: NonNegativeInt = 0
     quantise: bool = True
-    resize: int = 0
-    crop: int = 0
-    interpolation: str = "auto"
+    resize: NonNegativeInt = 0
+    crop: NonNegativeInt = 0
+    interpolation: Literal["auto", "bilinear", "bicubic"] = "auto"
     crops: Literal["center", "corners", "five", "ten"] = "center"
     mirror: bool = False
     mean: tuple[float, ...] = ()
@@ -77,34 +78,22 @@ class Settings:
             value = getattr(self, field.name)
             if isinstance(value, list):
                 object.__setattr__(self, field.name, tuple(value))
+        check_fields(self)
         for name, value in vars(self.sampling).items():
             object.__setattr__(self, name, value)
-        self._check_names()
-        self._check_numbers()
+        self._check_together()
 
-    def _check_names(self) -> None:
-        known: dict[str, tuple[str, ...]] = {
-            "crops": ("center", "corners", "five", "ten"),
-            "precision": ("auto", "float32", "bfloat16"),
-            "interpolation": ("auto", "bilinear", "bicubic"),
-        }
-        for name, values in known.items():
-            if getattr(self, name) not in values:
-                raise UsageError(f"unknown {name} '{getattr(self, name)}'; known: {', '.join(values)}")
+    def _check_together(self) -> None:
+        check_known("flow method", self.flow.partition("=")[0], item_names(FLOW))
+        streams = item_names(STREAMS)
         for stream in self.streams:
-            if stream not in STREAMS:
-                raise UsageError(f"unknown stream '{stream}'; known: {', '.join(STREAMS)}")
+            check_known("stream", stream, streams)
         if not self.streams or len(set(self.streams)) != len(self.streams):
-            raise UsageError(f"streams must be one or more of {', '.join(STREAMS)}, each once")
+            raise UsageError(f"streams must be one or more of {', '.join(streams)}, each once")
         for stream in self.streams:
             if not self.layers_of(stream):
                 raise UsageError(f"no layer of stream {stream} is asked for; name one with --layers")
             self.weights_of(stream)
-
-    def _check_numbers(self) -> None:
-        for name, least in (("stack", 1), ("flow_size", 0), ("resize", 0), ("crop", 0)):
-            if getattr(self, name) < least:
-                raise UsageError(f"{name} must be at least {least}, not {getattr(self, name)}")
         if self.crops == "ten" and self.mirror:
             raise UsageError("crops ten are mirrored already; leave mirror out")
         if 0 < self.resize < self.crop:
@@ -130,15 +119,6 @@ class Settings:
     def sampling(self) -> Sampling:
         """Which frames of a video are looked at."""
         return Sampling(**{field.name: getattr(self, field.name) for field in fields(Sampling)})
-
-    def needs(self, *, colour_flow: bool = False) -> dict[str, Need]:
-        """What each stream's network looks at there.
-
-        Args:
-            colour_flow: whether the flow method reads RGB, not grey.
-        """
-        flow = Need(pairs=self.stack, colour=colour_flow, size=self.flow_size, flow_images=True)
-        return {stream: flow if stream == "flow" else Need() for stream in self.streams}
 
     @property
     def num_steps(self) -> int:
@@ -177,10 +157,10 @@ class Settings:
 
 def _entries(entries: tuple[str, ...], stream: str) -> tuple[str, ...]:
     """Entries for all streams, and those for this one without their prefix."""
-    found = []
+    found, streams = [], item_names(STREAMS)
     for entry in entries:
         prefix, separator, rest = entry.partition("=")
-        if not separator or prefix not in STREAMS:
+        if not separator or prefix not in streams:
             found.append(entry)
         elif prefix == stream:
             found.append(rest)

@@ -11,45 +11,32 @@ from typing import Any
 import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
-from torchvision import models
 
 from avr.core import UsageError, WorkError, note, sha256_of
+
+from .backbones import source_of
 
 HELP = "give a file with --weights FILE, or start at random with --weights random"
 CLASSIFIERS = ("fc", "classifier", "head", "heads", "AuxLogits", "aux1", "aux2")
 
 
-def known_backbones() -> list[str]:
-    """torchvision's classification models."""
-    return sorted(models.list_models(module=models))
-
-
-def weights_enum(backbone: str) -> Any:
-    """The model's weights, as torchvision lists them.
-
-    Raises:
-        UsageError: unknown model; the known ones are listed.
-    """
-    known = known_backbones()
-    if backbone not in known:
-        raise UsageError(f"unknown backbone '{backbone}'; known: {', '.join(known)}")
-    return models.get_model_weights(backbone)
+def is_named(backbone: str, weights: str) -> bool:
+    """Whether weights are "random" or bear a name of the model's own, and so come from no file of the user's."""
+    return weights in ("random", "DEFAULT", *source_of(backbone).weights(backbone))
 
 
 def is_file(backbone: str, weights: str) -> bool:
-    """Whether `weights` names a file rather than "random" or one of the model's own weights.
+    """Whether `weights` is a file rather than a name.
 
     Raises:
-        UsageError: it is none of them; says what there is.
+        UsageError: it is neither; says what there is.
     """
-    names = list(weights_enum(backbone).__members__)
-    if weights in ("random", "DEFAULT", *names):
-        return False
-    if Path(weights).is_file():
-        return True
+    if is_named(backbone, weights) or Path(weights).is_file():
+        return not is_named(backbone, weights)
+    known = ", ".join(source_of(backbone).weights(backbone))
     if "." in weights or "/" in weights or "\\" in weights:
-        raise UsageError(f"{weights}: no such weights file; {backbone} knows: {', '.join(names)}, or random")
-    raise UsageError(f"{backbone} has no weights '{weights}'; known: {', '.join(names)}, DEFAULT, random, or a file")
+        raise UsageError(f"{weights}: no such weights file; {backbone} knows: {known}, or random")
+    raise UsageError(f"{backbone} has no weights '{weights}'; known: {known}, DEFAULT, random, or a file")
 
 
 def load_weights(backbone: str, weights: str) -> tuple[dict[str, Tensor], str]:
@@ -61,16 +48,20 @@ def load_weights(backbone: str, weights: str) -> tuple[dict[str, Tensor], str]:
     """
     if is_file(backbone, weights):
         return read_state(Path(weights)), sha256_of(Path(weights))
-    if weights == "random":
-        return {}, ""
-    chosen = weights_enum(backbone)[weights]
+    return ({}, "") if weights == "random" else source_of(backbone).load(backbone, weights)
+
+
+def download(member: Any, name: str, *, instead: str = HELP) -> tuple[dict[str, Tensor], str]:
+    """Tensors of a member of one of torchvision's weights enums, downloaded once, and the SHA-256 of their file.
+
+    Raises:
+        WorkError: they cannot be had; `instead` is what to do.
+    """
     try:
-        state = chosen.get_state_dict(progress=False, check_hash=True)
+        state = member.get_state_dict(progress=False, check_hash=True)
     except Exception as error:  # whatever the network, the hub's folder or a broken download may raise
-        raise WorkError(
-            f"weights {backbone} {weights} cannot be downloaded ({' '.join(str(error).split())[:120]}); {HELP}"
-        ) from error
-    file = Path(torch.hub.get_dir()) / "checkpoints" / Path(chosen.url).name
+        raise WorkError(f"weights {name} cannot be downloaded ({_one_line(error)}); {instead}") from error
+    file = Path(torch.hub.get_dir()) / "checkpoints" / Path(member.url).name
     return dict(state), sha256_of(file) if file.exists() else ""
 
 
@@ -92,9 +83,7 @@ def read_state(path: Path) -> dict[str, Tensor]:
         else:
             state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
-        reason = (
-            "it holds code, not only tensors" if "weights_only" in str(error) else " ".join(str(error).split())[:120]
-        )
+        reason = "it holds code, not only tensors" if "weights_only" in str(error) else _one_line(error)
         raise WorkError(f"{path}: no weights that can be read ({reason})") from error
     for wrapper in ("state_dict", "model"):
         if isinstance(state, Mapping) and isinstance(state.get(wrapper), Mapping):
@@ -105,6 +94,10 @@ def read_state(path: Path) -> dict[str, Tensor]:
     if not tensors:
         raise WorkError(f"{path}: holds no tensors")
     return tensors
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())[:120]
 
 
 def trained_on(path: Path) -> tuple[str, str]:
@@ -126,7 +119,9 @@ def first_convolution(model: nn.Module, name: str = "the model") -> tuple[str, n
     for path, module in model.named_modules():
         if isinstance(module, nn.Conv2d):
             return path, module
-    raise UsageError(f"{name} has no convolution to widen for flow; choose another backbone, or --stream rgb")
+    raise UsageError(
+        f"{name} has no convolution to widen for flow; choose another backbone, or streams of frames alone"
+    )
 
 
 def widen(weight: Tensor, in_channels: int) -> Tensor:

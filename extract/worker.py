@@ -120,15 +120,6 @@ def empty_queue(
     return busy
 
 
-def kept_settings(store: Path, otherwise: dict[str, Any]) -> dict[str, Any]:
-    """The settings that a store was begun with; others where none lies there."""
-    try:
-        kept: dict[str, Any] = ShardWriter(store, 0).plan.provenance["settings"]
-    except (AvrError, KeyError):
-        return otherwise
-    return kept
-
-
 def _claims(store: StoreWriter, on_step: OnStep) -> Iterator[ShardWriter]:
     while (shard := store.claim_next()) is not None:
         on_step(Step(shard.number))
@@ -142,27 +133,19 @@ def about(extractor: Extractor) -> dict[str, Any]:
 
 
 def open_store(task: Task, about: dict[str, Any]) -> StoreWriter:
-    """The store of a task, begun or joined.
-
-    Args:
-        task: what to do.
-        about: of `about`.
+    """The store of a task, begun or joined, of `about(extractor)`.
 
     Raises:
         UsageError: it was begun with other settings or another data set; says which differ.
         WorkError: the folder cannot be written.
     """
     settings = dict(about["settings"])
-    if "flow_backend" not in kept_settings(task.store, settings):
-        settings.pop("flow_backend", None)  # a store begun before it was kept: it is not known, and stays so
+    with contextlib.suppress(AvrError, KeyError):  # no store lies there yet
+        if "flow_backend" not in ShardWriter(task.store, 0).plan.provenance["settings"]:
+            settings.pop("flow_backend", None)  # begun before it was kept: it is not known, and stays so
     provenance = {"settings": settings, "weights_files": about["weights_files"], **task.made_with}
-    return StoreWriter(
-        task.store,
-        task.dataset,
-        arrays=about["arrays"],
-        provenance=provenance,
-        shard_videos=task.running.shard_videos,
-    )
+    size = task.running.shard_videos
+    return StoreWriter(task.store, task.dataset, arrays=about["arrays"], provenance=provenance, shard_videos=size)
 
 
 @contextlib.contextmanager

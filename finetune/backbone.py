@@ -17,8 +17,7 @@ import torch
 
 from avr.core import UsageError, note, quiet
 from avr.datasets import Dataset, choose_split
-from avr.extract import Settings
-from avr.extract.backbones import in_channels, load_networks
+from avr.extract import Settings, load_networks, open_streams
 from avr.heads import head_class
 from avr.store import RunRecord, SplitRecord, read_record, record_split, score_path, write_scores
 from avr.training import Training, save_tensors
@@ -73,7 +72,7 @@ def finetune_backbone(  # noqa: PLR0913 (the stage's one entry: all it can be to
 
     Args:
         dataset: of `avr.datasets.index_dataset`.
-        stream: "rgb" or "flow".
+        stream: its name, such as "rgb" or "flow".
         settings: backbone, weights, flow, sizes, as for `avr.extract.extract`; `segments` is TSN's K, drawn one a
             segment (1: the plain two-stream ConvNet). Layers and views are not read.
         training: changes to the defaults (or to the paper's settings), or whole settings; its batch size is over all
@@ -145,7 +144,7 @@ class _BackboneTask(Task):
             self.settings.backbone,
             len(self.dataset.class_names),
             weights=weights,
-            in_channels=in_channels(self.settings, self.prediction),
+            in_channels=open_streams(self.settings)[self.prediction].channels,
             seed=seed,
         )
         if self.seed != seed:

@@ -20,8 +20,7 @@ from numpy.typing import NDArray
 
 from avr.core import note, quiet, sha256_of
 from avr.datasets import Video
-from avr.extract import Running, Settings, extract
-from avr.extract.layers import LayerReader
+from avr.extract import LayerReader, Running, Settings, extract
 from avr.heads import CHECKPOINT, Head, SeparateHeads, head_class, load_run, save_checkpoint, with_average
 from avr.store import (
     RUNS,

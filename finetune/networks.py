@@ -11,8 +11,7 @@ from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
 from avr.core import UsageError, quiet
-from avr.extract.backbones import build_backbone
-from avr.extract.weights import fit_state, load_weights
+from avr.extract import build_backbone, fit_state, load_weights
 from avr.heads import Head
 
 from .batchnorm import set_mode

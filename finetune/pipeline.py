@@ -6,9 +6,7 @@ from typing import Any
 
 from avr.core import UsageError
 from avr.datasets import Dataset, Split
-from avr.extract import Settings
-from avr.extract.backbones import Networks
-from avr.extract.restore import Origin, refuse_unused
+from avr.extract import Networks, Origin, Settings, refuse_unused
 from avr.heads import TrainedRun, load_run
 
 

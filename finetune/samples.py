@@ -3,17 +3,13 @@
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
 from avr.datasets import Video
-from avr.extract import Settings
-from avr.extract.cache import ClipCache
-from avr.extract.preprocess import crop_images, normalise
-from avr.video import Answer, Decoded
+from avr.extract import ClipCache, Settings, crop_images, stack_images
+from avr.video import Decoded
 
 from .augmentation import Crop, draw_crop
 from .draws import generator_for
@@ -25,7 +21,7 @@ Inputs = dict[str, Tensor]
 class Drawn:
     """One video as drawn for an epoch: its frames and pairs, and the box taken of all of them.
 
-    The box is in pixels of the RGB frames where there are any, else of the flow images.
+    The box is in pixels of the frames where a stream has any, else of the images of pairs.
     """
 
     decoded: Decoded
@@ -86,34 +82,22 @@ class VideoSamples:
         parts = []
         for drawn in raw:
             answer, crop = drawn.decoded.answers[stream], drawn.crop
-            images = torch.from_numpy(_images(answer)).to(device, non_blocking=True)
-            mirror = None if answer.pairs is None else _mirror_pairs
+            assert answer.ready is not None  # it comes from the cache
+            images = torch.from_numpy(answer.ready).to(device, non_blocking=True)
             size, own = _drawn_size(drawn.decoded), tuple(images.shape[-2:])
             crop = crop if own == size else scale_crop(crop, size, own)
-            cropped = apply_crop(images, crop, self.settings.crop, mirror=mirror)
-            view = torch.as_tensor(drawn.decoded.steps.views[0], device=device)
-            if answer.pairs is None:
-                parts.append(cropped[view])  # (N, 3, crop, crop)
-            else:
-                stacks = torch.as_tensor(answer.pairs.stacks, device=device)[view]  # (N, L)
-                parts.append(cropped[stacks].flatten(1, 2))  # (N, 2L, crop, crop): x1 y1 x2 y2 …
-        return normalise(torch.cat(parts), self.settings, stream=stream)
+            cropped = apply_crop(images, crop, self.settings.crop, mirror=self.cache.streams[stream].mirror)
+            view = torch.as_tensor(drawn.decoded.steps.views[0])
+            parts.append(stack_images(cropped, torch.as_tensor(answer.stacks)[view].to(device)))  # (N, L·C, crop, crop)
+        return self.cache.streams[stream].normalise(torch.cat(parts))
 
 
 def _drawn_size(decoded: Decoded) -> tuple[int, int]:
-    """Height and width of the images that a crop is drawn in: RGB's, or flow's where it is alone."""
-    height, width = _images(decoded.answers.get("rgb") or decoded.answers["flow"]).shape[-2:]
+    """Height and width of the images that a crop is drawn in: of frames, or of pairs where they are alone."""
+    answers = sorted(decoded.answers.values(), key=lambda answer: answer.pairs is not None)
+    assert answers[0].ready is not None
+    height, width = answers[0].ready.shape[-2:]
     return height, width
-
-
-def _images(answer: Answer) -> NDArray:
-    """The images of a stream, `(n, C, H, W)`: frames, or flow pairs."""
-    images = answer.images.transpose(0, 3, 1, 2) if answer.flow_images is None else answer.flow_images
-    return np.ascontiguousarray(images)
-
-
-def _mirror_pairs(pairs: Tensor) -> Tensor:
-    return mirror_flow(pairs, zero=127.5)
 
 
 def scale_crop(crop: Crop, size: tuple[int, ...], other: tuple[int, ...]) -> Crop:
@@ -144,15 +128,12 @@ def fixed_inputs(
             positions = torch.as_tensor(decoded.steps.views)  # (V, N)
             for stream in settings.streams:
                 answer = decoded.answers[stream]
-                images = torch.from_numpy(_images(answer)).to(device)
-                crops = crop_images(images, settings, stream=stream)  # (A, n, C, h, w)
-                if answer.pairs is not None:
-                    views = torch.as_tensor(answer.pairs.stacks)[positions]  # (V, N, L)
-                    chosen = crops[:, views].flatten(3, 4)  # (A, V, N, 2L, h, w)
-                else:
-                    chosen = crops[:, positions]  # (A, V, N, 3, h, w)
+                assert answer.ready is not None
+                images = torch.from_numpy(answer.ready).to(device)
+                crops = crop_images(images, settings, cache.streams[stream].mirror)  # (A, n, C, h, w)
+                chosen = stack_images(crops, torch.as_tensor(answer.stacks)[positions])  # (A, V, N, L·C, h, w)
                 parts[stream].append(chosen.transpose(0, 1).flatten(0, 2))
-        yield {s: normalise(torch.cat(part), settings, stream=s) for s, part in parts.items()}
+        yield {stream: cache.streams[stream].normalise(torch.cat(part)) for stream, part in parts.items()}
 
 
 def apply_crop(images: Tensor, crop: Crop, side: int, *, mirror: Callable[[Tensor], Tensor] | None = None) -> Tensor:
@@ -162,8 +143,7 @@ def apply_crop(images: Tensor, crop: Crop, side: int, *, mirror: Callable[[Tenso
         images: `(N, C, H, W)`, uint8 or floating point.
         crop: the box.
         side: height and width of the result, pixels.
-        mirror: how such images are mirrored; None: the columns are reversed. Flow images need more: their x changes
-            sign (`mirror_flow`).
+        mirror: a stream's own, how its images are mirrored; None exchanges left and right.
 
     Returns:
         `(N, C, side, side)` floating point, in the images' own range (float32 for uint8). Bilinear with
@@ -176,15 +156,3 @@ def apply_crop(images: Tensor, crop: Crop, side: int, *, mirror: Callable[[Tenso
     if part.shape[-2:] == (side, side):
         return part
     return F.interpolate(part, size=(side, side), mode="bilinear", align_corners=False, antialias=True)
-
-
-def mirror_flow(stack: Tensor, *, zero: float = 0.0) -> Tensor:
-    """Mirror flow stacks `(…, 2L, H, W)` ordered x1 y1 x2 y2 …: columns reversed and x's sign changed.
-
-    Args:
-        stack: flow in pixels, or as values in which `zero` stands for no motion.
-        zero: 0 for pixels; 127.5 for values quantised to 0…255, so that q becomes 255 - q.
-    """
-    mirrored = stack.flip(-1).clone()
-    mirrored[..., 0::2, :, :] = 2 * zero - mirrored[..., 0::2, :, :]
-    return mirrored

@@ -10,8 +10,7 @@ from numpy.typing import NDArray
 
 from avr.core import UsageError
 from avr.datasets import Video
-from avr.extract import Extractor, Running
-from avr.extract.restore import Origin, refuse_unused
+from avr.extract import Extractor, Origin, Running, refuse_unused
 from avr.heads import TrainedRun, load_run
 
 Features = dict[str, NDArray[np.float32]]  # "rgb/pooled" -> (V, N, …)

@@ -156,8 +156,7 @@ class Predictor:
             for extractor in self._extractors():
                 settings = extractor.settings
                 views = settings.sampling.sample(len(frames), key=f"{path.stem}@{first}")
-                needs = settings.needs(colour_flow=extractor.colour_flow)
-                decoded = answer(HeldFrames(frames), Steps.of(views, len(frames)), needs)
+                decoded = answer(HeldFrames(frames), Steps.of(views, len(frames)), extractor.needs)
                 features[id(extractor)] = extractor.features_of(decoded)
             probabilities = self._probabilities(self._outputs(features))
             best = _best(probabilities, self.class_names, top)

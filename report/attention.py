@@ -168,9 +168,7 @@ def _images(store: "FeatureStore", place: int, view: int, root: Path | None) -> 
     """
     import torch
 
-    from avr.extract import Settings
-    from avr.extract.preprocess import crop_images
-    from avr.extract.restore import restore_video
+    from avr.extract import Settings, crop_images, restore_video
     from avr.video import read_frames
 
     video = restore_video(store, place, root)
@@ -182,7 +180,7 @@ def _images(store: "FeatureStore", place: int, view: int, root: Path | None) -> 
     crops = settings.crops_a_view
     numbers = settings.sampling.sample(int(store.frames[place]), key=video.id)[view // crops].tolist()
     frames = read_frames(video, numbers)
-    cropped = crop_images(torch.as_tensor(frames).permute(0, 3, 1, 2), settings, stream="rgb")[view % crops]
+    cropped = crop_images(torch.as_tensor(frames).permute(0, 3, 1, 2), settings)[view % crops]
     return numbers, cropped.permute(0, 2, 3, 1).contiguous().numpy()
 
 

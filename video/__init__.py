@@ -7,16 +7,14 @@ from typing import TYPE_CHECKING
 
 from avr.core import lazy
 
-from .needs import Need, Pairs, Steps
 from .sampling import Sampling
 
 if TYPE_CHECKING:
-    from .check import CheckResult, Finding, check_dataset
-    from .child import Decoder, Decoders
-    from .decoding import Answer, Decoded, answer, decode
+    from .check import CheckResult, Finding, bytes_missing, check_dataset
+    from .child import Decoder
+    from .decoding import Answer, Decoded, Need, Pairs, Steps, answer, decode
     from .frames import HeldFrames, open_frames, read_frames, same_size
     from .opening import Frame, VideoError, VideoFile
-    from .probe import bytes_missing
 else:
     __getattr__, __dir__ = lazy(__name__)
 
@@ -25,7 +23,6 @@ __all__ = [
     "CheckResult",
     "Decoded",
     "Decoder",
-    "Decoders",
     "Finding",
     "Frame",
     "HeldFrames",

@@ -11,10 +11,9 @@ from pathlib import Path
 from avr.core import Progress, UsageError
 from avr.datasets import Dataset, Video
 
-from .child import TIME_LIMIT, Decoders
+from .child import TIME_LIMIT, Decoder
 from .frames import open_frames, same_size
 from .opening import VideoError, read_image
-from .probe import bytes_missing
 
 # Larger gaps between the header's count and the frames decoded are damage where the container cannot be checked.
 HEADER_SLACK = 0.1
@@ -41,13 +40,7 @@ class CheckResult:
     notes: list[Finding] = field(default_factory=list)
 
 
-@dataclass(frozen=True)
-class _Examined:
-    """Frames of one video, what is bad, what is worth a note; empty strings for nothing."""
-
-    frames: int
-    bad: str = ""
-    note: str = ""
+_Examined = tuple[int, str, str]  # frames of one video, what is bad, what is worth a note; "" for nothing
 
 
 def check_dataset(dataset: Dataset, *, workers: int = 0, time_limit: float = TIME_LIMIT) -> CheckResult:
@@ -75,26 +68,24 @@ def check_dataset(dataset: Dataset, *, workers: int = 0, time_limit: float = TIM
     bad: list[Finding] = []
     notes: list[Finding] = []
     # On the way out: first the children are ended, so that no thread waits for them, then the threads.
-    decoders = Decoders(_examine, time_limit=time_limit)
+    decoder = Decoder(_examine, time_limit=time_limit)
 
     def examine(video: Video) -> _Examined:
         try:
-            return decoders(video)
+            return decoder(video)
         except VideoError as error:
-            return _Examined(0, error.reason)
+            return 0, error.reason, ""
 
     with (
         Progress("check", total=len(dataset.videos), unit="videos") as progress,
-        closing(decoders),
+        closing(decoder),
         ThreadPoolExecutor(workers or os.cpu_count() or 1) as pool,
-        decoders,
+        decoder,
     ):
-        for video, found in zip(dataset.videos, pool.map(examine, dataset.videos), strict=True):
-            frames += found.frames
-            if found.bad:
-                bad.append(Finding(video.id, video.path, found.bad))
-            elif found.note:
-                notes.append(Finding(video.id, video.path, found.note))
+        for video, (count, fault, remark) in zip(dataset.videos, pool.map(examine, dataset.videos), strict=True):
+            frames += count
+            if fault or remark:
+                (bad if fault else notes).append(Finding(video.id, video.path, fault or remark))
             progress.advance(bad=len(bad))
     return CheckResult(len(dataset.videos), frames, time.monotonic() - start, bad, notes)
 
@@ -113,15 +104,15 @@ def _examine(video: Video) -> _Examined:
         raise
     count, promised = frames.count, frames.promised
     if video.frames is not None:
-        return _Examined(count, _fault_in_folder(video) or (_ONE_FRAME if count == 1 else ""))
+        return count, _fault_in_folder(video) or (_ONE_FRAME if count == 1 else ""), ""
     missing = bytes_missing(video.path)
     if missing:
-        return _Examined(count, f"cut in the middle: {missing} bytes missing, {count} of {promised} frames decode")
+        return count, f"cut in the middle: {missing} bytes missing, {count} of {promised} frames decode", ""
     if count == 1:
-        return _Examined(count, _ONE_FRAME)
+        return count, _ONE_FRAME, ""
     if missing is None and count < (1 - HEADER_SLACK) * promised:
-        return _Examined(count, f"{count} of {promised} frames decode: cut or damaged")
-    return _Examined(count, note="" if promised == count else f"the header says {promised} frames, {count} decode")
+        return count, f"{count} of {promised} frames decode: cut or damaged", ""
+    return count, "", "" if promised == count else f"the header says {promised} frames, {count} decode"
 
 
 def _fault_in_folder(video: Video) -> str:
@@ -145,3 +136,36 @@ def _fault_in_folder(video: Video) -> str:
 def _shapes(paths: list[Path], *, grey: bool) -> Iterator[tuple[int, ...]]:
     for path in paths:
         yield read_image(path, grey=grey).shape
+
+
+def bytes_missing(path: Path) -> int | None:
+    """Bytes that the container says the file should still have: 0 when whole, None where the format is not known.
+
+    AVI files say their size in each RIFF header; MP4 and MOV files are a row of boxes that each say theirs.
+    """
+    size = path.stat().st_size
+    with open(path, "rb") as file:
+        head = file.read(12)
+        riff, boxes = head[:4] == b"RIFF", head[4:8] in (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip")
+        if not riff and not boxes:
+            return None
+        position = 0
+        while position + 8 <= size:
+            file.seek(position)
+            head = file.read(16)
+            if riff:
+                length = 8 + int.from_bytes(head[4:8], "little")
+                if head[:4] != b"RIFF":
+                    return 0  # what follows the last RIFF list belongs to nobody
+                length += length % 2
+            else:
+                length = int.from_bytes(head[:4], "big")
+                if length == 1:
+                    length = int.from_bytes(head[8:16], "big")
+                elif length == 0:
+                    return 0  # "to the end of the file"
+                if length < 8:
+                    return None
+            position += length
+        # A missing pad byte at the end harms nobody.
+        return max(position - size, 0) if position - size > 1 else 0

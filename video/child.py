@@ -20,7 +20,9 @@ _GONE = (EOFError, BrokenPipeError, ConnectionResetError)  # what a pipe says on
 
 
 class Decoder(Generic[Result]):
-    """A child process that does one thing with one video at a time. Not safe to share between threads: one each.
+    """Child processes that do one thing with one video at a time, one for each thread that asks.
+
+    As a context manager it ends them all, and the calls under way, on leaving.
 
     Args:
         work: what is done with a video there, such as a `partial` of `decode`; it is pickled. Arrays in what it
@@ -34,96 +36,71 @@ class Decoder(Generic[Result]):
 
     def __init__(self, work: Callable[[Video], Result], *, time_limit: float = TIME_LIMIT) -> None:
         self.work, self.time_limit = work, time_limit
-        self._child: Child | None = None
+        self._mine = threading.local()  # its `child` is this thread's
+        self._children: list[Child] = []
+        self._over = False
 
     def __call__(self, video: Video) -> Result:
         """Do the work on one video.
 
         Raises:
-            VideoError: it gives nothing, takes too long, or crashes the decoder.
+            VideoError: it gives nothing, takes too long, or crashes the decoder; or all was stopped.
             WorkError: no child process starts; says why.
         """
-        child = self._child or self._start()
+        if self._over:
+            raise VideoError("the run was stopped")
+        child = getattr(self._mine, "child", None) or self._start()
         try:
             child.pipe.send((self.work, video))
             if not child.pipe.poll(self.time_limit):
-                self.close()
+                self._forget(child)
                 raise VideoError(f"decoding took more than {self.time_limit:g} s", video.path)
             answer = _receive(child.pipe)
         except _GONE:
-            self._child = None
-            raise VideoError(f"the decoder crashed on it ({child.ended()})", video.path) from None
+            why = child.ended()
+            self._forget(child)
+            raise VideoError(f"the decoder crashed on it ({why})", video.path) from None
         if isinstance(answer, str):
             raise VideoError(answer, video.path)
         result: Result = answer[0]
         return result
 
     def _start(self) -> Child:
-        self._child = child = Child("the decoding process", f"{__name__}:serve", quiet=True)
+        child = Child("the decoding process", f"{__name__}:serve", quiet=True)
+        self._children.append(child)
         try:
             child.started()
         except WorkError:
-            self._child = None
+            self._children.remove(child)
             raise
+        self._mine.child = child
         return child
+
+    def _forget(self, child: Child) -> None:
+        """End this thread's child; its next call starts another."""
+        child.close()
+        self._children.remove(child)
+        self._mine.child = None
 
     @property
     def pid(self) -> int | None:
-        """Of the child, when there is one."""
-        return self._child.process.pid if self._child else None
+        """Of this thread's child, when there is one."""
+        child = getattr(self._mine, "child", None)
+        return child.process.pid if child else None
 
-    def kill(self) -> None:
-        """End the child from another thread; a call under way then fails."""
-        child = self._child
-        if child is not None:
-            child.kill()
-
-    def close(self) -> None:
-        """End the child. The next call starts another."""
-        if self._child is not None:
-            self._child.close()
-            self._child = None
-
-
-class Decoders(Generic[Result]):
-    """A decoder for each thread that asks. As a context manager it ends them all, and the calls under way, on leaving.
-
-    Args:
-        work, time_limit: see `Decoder`.
-    """
-
-    def __init__(self, work: Callable[[Video], Result], *, time_limit: float = TIME_LIMIT) -> None:
-        self._work, self._time_limit = work, time_limit
-        self._local = threading.local()
-        self._all: list[Decoder[Result]] = []
-        self._over = False
-
-    def __call__(self, video: Video) -> Result:
-        """Do the work in this thread's child; see `Decoder`.
-
-        Raises:
-            VideoError: the video gives nothing, or all was stopped.
-        """
-        if self._over:
-            raise VideoError("the run was stopped")
-        if not hasattr(self._local, "decoder"):
-            self._local.decoder = Decoder(self._work, time_limit=self._time_limit)
-            self._all.append(self._local.decoder)
-        decoder: Decoder[Result] = self._local.decoder
-        return decoder(video)
-
-    def __enter__(self) -> "Decoders[Result]":
+    def __enter__(self) -> "Decoder[Result]":
         return self
 
     def __exit__(self, *_: object) -> None:
         self._over = True
-        for decoder in self._all:
-            decoder.kill()
+        for child in list(self._children):
+            child.kill()
 
     def close(self) -> None:
-        """Clean up, once the threads that asked have ended."""
-        for decoder in self._all:
-            decoder.close()
+        """Clean up, once no thread asks any more; a call after it starts anew."""
+        for child in self._children:
+            child.close()
+        self._children, self._mine = [], threading.local()
 
 
 def serve(pipe: Connection) -> None:

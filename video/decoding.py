@@ -1,4 +1,4 @@
-"""What networks need of a video, decoded: each frame once, however many views and needs share it."""
+"""What networks need of a video's frames, decoded: each frame once, however many views and needs share it."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,9 +10,71 @@ from numpy.typing import NDArray
 from avr.datasets import Video
 
 from .frames import Frames, open_frames, stack
-from .needs import Need, Pairs, Steps
 from .opening import Frame, to_grey, to_rgb
-from .sampling import Sampling
+from .sampling import Sampling, centred_pairs
+
+
+@dataclass(frozen=True)
+class Need:
+    """What one network looks at in each step that is sampled.
+
+    Attributes:
+        pairs: L pairs of consecutive frames, centred on the step; 0: the step's own frame.
+        colour: RGB, or grey.
+        size: the short side that frames are resized to, pixels; 0 leaves them.
+        flow_images: where flow images lie beside raw frames, those are read in place of the pairs' frames.
+    """
+
+    pairs: int = 0
+    colour: bool = True
+    size: int = 0
+    flow_images: bool = False
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """The different pairs of frames that the steps of one video need.
+
+    Attributes:
+        firsts: (P,) the first frame of each, ascending.
+        stacks: (R, L) positions in `firsts` of each step's pairs.
+        frames: (F,) the different frames at the pairs' ends, ascending.
+        ends: (2, P) positions in `frames` of each pair's two frames; a video of one frame pairs it with itself.
+    """
+
+    firsts: NDArray[np.intp]
+    stacks: NDArray[np.intp]
+    frames: NDArray[np.intp]
+    ends: NDArray[np.intp]
+
+
+@dataclass(frozen=True)
+class Steps:
+    """The steps sampled of one video.
+
+    Attributes:
+        views: (V, N) positions in `frames`.
+        frames: (R,) the different frames sampled, ascending: what each network runs on, once each.
+        num_frames: frames of the video.
+    """
+
+    views: NDArray[np.intp]
+    frames: NDArray[np.intp]
+    num_frames: int
+
+    @classmethod
+    def of(cls, views: NDArray[np.intp], num_frames: int) -> "Steps":
+        """The steps of views given as (V, N) frame numbers, such as `Sampling.sample` gives."""
+        frames, positions = np.unique(views, return_inverse=True)
+        return cls(positions.reshape(views.shape), frames, num_frames)
+
+    def pairs(self, num_pairs: int) -> Pairs:
+        """The pairs of stacks of `num_pairs` (L) centred on each step."""
+        wanted: NDArray = np.array([centred_pairs(int(frame), num_pairs, self.num_frames) for frame in self.frames])
+        firsts, positions = np.unique(wanted, return_inverse=True)
+        both = np.stack([firsts, np.minimum(firsts + 1, self.num_frames - 1)])
+        frames, ends = np.unique(both, return_inverse=True)
+        return Pairs(firsts, positions.reshape(wanted.shape), frames, ends.reshape(both.shape))
 
 
 @dataclass(frozen=True)
@@ -21,15 +83,22 @@ class Answer:
 
     Attributes:
         images: (F, H, W, 3) uint8 RGB or (F, H, W) grey: the frames of the steps, or those of the pairs. Empty where
-            flow images are taken.
+            they are ready.
         pairs: of a need of pairs, those.
-        flow_images: (P, 2, H, W), the stored flow images of `pairs`, uint8 0…255; None: there are none, or the need
-            does not take them.
+        ready: (n, C, H, W), the images of the frames or pairs themselves, 0…255, where they need not be made: stored
+            flow images, if the need takes them.
     """
 
     images: NDArray[np.uint8]
     pairs: Pairs | None = None
-    flow_images: NDArray | None = None
+    ready: NDArray | None = None
+
+    @property
+    def stacks(self) -> NDArray[np.intp]:
+        """(R, L) positions of each step's images among the different ones; L is 1 without pairs."""
+        if self.pairs is not None:
+            return self.pairs.stacks
+        return np.arange(len(self.images if self.ready is None else self.ready))[:, None]
 
 
 @dataclass(frozen=True)
@@ -75,8 +144,7 @@ def answer(frames: Frames, steps: Steps, needs: Mapping[str, Need]) -> Decoded:
     answers = {}
     for name, need in needs.items():
         if name in stored:
-            flow_images = frames.flow_images(pairs[name].firsts.tolist())
-            answers[name] = Answer(stack([]), pairs[name], flow_images)
+            answers[name] = Answer(stack([]), pairs[name], frames.flow_images(pairs[name].firsts.tolist()))
         else:
             images = [_shown(taken[number], need) for number in numbers[name].tolist()]
             answers[name] = Answer(stack(images), pairs.get(name))

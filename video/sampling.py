@@ -12,12 +12,11 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from avr.core import UsageError
+from avr.core import NonNegativeInt, PositiveInt, UsageError, check_fields
 
 View = list[int]
 # The plans, with the N and V that their papers take.
 PLANS = {"segments": (7, 1), "strided": (17, 1), "clips": (30, 20)}
-VIEWS = ("fixed", "random")
 
 
 @dataclass(frozen=True)
@@ -35,12 +34,12 @@ class Sampling:
     """
 
     plan: Literal["segments", "strided", "clips"] = "segments"
-    segments: int = 0
-    per_segment: int = 1
-    views: int = 0
+    segments: NonNegativeInt = 0
+    per_segment: PositiveInt = 1
+    views: NonNegativeInt = 0
     view: Literal["fixed", "random"] = "fixed"
-    clip_stride: int = 15
-    seed: int = 0
+    clip_stride: PositiveInt = 15
+    seed: NonNegativeInt = 0
 
     def __post_init__(self) -> None:
         """Check, and fill in the plan's own numbers.
@@ -48,12 +47,7 @@ class Sampling:
         Raises:
             UsageError: a value that makes no sense, or an unknown name; the known ones are listed.
         """
-        for name, known in (("plan", tuple(PLANS)), ("view", VIEWS)):
-            if getattr(self, name) not in known:
-                raise UsageError(f"unknown {name} '{getattr(self, name)}'; known: {', '.join(known)}")
-        for name, least in (("segments", 0), ("views", 0), ("per_segment", 1), ("clip_stride", 1), ("seed", 0)):
-            if getattr(self, name) < least:
-                raise UsageError(f"{name} must be at least {least}, not {getattr(self, name)}")
+        check_fields(self)
         own_segments, own_views = PLANS[self.plan]
         object.__setattr__(self, "segments", self.segments or own_segments)
         object.__setattr__(self, "views", self.views or own_views)

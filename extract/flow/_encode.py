@@ -47,24 +47,20 @@ def encoded_flows(method: FlowMethod, videos: Sequence[Answer], *, quantise: boo
 
     Args:
         method: of `load`.
-        videos: what was found for each video's need of pairs, of one frame size or several; those with flow images of
-            their own keep them.
+        videos: the frames of each video's pairs, of one size or several.
         quantise: round to whole values.
 
     Returns:
         For each video (P, 2, H, W), uint8, or float32 unquantised, on the method's device.
     """
-    found: list[Tensor | None] = [None] * len(videos)
+    found: list[Tensor] = [torch.empty(0)] * len(videos)
     sizes: dict[tuple[int, ...], list[int]] = {}
     for index, video in enumerate(videos):
-        if video.flow_images is None:
-            sizes.setdefault(video.images.shape[1:], []).append(index)
-        else:
-            found[index] = to_device(video.flow_images, method.device)
+        sizes.setdefault(video.images.shape[1:], []).append(index)
     for members in sizes.values():
         for index, flow in zip(members, _encoded(method, [videos[index] for index in members], quantise), strict=True):
             found[index] = flow
-    return [flow for flow in found if flow is not None]
+    return found
 
 
 def _encoded(method: FlowMethod, videos: list[Answer], quantise: bool) -> Sequence[Tensor]:

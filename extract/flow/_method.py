@@ -1,18 +1,14 @@
 """What every flow method is, and finding one by its name."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 import numpy as np
+import torch
+from torch import Tensor
 
 from avr.core import UsageError, load_item
 
-if TYPE_CHECKING:  # the methods on a CPU do not need torch
-    from torch import Tensor
-
-Pairs = Callable[[np.ndarray, np.ndarray], np.ndarray]
+Solve = Callable[[Tensor, Tensor], Tensor]
 
 
 class FlowMethod:
@@ -20,27 +16,20 @@ class FlowMethod:
 
     Args:
         name: the method's name, such as "tvl1".
-        compute: (P, H, W) uint8 twice, or (P, H, W, 3) where `needs_colour`, to (P, 2, H, W) float32. P is at least 1.
+        solve: (P, H, W) uint8 twice, or (P, H, W, 3) where `needs_colour`, on `device`, to (P, 2, H, W) float32 there;
+            P is at least 1.
         needs_colour: whether it reads RGB frames; the others read grey ones.
         backend: what computes it, such as "opencv" or "triton"; kept with the features.
-        on_device: the same function from tensors to a tensor on `device`, where the method has one: frames already
-            there need not come back.
-        device: where `on_device` computes.
+        device: where it computes.
     """
 
     def __init__(
-        self,
-        name: str,
-        compute: Pairs,
-        *,
-        needs_colour: bool = False,
-        backend: str = "opencv",
-        on_device: Callable[[Tensor, Tensor], Tensor] | None = None,
-        device: str = "cpu",
+        self, name: str, solve: Solve, *, needs_colour: bool = False, backend: str = "opencv", device: str = "cpu"
     ) -> None:
-        self.name, self.compute, self.on_device, self.device = name, compute, on_device, device
+        self.name, self.solve, self.device = name, solve, device
         self.needs_colour, self.backend = needs_colour, backend
 
+    @torch.inference_mode()
     def __call__(self, previous: np.ndarray, following: np.ndarray) -> np.ndarray:
         """Flow of each pair.
 
@@ -63,15 +52,20 @@ class FlowMethod:
             raise ValueError(f"flow '{self.name}' reads two arrays {wanted} of one shape, not {found}")
         if len(previous) == 0:
             return np.zeros((0, 2, *previous.shape[1:3]), np.float32)
-        return self.compute(previous, following)
+        first, second = (torch.from_numpy(np.array(frames)).to(self.device) for frames in (previous, following))
+        flow: np.ndarray = self.solve(first, second).cpu().numpy()
+        return flow
 
-    def solve(self, previous: Tensor, following: Tensor) -> Tensor:
-        """The same of tensors on `device`, to a tensor there."""
-        if self.on_device is not None:
-            return self.on_device(previous, following)
-        from torch import from_numpy
 
-        return from_numpy(self(previous.numpy(), following.numpy()))
+def in_slices(solve: Solve, pixels: int) -> Solve:
+    """`solve` over at most so many pixels at once (one pair at the least), along the batch."""
+
+    def sliced(previous: Tensor, following: Tensor) -> Tensor:
+        pairs = max(1, pixels // (previous.shape[1] * previous.shape[2]))
+        parts = zip(torch.split(previous, pairs), torch.split(following, pairs), strict=True)
+        return torch.cat([solve(*part) for part in parts])
+
+    return sliced
 
 
 def load(name: str, device: str = "cpu", **options: object) -> FlowMethod:

@@ -7,13 +7,14 @@ from typing import Any
 
 import cv2
 import numpy as np
+from torch import Tensor, from_numpy
 
-from ._method import Pairs
+from ._method import Solve
 
 cv: Any = cv2  # the stubs that come with OpenCV leave out its flow classes
 
 
-def over_threads(one: Callable[[np.ndarray, np.ndarray], np.ndarray], *, threads: int | None = None) -> Pairs:
+def over_threads(one: Callable[[np.ndarray, np.ndarray], np.ndarray], *, threads: int | None = None) -> Solve:
     """A batch function from a function of one pair.
 
     Threads suffice, since OpenCV and NumPy let go of the interpreter's lock while they work.
@@ -25,17 +26,18 @@ def over_threads(one: Callable[[np.ndarray, np.ndarray], np.ndarray], *, threads
     workers = threads or max(1, cv.getNumThreads())
     pool: list[ThreadPoolExecutor] = []  # made at the first call that wants it
 
-    def compute(previous: np.ndarray, following: np.ndarray) -> np.ndarray:
+    def solve(previous: Tensor, following: Tensor) -> Tensor:
+        pairs = previous.numpy(), following.numpy()
         if len(previous) == 1 or workers == 1:
-            return np.stack([one(*pair) for pair in zip(previous, following, strict=True)])
+            return from_numpy(np.stack(list(map(one, *pairs))))
         if not pool:
             pool.append(ThreadPoolExecutor(workers, thread_name_prefix="flow"))
-        return np.stack(list(pool[0].map(one, previous, following)))
+        return from_numpy(np.stack(list(pool[0].map(one, *pairs))))
 
-    return compute
+    return solve
 
 
-def over_pairs(make: Callable[[], Any], *, threads: int | None = None) -> Pairs:
+def over_pairs(make: Callable[[], Any], *, threads: int | None = None) -> Solve:
     """A batch function from an OpenCV solver of one pair.
 
     Solvers keep buffers between calls and are not safe to share, so each thread makes its own.

@@ -8,14 +8,15 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from avr.core import UsageError, WorkError
+from avr.extract.weights import download, read_state
 
-from ._method import FlowMethod
-from ._tensors import in_slices, on_arrays
+from ._method import FlowMethod, in_slices
 
 DESCRIPTION = "RAFT, learnt, torchvision: for a GPU"
 
 SMALLEST_SIDE = 128  # pixels: torchvision's correlation pyramid needs an eighth of the frame to be at least 16
 BATCH_PIXELS = 32 * 320 * 240
+INSTEAD = "give a file (--flow raft=FILE) or --flow raft=random"
 
 
 def build(
@@ -52,8 +53,7 @@ def build(
         return flow[..., padding[2] : padding[2] + height, padding[0] : padding[0] + width].contiguous()
 
     sliced = in_slices(solve, BATCH_PIXELS)
-    compute = on_arrays(sliced, place)
-    return FlowMethod("raft", compute, needs_colour=True, backend="torchvision", on_device=sliced, device=device)
+    return FlowMethod("raft", sliced, needs_colour=True, backend="torchvision", device=device)
 
 
 def _scaled(frames: Tensor) -> Tensor:
@@ -76,35 +76,15 @@ def _network(size: str, weights: str, seed: int) -> torch.nn.Module:
         network: torch.nn.Module = get_model(name, weights=None)
     if weights == "random":
         return network
-    members = get_model_weights(name)
+    members = get_model_weights(name).__members__
     if Path(weights).is_file():
-        state = _read(Path(weights))
-    elif weights in members.__members__:
-        try:
-            state = members[weights].get_state_dict(progress=False, check_hash=True)
-        except Exception as error:
-            raise WorkError(
-                f"the weights {weights} of {name} cannot be downloaded ({str(error).splitlines()[0]}): "
-                "give a file (--flow raft=FILE) or --flow raft=random"
-            ) from error
+        state = read_state(Path(weights))
+    elif weights in members:
+        state, _ = download(members[weights], f"{name} {weights}", instead=INSTEAD)
     else:
-        known = ", ".join(members.__members__)
-        raise UsageError(f"no weights '{weights}' for {name}: neither a file nor one of {known}, random")
+        raise UsageError(f"no weights '{weights}' for {name}: neither a file nor one of {', '.join(members)}, random")
     try:
         network.load_state_dict(state)
     except RuntimeError as error:
         raise WorkError(f"the weights {weights} do not fit {name}: {str(error).splitlines()[-1].strip()}") from error
     return network
-
-
-def _read(path: Path) -> dict[str, Tensor]:
-    """A state dict from a file, never an arbitrary pickle."""
-    try:
-        if path.suffix == ".safetensors":
-            from safetensors.torch import load_file
-
-            return load_file(path)
-        state = torch.load(path, map_location="cpu", weights_only=True)
-        return dict(state.get("state_dict", state))
-    except Exception as error:
-        raise WorkError(f"cannot read the weights {path}: {str(error).splitlines()[0]}") from error

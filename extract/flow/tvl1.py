@@ -7,7 +7,9 @@ Against OpenCV 5 it differs in rounding alone; OpenCV 4 rounds the warp's positi
 from contextlib import nullcontext
 from typing import Literal
 
-from ._method import FlowMethod
+import torch
+
+from ._method import FlowMethod, in_slices
 from ._opencv import cv, over_pairs, over_threads
 from ._tvl1 import Parameters
 
@@ -40,17 +42,13 @@ def build(
     if backend == "numpy":
         from ._tvl1_cpu import solve_pair
 
-        return FlowMethod(
-            "tvl1",
-            over_threads(lambda first, second: solve_pair(first, second, chosen)[0], threads=threads),
-            backend="numpy",
-        )
+        solve = over_threads(lambda first, second: solve_pair(first, second, chosen)[0], threads=threads)
+        return FlowMethod("tvl1", solve, backend="numpy")
     return _batched(device, backend, chosen)
 
 
-def _opencv_solver(parameters: Parameters) -> object:
+def _opencv_solver(chosen: Parameters) -> object:
     """OpenCV's own solver with these parameters."""
-    chosen = parameters
     return cv.optflow.DualTVL1OpticalFlow_create(
         tau=chosen.tau,
         lambda_=chosen.attachment,
@@ -67,9 +65,6 @@ def _opencv_solver(parameters: Parameters) -> object:
 
 def _batched(device: str, backend: str, parameters: Parameters) -> FlowMethod:
     """The batched form on a device, in Triton where it can be."""
-    import torch
-
-    from ._tensors import in_slices, on_arrays
     from ._tvl1_batch import EagerLevel, solve_batch
 
     place = torch.device(device)
@@ -85,6 +80,5 @@ def _batched(device: str, backend: str, parameters: Parameters) -> FlowMethod:
         with torch.cuda.device(place) if place.type == "cuda" else nullcontext():
             return solve_batch(first, second, parameters, made)
 
-    solve = in_slices(on_place, BATCH_PIXELS)
     named = "triton" if level else "torch"
-    return FlowMethod("tvl1", on_arrays(solve, place), backend=named, on_device=solve, device=device)
+    return FlowMethod("tvl1", in_slices(on_place, BATCH_PIXELS), backend=named, device=device)

@@ -40,7 +40,7 @@ def test_bare_command_finds_data_and_writes_features(videos, runner):
     assert "6 videos of folder → features/folder" in said
     assert "about 246 KB in all" in said  # 6 videos × 2 streams × 2 segments × (512 + 512·3·3) × 2 bytes
     assert "features/folder: 6 videos: 6 extracted" in result.stdout
-    for stage in ("decode", "flow", "resize", "network", "write"):
+    for stage in ("decode", "images", "resize", "network", "write"):
         assert stage in result.stdout
     assert "bottleneck: " in result.stdout
 
@@ -59,13 +59,13 @@ def test_json_is_all_that_is_printed(videos, runner):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--backbone", "resnet19"], "error: unknown backbone 'resnet19'; known: alexnet, "),
+        (["--backbone", "resnet19"], "error: unknown backbone 'resnet19' (did you mean resnet18?); known: alexnet, "),
         (["--layers", "poled"], "error: squeezenet1_1 has no layer 'poled'; short names: map, pooled; nodes: "),
         (["--layers", "conv5_3"], "error: squeezenet1_1 has no layer 'conv5_3'"),
         (["--flow", "horn"], "error: unknown flow method 'horn'; known: dis, farneback, raft, tvl1"),
         (["--weights", "gone.pth"], "error: gone.pth: no such weights file"),
         (["--weights", "IMAGENET1K_V9"], "error: squeezenet1_1 has no weights 'IMAGENET1K_V9'; known: IMAGENET1K_V1"),
-        (["--stream", "sound"], "error: unknown stream 'sound'; known: rgb, flow"),
+        (["--stream", "sound"], "error: unknown stream 'sound'; known: flow, rgb"),
         (["--set", "seed"], "error: --set seed: expected NAME=VALUE"),
         (["--dataset", "hmdb15"], "error: unknown data set 'hmdb15'"),
         (["--root", "nowhere"], "error: nowhere: no such folder"),

@@ -9,9 +9,8 @@ from safetensors.torch import save_file
 from torchvision import models
 
 from avr.core import UsageError, WorkError
-from avr.extract import Settings
-from avr.extract.backbones import build_backbone, load_networks
-from avr.extract.layers import LayerReader, short_names
+from avr.extract import LayerReader, Settings, build_backbone, load_networks
+from avr.extract.backbones import source_of
 from avr.extract.weights import first_convolution, read_state
 
 
@@ -89,7 +88,7 @@ def test_pooled_is_the_mean_of_the_map(name):
 
 def test_conv5_3_is_after_relu_and_before_pooling():
     model = cached("vgg16")
-    assert short_names(model, "vgg16")["conv5_3"] == "features.29"
+    assert source_of("vgg16").short_layers(model, "vgg16")["conv5_3"] == "features.29"
     assert isinstance(model.features[29], torch.nn.ReLU)
     assert isinstance(model.features[30], torch.nn.MaxPool2d)
     assert model.features[28].weight.shape == (512, 512, 3, 3)

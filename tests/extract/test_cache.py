@@ -8,9 +8,7 @@ from pathlib import Path
 import pytest
 
 from avr.core import UsageError, WorkError
-from avr.extract import Running, Settings, extract
-from avr.extract.backbones import load_networks
-from avr.extract.cache import ClipCache
+from avr.extract import ClipCache, Extractor, Running, Settings, extract, load_networks
 from avr.store import FeatureStore
 from avr.video import decode
 
@@ -91,8 +89,8 @@ def test_the_shortest_videos_keep_their_length(dataset, tmp_path, num_frames, st
     settings = load_networks(SETTINGS.change(streams=streams)).settings
     cache = ClipCache(tmp_path / "cache", settings)
     assert cache.build([video]) == {}
-    found, expected = cache.decoded(video, settings), decode(video, settings.sampling, settings.needs())
+    found, expected = cache.decoded(video, settings), decode(video, settings.sampling, Extractor(settings).needs)
     assert found.steps.num_frames == expected.steps.num_frames == num_frames
     ours, theirs = found.answers["flow"], expected.answers["flow"]
     assert ours.pairs.stacks.tolist() == theirs.pairs.stacks.tolist()
-    assert ours.flow_images.shape[:2] == (1, 2)
+    assert ours.ready.shape[:2] == (1, 2)

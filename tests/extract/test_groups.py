@@ -64,11 +64,12 @@ def test_flow_together_is_flow_one_by_one(dataset, quantise):
     videos = decoded(dataset, extractor)
     pairs = videos[0].answers["flow"].pairs
     own = np.zeros((len(pairs.firsts), 2, 48, 64), np.uint8)
-    videos.insert(2, replace(videos[0], answers={"flow": Answer(np.zeros((0, 0, 0), np.uint8), pairs, own)}))
-    together = extractor.flows(videos)
+    answers = {**videos[0].answers, "flow": Answer(np.zeros((0, 0, 0), np.uint8), pairs, own)}
+    videos.insert(2, replace(videos[0], answers=answers))
+    together = extractor.images(videos)["flow"]
     assert torch.equal(together[2], torch.from_numpy(own))
     for video, found in zip(videos, together, strict=True):
-        assert torch.equal(found, extractor.flows([video])[0])
+        assert torch.equal(found, extractor.images([video])["flow"][0])
         assert len(found) == len(video.answers["flow"].pairs.firsts)
 
 
@@ -78,8 +79,8 @@ def test_a_form_on_the_device_gives_what_arrays_give(dataset, in_torch):
     video = decoded(dataset, extractor)[0]
     flow_answer = video.answers["flow"]
     first, second = flow_answer.images[flow_answer.pairs.ends]
-    wanted = flow.encode_flow(torch.from_numpy(extractor.flow(first, second)))
-    assert torch.equal(extractor.flows([video])[0], wanted)
+    wanted = flow.encode_flow(torch.from_numpy(extractor.streams["flow"].method(first, second)))
+    assert torch.equal(extractor.images([video])["flow"][0], wanted)
 
 
 def test_features_together_are_features_one_by_one(dataset):
@@ -87,7 +88,7 @@ def test_features_together_are_features_one_by_one(dataset):
     settings = SETTINGS.change(flow="dis", views=2, crops="corners")
     extractor = Extractor(settings, running=Running(device="cpu", batch_size=7))  # calls end inside videos
     videos = decoded(dataset, extractor)
-    group = extractor.prepare(videos, extractor.flows(videos))
+    group = extractor.prepare(videos, extractor.images(videos))
     calls = list(group.calls(7))
     sizes = [call.stop - call.start for call in calls if call.stream == "rgb"]
     assert set(sizes[:-1]) == {7}

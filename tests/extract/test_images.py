@@ -9,11 +9,10 @@ from PIL import Image
 from torchvision import models
 from torchvision.transforms.v2 import functional
 
-from avr.extract import Settings
-from avr.extract.backbones import load_networks
+from avr.extract import Settings, crop_images, load_networks
 from avr.extract.extractor import Group
 from avr.extract.flow import encode_flow
-from avr.extract.preprocess import crop_images, normalise
+from avr.extract.streams import stream_class
 from avr.video import Steps
 
 
@@ -53,7 +52,7 @@ def test_input_is_what_the_weights_own_transforms_make(backbone, size):
     settings = load_networks(Settings(streams=("rgb",), backbone=backbone, weights=("random",), layers=("pooled",)))
     settings = settings.settings
     frames = torch.randint(0, 256, (2, 3, *size), dtype=torch.uint8)
-    ours = normalise(crop_images(frames, settings, stream="rgb")[0], settings, stream="rgb")
+    ours = stream_class("rgb")(settings).normalise(crop_images(frames, settings)[0])
     # As the weights were made and measured: on PIL images.
     transforms = models.get_model_weights(backbone).DEFAULT.transforms()
     reference = torch.stack([transforms(Image.fromarray(frame.permute(1, 2, 0).numpy())) for frame in frames])
@@ -73,23 +72,23 @@ def settings_of(**values) -> Settings:
 def test_crops_are_torchvisions_five_and_ten():
     images = torch.randint(0, 256, (2, 3, 20, 31), dtype=torch.uint8)
     *corners, center = functional.five_crop(images, [16, 16])
-    assert torch.equal(crop_images(images, settings_of(), stream="rgb"), center[None])
-    assert torch.equal(crop_images(images, settings_of(crops="corners"), stream="rgb"), torch.stack(corners))
-    assert torch.equal(crop_images(images, settings_of(crops="five"), stream="rgb"), torch.stack([*corners, center]))
+    assert torch.equal(crop_images(images, settings_of()), center[None])
+    assert torch.equal(crop_images(images, settings_of(crops="corners")), torch.stack(corners))
+    assert torch.equal(crop_images(images, settings_of(crops="five")), torch.stack([*corners, center]))
     ten = functional.ten_crop(images, [16, 16])
     assert torch.equal(
-        crop_images(images, settings_of(crops="ten"), stream="rgb"),
+        crop_images(images, settings_of(crops="ten")),
         torch.stack([*ten[:5], *(crop.flip(-1) for crop in ten[:5])]),
     )
     for crops in ("center", "corners", "five"):
         for mirror in (False, True):
             settings = settings_of(crops=crops, mirror=mirror)
-            assert len(crop_images(images, settings, stream="rgb")) == settings.crops_a_view
+            assert len(crop_images(images, settings)) == settings.crops_a_view
 
 
 def test_mirrored_flow_runs_the_other_way():
     images = torch.randint(0, 256, (3, 2, 20, 31), dtype=torch.uint8)
-    plain, mirrored = crop_images(images, settings_of(mirror=True), stream="flow")
+    plain, mirrored = crop_images(images, settings_of(mirror=True), stream_class("flow").mirror)
     assert torch.equal(mirrored[:, 0].flip(-1), 255 - plain[:, 0])
     assert torch.equal(mirrored[:, 1].flip(-1), plain[:, 1])
 
@@ -98,7 +97,7 @@ def test_mirrored_flow_runs_the_other_way():
 def test_flow_images_are_resized_a_pair_at_a_time_as_a_stack_would_be(size):
     images = torch.randint(0, 256, (5, 2, *size), dtype=torch.uint8)
     positions = np.array([[0, 1, 2], [2, 3, 4]])
-    ours = crop_images(images, settings_of(), stream="flow")[0]
+    ours = crop_images(images, settings_of(), stream_class("flow").mirror)[0]
     stacks = images[positions].flatten(1, 2)
     reference = functional.center_crop(functional.resize(stacks, [20], antialias=True), [16, 16])
     assert torch.equal(ours[positions].flatten(1, 2), reference)
@@ -107,7 +106,7 @@ def test_flow_images_are_resized_a_pair_at_a_time_as_a_stack_would_be(size):
 def test_flow_normalisation():
     settings = settings_of().change(flow_mean=0.5, flow_std=0.25)
     images = torch.tensor([0, 127.5, 255]).view(1, 3, 1, 1)
-    assert normalise(images, settings, stream="flow").ravel().tolist() == pytest.approx([-2, 0, 2], abs=1e-6)
+    assert stream_class("flow")(settings).normalise(images).ravel().tolist() == pytest.approx([-2, 0, 2], abs=1e-6)
 
 
 @pytest.mark.parametrize(

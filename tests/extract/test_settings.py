@@ -11,13 +11,13 @@ from avr.extract import Settings
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"streams": ("rgb", "sound")}, "unknown stream 'sound'; known: rgb, flow"),
+        ({"streams": ("rgb", "sound")}, "unknown stream 'sound'; known: flow, rgb"),
         ({"streams": ()}, "streams must be one or more"),
         ({"streams": ("rgb", "rgb")}, "each once"),
-        ({"plan": "sometimes"}, "unknown plan 'sometimes'; known: segments, strided, clips"),
-        ({"crops": "six"}, "known: center, corners, five, ten"),
+        ({"plan": "sometimes"}, "plan=sometimes is not possible; plan takes segments.strided.clips"),
+        ({"crops": "six"}, "crops takes center.corners.five.ten"),
         ({"crops": "ten", "mirror": True}, "mirrored already"),
-        ({"stack": 0}, "stack must be at least 1, not 0"),
+        ({"stack": 0}, "stack=0 is not possible; stack takes int ≥ 1"),
         ({"resize": 200, "crop": 224}, "crop 224 does not fit into frames resized to 200"),
         ({"layers": ("rgb=pooled",)}, "no layer of stream flow"),
         ({"weights": ("rgb=a.pth", "rgb=b.pth")}, "2 weights for stream rgb"),

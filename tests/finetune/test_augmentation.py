@@ -9,8 +9,9 @@ from torchvision.transforms import RandomResizedCrop
 from torchvision.transforms import functional as reference
 
 from avr.core import UsageError
+from avr.extract.streams import stream_class
 from avr.finetune.augmentation import AUGMENTATIONS, Crop, centre_crop, draw_crop
-from avr.finetune.samples import apply_crop, mirror_flow
+from avr.finetune.samples import apply_crop
 
 
 def crops(name, size, count=2000):
@@ -96,19 +97,24 @@ def test_all_frames_of_a_sample_get_the_same_box():
     assert torch.equal(out, out[:1].expand_as(out))
 
 
+def mirror_pixels(flow):
+    """Flow in pixels mirrored as images are, in which 127.5 is no motion."""
+    return stream_class("flow").mirror(flow + 127.5) - 127.5
+
+
 def test_mirrored_flow_points_the_other_way_in_x_alone():
     # One pair: x is 3 in the left column and -1 in the right; y is 5 and 7.
     stack = torch.tensor([[[[3.0, -1.0]], [[5.0, 7.0]]]]).reshape(1, 2, 1, 2)
-    assert mirror_flow(stack).reshape(2, 2).tolist() == [[1.0, -3.0], [7.0, 5.0]]
+    assert mirror_pixels(stack).reshape(2, 2).tolist() == [[1.0, -3.0], [7.0, 5.0]]
 
 
 def test_mirrored_quantised_flow_is_255_minus_x():
     stack = torch.tensor([200.0, 127.5, 0.0, 10.0]).reshape(1, 2, 1, 2)
-    assert mirror_flow(stack, zero=127.5).reshape(2, 2).tolist() == [[127.5, 55.0], [10.0, 0.0]]
+    assert stream_class("flow").mirror(stack).reshape(2, 2).tolist() == [[127.5, 55.0], [10.0, 0.0]]
 
 
 def test_flow_computed_on_mirrored_frames_is_the_mirrored_flow():
-    """A square that moves right by 3 pixels: OpenCV's DIS on the mirrored pair gives what `mirror_flow` makes."""
+    """A square that moves right by 3 pixels: OpenCV's DIS on the mirrored pair gives what the stream makes."""
     from avr.extract.flow import load
 
     generator = np.random.default_rng(0)
@@ -121,7 +127,7 @@ def test_flow_computed_on_mirrored_frames_is_the_mirrored_flow():
     mirrored = torch.from_numpy(method(frames[:1, :, ::-1].copy(), frames[1:, :, ::-1].copy()))
     inside = (slice(None), slice(None), slice(36, 60), slice(128 - 66, 128 - 42))
     # DIS is not exactly symmetric: its patches start at the top left. A tenth of a pixel of three.
-    expected = mirror_flow(straight)[inside].mean((-1, -2))
+    expected = mirror_pixels(straight)[inside].mean((-1, -2))
     torch.testing.assert_close(mirrored[inside].mean((-1, -2)), expected, atol=0.1, rtol=0)
     assert mirrored[inside][:, 0].mean() < -2.5
 

@@ -11,9 +11,7 @@ from torchvision.models import squeezenet1_1
 
 from avr.core import UsageError, WorkError
 from avr.datasets import Video
-from avr.extract import Extractor, Settings
-from avr.extract.backbones import build_backbone, load_networks
-from avr.extract.cache import ClipCache
+from avr.extract import ClipCache, Extractor, Settings, build_backbone, load_networks, open_streams
 from avr.finetune import BACKBONE, Tuning, finetune_backbone
 from avr.finetune.draws import DropoutKeys
 from avr.finetune.networks import SegmentNetwork, build_classifier, classifier_of, set_dropout
@@ -57,13 +55,11 @@ def test_its_own_scores_are_the_mean_over_fixed_frames(dataset, workplace):
     settings = load_networks(SETTINGS.change(segments=7)).settings
     video = next(v for v in dataset.videos if v.id == scores.ids[1])
     extractor = Extractor(settings)
-    decoded = decode(video, settings.sampling, settings.needs())
-    group = extractor.prepare([decoded], extractor.flows([decoded]))
-    from avr.extract.preprocess import normalise
-
+    decoded = decode(video, settings.sampling, extractor.needs)
+    group = extractor.prepare([decoded], extractor.images([decoded]))
     (call,) = (call for call in group.calls(1000) if call.stream == "flow")
     with torch.no_grad():
-        rows = model(normalise(group.inputs(call), settings, stream="flow"))
+        rows = model(extractor.streams["flow"].normalise(group.inputs(call)))
     expected = rows[torch.as_tensor(decoded.steps.views[0])].mean(0).numpy()
     # float32 through the same layers, another batch size.
     np.testing.assert_allclose(scores.streams["flow"][1], expected, atol=1e-4)
@@ -77,13 +73,11 @@ def test_the_cache_gives_the_networks_what_extraction_gives_them(dataset, workpl
     extractor = Extractor(settings)
     found = fixed_inputs(videos, cache, settings, device=torch.device("cpu"), at_once=1)
     for video, inputs in zip(videos, found, strict=True):
-        decoded = decode(video, settings.sampling, settings.needs())
-        group = extractor.prepare([decoded], extractor.flows([decoded]))
-        from avr.extract.preprocess import normalise
-
+        decoded = decode(video, settings.sampling, extractor.needs)
+        group = extractor.prepare([decoded], extractor.images([decoded]))
         for call in group.calls(1000):
             items = group.inputs(call)[torch.as_tensor(decoded.steps.views.ravel())]
-            assert torch.equal(inputs[call.stream], normalise(items, settings, stream=call.stream))
+            assert torch.equal(inputs[call.stream], extractor.streams[call.stream].normalise(items))
 
 
 def test_a_changed_file_or_another_flow_gets_a_place_of_its_own(tmp_path):
@@ -129,8 +123,8 @@ def test_a_samples_frames_share_one_crop_and_rgb_and_flow_too(dataset, workplace
 class Ramps:
     """A cache of one scene, whose values are the place: x in red and in flow's x, y in green and in flow's y."""
 
-    def __init__(self, rgb, flow):
-        self.rgb, self.flow = rgb, flow
+    def __init__(self, rgb, flow, settings):
+        self.rgb, self.flow, self.streams = rgb, flow, open_streams(settings)
 
     def decoded(self, video, settings, *, generator=None):
         steps = Steps.of(settings.sampling.sample(9, generator=generator), 9)
@@ -142,8 +136,9 @@ class Ramps:
             image[:, 0], image[:, 1] = right, down[:, None]
             return image.round().astype(np.uint8)
 
-        rgb = Answer(ramps(self.rgb, len(steps.frames), 3).transpose(0, 2, 3, 1))
-        flow = Answer(rgb.images[:0], pairs, ramps(self.flow, len(pairs.firsts), 2))
+        none = np.zeros((0, 0, 0), np.uint8)
+        rgb = Answer(none, None, ramps(self.rgb, len(steps.frames), 3))
+        flow = Answer(none, pairs, ramps(self.flow, len(pairs.firsts), 2))
         return Decoded(steps, {"rgb": rgb, "flow": flow})
 
 
@@ -152,7 +147,9 @@ class Ramps:
 def test_streams_of_different_sizes_see_the_same_part_of_the_scene(dataset, augmentation, rgb, flow):
     settings = load_networks(SETTINGS).settings
     videos = dataset.videos[:8]
-    samples = VideoSamples(videos, Ramps(rgb, flow), settings=settings, augmentation=augmentation, mirror=False)
+    samples = VideoSamples(
+        videos, Ramps(rgb, flow, settings), settings=settings, augmentation=augmentation, mirror=False
+    )
     drawn = samples.read(range(8), 0)
     inputs, _ = samples.prepare(drawn, torch.device("cpu"))
     mean, std = (torch.tensor(values[:2]).view(2, 1, 1) for values in (settings.mean, settings.std))

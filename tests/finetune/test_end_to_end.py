@@ -77,7 +77,7 @@ def test_what_it_writes_is_a_run_and_its_fresh_store_gives_its_scores(tuned, wor
 
 
 def test_backbones_and_head_both_moved(tuned, stfn_run):
-    from avr.extract.backbones import build_backbone
+    from avr.extract import build_backbone
 
     start = build_backbone("squeezenet1_1", weights="random", seed=SETTINGS.seed)
     end = build_backbone("squeezenet1_1", weights=str(tuned.folder / "split-1" / "rgb.safetensors"))

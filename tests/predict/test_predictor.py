@@ -9,7 +9,7 @@ from clips import CLASSES, write_clip
 
 from avr.cli import main
 from avr.core import UsageError, WorkError
-from avr.extract.backbones import build_backbone
+from avr.extract import build_backbone
 from avr.fusion import fuse, load_fuser
 from avr.heads import train_run
 from avr.predict import Predictor

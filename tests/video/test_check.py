@@ -38,39 +38,23 @@ def videos(tmp_path, write_clip, overstate) -> Path:
     return root
 
 
-def test_check_lists_each_bad_video_with_its_reason(videos):
-    result = check_dataset(index_dataset("folder", videos), workers=2)
-    assert result.videos == 7
+def test_check_lists_each_bad_video_with_its_reason_and_keeps_the_decoder_quiet(videos, capfd):
+    dataset = index_dataset("folder", videos)
+    dataset = replace(dataset, videos=(*dataset.videos, Video("a/gone", videos / "a" / "gone.avi", 0, "g")))
+    result = check_dataset(dataset, workers=2)
+    assert capfd.readouterr().err == ""
+    assert result.videos == 8
     reasons = {finding.id: finding.reason for finding in result.bad}
-    assert set(reasons) == {"a/text", "a/empty", "a/one", "b/cut"}
+    assert set(reasons) == {"a/text", "a/empty", "a/one", "a/gone", "b/cut"}
     assert reasons["a/text"] == "is a text file, not a video"
     assert reasons["a/empty"] == "the file is empty"
     assert reasons["a/one"] == "one frame only: there is no motion to see"
+    assert reasons["a/gone"] == "no such file"
     assert reasons["b/cut"].startswith("cut in the middle: ")
     # A header that promises too much is worth a note: the clip can be used.
     assert [(finding.id, finding.reason) for finding in result.notes] == [
         ("b/overstated", "the header says 30 frames, 12 decode")
     ]
-
-
-def test_check_finds_nothing_wrong_with_good_clips(tmp_path, write_clip):
-    for name in "ab":
-        write_clip(tmp_path / name / "1.avi", num_frames=5)
-        write_clip(tmp_path / name / "2.avi", num_frames=7)
-    result = check_dataset(index_dataset("folder", tmp_path))
-    assert (result.bad, result.notes, result.frames) == ([], [], 24)
-
-
-def test_check_of_a_video_that_is_gone(videos):
-    dataset = index_dataset("folder", videos)
-    (videos / "a" / "good.avi").unlink()
-    reasons = {finding.id: finding.reason for finding in check_dataset(dataset).bad}
-    assert reasons["a/good"] == "no such file"
-
-
-def test_check_keeps_the_decoder_quiet(videos, capfd):
-    check_dataset(index_dataset("folder", videos))
-    assert capfd.readouterr().err == ""
 
 
 def test_claims_of_real_clips(real_data):
@@ -96,19 +80,21 @@ def test_bytes_missing_of_mp4_boxes(tmp_path):
 
 def test_raw_frames(tmp_path):
     image = np.zeros((8, 8), dtype=np.uint8)
-    for number in (1, 2, 3):
-        (tmp_path / "v").mkdir(exist_ok=True)
-        cv2.imwrite(str(tmp_path / "v" / f"img_{number:05d}.jpg"), image)
-        if number < 3:
-            cv2.imwrite(str(tmp_path / "v" / f"flow_x_{number:05d}.jpg"), image)
-    (tmp_path / "train.txt").write_text("v 3 0\n")
+    for name in ("good", "damaged", "holed"):
+        (tmp_path / name).mkdir()
+        for number in (1, 2, 3):
+            cv2.imwrite(str(tmp_path / name / f"img_{number:05d}.jpg"), image)
+            if number < 3:
+                cv2.imwrite(str(tmp_path / name / f"flow_x_{number:05d}.jpg"), image)
+    (tmp_path / "damaged" / "img_00002.jpg").write_text("no image")
+    (tmp_path / "holed" / "img_00002.jpg").unlink()
+    (tmp_path / "train.txt").write_text("good 3 0\ndamaged 3 0\nholed 3 0\n")
     dataset = index_dataset("list", tmp_path)
     assert dataset.videos[0].frames == RawFrames(count=3, first=1)
-    assert check_dataset(dataset).bad == []
-    (tmp_path / "v" / "img_00002.jpg").write_text("no image")
-    assert check_dataset(dataset).bad[0].reason == "img_00002.jpg is missing or cannot be read"
-    (tmp_path / "v" / "img_00002.jpg").unlink()
-    assert check_dataset(dataset).bad[0].reason == "img_00002.jpg is missing, of 3 frames listed"
+    assert {finding.id: finding.reason for finding in check_dataset(dataset, workers=1).bad} == {
+        "damaged": "img_00002.jpg is missing or cannot be read",
+        "holed": "img_00002.jpg is missing, of 3 frames listed",
+    }
 
 
 def files_of_every_kind(root: Path, write_clip, overstate, raw: Video) -> list[Video]:
@@ -240,8 +226,10 @@ def test_command_check_json(runner, videos):
     assert [finding["id"] for finding in found["notes"]] == ["b/overstated"]
 
 
-def test_command_check_of_good_clips_exits_0(runner, tmp_path, write_clip):
-    for name in ("a/1", "a/2", "b/1", "b/2"):
-        write_clip(tmp_path / f"{name}.avi")
+def test_good_clips_exit_0(runner, tmp_path, write_clip):
+    for number, name in enumerate(("a/1", "a/2", "b/1", "b/2"), start=5):
+        write_clip(tmp_path / f"{name}.avi", num_frames=number)
     result = runner.invoke(main, ["datasets", "check", "folder", "--root", str(tmp_path)])
     assert (result.exit_code, result.stderr) == (0, "")
+    assert "4 videos, 26 frames in " in result.stdout
+    assert result.stdout.endswith(" s: 0 bad, 0 noted\n")

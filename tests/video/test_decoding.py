@@ -143,16 +143,11 @@ def test_raw_frames_and_their_flow_images(folder):
     decoded = decode(video)
     assert decoded.steps.num_frames == 12
     np.testing.assert_array_equal(decoded.answers["rgb"].images, frames[decoded.steps.frames][..., ::-1])
-    assert decoded.answers["flow"].flow_images is not None
-    assert decoded.answers["flow"].flow_images.shape == (len(decoded.answers["flow"].pairs.firsts), 2, 30, 40)
+    assert decoded.answers["flow"].ready is not None
+    assert decoded.answers["flow"].ready.shape == (len(decoded.answers["flow"].pairs.firsts), 2, 30, 40)
     # Pair p (from 0) is image p + 1 (from 1).
-    assert (
-        decoded.answers["flow"].flow_images[:, 0, 0, 0].tolist() == (decoded.answers["flow"].pairs.firsts + 1).tolist()
-    )
-    assert (
-        decoded.answers["flow"].flow_images[:, 1, 0, 0].tolist()
-        == (decoded.answers["flow"].pairs.firsts + 101).tolist()
-    )
+    assert decoded.answers["flow"].ready[:, 0, 0, 0].tolist() == (decoded.answers["flow"].pairs.firsts + 1).tolist()
+    assert decoded.answers["flow"].ready[:, 1, 0, 0].tolist() == (decoded.answers["flow"].pairs.firsts + 101).tolist()
     assert decoded.answers["flow"].images.size == 0
 
 
@@ -161,7 +156,7 @@ def test_raw_frames_without_flow_images_have_their_flow_computed(folder):
     for path in video.path.glob("flow_*"):
         path.unlink()
     decoded = decode(video)
-    assert decoded.answers["flow"].flow_images is None
+    assert decoded.answers["flow"].ready is None
     assert len(decoded.answers["flow"].images) == len(decoded.answers["flow"].pairs.frames)
 
 
@@ -170,7 +165,7 @@ def test_flow_images_alone_serve_the_flow_stream(folder):
     for path in video.path.glob("img_*"):
         path.unlink()
     decoded = decode_needs(video, SAMPLING, {"flow": PAIRS})
-    assert decoded.answers["flow"].flow_images is not None
+    assert decoded.answers["flow"].ready is not None
     with pytest.raises(VideoError, match=r"img_00002.png is missing"):
         decode(video)
 
@@ -200,7 +195,7 @@ def test_the_child_gives_what_this_process_gives(clip, folder):
             np.testing.assert_array_equal(there.steps.views, here.steps.views)
             for name, found in here.answers.items():
                 np.testing.assert_array_equal(there.answers[name].images, found.images)
-                np.testing.assert_array_equal(there.answers[name].flow_images, found.flow_images)
+                np.testing.assert_array_equal(there.answers[name].ready, found.ready)
                 assert there.answers[name].images.flags.writeable  # torch refuses others
             np.testing.assert_array_equal(there.answers["flow"].pairs.stacks, here.answers["flow"].pairs.stacks)
         with pytest.raises(VideoError, match="no such file"):

@@ -1,0 +1,95 @@
+"""torchvision's classification networks."""
+
+import re
+import warnings
+from typing import Any
+
+from torch import Tensor, nn
+from torchvision import models
+
+from avr.core import check_known
+from avr.extract.weights import download
+
+from ._base import Preprocessing, Source
+
+# These change RGB's normalisation from ImageNet's mean and deviation to ±1 themselves.
+_RESCALED = ("inception_v3", "googlenet")
+
+# Short names as nodes of each family's graph. "mean map": the map's mean over positions, where the network itself has
+# no such vector (VGG and AlexNet flatten 7×7 positions, SqueezeNet pools class scores).
+_FAMILIES: dict[str, dict[str, str]] = {
+    r"(wide_)?resnet|resnext": {"map": "layer4", "pooled": "flatten"},
+    r"vgg": {"map": "features", "pooled": "mean map", "fc6": "classifier.1", "fc7": "classifier.4"},
+    r"alexnet": {"map": "features", "pooled": "mean map", "fc6": "classifier.2", "fc7": "classifier.5"},
+    r"squeezenet": {"map": "features", "pooled": "mean map"},
+    r"inception_v3": {"map": "Mixed_7c", "pooled": "flatten"},
+    r"googlenet": {"map": "inception5b", "pooled": "flatten"},
+    r"densenet": {"map": "relu", "pooled": "flatten"},
+    r"efficientnet|mobilenet": {"map": "features", "pooled": "flatten"},
+    r"convnext": {"map": "features", "pooled": "classifier.1"},
+    r"swin": {"map": "permute", "pooled": "flatten"},
+    r"vit": {"pooled": "getitem_5"},
+    r"regnet": {"map": "trunk_output", "pooled": "flatten"},
+    r"shufflenet": {"map": "conv5", "pooled": "mean"},
+    r"mnasnet": {"map": "layers", "pooled": "mean"},
+}
+
+
+class Torchvision(Source):
+    """torchvision's networks, with torchvision's parameter names."""
+
+    def weights(self, name: str) -> list[str]:
+        return list(_enum(name).__members__)
+
+    def load(self, name: str, weights: str) -> tuple[dict[str, Tensor], str]:
+        return download(_enum(name)[weights], f"{name} {weights}")
+
+    def build(self, name: str, *, in_channels: int, num_classes: int, trained: bool) -> nn.Module:
+        _enum(name)
+        options: dict[str, Any] = {"num_classes": num_classes} if num_classes else {}
+        if name in _RESCALED:
+            # The auxiliary classifiers only help training from nothing; torchvision's own start of them takes seconds.
+            options |= {"aux_logits": False, "init_weights": not trained}
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            model: Any = models.get_model(name, weights=None, **options)
+        if name in _RESCALED:
+            # Their own change of normalisation is written for three channels. It does not depend on where the weights
+            # come from: a network that starts at random is trained, saved and loaded again with the same input.
+            model.transform_input = in_channels == 3
+        built: nn.Module = model
+        return built
+
+    def preprocessing(self, name: str, weights: str) -> Preprocessing:
+        enum = _enum(name)
+        own = (enum[weights] if weights in enum.__members__ else enum.DEFAULT).transforms()
+        interpolation = "bicubic" if own.interpolation.value == "bicubic" else "bilinear"
+        crop, resize = int(own.crop_size[0]), int(own.resize_size[0])
+        return Preprocessing(crop, resize, interpolation, tuple(own.mean), tuple(own.std), name in _RESCALED)
+
+    def short_layers(self, model: nn.Module, name: str) -> dict[str, str]:
+        for pattern, names in _FAMILIES.items():
+            if re.match(pattern, name):
+                return {**names, **(_vgg_convolutions(model) if name.startswith("vgg") else {})}
+        return {}
+
+
+def _enum(name: str) -> Any:
+    """A network's weights, as torchvision lists them."""
+    check_known("backbone", name, sorted(models.list_models(module=models)))
+    return models.get_model_weights(name)
+
+
+def _vgg_convolutions(model: Any) -> dict[str, str]:
+    """`conv5_3` and its like: the ReLU behind the third convolution of the fifth block, before pooling."""
+    found, block, number = {}, 1, 0
+    for index, layer in enumerate(model.features):
+        if isinstance(layer, nn.MaxPool2d):
+            block, number = block + 1, 0
+        elif isinstance(layer, nn.ReLU):
+            number += 1
+            found[f"conv{block}_{number}"] = f"features.{index}"
+    return found
+
+
+SOURCE = Torchvision()

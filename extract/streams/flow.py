@@ -1,0 +1,67 @@
+"""Motion: a stack of L optical flow images centred on the frame, x and y each (Simonyan and Zisserman, NIPS 2014)."""
+
+from collections.abc import Sequence
+from functools import cached_property
+from typing import Any
+
+from torch import Tensor
+
+from avr.extract import flow
+from avr.extract.backbones import Preprocessing
+from avr.extract.settings import Settings
+from avr.video import Answer, Need
+
+from ._base import Stream
+
+
+class Flow(Stream):
+    """Flow by a method of `avr.extract.flow`, or flow images that lie beside raw frames; (value / 255 − mean) /
+    deviation, one mean and deviation for all channels."""
+
+    image_channels = 2
+
+    @cached_property
+    def method(self) -> flow.FlowMethod:
+        """The flow method on the device."""
+        return flow.load(self.settings.flow, self.device)
+
+    @property
+    def pairs(self) -> int:
+        return self.settings.stack
+
+    @property
+    def need(self) -> Need:
+        colour, size = self.method.needs_colour, self.settings.flow_size
+        return Need(pairs=self.pairs, colour=colour, size=size, flow_images=True)
+
+    @property
+    def shaping(self) -> dict[str, Any]:
+        kept = self.settings
+        return {"flow": kept.flow, "backend": self.method.backend, "size": kept.flow_size, "quantise": kept.quantise}
+
+    @property
+    def settled(self) -> dict[str, Any]:
+        return {"flow_backend": self.method.backend}
+
+    @staticmethod
+    def filled_in(settings: Settings, own: Preprocessing) -> dict[str, Any]:
+        """0.5 and the mean of RGB's deviations, as TSN has them; ±1 for networks that scale RGB so themselves."""
+        std = 0.5 if own.rescaled else round(sum(own.std) / len(own.std), 6)
+        return {"flow_mean": settings.flow_mean or 0.5, "flow_std": settings.flow_std or std}
+
+    def make(self, answers: Sequence[Answer]) -> list[Tensor]:
+        return flow.encoded_flows(self.method, answers, quantise=self.settings.quantise)
+
+    @staticmethod
+    def mirror(images: Tensor) -> Tensor:
+        """x changes its sign as well: 255 − x."""
+        mirrored = images.flip(-1)
+        mirrored[..., 0::2, :, :] = 255 - mirrored[..., 0::2, :, :]
+        return mirrored
+
+    def normalise(self, inputs: Tensor) -> Tensor:
+        std = self.settings.flow_std
+        return inputs.float().mul_(1 / (255 * std)).sub_(self.settings.flow_mean / std)
+
+
+STREAM = Flow
