@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from avr.core import PositiveInt, Share, UsageError
+from avr.core import PositiveInt, Share
 from avr.training import Training
 
 from ._base import Head, Shapes
@@ -109,6 +109,7 @@ class AttentionStreams(Head):
 
     source: ClassVar[str] = "Zheng et al. 2020 (GLKA)"
     reads: ClassVar[Mapping[str, str]] = {"*": "map"}
+    needs_maps = True
     # What the paper reads of one view; the recipes say what a store of it costs.
     paper_shapes: ClassVar[Shapes] = {"rgb": (30, 512, 7, 7)}
     defaults: ClassVar[Training] = Training(epochs=20, min_steps=150, lr=3e-4, weight_decay=0.01)
@@ -140,12 +141,6 @@ class AttentionStreams(Head):
         dropout: Share = 0.6,
     ) -> None:
         super().__init__(shapes, num_classes)
-        flat = [stream for stream, shape in shapes.items() if len(shape) != 4]
-        if flat:
-            raise UsageError(
-                f"the attention-streams head attends to positions of a map, but the layer read of {', '.join(flat)} is "
-                "pooled: read maps with --layer map (avr extract --layers map)"
-            )
         self.branches = tuple(branches.split("+"))
         self.composite, self.fusion, self.margin = composite, fusion, margin
         self.regularised = tuple(name for name in self.branches if regularise and name in ("gs", "gl"))
