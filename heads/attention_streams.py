@@ -1,6 +1,6 @@
 """GLKA: global pooling, statistic-based and learning-based attention as three streams (Zheng et al. 2020)."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import ClassVar, Literal
 
@@ -16,6 +16,12 @@ from .layers import SRU
 
 POOLED_BY = {"gp": ("gp",), "sa": ("sa",), "la": ("la",), "gs": ("gp", "sa"), "gl": ("gp", "la")}
 Composite = Literal["concatenate", "max", "multiply", "average"]
+COMPOSITES: dict[Composite, Callable[[Tensor, Tensor], Tensor]] = {
+    "concatenate": lambda first, second: torch.cat([first, second], dim=-1),
+    "max": torch.maximum,
+    "multiply": torch.mul,
+    "average": lambda first, second: (first + second) / 2,
+}
 ScoreFusion = Literal["average", "max", "multiply"]
 
 
@@ -176,9 +182,7 @@ class AttentionStreams(Head):
     def loss(self, outputs: dict[str, Tensor], labels: Tensor) -> Tensor:
         """Cross-entropy of the fused prediction and the global-attention regulariser (eq. 17-18)."""
         total = self.cross_entropy(outputs["fused"], labels)
-        for stream in self.streams:
-            if not self.regularised:
-                break
+        for stream in self.streams if self.regularised else ():
             reference = outputs[f"{stream}-gp"].float()
             if self.reference_apart:
                 total = total + self.cross_entropy(reference, labels)
@@ -211,16 +215,7 @@ class AttentionStreams(Head):
 
     def _join(self, vectors: list[Tensor]) -> Tensor:
         """A composite feature from its parts (eq. 9-10 and tables II, III); one part stays itself."""
-        if len(vectors) == 1:
-            return vectors[0]
-        first, second = vectors
-        if self.composite == "max":
-            return torch.maximum(first, second)
-        if self.composite == "multiply":
-            return first * second
-        if self.composite == "average":
-            return (first + second) / 2
-        return torch.cat([first, second], dim=-1)
+        return COMPOSITES[self.composite](*vectors) if len(vectors) > 1 else vectors[0]
 
 
 def _true_class(logits: Tensor, labels: Tensor) -> Tensor:
