@@ -105,11 +105,11 @@ def _reads(reads: Any) -> str:
 
 
 def _record(head: str, result: "RunResult") -> dict[str, Any]:
-    from avr.store import score_path
+    from avr.store import score_path, split_folder
 
     splits = {
-        split.name: {"results": split.accuracy, "scores": score_path(split.folder), "folds": split.folds}
-        for split in result.splits
+        name: {"results": split.results, "scores": score_path(split_folder(result.folder, name)), "folds": split.folds}
+        for name, split in result.splits.items()
     }
     return {"head": head, "run": result.folder, "layers": result.layers, "splits": splits, "summary": result.summary}
 
@@ -124,7 +124,7 @@ def _print_result(head: str, result: "RunResult") -> None:
         if several:
             rows[-1].append(f"{100 * row['top1_pooled']:.1f}")
     reads = ", ".join(f"{stream}/{layer}" for stream, layer in result.layers.items())
-    splits = f"{len(result.splits)} splits" if several else f"split {result.splits[0].name}"
+    splits = f"{len(result.splits)} splits" if several else f"split {next(iter(result.splits))}"
     print_table(header + (["pooled"] if several else []), rows, title=f"{head} on {reads}, {splits}")
-    folds = {split.folds for split in result.splits}
+    folds = {split.folds for split in result.splits.values()}
     click.echo(f"wrote {result.folder}" + (f", with out-of-fold scores ({max(folds)} folds)" if any(folds) else ""))

@@ -18,9 +18,9 @@ import torch
 from avr.core import UsageError, note, quiet
 from avr.datasets import Dataset, choose_split
 from avr.extract import Settings, load_networks, open_streams
-from avr.heads import head_class
+from avr.heads import head_class, save_tensors
 from avr.store import RunRecord, SplitRecord, read_record, record_split, score_path, write_scores
-from avr.training import Training, save_tensors
+from avr.training import Training
 
 from .distributed import claim_together, join_processes
 from .draws import DropoutKeys

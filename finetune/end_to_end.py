@@ -21,8 +21,9 @@ from numpy.typing import NDArray
 from avr.core import note, quiet, sha256_of
 from avr.datasets import Video
 from avr.extract import LayerReader, Running, Settings, extract
-from avr.heads import CHECKPOINT, Head, SeparateHeads, head_class, load_run, save_checkpoint, with_average
+from avr.heads import CHECKPOINT, Head, SeparateHeads, head_class, load_run, save_tensors, with_average
 from avr.store import (
+    AVERAGE,
     RUNS,
     RunRecord,
     SplitRecord,
@@ -33,7 +34,7 @@ from avr.store import (
     split_folder,
     write_scores,
 )
-from avr.training import Training, save_tensors
+from avr.training import Training
 
 from .backbone import PAPER
 from .distributed import claim_together, join_processes
@@ -169,7 +170,7 @@ class _EndToEndTask(Task):
 
     def outputs(self, network: TunedNetwork, videos: Sequence[Video]) -> dict[str, NDArray[np.float32]]:
         """Log-probabilities `(len(videos), K)` by output, averaged over views."""
-        return with_average(super().outputs(network, videos), joint=type(self.pipeline.trained.head).joint)
+        return with_average(super().outputs(network, videos))
 
     def network(self) -> EndToEnd:
         """Head and backbones as the run has them, ready to train."""
@@ -211,8 +212,7 @@ class _EndToEndTask(Task):
         outputs = self.outputs(network, videos)
         before = self.outputs(self.network(), videos)
         if videos:
-            joint = type(network.head).joint
-            kept = {name: values for name, values in outputs.items() if joint or name != "average"}
+            kept = {name: values for name, values in outputs.items() if name != AVERAGE}
             made = {"store": source, "options": self.pipeline.metadata["options"], "seed": self.seed}
             scores = self.scores(videos, kept, head=self.pipeline.metadata["head"], provenance=made)
             write_scores(score_path(folder), scores)
@@ -262,12 +262,12 @@ class _EndToEndTask(Task):
         metadata = self.pipeline.metadata
         about = {**metadata, "training": asdict(self.training), "seed": self.seed, "store": source}
         if not isinstance(head, SeparateHeads):
-            save_checkpoint(folder / CHECKPOINT, head, about)
+            save_tensors(folder / CHECKPOINT, head.state_dict(), about)
             return
         for stream, part in head.heads.items():
             assert isinstance(part, Head)
             own = {"layers": {stream: metadata["layers"][stream]}, "shapes": {stream: list(part.shapes[stream])}}
-            save_checkpoint(folder / stream / CHECKPOINT, part, {**about, **own})
+            save_tensors(folder / stream / CHECKPOINT, part.state_dict(), {**about, **own})
 
 
 def _enter_split(folder: Path, name: str, split: SplitRecord) -> None:

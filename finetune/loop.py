@@ -25,8 +25,9 @@ import torch
 from torch import Tensor, nn
 
 from avr.core import Progress, UsageError, WorkError
+from avr.heads import save_tensors
 from avr.store import write_log
-from avr.training import Schedule, Training, build_optimizer, deterministic, save_tensors
+from avr.training import Schedule, Training, build_optimizer, deterministic
 
 from .batchnorm import count_images
 from .distributed import Processes

@@ -7,12 +7,10 @@ scores = load_run(result.folder).predict({"rgb": rgb, "flow": flow})   # (V, N, 
 
 from avr.training import Training
 
-from ._base import Head
-from ._build import build_head, head_class, read_options
+from ._base import Head, build_head, head_class, read_options, with_average
 from ._examples import MemoryExamples, StreamedExamples, open_examples, store_bytes
 from ._loop import evaluate, predict, train
 from ._run import RunResult, choose_layers, choose_splits, train_run
-from ._split import SplitResult
 from ._trained import (
     CHECKPOINT,
     SeparateHeads,
@@ -20,8 +18,7 @@ from ._trained import (
     load_checkpoint,
     load_head,
     load_run,
-    save_checkpoint,
-    with_average,
+    save_tensors,
 )
 
 __all__ = [
@@ -30,7 +27,6 @@ __all__ = [
     "MemoryExamples",
     "RunResult",
     "SeparateHeads",
-    "SplitResult",
     "StreamedExamples",
     "TrainedRun",
     "Training",
@@ -45,7 +41,7 @@ __all__ = [
     "open_examples",
     "predict",
     "read_options",
-    "save_checkpoint",
+    "save_tensors",
     "store_bytes",
     "train",
     "train_run",

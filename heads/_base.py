@@ -1,18 +1,21 @@
 """What every head is: a module that takes the features of B videos by stream and gives class scores by output name.
 
 A head is one file in this folder; file name = registry name = command-line name. It defines one subclass of `Head` and
-binds it to the module name `HEAD`. docs/heads.md walks through one.
+binds it to the module name `HEAD`; `build_head` makes one of a name and options. docs/heads.md walks through one.
 """
 
 import math
 from collections.abc import Mapping
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from avr.core import UsageError
+from avr.core import UsageError, load_item, options_of
+from avr.core import read_options as read
+from avr.store import AVERAGE, FUSED, prediction_of
 from avr.training import Training
 
 Shapes = Mapping[str, tuple[int, ...]]  # stream -> shape of one view, (N, D) or (N, C, H, W)
@@ -24,9 +27,11 @@ class Head(nn.Module):
     Class attributes, set by each head:
         source: paper (or "baseline"), for `avr heads list`.
         reads: default layer of the store by stream; "*" stands for any stream that is not named.
-        joint: True: one network reads all streams. False: the loop trains one network a stream.
-        starting: options that say where weights start; a trained head is built again without them.
+        joint: one network reads all streams; else a head is of one stream, and the loop trains one a stream.
         streams_min: fewest streams the head makes sense for.
+        needs_maps: it reads layers of maps alone.
+        same_length: the streams must hold as many segments a video as one another.
+        starting: options that say where weights start; a trained head is built again without them.
         defaults: the command's settings, which train well on small data sets (torch keeps the name `training`).
         paper: the paper's settings (`--paper`, recipes).
         end_to_end: the paper's of training backbones and head together; None: those of the two-stream ConvNet.
@@ -42,8 +47,10 @@ class Head(nn.Module):
     source: ClassVar[str] = ""
     reads: ClassVar[Mapping[str, str]] = {"*": "pooled"}
     joint: ClassVar[bool] = True
-    starting: ClassVar[tuple[str, ...]] = ()
     streams_min: ClassVar[int] = 1
+    needs_maps: ClassVar[bool] = False
+    same_length: ClassVar[bool] = False
+    starting: ClassVar[tuple[str, ...]] = ()
     defaults: ClassVar[Training] = Training()
     paper: ClassVar[Training] = Training()
     end_to_end: ClassVar[Training | None] = None
@@ -58,28 +65,55 @@ class Head(nn.Module):
             num_classes: K.
 
         Raises:
-            UsageError: too few streams, or a name with a dot in it.
+            UsageError: too few or too many streams, a name with a dot in it, pooled features where maps are needed,
+                streams of unequal N where they are paired.
         """
         super().__init__()
+        name, given = type(self).__name__, ", ".join(shapes) or "none"
         if len(shapes) < self.streams_min:
-            raise UsageError(
-                f"the {type(self).__name__} head needs at least {self.streams_min} streams, but is given "
-                f"{', '.join(shapes) or 'none'}"
-            )
+            raise UsageError(f"the {name} head needs at least {self.streams_min} streams, but is given {given}")
+        if len(shapes) != 1 and not self.joint:
+            raise UsageError(f"the {name} head reads one stream, but is given {given}")
         dotted = [stream for stream in shapes if "." in stream]
         if dotted:
             raise UsageError(f"stream '{dotted[0]}': heads keep weights by stream, whose names must not hold a dot")
+        if self.needs_maps:
+            self.require_maps(shapes)
+        if self.same_length:
+            self.require_same_length(shapes)
         self.shapes = {stream: tuple(shape) for stream, shape in shapes.items()}
         self.num_classes = num_classes
         for stream, shape in self.shapes.items():
-            channels = shape[1]
-            self.register_buffer(f"mean_{stream}", torch.zeros(channels))
-            self.register_buffer(f"scale_{stream}", torch.ones(channels))
+            self.register_buffer(f"mean_{stream}", torch.zeros(shape[1]))
+            self.register_buffer(f"scale_{stream}", torch.ones(shape[1]))
+
+    def require_maps(self, shapes: Shapes) -> None:
+        """Refuse pooled features, saying how to get maps."""
+        flat = [stream for stream, shape in shapes.items() if len(shape) != 4]
+        if flat:
+            layer = self.reads.get("*", "map").replace("pooled", "map")
+            raise UsageError(
+                f"the {type(self).__name__} head attends to or fuses positions of a map, but the layer read of "
+                f"{', '.join(flat)} is pooled: read maps with --layer {layer} (avr extract --layers {layer})"
+            )
+
+    def require_same_length(self, shapes: Shapes) -> None:
+        """Refuse streams whose numbers of segments differ."""
+        if len({shape[0] for shape in shapes.values()}) > 1:
+            found = ", ".join(f"{stream} {shape[0]}" for stream, shape in shapes.items())
+            raise UsageError(
+                f"the {type(self).__name__} head pairs streams segment by segment, but their lengths differ: {found}"
+            )
 
     @property
     def streams(self) -> tuple[str, ...]:
         """Names of the streams the head reads, in order."""
         return tuple(self.shapes)
+
+    @property
+    def prediction(self) -> str:
+        """The output that is the head's prediction: "fused", or its only stream."""
+        return FUSED if self.joint else self.streams[0]
 
     def forward(self, features: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Class scores of a batch.
@@ -105,7 +139,7 @@ class Head(nn.Module):
             outputs: what `forward` gave, `(B, K)` each.
             labels: `(B,)` int64.
         """
-        return self.cross_entropy(outputs[prediction_name(outputs)], labels)
+        return self.cross_entropy(outputs[self.prediction], labels)
 
     def cross_entropy(self, scores: Tensor, labels: Tensor) -> Tensor:
         """Mean cross-entropy of logits or log-probabilities `(B, K)`, in float32, with the training's smoothing."""
@@ -142,11 +176,6 @@ class Head(nn.Module):
         return outputs
 
 
-def prediction_name(outputs: Mapping[str, object]) -> str:
-    """The output that is the head's prediction: "fused", or the only one."""
-    return "fused" if "fused" in outputs else next(iter(outputs))
-
-
 def fuse_probabilities(outputs: Mapping[str, Tensor]) -> Tensor:
     """Log of the mean over outputs of their softmax: logits or log-probabilities `(B, K)` in, `(B, K)` out.
 
@@ -154,6 +183,17 @@ def fuse_probabilities(outputs: Mapping[str, Tensor]) -> Tensor:
     """
     log_probabilities = torch.stack([F.log_softmax(scores.float(), dim=-1) for scores in outputs.values()])  # (S, B, K)
     return torch.logsumexp(log_probabilities, dim=0) - math.log(len(outputs))
+
+
+def with_average(outputs: dict[str, NDArray]) -> dict[str, NDArray]:
+    """Outputs `(M, K)` of several single-stream networks with "average": the log of their mean probability.
+
+    Of a head that has its prediction among them they are left as they are.
+    """
+    if not outputs or prediction_of(outputs) in outputs:
+        return outputs
+    mean = fuse_probabilities({name: torch.as_tensor(scores) for name, scores in outputs.items()})
+    return outputs | {AVERAGE: mean.numpy()}
 
 
 def spread_segments(stored: int, wanted: int) -> list[int]:
@@ -172,17 +212,42 @@ def spread_segments(stored: int, wanted: int) -> list[int]:
     return [(2 * i + 1) * stored // (2 * wanted) for i in range(wanted)] if wanted else list(range(stored))
 
 
-def only_stream(head: Head) -> tuple[str, tuple[int, ...]]:
-    """Name and shape of the one stream of a single-stream head.
-
-    Raises:
-        UsageError: built with several.
-    """
-    if len(head.shapes) != 1:
-        raise UsageError(f"the {type(head).__name__} head reads one stream, but is given {', '.join(head.shapes)}")
-    return next(iter(head.shapes.items()))
-
-
 def over_positions(features: Tensor) -> Tensor:
     """Mean over the positions of a map: `(B, N, C, H, W)` to `(B, N, C)`; `(B, N, D)` stays as it is."""
     return features.mean(dim=(3, 4)) if features.dim() == 5 else features
+
+
+def head_class(name: str) -> type[Head]:
+    """The class of a head by its registry name.
+
+    Raises:
+        UsageError: unknown; lists the known ones.
+    """
+    found: type[Head] = load_item("avr.heads", name, "head").HEAD
+    return found
+
+
+def build_head(name: str, shapes: Shapes, num_classes: int, *, options: Mapping[str, object] | None = None) -> Head:
+    """Build a head with fresh random weights (from torch's global generator).
+
+    Args:
+        name: registry name.
+        shapes: stream -> `(N, D)` or `(N, C, H, W)`.
+        num_classes: K.
+        options: keyword options, as values or as texts from a command line.
+
+    Raises:
+        UsageError: unknown head, option or value.
+    """
+    return head_class(name)(shapes, num_classes, **read_options(name, options or {}))
+
+
+def read_options(name: str, given: Mapping[str, object]) -> dict[str, Any]:
+    """Every option of a head with its value: the given ones, texts turned into their types, and the defaults.
+
+    Raises:
+        UsageError: unknown option or value, with what is known.
+    """
+    known = options_of(head_class(name))
+    defaults = {option: entry.default for option, entry in known.items()}
+    return defaults | read(known, given, kind=f"option of head {name}")

@@ -17,8 +17,8 @@ from torch import Tensor, nn
 from avr.core import UsageError, WorkError, validation_part
 from avr.training import Schedule, Training, build_optimizer, deterministic
 
-from ._base import Head, prediction_name
-from ._examples import Batch, Examples, num_samples
+from ._base import Head, with_average
+from ._examples import Batch, Examples
 
 # Videos that the channel statistics are taken over, at most: enough for a mean, and a bound on one more pass over maps
 # that stream from disk.
@@ -90,13 +90,11 @@ def train(
 
     # --- steps ------------------------------------------------------------------------------------------------------
     every_view = training.views == "all"
-    samples = num_samples(examples, videos, every_view=every_view)
-    per_epoch = max(math.ceil(samples / training.batch_size), 1) if training.batch_size else 1
-    schedule, best = Schedule(training, per_epoch), None
+    schedule, best = course_of(training, examples, videos), None
     weights = sum(parameter.numel() for parameter in head.parameters())
     segments = max(shape[0] for shape in head.shapes.values())
-    small = weights * segments * (training.batch_size or samples) < ONE_THREAD_BELOW
-    with deterministic(device, seed=seed, threads=1 if small else 0):
+    at_once = training.batch_size or examples.num_samples(videos, every_view=every_view)
+    with deterministic(device, seed=seed, threads=1 if weights * segments * at_once < ONE_THREAD_BELOW else 0):
         while not schedule.ended:
             if schedule.begins_stage:
                 if best is not None:
@@ -131,6 +129,12 @@ def train(
     return trained
 
 
+def course_of(training: Training, examples: Examples, videos: NDArray) -> Schedule:
+    """The schedule of a training on some videos."""
+    samples = examples.num_samples(videos, every_view=training.views == "all")
+    return Schedule(training, max(math.ceil(samples / training.batch_size), 1) if training.batch_size else 1)
+
+
 def take_step(head: Head, optimizer: torch.optim.Optimizer, batch: Batch, meter: "Meter", training: Training) -> None:
     """One optimiser step on one batch."""
     optimizer.zero_grad(set_to_none=True)
@@ -138,7 +142,7 @@ def take_step(head: Head, optimizer: torch.optim.Optimizer, batch: Batch, meter:
         outputs = head(batch.features)
         loss = head.loss(outputs, batch.labels)
     # Looked at before the step: weights that a NaN has gone through are lost.
-    meter.add(loss.detach(), outputs[prediction_name(outputs)].detach(), batch)
+    meter.add(loss.detach(), outputs[head.prediction].detach(), batch)
     torch.autograd.backward(loss)
     if training.clip_norm:
         nn.utils.clip_grad_norm_(head.parameters(), training.clip_norm)
@@ -200,16 +204,15 @@ def set_statistics(
     """
     if len(videos) > STATISTICS_VIDEOS:
         videos = np.sort(generator.choice(videos, STATISTICS_VIDEOS, replace=False))
-    count: dict[str, int] = {}
-    sums: dict[str, Tensor] = {}
-    squares: dict[str, Tensor] = {}
+    count = dict.fromkeys(head.streams, 0)
+    sums, squares = ({stream: torch.zeros(()) for stream in head.streams} for _ in range(2))
     for features, owner in examples.views(videos):
         for stream in head.streams:
             refuse_damaged(features[stream], names[videos[owner]], stream)
             channels = features[stream].transpose(1, 2).transpose(0, 1).flatten(1).double()  # (D, rows · N · positions)
-            count[stream] = count.get(stream, 0) + channels.shape[1]
-            sums[stream] = sums.get(stream, 0) + channels.sum(dim=1)
-            squares[stream] = squares.get(stream, 0) + channels.square().sum(dim=1)
+            count[stream] += channels.shape[1]
+            sums[stream] = sums[stream] + channels.sum(dim=1)
+            squares[stream] = squares[stream] + channels.square().sum(dim=1)
     for stream in head.streams:
         mean = sums[stream] / count[stream]
         deviation = (squares[stream] / count[stream] - mean.square()).clamp_min(0).sqrt()
@@ -235,6 +238,8 @@ def predict(
     head: Head, examples: Examples, videos: NDArray, *, names: NDArray | None = None
 ) -> dict[str, NDArray[np.float32]]:
     """Log-probabilities of videos, `(len(videos), K)` by output: the mean over views of the softmax, and its log.
+
+    Of single-stream networks in one head (`load_head`) there is their "average" too.
 
     Args:
         head: trained.
@@ -262,12 +267,12 @@ def predict(
     if bad.any():
         listed = "its features" if names is None else ", ".join(map(str, names[videos[bad]]))
         raise WorkError(f"the scores are no numbers, as damaged features or a damaged head give them: {listed}")
-    return {name: scores.float().numpy() for name, scores in logs.items()}
+    return with_average({name: scores.float().numpy() for name, scores in logs.items()})
 
 
 def evaluate(head: Head, examples: Examples, videos: NDArray, *, names: NDArray | None = None) -> dict[str, float]:
     """Cross-entropy and accuracy of the head's prediction on some videos."""
     outputs = predict(head, examples, videos, names=names)
-    scores, labels = outputs[prediction_name(outputs)], examples.labels[videos]
+    scores, labels = outputs[head.prediction], examples.labels[videos]
     loss = -float(scores[np.arange(len(labels)), labels].mean())
     return {"validation_loss": loss, "validation_accuracy": float((scores.argmax(axis=1) == labels).mean())}

@@ -12,19 +12,17 @@ import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 
 from avr.core import UsageError, measure, note
-from avr.store import RUNS, FeatureStore, RunRecord, claim_run, read_record, record_split
+from avr.store import RUNS, FeatureStore, Figures, RunRecord, SplitRecord, claim_run, read_record, record_split
 from avr.training import Training, choose_device, read_training
 
-from ._base import Head
-from ._build import build_head, head_class, read_options
+from ._base import Head, head_class, read_options
 from ._examples import open_examples
-from ._split import Plan, SplitResult, read_split, train_split
+from ._split import Plan, read_test_scores, train_split
 
 
 @dataclass(frozen=True)
@@ -33,30 +31,18 @@ class RunResult:
 
     Attributes:
         folder: the run's folder.
-        splits: one result a split, in the order trained.
         layers: stream -> layer that was read.
+        splits: what is kept of each by name, in the order trained: `results` of the test videos, `folds`, `seconds`.
+        summary: output -> top-1, top-5, mean class accuracy: the mean over splits; of several `top1_spread` too
+            (standard deviation over splits, of n - 1), `top1_pooled` and `mean_class_pooled`, over the test videos of
+            all splits together. Of single-stream heads on several streams, "average" is the mean of their
+            probabilities: shown for comparison, and not kept in scores.h5, which fusers read.
     """
 
     folder: Path
-    splits: tuple[SplitResult, ...]
     layers: dict[str, str]
-
-    @property
-    def summary(self) -> dict[str, dict[str, float]]:
-        """Output -> top-1, top-5, mean class accuracy: the mean over splits, `top1_spread` (standard deviation over
-        splits, of n - 1), and `top1_pooled`, over the test videos of all splits together."""
-        names = list(self.splits[0].accuracy)
-        measured: dict[str, dict[str, float]] = {}
-        for name in names:
-            rows = [split.accuracy[name] for split in self.splits]
-            measured[name] = {figure: float(np.mean([row[figure] for row in rows])) for figure in rows[0]}
-            if len(rows) > 1:
-                measured[name]["top1_spread"] = float(np.std([row["top1"] for row in rows], ddof=1))
-                scores = np.concatenate([split.test_scores[name] for split in self.splits])
-                labels = np.concatenate([split.test_labels for split in self.splits])
-                pooled = measure(scores, labels)
-                measured[name] |= {f"{figure}_pooled": pooled[figure] for figure in ("top1", "mean_class")}
-        return measured
+    splits: dict[str, SplitRecord]
+    summary: Figures
 
 
 def train_run(  # noqa: PLR0913 (the stage's one entry: all it can be told, keyword-only)
@@ -109,57 +95,57 @@ def train_run(  # noqa: PLR0913 (the stage's one entry: all it can be told, keyw
     with FeatureStore(Path(store)) as features:
         chosen = choose_layers(features, made, streams=streams, layers=layers or {})
         names = choose_splits(features, split)
-        plan = Plan(
-            head=head,
-            options=read_options(head, options or {}),
-            training=training,
-            layers=chosen,
-            folds=folds,
-            seed=seed,
-            store=describe_store(features),
-            splits=len(names),
-        )
-        try_head(plan, features)
-        with claim_run(out, RUNS / f"{head}-{features.dataset}", describe_run(plan, names)) as folder:
-            results = _train_splits(plan, features, names, folder=folder, device=where, memory_gb=memory_gb)
-    return RunResult(folder, tuple(results), chosen)
+        about = {
+            "path": str(Path(features.path).resolve()),
+            "digest": features.digest,
+            "dataset": features.dataset,
+            "settings": features.provenance.get("settings", {}),
+        }
+        plan = Plan(head, read_options(head, options or {}), training, chosen, folds, seed, about, names)
+        for (
+            of
+        ) in plan.networks.values():  # without memory or values: what a head refuses is told before anything is read
+            with torch.device("meta"):
+                plan.build({s: features.array(s, chosen[s]).shape for s in of}, len(features.class_names))
+        identity = {"streams": list(chosen), "digest": features.digest, "folds": folds, "splits": list(names)}
+        record = RunRecord(kind="head", identity=identity, layers=chosen, **plan.facts())
+        with claim_run(out, RUNS / f"{head}-{features.dataset}", record) as folder:
+            splits = _train_splits(plan, features, folder=folder, device=where, memory_gb=memory_gb)
+            return RunResult(folder, chosen, splits, _summarise(folder, splits))
 
 
 def _train_splits(
-    plan: Plan,
-    store: FeatureStore,
-    names: tuple[str, ...],
-    *,
-    folder: Path,
-    device: torch.device,
-    memory_gb: float | None,
-) -> list[SplitResult]:
-    """The results of all splits; those that are not in the run's record are trained and entered there."""
-    finished = read_record(folder).splits
-    if set(finished) >= set(names):
+    plan: Plan, store: FeatureStore, *, folder: Path, device: torch.device, memory_gb: float | None
+) -> dict[str, SplitRecord]:
+    """All splits; those that are not in the run's record are trained and entered there."""
+    splits = dict(read_record(folder).splits)
+    if set(splits) >= set(plan.splits):
         note(f"{folder} is finished already: nothing to do")
     else:
         examples = open_examples(store, plan.layers, device=device, memory_gb=memory_gb)
-    results: list[SplitResult] = []
-    for name in names:
-        if name not in finished:
-            split = train_split(plan, store, examples, split=name, run=folder)
-            results.append(read_split(folder, name, split))
-            summary = RunResult(folder, tuple(results), plan.layers).summary
-            record_split(folder, name, split, summary=summary)
-        else:
-            results.append(read_split(folder, name, finished[name]))
-        plan = dataclasses.replace(plan, folds=results[0].folds)  # settled by the first split
-    return results
+    for name in plan.splits:
+        if name not in splits:
+            splits[name] = train_split(plan, store, examples, split=name, run=folder)
+            record_split(folder, name, splits[name], summary=_summarise(folder, splits))
+        plan = dataclasses.replace(plan, folds=splits[plan.splits[0]].folds)  # settled by the first split
+    return splits
 
 
-def try_head(plan: Plan, store: FeatureStore) -> None:
-    """Build the heads of a plan without memory or values, so that what they refuse is told before anything is read."""
-    groups = [tuple(plan.layers)] if head_class(plan.head).joint else [(stream,) for stream in plan.layers]
-    for group in groups:
-        shapes = {stream: store.array(stream, plan.layers[stream]).shape for stream in group}
-        with torch.device("meta"):
-            build_head(plan.head, shapes, len(store.class_names), options=plan.options)
+def _summarise(folder: Path, splits: Mapping[str, SplitRecord]) -> Figures:
+    """The figures over splits, as `RunResult` has them."""
+    rows = [split.results for split in splits.values()]
+    summary = {
+        output: {figure: float(np.mean([row[output][figure] for row in rows])) for figure in figures}
+        for output, figures in rows[0].items()
+    }
+    if len(rows) > 1 and summary:
+        tests = [read_test_scores(folder, name) for name in splits]
+        labels = np.concatenate([labels for _, labels in tests])
+        for output, figures in summary.items():
+            pooled = measure(np.concatenate([scores[output] for scores, _ in tests]), labels)
+            figures["top1_spread"] = float(np.std([row[output]["top1"] for row in rows], ddof=1))
+            figures |= {f"{figure}_pooled": pooled[figure] for figure in ("top1", "mean_class")}
+    return summary
 
 
 def choose_layers(
@@ -202,32 +188,3 @@ def choose_splits(store: FeatureStore, split: str | tuple[str, ...]) -> tuple[st
         if name not in store.split_names:
             raise UsageError(f"the store has no split '{name}'; it holds {', '.join(store.split_names)}, or say all")
     return wanted
-
-
-def describe_store(store: FeatureStore) -> dict[str, Any]:
-    """What a run remembers of the store it was trained on."""
-    return {
-        "path": str(Path(store.path).resolve()),
-        "digest": store.digest,
-        "dataset": store.dataset,
-        "settings": store.provenance.get("settings", {}),
-    }
-
-
-def describe_run(plan: Plan, names: tuple[str, ...]) -> RunRecord:
-    """The record of a run that has no split yet."""
-    return RunRecord(
-        kind="head",
-        identity={
-            "streams": list(plan.layers),
-            "digest": plan.store["digest"],
-            "folds": plan.folds,
-            "splits": list(names),
-        },
-        head=plan.head,
-        options=plan.options,
-        training=dataclasses.asdict(plan.training),
-        layers=plan.layers,
-        seed=plan.seed,
-        store=plan.store,
-    )

@@ -23,13 +23,12 @@ from avr.store import (
     write_log,
     write_scores,
 )
-from avr.training import Schedule, Training
+from avr.training import Training
 
-from ._base import Head
-from ._build import build_head, head_class
-from ._examples import Examples, num_samples
-from ._loop import EpochRow, Trained, predict, train
-from ._trained import CHECKPOINT, save_checkpoint, with_average
+from ._base import Head, Shapes, build_head, head_class, with_average
+from ._examples import Examples
+from ._loop import EpochRow, Trained, course_of, predict, train
+from ._trained import CHECKPOINT, save_tensors
 
 FOLDS = 5  # where they are on by themselves
 FOLDS_SECONDS = 60.0  # the most they may cost then, over all splits of the run
@@ -44,7 +43,7 @@ class Plan:
         layers: stream -> layer.
         folds: asked for; None lets the cost decide.
         store: what checkpoints and scores say of it.
-        splits: how many the run trains.
+        splits: those the run trains.
     """
 
     head: str
@@ -54,44 +53,45 @@ class Plan:
     folds: int | None
     seed: int
     store: dict[str, Any]
-    splits: int
+    splits: tuple[str, ...]
 
+    @property
+    def networks(self) -> dict[str, tuple[str, ...]]:
+        """Sub-folder -> streams of each network: one of all streams, or one a stream."""
+        return {"": tuple(self.layers)} if head_class(self.head).joint else {s: (s,) for s in self.layers}
 
-@dataclass(frozen=True)
-class SplitResult:
-    """One trained split: accuracies of its test part by output, and the test scores behind them.
+    def build(self, shapes: Shapes, num_classes: int) -> Head:
+        """A fresh head for these streams."""
+        return build_head(self.head, shapes, num_classes, options=self.options)
 
-    For single-stream heads on several streams, "average" is the mean of their probabilities: shown for comparison, and
-    not kept in scores.h5, which fusers read.
-    """
-
-    name: str
-    folder: Path
-    accuracy: dict[str, dict[str, float]]
-    test_scores: dict[str, NDArray[np.float32]]
-    test_labels: NDArray[np.int64]
-    folds: int
-    seconds: float
+    def facts(self) -> dict[str, Any]:
+        """What the run's record and every checkpoint say of it."""
+        training = dataclasses.asdict(self.training)
+        return {
+            "head": self.head,
+            "options": self.options,
+            "training": training,
+            "seed": self.seed,
+            "store": self.store,
+        }
 
 
 def train_split(plan: Plan, store: FeatureStore, examples: Examples, *, split: str, run: Path) -> SplitRecord:
     """Train, predict and write a split's folder, whole or not at all; gives what the run's record keeps of it."""
-    train_mask, test_mask = store.split(split)
-    videos, test = np.flatnonzero(train_mask), np.flatnonzero(test_mask)
+    videos, test = (np.flatnonzero(mask) for mask in store.split(split))
     if not len(videos):
         raise UsageError(f"split {split} has no training videos with features")
-    parts = _networks(plan, examples)
+    parts = {name: examples.only(name) if name else examples for name in plan.networks}
     with new_split(run, split) as folder:
         # --- the heads ------------------------------------------------------------------------------------------------
         test_scores: dict[str, NDArray[np.float32]] = {}
         seconds = 0.0
-        samples = num_samples(examples, videos, every_view=plan.training.views == "all")
-        total = _epochs(plan, samples) * len(parts)
+        total = course_of(plan.training, examples, videos).total_epochs * len(parts)
         with Progress(f"{plan.head}, split {split}", total=total, unit="epochs") as bar:
-            for name, part in parts:
+            for name, part in parts.items():
                 head, trained = _train_one(plan, store, part, videos, bar)
                 test_scores |= predict(head, part, test, names=store.ids) if len(test) else {}
-                save_checkpoint(folder / name / CHECKPOINT, head, describe(plan, store, part, split))
+                save_tensors(folder / name / CHECKPOINT, head.state_dict(), _describe(plan, store, part, split))
                 write_log(folder / name, trained.rows)
                 seconds += trained.seconds
 
@@ -102,63 +102,48 @@ def train_split(plan: Plan, store: FeatureStore, examples: Examples, *, split: s
             fold_of = grouped_folds(store.labels[videos], groups=store.groups[videos], folds=folds, seed=plan.seed)
         train_scores: dict[str, NDArray[np.float32]] = {}
         with Progress(f"{plan.head}, split {split}, {folds} folds", total=total * folds, unit="epochs") as bar:
-            for fold, (_, part) in [(fold, named) for fold in range(folds) for named in parts]:
-                inside, outside = videos[fold_of != fold], videos[fold_of == fold]
-                head, _ = _train_one(plan, store, part, inside, bar)
-                for output, scores in predict(head, part, outside, names=store.ids).items():
+            for fold, part in [(fold, part) for fold in range(folds) for part in parts.values()]:
+                head, _ = _train_one(plan, store, part, videos[fold_of != fold], bar)
+                for output, scores in predict(head, part, videos[fold_of == fold], names=store.ids).items():
                     whole = train_scores.setdefault(output, np.zeros((len(videos), scores.shape[1]), dtype=np.float32))
                     whole[fold_of == fold] = scores
 
         # --- what is kept ---------------------------------------------------------------------------------------------
         kept = np.concatenate([test, videos]) if folds else test
-        fold_column = np.concatenate([np.full(len(test), TEST_VIDEO), fold_of])
-        names = list(train_scores or test_scores)
-        outputs = {n: np.concatenate([s[n] for s in (test_scores, train_scores) if n in s]) for n in names}
         if len(kept):
-            about = {"store": plan.store, "options": plan.options, "seed": plan.seed, "layers": plan.layers}
-            # Log-probabilities are logits: their softmax is the probability.
-            of_split = Scores.of(
-                store, outputs, at=kept, split=split, fold=fold_column, head=plan.head, provenance=about
+            both = [scores for scores in (test_scores, train_scores) if scores]
+            write_scores(
+                score_path(folder),
+                Scores.of(  # log-probabilities are logits: their softmax is the probability
+                    store,
+                    {name: np.concatenate([scores[name] for scores in both]) for name in both[0]},
+                    at=kept,
+                    split=split,
+                    fold=np.concatenate([np.full(len(test), TEST_VIDEO), fold_of]),
+                    head=plan.head,
+                    provenance={n: getattr(plan, n) for n in ("store", "options", "seed", "layers")},
+                ),
             )
-            write_scores(score_path(folder), of_split)
-    shown = with_average(test_scores, joint=head_class(plan.head).joint)
-    accuracy = {name: measure(scores, store.labels[test]) for name, scores in shown.items()}
+    accuracy = {name: measure(scores, store.labels[test]) for name, scores in with_average(test_scores).items()}
     return SplitRecord(results=accuracy, folds=folds, seconds=round(seconds, 3))
 
 
-def read_split(run: Path, name: str, record: SplitRecord) -> SplitResult:
-    """The result of a finished split, from what it left."""
-    folder, shown, labels = split_folder(run, name), {}, np.zeros(0, dtype=np.int64)
-    if record.results:  # else it has no test videos
-        scores = read_scores(score_path(folder))
-        test = is_test(scores.fold)
-        labels = scores.labels[test]
-        outputs = {output: values[test] for output, values in scores.streams.items()}
-        shown = with_average(outputs, joint=head_class(scores.head).joint)
-    return SplitResult(name, folder, record.results, shown, labels, record.folds, record.seconds)
+def read_test_scores(run: Path, split: str) -> tuple[dict[str, NDArray[np.float32]], NDArray[np.int64]]:
+    """Scores `(M, K)` by output of a finished split's M test videos, "average" among them, and their labels."""
+    scores = read_scores(score_path(split_folder(run, split)))
+    test = is_test(scores.fold)
+    return with_average({output: values[test] for output, values in scores.streams.items()}), scores.labels[test]
 
 
-def describe(plan: Plan, store: FeatureStore, part: Examples, split: str) -> dict[str, Any]:
+def _describe(plan: Plan, store: FeatureStore, part: Examples, split: str) -> dict[str, Any]:
     """A checkpoint's metadata."""
-    return {
-        "head": plan.head,
-        "options": plan.options,
-        "training": dataclasses.asdict(plan.training),
-        "seed": plan.seed,
+    return plan.facts() | {
         "split": split,
         "streams": list(plan.layers),
         "layers": {stream: plan.layers[stream] for stream in part.shapes},
         "shapes": {stream: list(shape) for stream, shape in part.shapes.items()},
         "class_names": list(store.class_names),
-        "store": plan.store,
     }
-
-
-def _networks(plan: Plan, examples: Examples) -> list[tuple[str, Examples]]:
-    """(sub-folder, its features) of each network: one of all streams, or one a stream."""
-    if head_class(plan.head).joint:
-        return [("", examples)]
-    return [(stream, examples.only(stream)) for stream in plan.layers]
 
 
 def _train_one(plan: Plan, store: FeatureStore, part: Examples, videos: NDArray, bar: Progress) -> tuple[Head, Trained]:
@@ -170,43 +155,27 @@ def _train_one(plan: Plan, store: FeatureStore, part: Examples, videos: NDArray,
 
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(plan.seed)  # of the fresh weights, which are drawn on the CPU
-        head = build_head(plan.head, part.shapes, len(store.class_names), options=plan.options)
-    trained = train(
-        head,
-        part,
-        videos,
-        training=plan.training,
-        groups=store.groups,
-        names=store.ids,
-        seed=plan.seed,
-        on_epoch=show,
-    )
-    return head, trained
-
-
-def _epochs(plan: Plan, samples: int) -> int:
-    """Epochs a training will take, or at most takes, for the progress bar."""
-    per_epoch = -(-samples // plan.training.batch_size) if plan.training.batch_size else 1
-    return Schedule(plan.training, per_epoch).total_epochs
+        head = plan.build(part.shapes, len(store.class_names))
+    about: dict[str, Any] = {"groups": store.groups, "names": store.ids, "on_epoch": show}
+    return head, train(head, part, videos, training=plan.training, seed=plan.seed, **about)
 
 
 def _choose_folds(plan: Plan, groups: NDArray, seconds: float) -> int:
-    """How many folds to train: as asked, or 5 where they are cheap; fewer where the groups do not allow as many."""
-    if plan.folds is not None:
-        return _whole_folds(groups, plan.folds)
-    cost = (FOLDS - 1) * seconds * plan.splits  # each of FOLDS trainings sees all videos but a fold
-    if cost > FOLDS_SECONDS:
-        note(f"no out-of-fold scores: {FOLDS} folds would take about {cost:.0f} s (ask for them with --folds {FOLDS})")
-        return 0
-    note(f"out-of-fold scores of the training videos: {FOLDS} folds, about {cost:.0f} s (--folds 0 leaves them out)")
-    return _whole_folds(groups, FOLDS)
+    """How many folds to train: as asked, or 5 where they are cheap; fewer where the groups do not allow as many.
 
-
-def _whole_folds(groups: NDArray, wanted: int) -> int:
-    """As many folds as are wanted or as the groups allow, which then is said; below two there are none."""
-    folds = possible_folds(groups, folds=wanted)
+    Which is said; below two there are none.
+    """
+    wanted = plan.folds
+    if wanted is None:
+        cost = (FOLDS - 1) * seconds * len(plan.splits)  # each of FOLDS trainings sees all videos but a fold
+        wanted, about = FOLDS, f"about {cost:.0f} s"
+        if cost > FOLDS_SECONDS:
+            note(f"no out-of-fold scores: {FOLDS} folds would take {about} (ask for them with --folds {FOLDS})")
+            return 0
+        note(f"out-of-fold scores of the training videos: {FOLDS} folds, {about} (--folds 0 leaves them out)")
+    folds = possible_folds(groups, folds=wanted) if wanted else 0
     if wanted >= 2 and not folds:
         note("no out-of-fold scores: all training videos are of one group, which folds must not split")
-    elif folds < wanted and folds:
+    elif 0 < folds < wanted:
         note(f"{folds} folds instead of {wanted}: the training videos are of {folds} groups, which stay whole")
     return folds

@@ -13,14 +13,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from avr.core import AvrError, UsageError, WorkError
-from avr.store import read_head_record, split_folder, split_name, split_names
-from avr.training import save_tensors
+from avr.core import AvrError, UsageError, WorkError, write_whole
+from avr.store import prediction_of, read_head_record, split_folder, split_name, split_names
 
-from ._base import Head, fuse_probabilities
-from ._build import build_head, head_class
+from ._base import Head, build_head, head_class
 from ._examples import MemoryExamples
 from ._loop import predict
 
@@ -31,12 +30,15 @@ METADATA = "avr"  # the key of what a checkpoint says, which safetensors keeps a
 class SeparateHeads(Head):
     """The networks of a single-stream head, one a stream, as one head: outputs by stream, no output "fused"."""
 
-    joint = False
-
     def __init__(self, heads: Mapping[str, Head]) -> None:
         """Take trained heads by stream; each keeps its own statistics."""
         super().__init__({s: head.shapes[s] for s, head in heads.items()}, next(iter(heads.values())).num_classes)
         self.heads = nn.ModuleDict(heads)
+
+    @property
+    def prediction(self) -> str:
+        """The only stream, or "average", which `predict` adds to several."""
+        return prediction_of(self.streams)
 
     def forward(self, features: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Logits `(B, K)` by stream."""
@@ -70,9 +72,7 @@ class TrainedRun:
     @property
     def prediction(self) -> str:
         """The output that is the run's prediction: "fused", the only stream, or "average" of several streams."""
-        if type(self.head).joint:
-            return "fused"
-        return self.head.streams[0] if len(self.head.streams) == 1 else "average"
+        return self.head.prediction
 
     def predict(self, features: Mapping[str, NDArray]) -> dict[str, NDArray[np.float32]]:
         """Log-probabilities `(K,)` of one video by output, averaged over its views as probabilities.
@@ -92,22 +92,26 @@ class TrainedRun:
         views = len(next(iter(arrays.values())))
         device = next(self.head.parameters()).device
         examples = MemoryExamples(arrays, np.array([views]), np.zeros(1, dtype=np.int64), device=device)
-        outputs = with_average(predict(self.head, examples, np.array([0])), joint=type(self.head).joint)
-        return {name: scores[0] for name, scores in outputs.items()}
+        return {name: scores[0] for name, scores in predict(self.head, examples, np.array([0])).items()}
 
 
-def save_checkpoint(path: Path, head: Head, metadata: dict[str, Any]) -> None:
-    """Write a head, whole or not at all.
+def save_tensors(path: Path, tensors: Mapping[str, Tensor], about: Mapping[str, Any]) -> None:
+    """Write a network's tensors by name, whole or not at all: a head's checkpoint, a fine-tuned backbone.
 
     Args:
-        path: the file, `checkpoint.safetensors`.
-        head: its weights and statistics.
-        metadata: JSON values; must have "head", "options", "shapes", "class_names".
+        path: the file; a head's is `checkpoint.safetensors`.
+        tensors: the state of the network; a head's holds its statistics.
+        about: what they are, JSON values; of a head "head", "options", "shapes", "class_names" at least.
 
     Raises:
         WorkError: the file cannot be written, such as on a full disk.
     """
-    save_tensors(path, head.state_dict(), metadata)
+    state = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
+    try:
+        with write_whole(path) as temporary:
+            save_file(state, temporary, metadata={METADATA: json.dumps(about, default=list)})
+    except (OSError, SafetensorError) as error:  # safetensors has an error of its own for a full disk
+        raise WorkError(f"cannot write {path}: {' '.join(str(error).split())}") from error
 
 
 def load_checkpoint(path: Path) -> tuple[Head, dict[str, Any]]:
@@ -183,11 +187,3 @@ def load_run(path: Path, *, split: str | None = None) -> TrainedRun:
         raise UsageError(f"{path} has no split '{split}'; it holds {', '.join(split_names(path)) or 'none'}")
     head, metadata = load_head(folder)
     return TrainedRun(folder, head, metadata)
-
-
-def with_average(outputs: dict[str, NDArray[np.float32]], *, joint: bool) -> dict[str, NDArray[np.float32]]:
-    """The outputs of several single-stream networks with "average": the log of their mean probability."""
-    if joint or len(outputs) < 2:
-        return outputs
-    mean = fuse_probabilities({name: torch.as_tensor(scores) for name, scores in outputs.items()})
-    return outputs | {"average": mean.numpy()}

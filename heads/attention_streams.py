@@ -1,6 +1,6 @@
 """GLKA: global pooling, statistic-based and learning-based attention as three streams (Zheng et al. 2020)."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import ClassVar, Literal
 
@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from avr.core import PositiveInt, Share, UsageError
+from avr.core import PositiveInt, Share
 from avr.training import Training
 
 from ._base import Head, Shapes
@@ -16,6 +16,12 @@ from .layers import SRU
 
 POOLED_BY = {"gp": ("gp",), "sa": ("sa",), "la": ("la",), "gs": ("gp", "sa"), "gl": ("gp", "la")}
 Composite = Literal["concatenate", "max", "multiply", "average"]
+COMPOSITES: dict[Composite, Callable[[Tensor, Tensor], Tensor]] = {
+    "concatenate": lambda first, second: torch.cat([first, second], dim=-1),
+    "max": torch.maximum,
+    "multiply": torch.mul,
+    "average": lambda first, second: (first + second) / 2,
+}
 ScoreFusion = Literal["average", "max", "multiply"]
 
 
@@ -109,6 +115,7 @@ class AttentionStreams(Head):
 
     source: ClassVar[str] = "Zheng et al. 2020 (GLKA)"
     reads: ClassVar[Mapping[str, str]] = {"*": "map"}
+    needs_maps = True
     # What the paper reads of one view; the recipes say what a store of it costs.
     paper_shapes: ClassVar[Shapes] = {"rgb": (30, 512, 7, 7)}
     defaults: ClassVar[Training] = Training(epochs=20, min_steps=150, lr=3e-4, weight_decay=0.01)
@@ -140,12 +147,6 @@ class AttentionStreams(Head):
         dropout: Share = 0.6,
     ) -> None:
         super().__init__(shapes, num_classes)
-        flat = [stream for stream, shape in shapes.items() if len(shape) != 4]
-        if flat:
-            raise UsageError(
-                f"the attention-streams head attends to positions of a map, but the layer read of {', '.join(flat)} is "
-                "pooled: read maps with --layer map (avr extract --layers map)"
-            )
         self.branches = tuple(branches.split("+"))
         self.composite, self.fusion, self.margin = composite, fusion, margin
         self.regularised = tuple(name for name in self.branches if regularise and name in ("gs", "gl"))
@@ -181,9 +182,7 @@ class AttentionStreams(Head):
     def loss(self, outputs: dict[str, Tensor], labels: Tensor) -> Tensor:
         """Cross-entropy of the fused prediction and the global-attention regulariser (eq. 17-18)."""
         total = self.cross_entropy(outputs["fused"], labels)
-        for stream in self.streams:
-            if not self.regularised:
-                break
+        for stream in self.streams if self.regularised else ():
             reference = outputs[f"{stream}-gp"].float()
             if self.reference_apart:
                 total = total + self.cross_entropy(reference, labels)
@@ -216,16 +215,7 @@ class AttentionStreams(Head):
 
     def _join(self, vectors: list[Tensor]) -> Tensor:
         """A composite feature from its parts (eq. 9-10 and tables II, III); one part stays itself."""
-        if len(vectors) == 1:
-            return vectors[0]
-        first, second = vectors
-        if self.composite == "max":
-            return torch.maximum(first, second)
-        if self.composite == "multiply":
-            return first * second
-        if self.composite == "average":
-            return (first + second) / 2
-        return torch.cat([first, second], dim=-1)
+        return COMPOSITES[self.composite](*vectors) if len(vectors) > 1 else vectors[0]
 
 
 def _true_class(logits: Tensor, labels: Tensor) -> Tensor:

@@ -6,10 +6,10 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor, nn
 
-from avr.core import PositiveInt, Share, UsageError
+from avr.core import PositiveInt, Share
 from avr.training import Training
 
-from ._base import Head, Shapes, fuse_probabilities
+from ._base import Head, Shapes, fuse_probabilities, over_positions
 
 
 class CoAttentionOperation(nn.Module):
@@ -113,37 +113,23 @@ class CoAttention(Head):
         dropout: Share = 0.0,
     ) -> None:
         super().__init__(shapes, num_classes)
-        flat = [stream for stream, shape in shapes.items() if len(shape) == 2]
-        if over != "segments" and flat:
-            raise UsageError(
-                f"over={over} attends to positions of a map, but the layer read of {', '.join(flat)} is pooled: "
-                "read maps with --layer map"
-            )
-        if over == "positions" and len({shape[0] for shape in shapes.values()}) > 1:
-            raise UsageError("over=positions pairs the streams segment by segment: all streams need as many segments")
+        if over != "segments":
+            self.require_maps(shapes)
+        if over == "positions":
+            self.require_same_length(shapes)
         self.start, self.rounds, self.over = start, rounds, over
         widths = [shape[1] for shape in shapes.values()]
-        self.operations = nn.ModuleDict(
-            {
-                stream: CoAttentionOperation(width, widths[index - 1], hidden=hidden)  # the stream before guides it
-                for index, (stream, width) in enumerate(zip(shapes, widths, strict=True))
-            }
-        )
-        self.readouts = nn.ModuleDict(
-            {
-                stream: nn.Sequential(
-                    nn.Dropout(dropout),
-                    nn.Linear(width, reduced),
-                    nn.ReLU(),
-                    nn.Dropout(dropout),
-                    nn.Linear(reduced, expanded),
-                    nn.ReLU(),
-                    nn.Dropout(dropout),
-                    nn.Linear(expanded, num_classes),
-                )
-                for stream, width in zip(shapes, widths, strict=True)
-            }
-        )
+        self.operations, self.readouts = nn.ModuleDict(), nn.ModuleDict()
+        for stream, width, guide in zip(shapes, widths, [widths[-1], *widths], strict=False):
+            self.operations[stream] = CoAttentionOperation(width, guide, hidden=hidden)  # the stream before guides it
+        for stream, width in zip(shapes, widths, strict=True):
+            first, second, last = (
+                nn.Linear(width, reduced),
+                nn.Linear(reduced, expanded),
+                nn.Linear(expanded, num_classes),
+            )
+            between = [layer for wide in (first, second) for layer in (nn.Dropout(dropout), wide, nn.ReLU())]
+            self.readouts[stream] = nn.Sequential(*between, nn.Dropout(dropout), last)
 
     def forward(self, features: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Logits `(B, K)` of each stream, and "fused", the log of their mean probability."""
@@ -162,12 +148,10 @@ class CoAttention(Head):
     def attention(self, features: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Final weights by stream: `(B, N)` over segments, or `(B, N, H, W)`; they sum to 1 over the items."""
         _, weights = self.alternate(self.items(features))
-        return {
-            stream: weights[stream]
-            if self.over == "segments"
-            else weights[stream].reshape(*features[stream].shape[:2], *features[stream].shape[3:])
-            for stream in self.streams
-        }
+        if self.over == "segments":
+            return weights
+        shapes = {stream: (*array.shape[:2], *array.shape[3:]) for stream, array in features.items()}  # (B, N, H, W)
+        return {stream: weights[stream].reshape(shapes[stream]) for stream in self.streams}
 
     def items(self, features: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """What attention chooses among, `(B, n, D)` by stream; with `positions` a row is a segment, `(B·N, H·W, D)`."""
@@ -175,7 +159,7 @@ class CoAttention(Head):
         for stream in self.streams:
             array = features[stream]
             if self.over == "segments":
-                items[stream] = array if array.dim() == 3 else array.mean((3, 4))
+                items[stream] = over_positions(array)
                 continue
             positions = array.flatten(3).transpose(2, 3)  # (B, N, H·W, D)
             items[stream] = positions.flatten(0, 1) if self.over == "positions" else positions.flatten(1, 2)

@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from avr.core import Share
 from avr.training import Training
 
-from ._base import Head, Shapes, only_stream, over_positions
+from ._base import Head, Shapes, over_positions
 
 
 class Consensus(Head):
@@ -49,7 +49,7 @@ class Consensus(Head):
             dropout: share of each segment's values dropped in training.
         """
         super().__init__(shapes, num_classes)
-        self.stream, shape = only_stream(self)
+        ((self.stream, shape),) = self.shapes.items()
         self.over, self.dropout = over, dropout
         self.classifier = nn.Linear(shape[1], num_classes)
         if over == "weighted":

@@ -9,16 +9,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from avr.core import NonNegativeInt, PositiveInt, Share, UsageError
-from avr.training import Training
 
-from ._base import Head, Shapes
+from ._base import Shapes
 from .layers import Fusion3d, LayerNormLSTM
-from .layers.maps import MatchChannels, check_maps, shrink
-
-FEWEST_UNITS = 32  # that layer norm works well over
+from .layers.maps import MapsHead, MatchChannels, shrink
 
 
-class FrameAttention(Head):
+class FrameAttention(MapsHead):
     """Fused maps and their fc6 vectors read by two LSTMs, whose states a third one joins (section 3.4-3.5, fig. 8).
 
     The streams' maps are interleaved and fused by a 3-D convolution (eq. 1-2). Branch conv: the fused map, flattened,
@@ -60,16 +57,9 @@ class FrameAttention(Head):
     """
 
     source: ClassVar[str] = "Ou & Sun 2019"
-    reads: ClassVar[Mapping[str, str]] = {"*": "conv5_3"}
     # What the paper reads of one view; the recipes say what a store of it costs.
     paper_shapes: ClassVar[Shapes] = {"rgb": (17, 512, 14, 14), "flow": (17, 512, 14, 14)}
     starting: ClassVar[tuple[str, ...]] = ("fc6_weights",)
-    defaults: ClassVar[Training] = Training(epochs=20, min_steps=300, batch_size=16, lr=1e-3, weight_decay=0.01)
-    paper: ClassVar[Training] = Training(
-        epochs=140, second_epochs=46, batch_size=32, optimizer="adam", lr=1e-5, schedule="two-stage", standardise=False
-    )
-    # its second stage: the backbones join from the first training's weights
-    end_to_end = Training(epochs=46, batch_size=32, optimizer="adam", lr=1e-6, schedule="constant", standardise=False)
 
     def __init__(  # noqa: PLR0913 (one parameter an option)
         self,
@@ -87,18 +77,15 @@ class FrameAttention(Head):
         lstm_dropout: Share = 0.25,
     ) -> None:
         super().__init__(shapes, num_classes)
-        check_maps(shapes, "frame-attention", "conv5_3")
-        hidden = hidden_units(readout, hidden, num_classes)
-        side = size or 10**6
-        height = min(side, *(shape[2] for shape in shapes.values()))
-        width = min(side, *(shape[3] for shape in shapes.values()))
+        hidden = self.hidden_units(readout, hidden)
+        height, width = (min(size or 10**6, *(shape[axis] for shape in shapes.values())) for axis in (2, 3))
         channels = reduce or next(iter(shapes.values()))[1]
         self.map_size = (height, width)
         self.narrow = nn.ModuleDict({stream: MatchChannels(shape[1], channels) for stream, shape in shapes.items()})
         self.fusion = Fusion3d(channels, streams=len(shapes), start=fusion_start)
-        self.pool5 = nn.MaxPool2d(2) if min(height, width) > 1 else nn.Identity()
-        pooled = channels * (height // 2) * (width // 2) if min(height, width) > 1 else channels * height * width
-        self.fc6 = nn.Linear(pooled, fc6_width)
+        halved = 2 if min(height, width) > 1 else 1
+        self.pool5 = nn.MaxPool2d(halved)
+        self.fc6 = nn.Linear(channels * (height // halved) * (width // halved), fc6_width)
         if fc6_weights:
             load_fc6(self.fc6, Path(fc6_weights))
         self.fc6_dropout = nn.Dropout(fc6_dropout)
@@ -121,19 +108,6 @@ class FrameAttention(Head):
         both = torch.cat([self.lstm_dropout(states_conv), self.lstm_dropout(states_fc)], dim=-1)
         _, last = self.lstm_joined(self.join(both))
         return {"fused": self.classifier(self.lstm_dropout(last))}
-
-
-def hidden_units(readout: str, hidden: int, num_classes: int) -> int:
-    """Units of an LSTM before a readout: `hidden`, or for 0 the papers' K, at least 32 where the readout is linear.
-
-    Raises:
-        UsageError: the papers' readout with a hidden size that is not K.
-    """
-    if not hidden:
-        return num_classes if readout == "hidden" else max(num_classes, FEWEST_UNITS)
-    if readout == "hidden" and hidden != num_classes:
-        raise UsageError(f"readout=hidden reads one unit a class: hidden must be {num_classes} (or 0), not {hidden}")
-    return hidden
 
 
 def load_fc6(layer: nn.Linear, path: Path) -> None:

@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from avr.core import Share
 from avr.training import Training
 
-from ._base import Head, Shapes, only_stream, over_positions
+from ._base import Head, Shapes, over_positions
 
 
 class Linear(Head):
@@ -44,7 +44,7 @@ class Linear(Head):
             dropout: share of the mean feature's values dropped in training.
         """
         super().__init__(shapes, num_classes)
-        self.stream, shape = only_stream(self)
+        ((self.stream, shape),) = self.shapes.items()
         self.dropout = dropout
         self.classifier = nn.Linear(shape[1], num_classes)
 

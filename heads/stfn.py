@@ -88,6 +88,7 @@ class Stfn(Head):
 
     source = "Cho & Foroosh, STFN"
     streams_min = 2
+    same_length = True
     defaults = Training(epochs=20, min_steps=60, batch_size=32, lr=1e-3, weight_decay=1e-2)
     # Section 4.2: RMSprop from 1e-4 to 1e-7, × 0.1 as the validation error saturates. Its batch of 32 is the two-stream
     # networks'; how many epochs a saturation takes, and the validation part, it does not say.
@@ -133,11 +134,7 @@ class Stfn(Head):
             UsageError: one stream alone, streams with unequal N, more segments than stored.
         """
         super().__init__(shapes, num_classes)
-        lengths = {shape[0] for shape in self.shapes.values()}
-        if len(lengths) > 1:
-            found = ", ".join(f"{stream} {shape[0]}" for stream, shape in self.shapes.items())
-            raise UsageError(f"stfn fuses segment by segment, but the streams' segments differ: {found}")
-        self.chosen = spread_segments(lengths.pop(), segments)
+        self.chosen = spread_segments(next(iter(shapes.values()))[0], segments)
         self.design, self.fusion, self.direction, self.dropout = design, fusion, direction, dropout
         widths = [shape[1] for shape in self.shapes.values()]
         block = functools.partial(ResInc, kernels=kernels, skip=skip)

@@ -8,12 +8,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from avr.core import NonNegativeInt, PositiveInt, Share
-from avr.training import Training
 
-from ._base import Head, Shapes
-from .frame_attention import hidden_units
+from ._base import Shapes
 from .layers import FactorisedConv3d, Fusion3d, LayerNormLSTM, MultiScaleConv3d, temporal_pyramid
-from .layers.maps import MatchChannels, check_maps, shrink
+from .layers.maps import MapsHead, MatchChannels, shrink
 
 
 class TemporalTail(nn.Module):
@@ -38,7 +36,7 @@ class TemporalTail(nn.Module):
         return self.rest(self.pool4(self.first(volume))).transpose(1, 2)
 
 
-class TemporalPyramid(Head):
+class TemporalPyramid(MapsHead):
     """Spatial maps and a temporal stream's deeper maps, fused, pooled into a pyramid, read in both directions.
 
     The temporal stream's conv4_2 maps go through four 3-D layers (fig. 2-3) and meet the spatial stream's conv5_3 at
@@ -79,12 +77,6 @@ class TemporalPyramid(Head):
     reads: ClassVar[Mapping[str, str]] = {"rgb": "conv5_3", "flow": "conv4_2", "*": "conv5_3"}
     # What the paper reads of one view; the recipes say what a store of it costs.
     paper_shapes: ClassVar[Shapes] = {"rgb": (24, 512, 14, 14), "flow": (24, 512, 28, 28)}
-    defaults: ClassVar[Training] = Training(epochs=20, min_steps=300, batch_size=16, lr=1e-3, weight_decay=0.01)
-    paper: ClassVar[Training] = Training(
-        epochs=140, second_epochs=46, batch_size=32, optimizer="adam", lr=1e-5, schedule="two-stage", standardise=False
-    )
-    # its second stage: the backbones join from the first training's weights
-    end_to_end = Training(epochs=46, batch_size=32, optimizer="adam", lr=1e-6, schedule="constant", standardise=False)
 
     def __init__(  # noqa: PLR0913 (one parameter an option)
         self,
@@ -102,8 +94,7 @@ class TemporalPyramid(Head):
         lstm_dropout: Share = 0.25,
     ) -> None:
         super().__init__(shapes, num_classes)
-        check_maps(shapes, "temporal-pyramid", "conv5_3")
-        hidden = hidden_units(readout, hidden, num_classes)
+        hidden = self.hidden_units(readout, hidden)
         self.readout, self.hidden = readout, hidden
         first = spatial if spatial in shapes else next(iter(shapes))
         frames, channels, height, width = shapes[first]

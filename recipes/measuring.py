@@ -34,7 +34,7 @@ def measure(row: Row, folder: Path, *, store: Path, layers: Mapping[str, str], o
     scores = read_scores(score_path(folder))
     test = is_test(scores.fold)
     if not row.fuse:
-        output = row.output or scores.fused or _only(scores)
+        output = row.output or scores.prediction
         return top_k_accuracy(_of(scores, output)[test], scores.labels[test])
     fuser = make_fuser(row.fuse, **row.fuse_options)
     if not isinstance(fuser, Fuser):
@@ -55,14 +55,6 @@ def measure(row: Row, folder: Path, *, store: Path, layers: Mapping[str, str], o
     fuser.set_params(kind=list(table.kinds))
     fuser.fit(table.X[learn], table.labels[learn], table.groups[learn])
     return top_k_accuracy(fuser.predict_proba(table.X[tested]), table.labels[tested])
-
-
-def _only(scores: Scores) -> str:
-    if len(scores.streams) > 1:
-        raise UsageError(
-            f"head {scores.head} has no prediction of its own: name an output of {', '.join(scores.streams)}"
-        )
-    return next(iter(scores.streams))
 
 
 def _of(scores: Scores, output: str) -> NDArray:

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from avr.core import UsageError, confusion_matrix, measure, note, softmax
-from avr.store import RUNS, Scores, files_below, finished_runs, is_test, read_scores
+from avr.store import AVERAGE, RUNS, Scores, files_below, finished_runs, is_test, read_scores
 
 
 @dataclass(frozen=True)
@@ -85,17 +85,13 @@ def _read_outcome(path: Path, name: str) -> Outcome:
     for file in files:
         scores = read_scores(file)
         if outcome is None:
-            outcome = Outcome(name, scores.dataset, scores.class_names, _main_output(scores))
+            outcome = Outcome(name, scores.dataset, scores.class_names, scores.prediction)
         if scores.class_names != outcome.class_names:
             raise UsageError(f"{file}: has other classes than {files[0]}; report on them one by one")
         _add(outcome, scores, file)
     assert outcome is not None  # there is at least one file
     outcome.curves = [curve for log in logs if (curve := read_curve(log, log.parent.relative_to(path).as_posix()))]
     return outcome
-
-
-def _main_output(scores: Scores) -> str:
-    return scores.fused or (next(iter(scores.streams)) if len(scores.streams) == 1 else "average")
 
 
 def _add(outcome: Outcome, scores: Scores, file: Path) -> None:
@@ -109,8 +105,8 @@ def _add(outcome: Outcome, scores: Scores, file: Path) -> None:
     labels = scores.labels[test]
     outputs = {name: _probabilities(values[test], scores.kind) for name, values in scores.streams.items()}
     streams = [values for name, values in outputs.items() if name != scores.fused]
-    if len(streams) > 1 and "average" not in outputs:
-        outputs["average"] = np.mean(streams, axis=0)
+    if len(streams) > 1 and AVERAGE not in outputs:
+        outputs[AVERAGE] = np.mean(streams, axis=0)
     split = scores.split or "-"
     if split in outcome.rows:
         raise UsageError(f"{file}: the run has scores of split {split} already; name the score files one by one")

@@ -11,7 +11,7 @@ from .features.pack import pack
 from .features.reader import FeatureStore, StreamLayer
 from .features.shard import ShardWriter
 from .features.writer import StoreWriter
-from .records import RunRecord, SplitRecord, differences
+from .records import Figures, RunRecord, SplitRecord, differences
 from .runs import (
     RUNS,
     claim_run,
@@ -33,12 +33,15 @@ from .runs import (
     write_record,
 )
 from .scores.file import (
+    AVERAGE,
+    FUSED,
     TEST_VIDEO,
     TRAINED_ON,
     Scores,
     Videos,
     check_scores,
     is_test,
+    prediction_of,
     read_scores,
     write_scores,
 )
@@ -46,10 +49,13 @@ from .scores.importing import Imported, ids_from_list, import_scores, labels_fro
 from .scores.matching import match_ids
 
 __all__ = [
+    "AVERAGE",
+    "FUSED",
     "RUNS",
     "TEST_VIDEO",
     "TRAINED_ON",
     "FeatureStore",
+    "Figures",
     "Imported",
     "RunRecord",
     "Scores",
@@ -75,6 +81,7 @@ __all__ = [
     "new_folder",
     "new_split",
     "pack",
+    "prediction_of",
     "read_head_record",
     "read_record",
     "read_scores",

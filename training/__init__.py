@@ -1,30 +1,20 @@
-"""What every training shares: its settings, its schedule and optimiser, the device it runs on, and tensors as a file.
+"""What every training shares: its settings, its schedule and optimiser, and the device it runs on.
 
-Torch is loaded by the names that need it, when they are first used: command lines read the settings' fields for --help.
+No file loads torch before it is needed: command lines read the settings' fields for --help.
 """
 
-from typing import TYPE_CHECKING
-
-from avr.core import lazy
-
-from .optimizers import OPTIMIZERS, build_optimizer
+from .machine import choose_device, deterministic
 from .schedule import SCHEDULES, Schedule
-from .settings import Training, read_training
-
-if TYPE_CHECKING:
-    from .machine import choose_device, deterministic
-    from .tensors import save_tensors
-else:
-    __getattr__, __dir__ = lazy(__name__)
+from .settings import OPTIMIZERS, Optimizer, Training, build_optimizer, read_training
 
 __all__ = [
     "OPTIMIZERS",
     "SCHEDULES",
+    "Optimizer",
     "Schedule",
     "Training",
     "build_optimizer",
     "choose_device",
     "deterministic",
     "read_training",
-    "save_tensors",
 ]

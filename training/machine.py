@@ -3,18 +3,22 @@
 import os
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from typing import TYPE_CHECKING
 
-import torch
+from avr.core import UsageError
 
-from avr.core.errors import UsageError
+if TYPE_CHECKING:
+    import torch
 
 
-def choose_device(name: str) -> torch.device:
+def choose_device(name: str) -> "torch.device":
     """The device of a name: "auto" (CUDA when there is one), "cpu", "cuda", "cuda:1".
 
     Raises:
         UsageError: unknown, of a kind that avr does not run on, or not in this machine.
     """
+    import torch
+
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
@@ -32,7 +36,7 @@ def choose_device(name: str) -> torch.device:
 
 
 @contextmanager
-def deterministic(device: torch.device, *, seed: int = 0, threads: int = 0) -> Iterator[None]:
+def deterministic(device: "torch.device", *, seed: int = 0, threads: int = 0) -> Iterator[None]:
     """Inside, torch's generators start from the seed and CUDA picks deterministic kernels; all is put back after.
 
     Args:
@@ -40,6 +44,8 @@ def deterministic(device: torch.device, *, seed: int = 0, threads: int = 0) -> I
         seed: of torch's generators.
         threads: CPU threads that compute; 0 leaves their number.
     """
+    import torch
+
     before = torch.get_num_threads()
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []), ExitStack() as stack:
         torch.manual_seed(seed)

@@ -5,39 +5,32 @@ A new schedule is one line of the table here; command lines and their help find 
 
 import math
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .settings import Training
 
 
-class Place(NamedTuple):
-    """Where in a stage a step lies: its number, counted from 0, of so many, and how many make an epoch."""
-
-    step: int
-    total_steps: int
-    steps_per_epoch: int
-
-
-def cosine(training: "Training", at: Place) -> float:
+def cosine(course: "Schedule") -> float:
     """From `lr` to `min_lr` along half a cosine."""
-    share = at.step / max(at.total_steps, 1)
+    training, share = course.training, course.step_of_stage / max(course.stages[course.stage][0], 1)
     return training.min_lr + (training.lr - training.min_lr) * 0.5 * (1 + math.cos(math.pi * share))
 
 
-def drops(training: "Training", at: Place) -> float:
+def drops(course: "Schedule") -> float:
     """× 0.1 every `drop_every`: lr 1e-3, drop_every 2 epochs of 5 steps: 1e-3 for steps 0-9, 1e-4 for 10-19, …"""
-    unit = at.steps_per_epoch if training.drop_unit == "epochs" else 1
-    return training.lr * float(0.1 ** (at.step // (training.drop_every * unit)))
+    training = course.training
+    unit = course.steps_per_epoch if training.drop_unit == "epochs" else 1
+    return training.lr * float(0.1 ** (course.step_of_stage // (training.drop_every * unit)))
 
 
-# Name -> learning rate of a step. What plateau and two-stage add is in `Schedule`.
-SCHEDULES: dict[str, Callable[["Training", Place], float]] = {
-    "constant": lambda training, _: training.lr,
+# Name -> learning rate of a stage's next step, were it the first stage. `Schedule` adds what plateau does.
+SCHEDULES: dict[str, Callable[["Schedule"], float]] = {
+    "constant": lambda course: course.training.lr,
     "cosine": cosine,
     "step": drops,
-    "plateau": lambda training, _: training.lr,
-    "two-stage": lambda training, _: training.lr,
+    "plateau": lambda course: course.training.lr,
+    "two-stage": lambda course: course.training.lr,
 }
 
 
@@ -63,18 +56,7 @@ class Schedule:
         step_of_epoch: steps taken of the epoch that goes on.
     """
 
-    # What changes on the way: a state is these numbers.
-    STATE = (
-        "stage",
-        "step",
-        "step_of_stage",
-        "step_of_epoch",
-        "epoch",
-        "lowest",
-        "waited",
-        "plateau_rate",
-        "plateau_waited",
-    )
+    training: "Training"
 
     def __init__(self, training: "Training", steps_per_epoch: int) -> None:
         self.training, self.steps_per_epoch = training, steps_per_epoch
@@ -120,17 +102,13 @@ class Schedule:
         """Learning rate of the next step."""
         if self.training.schedule == "plateau":
             return self.plateau_rate
-        steps, rate = self.stages[self.stage]
-        at = Place(self.step_of_stage, steps, self.steps_per_epoch)
-        return SCHEDULES[self.training.schedule](self.training, at) * rate / self.training.lr
+        return SCHEDULES[self.training.schedule](self) * self.stages[self.stage][1] / self.training.lr
 
     def count_step(self) -> None:
         """Count a step that was taken."""
-        self.step, self.step_of_stage, self.step_of_epoch = (
-            self.step + 1,
-            self.step_of_stage + 1,
-            self.step_of_epoch + 1,
-        )
+        self.step += 1
+        self.step_of_stage += 1
+        self.step_of_epoch += 1
 
     def end_epoch(self, validation_loss: float | None = None) -> bool:
         """End an epoch, and with it perhaps the stage or the training.
@@ -169,10 +147,10 @@ class Schedule:
         return False
 
     def state(self) -> dict[str, Any]:
-        """Plain numbers that `restore` takes."""
-        return {name: getattr(self, name) for name in self.STATE}
+        """Plain numbers that `restore` takes: what changes on the way."""
+        fixed = ("training", "steps_per_epoch", "stages")
+        return {name: value for name, value in vars(self).items() if name not in fixed}
 
     def restore(self, state: dict[str, Any]) -> None:
         """Continue from what `state` gave."""
-        for name in self.STATE:
-            setattr(self, name, state[name])
+        vars(self).update(state)

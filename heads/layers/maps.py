@@ -1,31 +1,44 @@
-"""Bringing the maps of several streams to one size, before they are fused pixel by pixel."""
+"""What heads share that fuse the maps of several streams pixel by pixel: their settings, and maps of one size."""
 
 from collections.abc import Mapping
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from avr.core import UsageError
+from avr.heads._base import Head
+from avr.training import Training
 
-MapShape = tuple[int, ...]  # (N, C, H, W)
+FEWEST_UNITS = 32  # that layer norm works well over
 
 
-def check_maps(shapes: Mapping[str, tuple[int, ...]], head: str, layer: str) -> None:
-    """Refuse pooled layers and streams of different lengths.
+class MapsHead(Head):
+    """Base of the two heads of Ou & Sun: maps of equally long streams, and layer-normalised LSTMs of K units."""
 
-    Raises:
-        UsageError: a stream holds no `(N, C, H, W)`, or N differs between streams.
-    """
-    flat = [stream for stream, shape in shapes.items() if len(shape) != 4]
-    if flat:
-        raise UsageError(
-            f"the {head} head reads maps, but the layer read of {', '.join(flat)} is pooled: read a layer of maps "
-            f"(avr extract --layers {layer})"
-        )
-    if len({shape[0] for shape in shapes.values()}) > 1:
-        lengths = ", ".join(f"{stream} {shape[0]}" for stream, shape in shapes.items())
-        raise UsageError(f"the {head} head fuses the streams step by step, but their lengths differ: {lengths}")
+    reads: ClassVar[Mapping[str, str]] = {"*": "conv5_3"}
+    needs_maps = True
+    same_length = True
+    defaults: ClassVar[Training] = Training(epochs=20, min_steps=300, batch_size=16, lr=1e-3, weight_decay=0.01)
+    paper: ClassVar[Training] = Training(
+        epochs=140, second_epochs=46, batch_size=32, optimizer="adam", lr=1e-5, schedule="two-stage", standardise=False
+    )
+    # its second stage: the backbones join from the first training's weights
+    end_to_end = Training(epochs=46, batch_size=32, optimizer="adam", lr=1e-6, schedule="constant", standardise=False)
+
+    def hidden_units(self, readout: str, hidden: int) -> int:
+        """Units of an LSTM before a readout: `hidden`, or for 0 the papers' K, at least 32 where the readout is linear.
+
+        Raises:
+            UsageError: the papers' readout with a hidden size that is not K.
+        """
+        K = self.num_classes
+        if not hidden:
+            return K if readout == "hidden" else max(K, FEWEST_UNITS)
+        if readout == "hidden" and hidden != K:
+            raise UsageError(f"readout=hidden reads one unit a class: hidden must be {K} (or 0), not {hidden}")
+        return hidden
 
 
 class MatchChannels(nn.Module):

@@ -1,6 +1,6 @@
 """Scores of videos, one small HDF5 file a run and split."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, Protocol
@@ -16,6 +16,7 @@ from avr.store.sealing import write_sealed, write_tables
 TEST_VIDEO = -1
 TRAINED_ON = -2
 FUSED = "fused"  # what a head calls its own combined prediction
+AVERAGE = "average"  # the mean probability of several streams, of a head that has none
 
 Kind = Literal["logits", "probabilities"]
 
@@ -24,6 +25,12 @@ def is_test(fold: NDArray[np.int32]) -> NDArray[np.bool_]:
     """Mask (M,) of the test videos in a column `fold`: what is left are training videos, whoever scored them."""
     mask: NDArray[np.bool_] = fold == TEST_VIDEO
     return mask
+
+
+def prediction_of(outputs: Iterable[str]) -> str:
+    """The name of a head's prediction, given its outputs': "fused", else its only one, else "average" of them all."""
+    names = list(outputs)
+    return FUSED if FUSED in names else names[0] if len(names) == 1 else AVERAGE
 
 
 class VideosLike(Protocol):
@@ -96,6 +103,11 @@ class Scores:
     dataset: str = ""
     provenance: dict[str, Any] = field(default_factory=dict)
     fused: str | None = None
+
+    @property
+    def prediction(self) -> str:
+        """The output that is the head's prediction; "average", of all streams, is not among `streams` itself."""
+        return self.fused or prediction_of(self.streams)
 
     @classmethod
     def of(

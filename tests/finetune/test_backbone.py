@@ -16,8 +16,8 @@ from avr.finetune import BACKBONE, Tuning, finetune_backbone
 from avr.finetune.draws import DropoutKeys
 from avr.finetune.networks import SegmentNetwork, build_classifier, classifier_of, set_dropout
 from avr.finetune.samples import VideoSamples, fixed_inputs
+from avr.heads import save_tensors
 from avr.store import read_scores
-from avr.training import save_tensors
 from avr.video import Answer, Decoded, Steps, decode
 
 SHORT = replace(BACKBONE, epochs=2, batch_size=8, lr=3e-4)

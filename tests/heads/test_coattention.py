@@ -123,7 +123,7 @@ def test_maps_are_averaged_for_attention_over_segments():
     [
         ({"rgb": (3, 8)}, {}, "at least 2 streams"),
         ({"rgb": (3, 8), "flow": (3, 8)}, {"over": "positions"}, "layer read of rgb, flow is pooled"),
-        ({"rgb": (3, 8, 2, 2), "flow": (4, 8, 2, 2)}, {"over": "positions"}, "as many segments"),
+        ({"rgb": (3, 8, 2, 2), "flow": (4, 8, 2, 2)}, {"over": "positions"}, "lengths differ: rgb 3, flow 4"),
     ],
 )
 def test_what_cannot_be_attended_to_is_refused(shapes, options, message):

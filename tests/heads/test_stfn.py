@@ -208,7 +208,7 @@ def test_maps_are_averaged_over_positions():
     ("shapes", "options", "message"),
     [
         ({"rgb": (7, 8)}, {}, "at least 2 streams, but is given rgb"),
-        ({"rgb": (7, 8), "flow": (5, 8)}, {}, "segments differ: rgb 7, flow 5"),
+        ({"rgb": (7, 8), "flow": (5, 8)}, {}, "segment by segment, but their lengths differ: rgb 7, flow 5"),
         (TWO, {"segments": 9}, "the store holds 7 a video"),
         (TWO, {"design": "d"}, "design takes a|b|c"),
         ({"rgb": (7, 8), "flow": (7, 12)}, {"skip": 0}, "equal width"),

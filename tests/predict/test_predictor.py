@@ -11,11 +11,10 @@ from avr.cli import main
 from avr.core import UsageError, WorkError
 from avr.extract import build_backbone
 from avr.fusion import fuse, load_fuser
-from avr.heads import train_run
+from avr.heads import save_tensors, train_run
 from avr.predict import Predictor
 from avr.predict.windows import read_windows
 from avr.store import read_scores
-from avr.training import save_tensors
 from avr.video import VideoFile
 
 
