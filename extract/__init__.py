@@ -5,15 +5,16 @@ Names are loaded when they are first used: settings and help texts do without to
 
 from typing import TYPE_CHECKING, Any
 
+from .running import Engine, Running
 from .settings import Settings
 
 if TYPE_CHECKING:
-    from .engines import Engine
-    from .extractor import Extractor, Running
+    from .cache import DEFAULT_CACHE
+    from .extractor import Extractor
     from .run import Summary, extract
 
-__all__ = ["Engine", "Extractor", "Running", "Settings", "Summary", "extract"]
-_PLACES = {"extract": "run", "Summary": "run", "Extractor": "extractor", "Running": "extractor", "Engine": "engines"}
+__all__ = ["DEFAULT_CACHE", "Engine", "Extractor", "Running", "Settings", "Summary", "extract"]
+_PLACES = {"DEFAULT_CACHE": "cache", "extract": "run", "Summary": "run", "Extractor": "extractor"}
 
 
 def __getattr__(name: str) -> Any:

@@ -31,7 +31,7 @@ from . import flow
 from .preprocess import resize_images
 from .settings import Settings
 
-DEFAULT_FOLDER = Path("cache")
+DEFAULT_CACHE = Path("cache")
 
 
 class ClipCache:

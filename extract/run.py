@@ -16,9 +16,10 @@ from avr.store import FeatureStore
 
 from .backbones import Networks, load_networks
 from .cache import ClipCache
-from .engines import Engine
-from .extractor import Extractor, Running
+from .engines import run_workers
+from .extractor import Extractor
 from .pipeline import Step
+from .running import Engine, Running
 from .settings import Settings
 from .weights import trained_on
 from .worker import Task
@@ -104,7 +105,7 @@ def extract(
         _say_cached(extractor.cache, dataset)
     task = Task(dataset, out.absolute(), settings, running, made_with(), Path.cwd())
     with _Watch(dataset, out, running.shard_videos) as watch:
-        busy = engine.run(task, extractor, watch)
+        busy = run_workers(engine, task, extractor, watch)
     summary = watch.summary(busy)
     _say_done(summary)
     if strict and summary.failures:

@@ -16,7 +16,7 @@ from torch.nn import functional as F
 from avr.core import UsageError, measure, validation_part
 from avr.datasets import Dataset, Split, Video
 from avr.extract import Settings
-from avr.extract.cache import DEFAULT_FOLDER, ClipCache, leave_out
+from avr.extract.cache import DEFAULT_CACHE, ClipCache, leave_out
 from avr.store import Scores, Videos
 from avr.training import Training
 
@@ -71,7 +71,7 @@ class Task(ABC):
     @property
     def folder_of_cache(self) -> Path:
         """Where frames and flow are kept."""
-        return self.cache_folder or DEFAULT_FOLDER / self.dataset.name
+        return self.cache_folder or DEFAULT_CACHE / self.dataset.name
 
     @cached_property
     def videos(self) -> tuple[list[Video], list[Video]]:

@@ -7,12 +7,12 @@ than the plan repeats its last frame. A pair is named by its first frame: pair 7
 import zlib
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Literal
+from typing import Annotated, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from avr.core import UsageError
+from avr.core import About, UsageError
 
 View = list[int]
 # The plans, with the N and V that their papers take.
@@ -24,23 +24,22 @@ VIEWS = ("fixed", "random")
 class Sampling:
     """Which frames of a video make its views. Zeros are filled in with what the plan's paper takes.
 
-    Attributes:
-        plan: segments (N equal segments), strided (Ou & Sun), clips (GLKA).
-        segments: N of the plan; for clips the frames of a clip, 0 is the plan's own (7, 17, 30).
-        per_segment: frames a segment (plan segments): 3 segments of 4 are GLKA's 12 frames on Kinetics.
-        views: V, sequences of one video; of clips, the most.
-        view: fixed, or random draws (as the papers train).
-        clip_stride: frames from a clip's start to the next one's.
-        seed: of random views.
+    Of plan clips, `segments` is the frames of a clip. With `per_segment`, 3 segments of 4 are GLKA's 12 frames on
+    Kinetics.
     """
 
-    plan: Literal["segments", "strided", "clips"] = "segments"
-    segments: int = 0
-    per_segment: int = 1
-    views: int = 0
-    view: Literal["fixed", "random"] = "fixed"
-    clip_stride: int = 15
-    seed: int = 0
+    plan: Annotated[
+        Literal["segments", "strided", "clips"],
+        About("N equal segments (STFN); every t'-th frame (Ou & Sun); overlapping clips (GLKA)."),
+    ] = "segments"
+    segments: Annotated[int, About("Frames a view; 0: the plan's own (7; strided 17; clips 30).", "N")] = 0
+    per_segment: Annotated[int, About("Frames a segment, of plan segments.", "N")] = 1
+    views: Annotated[int, About("Sequences a video; 0: the plan's own (1; clips at most 20).", "V")] = 0
+    view: Annotated[Literal["fixed", "random"], About("Evenly spaced frames, or drawn ones, as for training.")] = (
+        "fixed"
+    )
+    clip_stride: Annotated[int, About("From one clip's start to the next one's.", "FRAMES")] = 15
+    seed: Annotated[int, About("Of random weights and random views.")] = 0
 
     def __post_init__(self) -> None:
         """Check, and fill in the plan's own numbers.

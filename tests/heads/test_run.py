@@ -1,6 +1,5 @@
 """Runs: what a run folder holds, that its scores are honest, that it can be loaded, and what is refused."""
 
-import inspect
 import json
 import shutil
 import signal
@@ -334,17 +333,6 @@ def test_the_list_names_every_head(runner):
     assert {"linear", "consensus", "stfn"} <= set(listed)
     assert "design=a|b|c (a)" in listed["stfn"]["options"]
     assert "Cho & Foroosh" in runner.invoke(main, ["heads", "list"]).stdout
-
-
-def test_defaults_of_the_command_are_the_functions():
-    from avr.commands.heads import train
-
-    command = train.make_context("train", ["linear"]).params
-    function = {p.name: p.default for p in inspect.signature(train_run).parameters.values()}
-    shared = set(command) & set(function) - {"head", "store"}
-    assert {"split", "paper", "folds", "seed", "out", "device", "memory_gb", "streams"} <= shared
-    for name in shared:
-        assert (command[name] or None) == (function[name] or None), name
 
 
 def test_a_bare_layer_is_of_every_stream(toy_store, tmp_path, runner):
