@@ -8,8 +8,7 @@ from typing import Any, TypeVar
 
 import click
 
-from avr.core import Option, UsageError, options_of, read_value
-from avr.core.options import plain
+from avr.core import Option, UsageError, options_of, plain, read_value
 from avr.training import Training
 
 F = TypeVar("F", bound=Callable[..., Any])

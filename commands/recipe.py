@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from avr.core.options import plain
+from avr.core import plain
 
 from ._options import PATH, device_option, list_option, named_value, set_option
 from ._output import Answer, answering, print_lines, print_table

@@ -6,7 +6,7 @@ from contextlib import ExitStack, contextmanager
 
 import torch
 
-from avr.core.errors import UsageError
+from avr.core import UsageError
 
 
 def choose_device(name: str) -> torch.device:
