@@ -2,13 +2,11 @@
 
 import hashlib
 from collections import Counter, defaultdict
-from collections.abc import Callable, Container, Sequence
-from pathlib import Path
+from collections.abc import Container, Sequence
 
 from avr.core import UsageError
 
-from ._files import ids_of
-from ._types import Dataset, Split, Video, numbered
+from ._types import Dataset, Split, Video
 
 
 def split_by_group(videos: Sequence[Video], *, name: str = "1", test_share: float = 0.3, seed: int = 0) -> Split:
@@ -58,33 +56,6 @@ def drawn_splits(videos: Sequence[Video], *, num_splits: int, test_share: float,
         str(number + 1): split_by_group(videos, name=str(number + 1), test_share=test_share, seed=seed + number)
         for number in range(num_splits)
     }
-
-
-def drawn_dataset(
-    name: str,
-    root: Path,
-    class_of: dict[Path, str],
-    group_of: Callable[[Path, str], str],
-    *,
-    num_splits: int,
-    test_share: float,
-    seed: int,
-) -> Dataset:
-    """A data set without official lists, whose splits are drawn.
-
-    Args:
-        name: the data set's.
-        root: folder that the paths start from.
-        class_of: the class of each relative path.
-        group_of: from a relative path and its video's id to the group.
-    """
-    number = numbered(class_of.values())
-    videos = tuple(
-        Video(video_id, root / path, number[class_of[path]], group_of(path, video_id))
-        for path, video_id in zip(class_of, ids_of(list(class_of)), strict=True)
-    )
-    splits = drawn_splits(videos, num_splits=num_splits, test_share=test_share, seed=seed)
-    return Dataset(name, root, tuple(number), videos, splits)
 
 
 def leave_one_group_out(videos: Sequence[Video]) -> dict[str, Split]:

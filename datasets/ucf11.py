@@ -9,8 +9,8 @@ There is no official list: 70:30 by group, drawn from a seed.
 import re
 from pathlib import Path
 
-from ._files import find_videos, require_videos
-from ._splits import drawn_dataset
+from ._files import find_videos, require_videos, videos_by_class
+from ._splits import drawn_splits
 from ._types import Dataset
 
 DESCRIPTION = "11 actions, about 1600 clips; 70:30 by group"
@@ -27,8 +27,9 @@ def index(root: Path, *, test_share: float = 0.3, num_splits: int = 3, seed: int
     top = root / "UCF11_updated_mpg"
     top = top if top.is_dir() else root
     paths = require_videos(top, find_videos(top), layout=LAYOUT, folders=1)
-    class_of = {path: path.parts[0] for path in paths}
-    return drawn_dataset("ucf11", top, class_of, _group, num_splits=num_splits, test_share=test_share, seed=seed)
+    class_names, videos = videos_by_class(top, {path: path.parts[0] for path in paths}, _group)
+    made = drawn_splits(videos, num_splits=num_splits, test_share=test_share, seed=seed)
+    return Dataset("ucf11", top, class_names, videos, made)
 
 
 def _group(path: Path, video_id: str) -> str:

@@ -15,8 +15,8 @@ from pathlib import Path
 
 from avr.core import note
 
-from ._files import find_videos, require_videos
-from ._splits import drawn_dataset
+from ._files import find_videos, require_videos, videos_by_class
+from ._splits import drawn_splits
 from ._types import Dataset
 
 DESCRIPTION = "10 sports actions, about 150 clips; 70:30 by group"
@@ -43,7 +43,9 @@ def index(root: Path, *, test_share: float = 0.3, num_splits: int = 3, seed: int
     def group_of(path: Path, video_id: str) -> str:
         return video_id if class_of[path] in single else f"{class_of[path]}/{_tape(path)}"
 
-    return drawn_dataset("ucf-sports", top, class_of, group_of, num_splits=num_splits, test_share=test_share, seed=seed)
+    class_names, videos = videos_by_class(top, class_of, group_of)
+    made = drawn_splits(videos, num_splits=num_splits, test_share=test_share, seed=seed)
+    return Dataset("ucf-sports", top, class_names, videos, made)
 
 
 def class_of_folder(folder: str) -> str:

@@ -109,10 +109,10 @@ def ancestors(pid: int) -> list[int]:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"name": "slurm"}, "unknown engine 'slurm'; known: local, ray"),
+        ({"name": "slurm"}, r"name=slurm is not possible; name takes local\|ray"),
         ({"workers": 2}, "--workers and --address are of --engine ray"),
         ({"name": "ray", "devices": ("0",)}, "--devices is of --engine local"),
-        ({"name": "ray", "workers": -1}, "at least 0"),
+        ({"name": "ray", "workers": -1}, "workers takes int ≥ 0"),
     ],
     ids=["name", "workers", "devices", "negative"],
 )

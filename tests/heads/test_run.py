@@ -319,7 +319,7 @@ def test_errors_of_the_command_are_one_line(runner, toy_store):
     for arguments, code, text in [
         (["nosuch"], 2, "error: unknown head 'nosuch'; known: "),
         (["stfn"], 2, "error: no store under features/"),
-        (["stfn", "--store", str(toy_store), "--set", "design"], 2, "'design' is not of the form name=value"),
+        (["stfn", "--store", str(toy_store), "--set", "design"], 2, "--set design: expected NAME=VALUE"),
     ]:
         done = runner.invoke(main, ["heads", "train", *arguments])
         assert done.exit_code == code
