@@ -65,7 +65,7 @@ def record_options(
     argument: str,
     made: Callable[..., Any],
     *,
-    only: Collection[str] = (),
+    only: Collection[str] | None = None,
     defaults: Any = None,
     flags: Mapping[str, str] | None = None,
     many: Collection[str] = (),
@@ -80,14 +80,18 @@ def record_options(
         flags: what fields are called that are not called by their names, such as {"streams": "--stream"}.
         many: fields whose option is repeated.
     """
-    known = {name: option for name, option in options_of(made).items() if (name in only if only else option.about.text)}
+    known = {
+        name: option
+        for name, option in options_of(made).items()
+        if (option.about.text if only is None else name in only)
+    }
     flags = flags or {}
 
     def add(function: F) -> F:
         @functools.wraps(function)
         def called(*arguments: Any, **options: Any) -> Any:
             values = {name: options.pop(name) for name in known}
-            return function(*arguments, **{argument: values if only else made(**values)}, **options)
+            return function(*arguments, **{argument: made(**values) if only is None else values}, **options)
 
         shown = []
         for name, option in known.items():
