@@ -7,22 +7,10 @@ from typing import Any
 import click
 
 import avr
-from avr.core import AvrError, item_names, load_item
+from avr.core import AvrError, item_names, item_summary, load_item
 
-# Shown by `avr --help` without importing the commands' files, which keeps it instant.
-SUMMARIES = {
-    "datasets": "List, show and check data sets.",
-    "extract": "Write features of a data set's videos to a store.",
-    "store": "Look at, verify, pack and repair stores; import scores.",
-    "heads": "Train heads on a store.",
-    "fuse": "Fuse the scores of several streams or runs.",
-    "recipe": "The papers' tables, run by one command.",
-    "attention": "Lay a run's attention over the frames of a video.",
-    "finetune": "Train the backbone, alone or with a head on top.",
-    "report": "One HTML page about runs: tables, confusion, curves.",
-    "predict": "Recognise new videos with a trained pipeline.",
-    "demo": "The whole pipeline on clips that avr draws itself.",
-}
+# As `avr --help` lists them; a command that is not named comes last.
+ORDER = "datasets extract store heads fuse recipe attention finetune report predict demo".split()  # noqa: SIM905
 
 
 class Root(click.Group):
@@ -30,7 +18,7 @@ class Root(click.Group):
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         known = item_names("avr.commands")
-        return [name for name in SUMMARIES if name in known] + [name for name in known if name not in SUMMARIES]
+        return [name for name in ORDER if name in known] + [name for name in known if name not in ORDER]
 
     def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
         if name not in item_names("avr.commands"):
@@ -39,8 +27,10 @@ class Root(click.Group):
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Names and what each file's docstring says of itself; no command is imported, which keeps help instant."""
+        told = {name: item_summary("avr.commands", name).partition(": ")[2] for name in self.list_commands(ctx)}
         with formatter.section("Commands"):
-            formatter.write_dl([(name, SUMMARIES.get(name, "")) for name in self.list_commands(ctx)])
+            formatter.write_dl([(name, text[:1].upper() + text[1:]) for name, text in told.items()])
 
     def invoke(self, ctx: click.Context) -> Any:
         try:

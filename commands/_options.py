@@ -1,16 +1,106 @@
-"""Options made of a settings record's fields: their names, types, choices and help are the record's own."""
+"""Options of commands, made of a record's fields: names, types, choices, defaults and help are the record's own."""
 
 import functools
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import MISSING
+from pathlib import Path
 from typing import Any, TypeVar
 
 import click
 
-from avr.core import Option, options_of
+from avr.core import Option, UsageError, options_of, plain, read_value
 from avr.training import Training
 
 F = TypeVar("F", bound=Callable[..., Any])
+PATH = click.Path(path_type=Path)
+KINDS: dict[Any, str] = {int: "integer", float: "float", str: "text", Path: "path"}
 COMMON = ("epochs", "batch_size", "lr", "optimizer", "schedule", "weight_decay")  # options of their own
+
+
+class Value(click.ParamType):
+    """What an option takes, read from the command line's text."""
+
+    def __init__(self, option: Option) -> None:
+        self.option = option
+        self.name = KINDS.get(option.kind, "value")
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        return read_value(self.option.name, value, self.option.hint) if isinstance(value, str) else value
+
+
+def field_option(
+    option: Option, *, default: Any = None, note: str = "", flag: str = "", many: bool = False
+) -> Callable[[F], F]:
+    """One field as a command's option: `--lr FLOAT`, `--mirror / --no-mirror`, `--recompute`, `--optimizer [a|b]`.
+
+    Args:
+        option: the field, as `avr.core.options_of` has it.
+        default: shown in the help; None and what is empty say nothing.
+        note: what the help says behind the field's text.
+        flag: what it is called, if not by the field's name.
+        many: the option is repeated, once for each item of a tuple.
+    """
+    flag = flag or f"--{option.name.replace('_', '-')}"
+    if option.kind is bool:
+        names = f"{flag}/--no-{flag[2:]}" if default else flag
+        help_text = option.about.text + note
+        return click.option(
+            names, option.name, is_flag=True, default=default, show_default=bool(default), help=help_text
+        )
+    if default not in (None, "", ()):
+        note += f"  [default: {plain(default)}]"
+    kind: Any = click.Choice(list(map(str, option.choices))) if option.choices else Value(option)
+    return click.option(
+        flag,
+        option.name,
+        type=str if many else kind,
+        multiple=many,
+        default=default,
+        metavar=option.about.unit or None,
+        help=(option.about.text + note).strip(),
+    )
+
+
+def record_options(
+    argument: str,
+    made: Callable[..., Any],
+    *,
+    only: Collection[str] | None = None,
+    defaults: Any = None,
+    flags: Mapping[str, str] | None = None,
+    many: Collection[str] = (),
+) -> Callable[[F], F]:
+    """Add an option for each field of a record; the command gets the record in one argument, or its error in one line.
+
+    Args:
+        argument: the command's.
+        made: a dataclass, of which each field that says what it is for is an option; or what has keyword parameters.
+        only: the options, if not those; the command then gets them as a dict.
+        defaults: a record whose values hold where none is given, if not the fields' own.
+        flags: what fields are called that are not called by their names, such as {"streams": "--stream"}.
+        many: fields whose option is repeated.
+    """
+    known = {
+        name: option
+        for name, option in options_of(made).items()
+        if (option.about.text if only is None else name in only)
+    }
+    flags = flags or {}
+
+    def add(function: F) -> F:
+        @functools.wraps(function)
+        def called(*arguments: Any, **options: Any) -> Any:
+            values = {name: options.pop(name) for name in known}
+            return function(*arguments, **{argument: made(**values) if only is None else values}, **options)
+
+        shown = []
+        for name, option in known.items():
+            default = option.default if defaults is None else getattr(defaults, name)
+            default = None if default is MISSING else default
+            shown.append(field_option(option, default=default, flag=flags.get(name, ""), many=name in many))
+        return apply(shown, called)
+
+    return add
 
 
 def training_options(base: Training | None = None, *, unread: Collection[str] = ()) -> Callable[[F], F]:
@@ -24,13 +114,7 @@ def training_options(base: Training | None = None, *, unread: Collection[str] = 
     """
     known = options_of(Training)
     others = [name for name in known if name not in (*COMMON, *unread)]
-    more = click.option(
-        "--training",
-        multiple=True,
-        metavar="NAME=VALUE",
-        callback=pairs,
-        help=f"Any other setting; repeat: {', '.join(others)}.",
-    )
+    more = set_option("--training", f"Any other setting; repeat: {', '.join(others)}.")
 
     def add(function: F) -> F:
         @functools.wraps(function)
@@ -46,42 +130,69 @@ def training_options(base: Training | None = None, *, unread: Collection[str] = 
     return add
 
 
-def record_options(argument: str, defaults: Any) -> Callable[[F], F]:
-    """Add an option a field of a settings record; the command gets a record in one argument, or its error in one line.
+def dataset_options(function: F) -> F:
+    """Add what finds a data set's videos; the command gets it in one argument, `where`, for `index_dataset`."""
+
+    @functools.wraps(function)
+    def called(*arguments: Any, root: Path | None, splits: Path | None, pairs: dict[str, str], **options: Any) -> Any:
+        return function(*arguments, where={"root": root, "splits": splits, **pairs}, **options)
+
+    shown = [
+        click.option("--root", type=PATH, help="Folder of the videos.  [default: data/NAME]"),
+        click.option("--splits", type=PATH, help="Folder or file of the split lists, if elsewhere."),
+        set_option("--set", "An option of the data set's own; repeat.", name="pairs"),
+    ]
+    return apply(shown, called)
+
+
+def device_option(function: F) -> F:
+    """Add `--device`."""
+    text = "auto, cpu, cuda or cuda:1."
+    return click.option("--device", default="auto", show_default=True, help=text)(function)
+
+
+dataset_option = click.option("--dataset", required=True, help="A data set that avr knows (`avr datasets list`).")
+
+
+def set_option(flag: str, text: str, *, name: str = "", bare: str = "") -> Callable[[F], F]:
+    """An option NAME=VALUE that is repeated: a dict of texts. With `bare`, NAME is left out where a value is for all.
 
     Args:
-        argument: the command's.
-        defaults: the record whose values hold where none is given.
+        flag: such as "--set".
+        text: its help.
+        name: of the command's argument, if not the flag's.
+        bare: what NAME is called there, such as "STREAM"; a value without it is under "".
     """
-    kind = type(defaults)
-    known = options_of(kind)
 
-    def add(function: F) -> F:
-        @functools.wraps(function)
-        def called(*arguments: Any, **options: Any) -> Any:
-            made = kind(**{name: options.pop(name) for name in known})
-            return function(*arguments, **{argument: made}, **options)
+    def pairs(_: click.Context, __: click.Parameter, values: tuple[str, ...]) -> dict[str, str]:
+        return dict(named_value(flag, value, bare=bool(bare)) for value in values)
 
-        shown = [field_option(option, default=getattr(defaults, name)) for name, option in known.items()]
-        return apply(shown, called)
-
-    return add
+    metavar = f"[{bare}=]VALUE" if bare else "NAME=VALUE"
+    names = (flag, name) if name else (flag,)
+    return click.option(*names, multiple=True, metavar=metavar, callback=pairs, help=text)
 
 
-def field_option(option: Option, *, default: Any = None, note: str = "") -> Callable[[F], F]:
-    """One field as a command's option: `--lr FLOAT`, `--mirror / --no-mirror`, `--recompute`, `--optimizer [a|b]`.
+def named_value(flag: str, text: str, *, bare: bool = False) -> tuple[str, str]:
+    """NAME=VALUE in two; with `bare`, a text without "=", and one that is a path that is there, has the name "".
 
-    Args:
-        option: the field, as `avr.core.options_of` has it.
-        default: shown in the help; None says nothing.
-        note: what the help says behind the field's text.
+    Raises:
+        UsageError: neither.
     """
-    name, text = f"--{option.name.replace('_', '-')}", option.about + note
-    if option.kind is bool:
-        names = f"{name}/--no-{name[2:]}" if default else name
-        return click.option(names, is_flag=True, default=default, show_default=bool(default), help=text)
-    kind = click.Choice(option.choices) if option.choices else option.kind
-    return click.option(name, type=kind, default=default, show_default=default is not None, help=text)
+    name, mark, value = text.partition("=")
+    if bare and (not mark or Path(text).exists()):  # a path may hold "="
+        return "", text
+    if not name or not mark:
+        raise UsageError(f"{flag} {text}: expected NAME=VALUE")
+    return name if bare else name.replace("-", "_"), value
+
+
+def list_option(
+    flag: str, name: str, hint: Any, *, default: str | None = None, unit: str, text: str
+) -> Callable[[F], F]:
+    """An option with commas between its values, as a tuple of the type that the annotation `hint` says."""
+    option = Option(name, hint, default)
+    note = "" if default is None else f"  [default: {default}]"
+    return click.option(flag, name, type=Value(option), default=default, metavar=unit, help=text + note)
 
 
 def apply(options: Iterable[Callable[[Any], Any]], function: Any) -> Any:
@@ -89,11 +200,3 @@ def apply(options: Iterable[Callable[[Any], Any]], function: Any) -> Any:
     for option in reversed(list(options)):
         function = option(function)
     return function
-
-
-def pairs(_: click.Context, parameter: click.Parameter, values: tuple[str, ...]) -> dict[str, str]:
-    """`NAME=VALUE` options as a dict of texts."""
-    for value in values:
-        if "=" not in value:
-            raise click.BadParameter(f"'{value}' is not of the form name=value", param=parameter)
-    return {name: text for name, _, text in (value.partition("=") for value in values)}

@@ -1,28 +1,60 @@
-"""What commands share when they print: the --json option and tables."""
+"""How commands print: tables and lines for a person, or with `--json` one JSON object."""
 
+import functools
 import json
 from collections.abc import Callable, Sequence
-from typing import Any, TypeVar
+from dataclasses import asdict, dataclass, is_dataclass
+from typing import Any
 
 import click
 
-F = TypeVar("F", bound=Callable[..., Any])
+from avr.core import quiet
 
 
-def json_option(function: F) -> F:
-    """Add `--json`: one JSON object on standard output and nothing else there."""
-    return click.option("--json", "as_json", is_flag=True, help="Print one JSON object and nothing else.")(function)
+@dataclass(frozen=True)
+class Answer:
+    """What a command answers.
+
+    Attributes:
+        json: what `--json` prints; records, paths and arrays may be in it.
+        show: prints it for a person.
+        failed: the exit code is 1.
+    """
+
+    json: object
+    show: Callable[[], object]
+    failed: bool = False
 
 
-def print_json(result: object) -> None:
-    """Print one JSON object; NaN and infinity, which JSON lacks, become null."""
-    click.echo(json.dumps(_plain(result), indent=2, allow_nan=False))
+def answering(function: Callable[..., Answer | None]) -> Callable[..., None]:
+    """Add `--json`, which prints one JSON object on standard output and nothing else; print what the command answers.
+
+    A command that answers None, a process of several, prints nothing.
+    """
+
+    @click.option("--json", "as_json", is_flag=True, help="Print one JSON object and nothing else.")
+    @functools.wraps(function)
+    def called(*arguments: Any, as_json: bool, **options: Any) -> None:
+        with quiet(as_json):
+            answer = function(*arguments, **options)
+        if answer is None:
+            return
+        if as_json:
+            click.echo(json.dumps(_plain(answer.json), indent=2, allow_nan=False))
+        else:
+            answer.show()
+        if answer.failed:
+            click.get_current_context().exit(1)
+
+    return called
 
 
 def _plain(value: Any) -> Any:
-    """Turn paths, NumPy scalars and arrays, and non-finite floats into what JSON can hold."""
+    """Records, paths, NumPy scalars and arrays as JSON can hold them; NaN and infinity, which it lacks, become null."""
     if hasattr(value, "tolist"):
         value = value.tolist()
+    if is_dataclass(value) and not isinstance(value, type):
+        value = asdict(value)
     if isinstance(value, dict):
         return {str(key): _plain(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
@@ -32,8 +64,19 @@ def _plain(value: Any) -> Any:
     return value if isinstance(value, (str, int, bool, type(None))) else str(value)
 
 
-def print_table(header: Sequence[str], rows: Sequence[Sequence[object]], *, title: str = "", align: str = "") -> None:
-    """Print a table in plain text: the first column to the left, others to the right, or as `align` says ("llr")."""
+def print_lines(*lines: object) -> None:
+    """Print lines of text."""
+    for line in lines:
+        click.echo(line)
+
+
+def print_table(
+    header: Sequence[str], rows: Sequence[Sequence[object]], *, title: str = "", align: str = "", rule: bool = True
+) -> None:
+    """Print a table in plain text: the first column to the left, others to the right, or as `align` says ("llr").
+
+    With `rule`, a line stands below the header.
+    """
     cells = [[str(cell) for cell in row] for row in [header, *rows]]
     widths = [max(len(row[column]) for row in cells) for column in range(len(header))]
     if title:
@@ -44,5 +87,5 @@ def print_table(header: Sequence[str], rows: Sequence[Sequence[object]], *, titl
             for n, (cell, width) in enumerate(zip(row, widths, strict=True))
         ]
         click.echo("  ".join(parts).rstrip())
-        if index == 0:
+        if index == 0 and rule:
             click.echo("  ".join("-" * width for width in widths))

@@ -1,19 +1,15 @@
-"""`avr datasets list | show | check`."""
+"""`avr datasets`: list, show and check data sets."""
 
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from ._output import json_option, print_json, print_table
+from ._options import dataset_options
+from ._output import Answer, answering, print_lines, print_table
 
-
-def _options(pairs: tuple[str, ...]) -> dict[str, str]:
-    """`--set name=value` pairs as keyword arguments."""
-    for pair in pairs:
-        if "=" not in pair:
-            raise click.BadParameter(f"{pair!r} is not name=value", param_hint="--set")
-    return {name.replace("-", "_"): value for name, _, value in (pair.partition("=") for pair in pairs)}
+if TYPE_CHECKING:
+    from avr.datasets import Dataset, Description
+    from avr.video import CheckResult
 
 
 @click.group()
@@ -22,123 +18,86 @@ def command() -> None:
 
 
 @command.command("list")
-@json_option
-def list_datasets(as_json: bool) -> None:
+@answering
+def list_datasets() -> Answer:
     """List the data sets that avr knows."""
     from avr.core import item_names
     from avr.datasets import describe_dataset
 
     known = {name: describe_dataset(name).text for name in item_names("avr.datasets")}
-    if as_json:
-        print_json(known)
-        return
     width = max(map(len, known))
-    for name, text in known.items():
-        click.echo(f"{name.ljust(width)}  {text}")
+    return Answer(known, lambda: print_lines(*(f"{name.ljust(width)}  {text}" for name, text in known.items())))
 
 
 @command.command()
 @click.argument("name")
-@click.option("--root", type=click.Path(path_type=Path), help="Folder of the videos.  [default: data/NAME]")
-@click.option("--splits", type=click.Path(path_type=Path), help="Folder or file of the split lists, if elsewhere.")
-@click.option("--set", "pairs", multiple=True, metavar="NAME=VALUE", help="An option of the data set's own.")
-@json_option
-def show(name: str, root: Path | None, splits: Path | None, pairs: tuple[str, ...], as_json: bool) -> None:
+@dataset_options
+@answering
+def show(name: str, where: dict[str, Any]) -> Answer:
     """Show what a data set is, how to lay it out, and, where its videos are there, its classes and splits."""
-    from avr.core import quiet
     from avr.datasets import DEFAULT_FOLDER, describe_dataset, index_dataset
 
     about = describe_dataset(name)
     result: dict[str, Any] = {"name": name, "description": about.text, "layout": about.layout, "source": about.source}
     result["options"] = about.options
-    dataset = None
-    if root is not None or (DEFAULT_FOLDER / name).is_dir():
-        with quiet(as_json):
-            dataset = index_dataset(name, root, splits=splits, **_options(pairs))
-        result |= _counts(dataset)
-    if as_json:
-        print_json(result)
-        return
-    click.echo(f"{name}: {about.text}\nlayout:  {about.layout}")
+    if where["root"] is not None or (DEFAULT_FOLDER / name).is_dir():
+        result |= _counts(index_dataset(name, **where))
+    return Answer(result, lambda: _show(about, result))
+
+
+def _show(about: "Description", result: dict[str, Any]) -> None:
+    from avr.datasets import DEFAULT_FOLDER
+
+    print_lines(f"{about.name}: {about.text}", f"layout:  {about.layout}")
     if about.source:
         click.echo(f"source:  {about.source}")
-    for option, default in about.options.items():
-        click.echo(f"option:  {option} [default: {default}]")
-    if dataset is None:
-        what = (
-            "it is drawn there when first used"
-            if about.makes_itself
-            else "put it there, or name its folder with --root"
-        )
-        click.echo(f"\nnot in {DEFAULT_FOLDER / name}: {what}")
+    print_lines(*(f"option:  {option} [default: {default}]" for option, default in about.options.items()))
+    if "videos" not in result:
+        drawn, absent = "it is drawn there when first used", "put it there, or name its folder with --root"
+        click.echo(f"\nnot in {DEFAULT_FOLDER / about.name}: {drawn if about.makes_itself else absent}")
         return
     click.echo(f"\n{result['videos']} videos in {result['root']}, {result['groups']} groups\n")
     print_table(["class", "videos"], list(result["classes"].items()))
     click.echo()
-    print_table(
-        ["split", "train", "test", "neither"],
-        [
-            [split, *(counts[part] for part in ("train", "test", "neither"))]
-            for split, counts in result["splits"].items()
-        ],
-    )
+    rows = [[split, *counts.values()] for split, counts in result["splits"].items()]
+    print_table(["split", "train", "test", "neither"], rows)
 
 
-def _counts(dataset: Any) -> dict[str, Any]:
+def _counts(dataset: "Dataset") -> dict[str, Any]:
     """How many videos there are of each class and in each split."""
-    numbers = [0] * len(dataset.class_names)
-    for video in dataset.videos:
-        numbers[video.label] += 1
+    labels = [video.label for video in dataset.videos]
     splits = {}
     for name, split in dataset.splits.items():
         train, test = len(split.train), len(split.test)
         splits[name] = {"train": train, "test": test, "neither": len(dataset.videos) - train - test}
     return {
-        "root": str(dataset.root),
+        "root": dataset.root,
         "videos": len(dataset.videos),
         "groups": len({video.group for video in dataset.videos}),
-        "classes": dict(zip(dataset.class_names, numbers, strict=True)),
+        "classes": {name: labels.count(label) for label, name in enumerate(dataset.class_names)},
         "splits": splits,
     }
 
 
 @command.command()
 @click.argument("name")
-@click.option("--root", type=click.Path(path_type=Path), help="Folder of the videos.  [default: data/NAME]")
-@click.option("--splits", type=click.Path(path_type=Path), help="Folder or file of the split lists, if elsewhere.")
-@click.option("--set", "pairs", multiple=True, metavar="NAME=VALUE", help="An option of the data set's own.")
+@dataset_options
 @click.option("--workers", default=0, show_default=True, help="Processes that decode; 0: one a core.")
 @click.option("--time-limit", default=120.0, show_default=True, metavar="SECONDS", help="That one video may take.")
-@json_option
-@click.pass_context
-def check(
-    ctx: click.Context,
-    name: str,
-    root: Path | None,
-    splits: Path | None,
-    pairs: tuple[str, ...],
-    workers: int,
-    time_limit: float,
-    as_json: bool,
-) -> None:
+@answering
+def check(name: str, where: dict[str, Any], **options: Any) -> Answer:
     """Decode every video and list the bad ones. Exit code 1 when there are any."""
-    from avr.core import quiet
     from avr.datasets import index_dataset
     from avr.video import check_dataset
 
-    with quiet(as_json):
-        dataset = index_dataset(name, root, splits=splits, **_options(pairs))
-        result = check_dataset(dataset, workers=workers, time_limit=time_limit)
-    if as_json:
-        found = {kind: [vars(finding) for finding in getattr(result, kind)] for kind in ("bad", "notes")}
-        print_json({"name": name, "videos": result.videos, "frames": result.frames, "seconds": result.seconds} | found)
-    else:
-        for finding in result.notes:
-            click.echo(f"note  {finding.path}: {finding.reason}")
-        for finding in result.bad:
-            click.echo(f"bad   {finding.path}: {finding.reason}")
-        click.echo(
-            f"{result.videos} videos, {result.frames} frames in {result.seconds:.1f} s: "
-            f"{len(result.bad)} bad, {len(result.notes)} noted"
-        )
-    ctx.exit(1 if result.bad else 0)
+    result = check_dataset(index_dataset(name, **where), **options)
+    return Answer({"name": name, **vars(result)}, lambda: _show_check(result), failed=bool(result.bad))
+
+
+def _show_check(result: "CheckResult") -> None:
+    print_lines(*(f"note  {finding.path}: {finding.reason}" for finding in result.notes))
+    print_lines(*(f"bad   {finding.path}: {finding.reason}" for finding in result.bad))
+    click.echo(
+        f"{result.videos} videos, {result.frames} frames in {result.seconds:.1f} s: "
+        f"{len(result.bad)} bad, {len(result.notes)} noted"
+    )

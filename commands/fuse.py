@@ -1,17 +1,20 @@
-"""`avr fuse`: one subcommand a rule, found by the rule's file name, and `compare`."""
+"""`avr fuse`: fuse the scores of several streams or runs.
+
+A subcommand a rule, found by its file name, and `compare`.
+"""
 
 import inspect
-from pathlib import Path
 from typing import Any
 
 import click
 
-from avr.core import Option, item_names, item_summary, options_of, read_value
+from avr.core import item_names, item_summary, options_of
 
-from ._output import json_option, print_json, print_table
+from ._options import PATH, apply, record_options
+from ._output import Answer, answering, print_lines, print_table
 
 MEASURES = {"top1": "top-1 %", "top5": "top-5 %", "mean_class": "mean class %", "log_loss": "log-loss", "ece": "ECE %"}
-FOLDER = click.Path(path_type=Path)
+FROM_SCORES = ("kind", "num_classes")  # a rule's own arguments that are no options: the scores tell them
 
 
 class Rules(click.Group):
@@ -21,9 +24,7 @@ class Rules(click.Group):
         return [*item_names("avr.fusion"), "compare"]
 
     def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
-        if name == "compare":
-            return compare_command
-        return features_command() if name == "early-svm" else rule_command(name)
+        return compare_command() if name == "compare" else rule_command(name)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         rows = [(rule, item_summary("avr.fusion", rule)) for rule in item_names("avr.fusion")]
@@ -43,131 +44,52 @@ def command() -> None:
     """
 
 
+SCORES = click.argument("scores", nargs=-1, type=PATH)
+STREAMS = (
+    click.option("--split", help="A split's name.  [default: every split that all runs have]"),
+    click.option(
+        "--stream",
+        "streams",
+        multiple=True,
+        callback=lambda _, __, values: values or None,
+        help="A stream to take, such as flow or linear/flow; repeat.",
+    ),
+)
+
+
 def rule_command(rule: str) -> click.Command:
-    """The subcommand of a rule over scores; an unknown one is refused with the known ones."""
-    from avr.fusion import make_fuser
+    """The subcommand of a rule; an unknown one is refused with the known ones.
 
-    estimator = type(make_fuser(rule))
-    own = rule_options(estimator)
+    `early-svm` reads a store's features: there are no score files, and no folds.
+    """
+    from avr.fusion import Evaluation, fuse, fuse_features, make_fuser
 
-    def run(as_json: bool, **values: Any) -> None:
-        from avr.core import quiet
-        from avr.fusion import Evaluation, fuse
+    made = type(make_fuser(rule))
+    own = record_options("options", made, only=[name for name in options_of(made) if name not in FROM_SCORES])
+    out = click.option("--out", type=PATH, help=f"Run folder to write.  [default: runs/fuse-{rule}-K]")
 
-        options = {option.name: values.pop(option.name) for option in own}
-        evaluation = Evaluation(**{name: values.pop(name) for name in vars(Evaluation())})
-        values["streams"] = values["streams"] or None
-        with quiet(as_json):
-            result = fuse(rule, options=options, evaluation=evaluation, **values)
-        print_result(result, as_json=as_json)
+    def from_scores(options: dict[str, Any], **values: Any) -> Answer:
+        return _answer(fuse(rule, options=options, **values))
 
-    parameters: list[click.Parameter] = [
-        scores_argument(),
-        *stream_options(),
-        *evaluation_options(),
-        out_option(rule),
-        *own,
-    ]
-    return json_option(click.Command(rule, callback=run, params=parameters, help=help_of(estimator)))
+    def from_features(options: dict[str, Any], measured: dict[str, Any], **values: Any) -> Answer:
+        return _answer(fuse_features(**options, **measured, **values))
 
-
-def features_command() -> click.Command:
-    """The subcommand of `early-svm`, which reads a store's features: there are no score files and no folds."""
-    from avr.fusion import make_fuser
-
-    rule = "early-svm"
-    estimator = type(make_fuser(rule))
-
-    def run(as_json: bool, **values: Any) -> None:
-        from avr.core import quiet
-        from avr.fusion import fuse_features
-
-        values["streams"] = values["streams"] or None
-        with quiet(as_json):
-            result = fuse_features(**values)
-        print_result(result, as_json=as_json)
-
-    store = click.Option(["--store"], type=FOLDER, help="A feature store.  [default: newest in features/]")
-    measured = [option for option in evaluation_options() if option.name in ("seed", "bootstrap")]
-    parameters: list[click.Parameter] = [
-        *stream_options(),
-        *measured,
-        store,
-        out_option(rule),
-        *rule_options(estimator),
-    ]
-    return json_option(click.Command(rule, callback=run, params=parameters, help=help_of(estimator)))
+    if rule == "early-svm":
+        store = click.option("--store", type=PATH, help="A feature store.  [default: newest in features/]")
+        measured = record_options("measured", Evaluation, only=("seed", "bootstrap"))
+        run = apply([*STREAMS, measured, store, out, own], answering(from_features))
+    else:
+        run = apply([SCORES, *STREAMS, record_options("evaluation", Evaluation), out, own], answering(from_scores))
+    about = inspect.cleandoc(made.__doc__ or "").partition("\nArgs:")[0].partition("\nAttributes:")[0]
+    return click.command(rule, help=about)(run)
 
 
-class OptionValue(click.ParamType):
-    """What a rule's option takes, read from the command line's text."""
-
-    name = "value"
-
-    def __init__(self, option: Option) -> None:
-        self.option = option
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        return read_value(self.option.name, value, self.option.hint)
+def _answer(result: Any) -> Answer:
+    return Answer(result.to_dict(), lambda: print_result(result))
 
 
-def rule_options(estimator: type) -> list[click.Option]:
-    """The command-line options of a rule's own arguments; what the scores tell (kind, classes) is none."""
-    known = options_of(estimator).items()
-    return [option_of(option) for name, option in known if name not in ("kind", "num_classes")]
-
-
-def option_of(option: Option) -> click.Option:
-    """The command-line option of a rule's argument, with the argument's default."""
-    kind = click.Choice(list(map(str, option.choices))) if option.choices else OptionValue(option)
-    return click.Option(
-        ["--" + option.name.replace("_", "-"), option.name], type=kind, default=option.default, show_default=True
-    )
-
-
-def help_of(estimator: type) -> str:
-    """What the rule is: its docstring down to its arguments."""
-    return inspect.cleandoc(estimator.__doc__ or "").partition("\nArgs:")[0].partition("\nAttributes:")[0]
-
-
-def scores_argument() -> click.Argument:
-    """Which score files are taken."""
-    return click.Argument(["scores"], nargs=-1, type=FOLDER)
-
-
-def stream_options() -> list[click.Option]:
-    """Which of their splits and streams are taken."""
-    return [
-        click.Option(["--split"], help="A split's name.  [default: every split that all runs have]"),
-        click.Option(
-            ["--stream", "streams"], multiple=True, help="A stream to take, such as flow or linear/flow; repeat."
-        ),
-    ]
-
-
-def evaluation_options() -> list[click.Option]:
-    """How results are measured."""
-    return [
-        click.Option(["--folds"], default=5, show_default=True, help="Where there are test scores alone."),
-        click.Option(["--repeats"], default=1, show_default=True, help="Of the cross-validation."),
-        click.Option(["--seed"], default=0, show_default=True, help="Of the folds and the bootstrap."),
-        click.Option(["--bootstrap"], default=2000, show_default=True, help="Samples of the paired bootstrap."),
-        click.Option(
-            ["--force-random-folds"], is_flag=True, default=False, help="Let folds split groups: results leak."
-        ),
-    ]
-
-
-def out_option(rule: str) -> click.Option:
-    """Where the run folder is written."""
-    return click.Option(["--out"], type=FOLDER, help=f"Run folder to write.  [default: runs/fuse-{rule}-K]")
-
-
-def print_result(result: Any, *, as_json: bool) -> None:
-    """The table of a fusion, its differences, its calibration and its notes, or all as JSON."""
-    if as_json:
-        print_json(result.to_dict())
-        return
+def print_result(result: Any) -> None:
+    """The table of a fusion, its differences, its calibration and its notes."""
     rows = [[row["name"], *(figure(row, measure) for measure in MEASURES)] for row in result.rows]
     print_table(["stream or rule", *MEASURES.values()], rows)
     click.echo("")
@@ -184,35 +106,48 @@ def print_result(result: Any, *, as_json: bool) -> None:
                 f"split {split} {name}: temperature {found['temperature']:.3g}, expected calibration error "
                 f"{100 * found['ece_before']:.1f} % before, {100 * found['ece_after']:.1f} % after"
             )
-    for text in result.notes:
-        click.echo(text)
-    click.echo(f"written: {result.out}")
+    print_lines(*result.notes, f"written: {result.out}")
 
 
 def figure(row: dict[str, Any], measure: str) -> str:
     """A figure of a row, with its spread over splits where there are several."""
-    scale = 1 if measure == "log_loss" else 100
-    digits = 3 if measure == "log_loss" else 1
+    scale, digits = (1, 3) if measure == "log_loss" else (100, 1)
     text = f"{scale * row[measure]:.{digits}f}"
     return f"{text} ± {scale * row['over_splits'][measure]['spread']:.{digits}f}" if "over_splits" in row else text
 
 
-def run_compare(as_json: bool, weights: bool, **values: Any) -> None:
-    """Every rule on the same videos, beside averaging.
-
-    With out-of-fold training scores the rules are fitted on them and judged on the test scores; with test scores alone
-    all are cross-validated on the same folds, which never split a group. Nothing is written.
-    """
-    from avr.core import quiet
+def compare_command() -> click.Command:
+    """The subcommand `compare`."""
     from avr.fusion import Evaluation, compare
 
-    evaluation = Evaluation(**{name: values.pop(name) for name in vars(Evaluation())})
-    values["rules"], values["streams"] = values["rules"] or None, values["streams"] or None
-    with quiet(as_json):
-        result = compare(evaluation=evaluation, **values)
-    if as_json:
-        print_json(result.to_dict())
-        return
+    @click.command("compare")
+    @SCORES
+    @STREAMS[0]
+    @STREAMS[1]
+    @record_options("evaluation", Evaluation)
+    @click.option(
+        "--rule",
+        "rules",
+        multiple=True,
+        callback=lambda _, __, values: values or None,
+        help="A rule; repeat.  [default: all that read scores]",
+    )
+    @click.option("--weights", is_flag=True, help="Print the weights of each class and stream too.")
+    @answering
+    def run(weights: bool, **values: Any) -> Answer:
+        """Every rule on the same videos, beside averaging.
+
+        With out-of-fold training scores the rules are fitted on them and judged on the test scores; with test scores
+        alone all are cross-validated on the same folds, which never split a group. Nothing is written.
+        """
+        result = compare(**values)
+        return Answer(result.to_dict(), lambda: print_comparison(result, weights=weights))
+
+    return run
+
+
+def print_comparison(result: Any, *, weights: bool) -> None:
+    """The table of a comparison and its notes; with `weights`, those of the classes, a table a rule and split."""
     rows = [
         [
             row["name"],
@@ -223,34 +158,11 @@ def run_compare(as_json: bool, weights: bool, **values: Any) -> None:
         for row in result.rows
     ]
     print_table(["stream or rule", *MEASURES.values(), "top-1 - average [95 %]", "McNemar p"], rows)
-    for text in result.notes:
-        click.echo(text)
-    if weights:
-        print_weights(result)
-
-
-def print_weights(result: Any) -> None:
-    """The weights of each class and stream, a table a rule and split."""
-    for rule, by_split in result.weights.items():
+    print_lines(*result.notes)
+    for rule, by_split in result.weights.items() if weights else ():
         for split, table in by_split.items():
-            rows = [
+            shares = [
                 [name, *(f"{value:.3f}" for value in row)] for name, row in zip(result.class_names, table, strict=True)
             ]
             click.echo("")
-            print_table(["class", *result.streams], rows, title=f"{rule}, split {split}")
-
-
-compare_command = json_option(
-    click.Command(
-        "compare",
-        callback=run_compare,
-        params=[
-            scores_argument(),
-            *stream_options(),
-            *evaluation_options(),
-            click.Option(["--rule", "rules"], multiple=True, help="A rule; repeat.  [default: all that read scores]"),
-            click.Option(["--weights"], is_flag=True, help="Print the weights of each class and stream too."),
-        ],
-        help=inspect.cleandoc(run_compare.__doc__ or ""),
-    )
-)
+            print_table(["class", *result.streams], shares, title=f"{rule}, split {split}")

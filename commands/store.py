@@ -1,15 +1,19 @@
-"""`avr store info | verify | pack | repair | export | import-scores`."""
+"""`avr store`: look at, verify, pack and repair stores; import scores."""
 
 import json
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from ._output import json_option, print_json, print_table
+from ._options import PATH
+from ._output import Answer, answering, print_lines, print_table
 
-PATH = click.Path(path_type=Path)
+if TYPE_CHECKING:
+    from avr.store import FeatureStore, Videos
+
+STORE = click.argument("store", type=PATH, required=False)
 
 
 @click.group()
@@ -36,25 +40,23 @@ def _size(count: float) -> str:
 
 
 @command.command()
-@click.argument("store", type=PATH, required=False)
-@json_option
-def info(store: Path | None, as_json: bool) -> None:
+@STORE
+@answering
+def info(store: Path | None) -> Answer:
     """Show what a store or score file holds: arrays, sizes, splits, failures with their reasons, settings."""
-    from avr.core import quiet
     from avr.store import describe
 
-    with quiet(as_json):
-        result = describe(_chosen(store))
-    if as_json:
-        print_json(result)
-        return
+    result = describe(_chosen(store))
+    return Answer(result, lambda: _show(result))
+
+
+def _show(result: dict[str, Any]) -> None:
     hidden = ("arrays", "splits", "failures", "notes", "provenance", "class_names", "streams")
     width = max(map(len, result))
     for name, value in result.items():
-        if name.endswith("bytes_on_disk"):
-            value = _size(value)
         if name not in hidden:
-            click.echo(f"{name.replace('_', ' ').ljust(width)}  {value}")
+            shown = _size(value) if name.endswith("bytes_on_disk") else value
+            click.echo(f"{name.replace('_', ' ').ljust(width)}  {shown}")
     if "streams" in result:
         click.echo(f"{'streams'.ljust(width)}  {', '.join(result['streams'])}")
     if result.get("arrays"):
@@ -66,96 +68,69 @@ def info(store: Path | None, as_json: bool) -> None:
     if result.get("splits"):
         click.echo()
         print_table(["split", "train", "test"], [[n, s["train"], s["test"]] for n, s in result["splits"].items()])
-    if result.get("failures"):
-        click.echo(f"\n{len(result['failures'])} videos have no features:")
-        for failure in result["failures"]:
-            click.echo(f"  {failure['id']}: {failure['reason']}")
-    if result.get("notes"):
-        click.echo(f"\n{len(result['notes'])} videos have notes:")
-        for remark in result["notes"]:
-            click.echo(f"  {remark['id']}: {remark['note']}")
-    click.echo("\nprovenance")
-    click.echo(json.dumps(result["provenance"], indent=2, ensure_ascii=False, sort_keys=True))
+    for kind, what, have in (("failures", "reason", "have no features"), ("notes", "note", "have notes")):
+        if result.get(kind):
+            click.echo(f"\n{len(result[kind])} videos {have}:")
+            print_lines(*(f"  {video['id']}: {video[what]}" for video in result[kind]))
+    print_lines("\nprovenance", json.dumps(result["provenance"], indent=2, ensure_ascii=False, sort_keys=True))
 
 
 @command.command()
-@click.argument("store", type=PATH, required=False)
-@json_option
-def verify(store: Path | None, as_json: bool) -> None:
+@STORE
+@answering
+def verify(store: Path | None) -> Answer:
     """Read every byte and check it. Names what is damaged, and then ends with exit code 1."""
-    from avr.core import quiet
     from avr.store import verify
 
-    with quiet(as_json):
-        result = verify(_chosen(store))
-    if as_json:
-        print_json(result)
-    else:
-        for damage in result["damaged"]:
-            click.echo(f"{damage['file']}: {damage['problem']}")
-        if result["missing_shards"]:
-            click.echo(f"unfinished: {result['missing_shards']} shards are missing; `avr extract` makes them")
-        checked = f"{result['files']} files, {_size(result['bytes'])}"
-        bad = len(result["damaged"])
-        click.echo(f"sound: {checked}" if result["ok"] else f"damaged: {bad} of {checked}; see `avr store repair`")
-    if not result["ok"]:
-        raise click.exceptions.Exit(1)
+    result = verify(_chosen(store))
+    lines = [f"{damage['file']}: {damage['problem']}" for damage in result["damaged"]]
+    if result["missing_shards"]:
+        lines.append(f"unfinished: {result['missing_shards']} shards are missing; `avr extract` makes them")
+    checked = f"{result['files']} files, {_size(result['bytes'])}"
+    bad = len(result["damaged"])
+    lines.append(f"sound: {checked}" if result["ok"] else f"damaged: {bad} of {checked}; see `avr store repair`")
+    return Answer(result, lambda: print_lines(*lines), failed=not result["ok"])
 
 
 @command.command()
-@click.argument("store", type=PATH, required=False)
+@STORE
 @click.option("--failures", is_flag=True, help="Also drop the shards that hold failed videos, to try these again.")
-@json_option
-def repair(store: Path | None, failures: bool, as_json: bool) -> None:
+@answering
+def repair(store: Path | None, failures: bool) -> Answer:
     """Drop what is damaged in a store's folder, so that `avr extract` makes it again."""
-    from avr.core import quiet
     from avr.store import repair
 
-    with quiet(as_json):
-        result = repair(_chosen(store), failures=failures)
-    if as_json:
-        print_json(result)
-        return
-    click.echo(f"dropped: {', '.join(result['dropped']) or 'nothing'}")
+    result = repair(_chosen(store), failures=failures)
+    lines = [f"dropped: {', '.join(result['dropped']) or 'nothing'}"]
     if not result["complete"]:
-        click.echo("the store is unfinished: run `avr extract` again with the same settings to finish it")
+        lines.append("the store is unfinished: run `avr extract` again with the same settings to finish it")
+    return Answer(result, lambda: print_lines(*lines))
 
 
 @command.command()
-@click.argument("store", type=PATH, required=False)
+@STORE
 @click.option("--out", type=PATH, help="File to write.  [default: the folder's name with .h5, beside it]")
 @click.option("--overwrite", is_flag=True, help="Replace a file that is there.")
-@json_option
-def pack(store: Path | None, out: Path | None, overwrite: bool, as_json: bool) -> None:
+@answering
+def pack(store: Path | None, out: Path | None, overwrite: bool) -> Answer:
     """Copy a store's folder into one self-contained file, which every command takes in its place."""
-    from avr.core import quiet
     from avr.store import pack
 
-    with quiet(as_json):
-        written = pack(_chosen(store), out, overwrite=overwrite)
+    written = pack(_chosen(store), out, overwrite=overwrite)
     size = written.stat().st_size
-    if as_json:
-        print_json({"path": written, "bytes": size})
-    else:
-        click.echo(f"{written} ({_size(size)})")
+    return Answer({"path": written, "bytes": size}, lambda: click.echo(f"{written} ({_size(size)})"))
 
 
 @command.command()
-@click.argument("store", type=PATH, required=False)
+@STORE
 @click.option("--out", type=PATH, required=True, help="Folder to write to.")
-@json_option
-def export(store: Path | None, out: Path, as_json: bool) -> None:
+@answering
+def export(store: Path | None, out: Path) -> Answer:
     """Write a store or score file as .npy arrays, videos.csv and classes.txt."""
-    from avr.core import quiet
     from avr.store import export
 
-    with quiet(as_json):
-        written = export(_chosen(store), out)
-    if as_json:
-        print_json({"written": written})
-    else:
-        for path in written:
-            click.echo(path)
+    written = export(_chosen(store), out)
+    return Answer({"written": written}, lambda: print_lines(*written))
 
 
 @command.command("import-scores")
@@ -171,45 +146,39 @@ def export(store: Path | None, out: Path, as_json: bool) -> None:
 @click.option("--splits", type=PATH, help="Folder of the data set's split lists, if elsewhere.")
 @click.option("--split", default="", help="The split's name, to be kept with the scores.")
 @click.option("--kind", type=click.Choice(["auto", "logits", "probabilities"]), default="auto", show_default=True)
-@json_option
-def import_scores_command(files: tuple[Path, ...], out: Path, as_json: bool, **options: Any) -> None:
+@answering
+def import_scores_command(files: tuple[Path, ...], out: Path, **options: Any) -> Answer:
     """Import scores that other tools wrote: TSN's .npz, mmaction2's .pkl, a pickled {video: vector}, .npy, .csv.
 
     Each file becomes OUT/<name>.h5, which `avr fuse` takes. Pickles are read through a short list of what they may
     hold. Say --stream for one file only.
     """
-    from avr.core import UsageError, note, quiet
+    from avr.core import UsageError, note
     from avr.datasets import groups_by_name
     from avr.store import ids_from_list, import_scores, labels_from_list, write_scores
 
     if options["stream"] and len(files) > 1:
         raise UsageError("--stream names one stream; import the files one by one")
+    class_names = options["class_names"]
+    given: dict[str, Any] = {
+        "ids": ids_from_list(options["names"]) if options["names"] else None,
+        "labels": labels_from_list(options["labels"]) if options["labels"] else None,
+        "class_names": tuple(ids_from_list(class_names)) if class_names else None,
+        "like": _videos_like(options),
+        "group_rule": groups_by_name,
+    }
     results = []
-    with quiet(as_json):
-        class_names = options["class_names"]
-        given = {
-            "ids": ids_from_list(options["names"]) if options["names"] else None,
-            "labels": labels_from_list(options["labels"]) if options["labels"] else None,
-            "class_names": tuple(ids_from_list(class_names)) if class_names else None,
-            "like": _videos_like(options),
-            "group_rule": groups_by_name,
-        }
-        for file in files:
-            imported = import_scores(file, stream=options["stream"], kind=options["kind"], **given)
-            dataset = options["dataset"] or imported.scores.dataset
-            scores = replace(imported.scores, split=options["split"], dataset=dataset)
-            for line in imported.notes:
-                note(f"{file}: {line}")
-            results.append({"file": file, "out": out / f"{file.stem}.h5", "notes": imported.notes})
-            write_scores(out / f"{file.stem}.h5", scores)
-    if as_json:
-        print_json({"imported": results})
-    else:
-        for result in results:
-            click.echo(result["out"])
+    for file in files:
+        imported = import_scores(file, stream=options["stream"], kind=options["kind"], **given)
+        dataset = options["dataset"] or imported.scores.dataset
+        for line in imported.notes:
+            note(f"{file}: {line}")
+        results.append({"file": file, "out": out / f"{file.stem}.h5", "notes": imported.notes})
+        write_scores(out / f"{file.stem}.h5", replace(imported.scores, split=options["split"], dataset=dataset))
+    return Answer({"imported": results}, lambda: print_lines(*(result["out"] for result in results)))
 
 
-def _videos_like(options: dict[str, Any]) -> Any:
+def _videos_like(options: dict[str, Any]) -> "FeatureStore | Videos | None":
     """Ids, labels, groups and classes of the store or data set named, or None."""
     if options["store"]:
         from avr.store import FeatureStore

@@ -43,9 +43,10 @@ class OneOf:
 
 @dataclass(frozen=True)
 class About:
-    """What an option is for, as the mark of an `Annotated`: its help text on a command line."""
+    """What an option is for, as the mark of an `Annotated`: its help text on a command line, and the unit it is in."""
 
     text: str
+    unit: str = ""
 
 
 PositiveInt = Annotated[int, Range(least=1)]

@@ -57,9 +57,9 @@ class Option:
         return typing.get_args(self.kind) if typing.get_origin(self.kind) is Literal else tuple(names)
 
     @property
-    def about(self) -> str:
-        """What it is for, where its annotation says so."""
-        return next((mark.text for mark in self._marks if isinstance(mark, About)), "")
+    def about(self) -> About:
+        """What it is for, where its annotation says so, else nothing."""
+        return next((mark for mark in self._marks if isinstance(mark, About)), About(""))
 
     @property
     def kind(self) -> Any:

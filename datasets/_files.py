@@ -2,10 +2,12 @@
 
 import os
 from collections import Counter
-from collections.abc import Container, Iterable, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from avr.core import UsageError, warn
+
+from ._types import Video, numbered
 
 VIDEO_SUFFIXES = frozenset(
     f".{suffix}"
@@ -41,6 +43,22 @@ def ids_of(paths: Sequence[Path]) -> list[str]:
     stems = [path.with_suffix("").as_posix() for path in paths]
     counts = Counter(stems)
     return [stem if counts[stem] == 1 else path.as_posix() for stem, path in zip(stems, paths, strict=True)]
+
+
+def videos_by_class(
+    root: Path, class_of: Mapping[Path, str], group_of: Callable[[Path, str], str]
+) -> tuple[tuple[str, ...], tuple[Video, ...]]:
+    """Class names, in the order of their numbers, and videos.
+
+    Args:
+        root: folder that the paths start from.
+        class_of: the class of each relative path.
+        group_of: from a relative path and its video's id to the group.
+    """
+    number = numbered(class_of.values())
+    ids = zip(class_of, ids_of(list(class_of)), strict=True)
+    videos = (Video(name, root / path, number[class_of[path]], group_of(path, name)) for path, name in ids)
+    return tuple(number), tuple(videos)
 
 
 def require_videos(root: Path, paths: Iterable[Path], *, layout: str, folders: int = 0) -> list[Path]:

@@ -7,10 +7,10 @@ Without that, the split is drawn: about 30 % of each class test, by group.
 
 from pathlib import Path
 
-from ._files import find_videos, ids_of, require_videos
+from ._files import find_videos, ids_of, require_videos, videos_by_class
 from ._groups import groups_by_pattern
 from ._splits import drawn_splits
-from ._types import Dataset, Split, Video, numbered
+from ._types import Dataset, Split
 
 DESCRIPTION = "your own videos, class = sub-folder; split by seed or by group pattern"
 LAYOUT = "<root>/<class>/<video>"
@@ -42,16 +42,13 @@ def index(
     parts = {path.parts[0] for path in paths}
     depth = 1 if "train" in parts and len(parts) > 1 and parts <= TEST_NAMES | {"train"} else 0
     paths = require_videos(root, paths, layout="<root>/train/<class>/<video>", folders=depth + 1)
-    number = numbered(path.parts[depth] for path in paths)
     ids = ids_of(paths)
-    groups = groups_by_pattern(ids, group_pattern)
-    videos = [
-        Video(video_id, root / path, number[path.parts[depth]], group)
-        for video_id, path, group in zip(ids, paths, groups, strict=True)
-    ]
+    groups = dict(zip(ids, groups_by_pattern(ids, group_pattern), strict=True))
+    class_of = {path: path.parts[depth] for path in paths}
+    class_names, videos = videos_by_class(root, class_of, lambda _, video_id: groups[video_id])
     if depth:
-        test = tuple(video_id for video_id in ids if not video_id.startswith("train/"))
-        splits = {"1": Split("1", tuple(video_id for video_id in ids if video_id.startswith("train/")), test)}
+        train, test = (tuple(v for v in ids if v.startswith("train/") is part) for part in (True, False))
+        splits = {"1": Split("1", train, test)}
     else:
         splits = drawn_splits(videos, num_splits=num_splits, test_share=test_share, seed=seed)
-    return Dataset("folder", root, tuple(number), tuple(videos), splits)
+    return Dataset("folder", root, class_names, videos, splits)

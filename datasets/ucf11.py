@@ -9,9 +9,9 @@ There is no official list: 70:30 by group, drawn from a seed.
 import re
 from pathlib import Path
 
-from ._files import find_videos, ids_of, require_videos
+from ._files import find_videos, require_videos, videos_by_class
 from ._splits import drawn_splits
-from ._types import Dataset, Video, numbered
+from ._types import Dataset
 
 DESCRIPTION = "11 actions, about 1600 clips; 70:30 by group"
 LAYOUT = "<root>/<class>/v_<word>_<group>/v_<word>_<group>_<clip>.mpg"
@@ -27,13 +27,9 @@ def index(root: Path, *, test_share: float = 0.3, num_splits: int = 3, seed: int
     top = root / "UCF11_updated_mpg"
     top = top if top.is_dir() else root
     paths = require_videos(top, find_videos(top), layout=LAYOUT, folders=1)
-    number = numbered(path.parts[0] for path in paths)
-    videos = [
-        Video(video_id, top / path, number[path.parts[0]], _group(path, video_id))
-        for path, video_id in zip(paths, ids_of(paths), strict=True)
-    ]
+    class_names, videos = videos_by_class(top, {path: path.parts[0] for path in paths}, _group)
     made = drawn_splits(videos, num_splits=num_splits, test_share=test_share, seed=seed)
-    return Dataset("ucf11", top, tuple(number), tuple(videos), made)
+    return Dataset("ucf11", top, class_names, videos, made)
 
 
 def _group(path: Path, video_id: str) -> str:

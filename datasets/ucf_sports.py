@@ -15,9 +15,9 @@ from pathlib import Path
 
 from avr.core import note
 
-from ._files import find_videos, ids_of, require_videos
+from ._files import find_videos, require_videos, videos_by_class
 from ._splits import drawn_splits
-from ._types import Dataset, Video, numbered
+from ._types import Dataset
 
 DESCRIPTION = "10 sports actions, about 150 clips; 70:30 by group"
 LAYOUT = "<root>/<Class>-<view>/<number>/<tape>_<frame>.avi"
@@ -33,20 +33,19 @@ def index(root: Path, *, test_share: float = 0.3, num_splits: int = 3, seed: int
     top = next((root / name for name in ("ucf action", "ucf_action") if (root / name).is_dir()), root)
     paths = require_videos(top, find_videos(top), layout=LAYOUT, folders=1)
     class_of = {path: class_of_folder(path.parts[0]) for path in paths}
-    number = numbered(class_of.values())
     tapes: dict[str, set[str]] = defaultdict(set)
-    for path in paths:
-        tapes[class_of[path]].add(_tape(path))
-    single = [name for name in number if len(tapes[name]) == 1]
+    for path, name in class_of.items():
+        tapes[name].add(_tape(path))
+    single = sorted(name for name, found in tapes.items() if len(found) == 1)
     if single:
         note(f"ucf-sports: all clips of {', '.join(single)} are of one tape, so there each clip is its own group")
-    videos = []
-    for path, video_id in zip(paths, ids_of(paths), strict=True):
-        name = class_of[path]
-        group = video_id if name in single else f"{name}/{_tape(path)}"
-        videos.append(Video(video_id, top / path, number[name], group))
+
+    def group_of(path: Path, video_id: str) -> str:
+        return video_id if class_of[path] in single else f"{class_of[path]}/{_tape(path)}"
+
+    class_names, videos = videos_by_class(top, class_of, group_of)
     made = drawn_splits(videos, num_splits=num_splits, test_share=test_share, seed=seed)
-    return Dataset("ucf-sports", top, tuple(number), tuple(videos), made)
+    return Dataset("ucf-sports", top, class_names, videos, made)
 
 
 def class_of_folder(folder: str) -> str:

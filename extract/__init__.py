@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 
 from avr.core import lazy
 
+from .running import Engine, Running
 from .settings import Settings
 
 if TYPE_CHECKING:
     from .cache import CACHE_FOLDER, ClipCache, leave_out
-    from .engines import Engine
-    from .extractor import Extractor, Running
+    from .extractor import Extractor
     from .layers import LayerReader
     from .networks import Networks, build_backbone, load_networks
     from .preprocess import crop_images

@@ -27,7 +27,7 @@ _LAST = 30.0  # seconds that actors may take to say how busy they were
 
 
 def run_on_ray(task: Task, workers: int, address: str, *, on_step: OnStep) -> list[dict[str, Busy]]:
-    """Extract with one worker a GPU of a Ray cluster; see `Engine.run`.
+    """Extract with one worker a GPU of a Ray cluster; see `run_workers`.
 
     Raises:
         UsageError: Ray is not installed, or there is no cluster at the address.

@@ -5,80 +5,40 @@ A shard's bytes depend on the settings and its videos alone, so the store is the
 
 import contextlib
 import os
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from multiprocessing.connection import wait
-from typing import Any, Literal
+from typing import Any
 
-from avr.core import Busy, Child, NonNegativeInt, UsageError, WorkError, check_fields, warn
+from avr.core import Busy, Child, UsageError, WorkError, warn
 
-from .extractor import Extractor, Running
+from .extractor import Extractor
 from .pipeline import OnStep, Step
+from .running import Engine
 from .worker import ATTEMPTS, Task, work
 
 
-@dataclass(frozen=True)
-class Engine:
-    """Where an extraction runs; nothing here changes a feature (on devices of one kind).
+def run_workers(engine: Engine, task: Task, extractor: Extractor | None, on_step: OnStep) -> list[dict[str, Busy]]:
+    """Start the workers and wait for them.
 
-    Attributes:
-        name: "local": this machine; "ray": a Ray cluster (`pip install 'avr[ray]'`).
-        devices: of "local", one worker each: ("0", "1") or ("cuda:0", "cuda:1"), ("cpu", "cpu"); empty: one worker, in
-            this process, on `Running.device`.
-        workers: of "ray", how many; 0: one a GPU of the cluster, or one where it has none.
-        address: of "ray": a running cluster's ("auto", "ray://host:10001"); empty: Ray is started on this machine.
+    Args:
+        engine: where.
+        task: what every worker is told.
+        extractor: of a worker in this process.
+        on_step: called with how far each shard is.
+
+    Returns:
+        How long each worker's stages were busy; a lost one's time is lost with it.
+
+    Raises:
+        UsageError, WorkError: as a worker's; or workers were lost again and again on the same shard.
     """
+    if engine.alone:
+        return [work(task, extractor, on_step=on_step)]
+    if engine.name == "ray":
+        from .cluster import run_on_ray
 
-    name: Literal["local", "ray"] = "local"
-    devices: tuple[str, ...] = ()
-    workers: NonNegativeInt = 0
-    address: str = ""
-
-    def __post_init__(self) -> None:
-        check_fields(self)
-        if self.name == "local" and (self.workers or self.address):
-            raise UsageError("--workers and --address are of --engine ray; of --engine local give --devices")
-        if self.name == "ray" and self.devices:
-            raise UsageError("--devices is of --engine local; of --engine ray give --workers")
-        named = (f"cuda:{device}" if device.isdigit() else device for device in self.devices)
-        object.__setattr__(self, "devices", tuple(named))
-
-    @property
-    def alone(self) -> bool:
-        """Whether this process does all the work."""
-        return self.name == "local" and not self.devices
-
-    def where(self, running: Running) -> str:
-        """What to call it to a person.
-
-        Raises:
-            UsageError: a device is not there.
-        """
-        if self.name == "ray":
-            return f"Ray at {self.address}" if self.address else "Ray on this machine"
-        devices = self.devices or (running.device,)
-        return ", ".join(str(replace(running, device=device).torch_device()) for device in devices)
-
-    def run(self, task: Task, extractor: Extractor | None, on_step: OnStep) -> list[dict[str, Busy]]:
-        """Start the workers and wait for them.
-
-        Args:
-            task: what every worker is told.
-            extractor: of a worker in this process.
-            on_step: called with how far each shard is.
-
-        Returns:
-            How long each worker's stages were busy; a lost one's time is lost with it.
-
-        Raises:
-            UsageError, WorkError: as a worker's; or workers were lost again and again on the same shard.
-        """
-        if self.alone:
-            return [work(task, extractor, on_step=on_step)]
-        if self.name == "ray":
-            from .cluster import run_on_ray
-
-            return run_on_ray(task, self.workers, self.address, on_step=on_step)
-        return _Children(task, on_step).run(self.devices)
+        return run_on_ray(task, engine.workers, engine.address, on_step=on_step)
+    return _Children(task, on_step).run(engine.devices)
 
 
 @dataclass

@@ -13,57 +13,19 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from avr.core import NonNegativeInt, PositiveFloat, UsageError, check_fields
+from avr.core import UsageError
 from avr.datasets import Video
-from avr.training import choose_device
 from avr.video import Answer, Decoded, Need, Steps, decode
 
 from .cache import ClipCache
 from .networks import Networks, load_networks
 from .preprocess import crop_images
+from .running import Running
 from .settings import Settings
 from .streams import open_streams
 
 Features = dict[str, NDArray[np.float32]]  # {"rgb/pooled": (V, N, D), …}
 GROUP_PIXELS = 1 << 27  # of the pairs of a group, whose images lie on the device: 268 MB of two channels
-
-
-@dataclass(frozen=True)
-class Running:
-    """How an extraction runs: nothing here changes a feature beyond the last bits of float32 (fp16 rounding hides
-    nearly all of that; the batch size is why it is not all).
-
-    Attributes:
-        device: "auto" (CUDA when there is one), "cpu", "cuda", "cuda:1".
-        batch_size: images a network call; 0 is 8 on a CPU, 128 on CUDA. Videos are joined as long as they fill no more
-            than one.
-        decoders: child processes that decode; 0 is half the cores, 1 to 8.
-        time_limit: seconds that decoding one video may take.
-        compile: torch.compile the networks (CUDA; needs a C compiler).
-        cache: folder that fine-tuning stored whole videos' frames and flow in (`extract.cache`): videos that lie there
-            are neither decoded nor is their flow computed again. "" is none.
-        shard_videos: videos a shard of a new store; 0 is as many as make about 64 MB. Fewer lose less in a crash and
-            share out better among workers.
-    """
-
-    device: str = "auto"
-    batch_size: NonNegativeInt = 0
-    decoders: NonNegativeInt = 0
-    time_limit: PositiveFloat = 120.0
-    compile: bool = False
-    cache: str = ""
-    shard_videos: NonNegativeInt = 0
-
-    def __post_init__(self) -> None:
-        check_fields(self)
-
-    def torch_device(self) -> torch.device:
-        """The device, checked.
-
-        Raises:
-            UsageError: no such device here.
-        """
-        return choose_device(self.device)
 
 
 class Extractor:

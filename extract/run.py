@@ -15,10 +15,11 @@ from avr.datasets import Dataset
 from avr.store import FeatureStore
 
 from .cache import ClipCache
-from .engines import Engine
-from .extractor import Extractor, Running
+from .engines import run_workers
+from .extractor import Extractor
 from .networks import Networks, load_networks
 from .pipeline import Step
+from .running import Engine, Running
 from .settings import Settings
 from .weights import trained_on
 from .worker import Task
@@ -107,7 +108,7 @@ def extract(
     task = Task(dataset, out.absolute(), settings, running, made_with(), Path.cwd())
     watch = _Watch(dataset, out, running.shard_videos)
     with watch.progress:
-        busy = engine.run(task, extractor, watch)
+        busy = run_workers(engine, task, extractor, watch)
     summary = watch.summary(busy)
     _list(note, "note", summary.notes)
     _list(warn, "no features", summary.failures)

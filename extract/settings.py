@@ -2,9 +2,9 @@
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from avr.core import NonNegativeInt, PositiveInt, UsageError, check_fields, check_known, item_names
+from avr.core import About, NonNegativeInt, PositiveInt, UsageError, check_fields, check_known, item_names
 from avr.video import Sampling
 
 STREAMS = "avr.extract.streams"  # where the streams lie
@@ -16,35 +16,32 @@ class Settings:
     """Everything that changes a feature. Zero and "auto" ask for what the weights and the device bring; a store holds
     the settings with all of them filled in (`avr.extract.load_networks`).
 
+    The fields from `plan` to `seed` are those of `avr.video.Sampling`. Fields that say nothing of themselves are filled
+    in. In a store, `weights` hold a file's name without its folder.
+
     Attributes:
-        streams: names of `avr.extract.streams`, such as "rgb" and "flow".
-        backbone: a torchvision classification model, such as "resnet50".
-        weights: a name of the model's weights ("DEFAULT", "IMAGENET1K_V1"), "random", or a file; "flow=FILE" is for
-            one stream alone. In a store, a file's name without its folder.
-        weights_sha256: "stream=SHA-256" of each stream's weights file, filled in.
-        layers: short names (pooled, map, conv5_3, fc6, …) or torchvision node names; "flow=conv4_2" is for one stream
-            alone.
-        plan, segments, per_segment, views, view, clip_stride: which frames are looked at; see `avr.video.Sampling`.
-        seed: of random weights and of random views.
-        stack: L, flow pairs centred on a frame.
-        flow: a flow method, such as "dis" or "tvl1".
-        flow_backend: what computed the flow, such as "numpy" or "triton", filled in; "" is not known.
-        flow_size: the short side flow is computed at, pixels; 0 is the frame's own size.
-        quantise: round flow to 0…255 as the papers' JPEGs do.
-        resize: the short side frames are resized to, pixels; 0 is the weights' own.
-        crop: side of the square the network sees, pixels; 0 is the weights' own.
-        interpolation: "bilinear", "bicubic", or "auto": the weights' own.
-        crops: center, corners (4), five (corners and center), ten (five, each also mirrored): more views.
-        mirror: adds each view mirrored (flow's x changes sign).
-        mean, std: of the network's input per RGB channel, in 0…1, filled in; a single value for all channels of flow.
-        precision: "float32", "bfloat16", or "auto": bfloat16 on CUDA, else float32.
+        weights_sha256: "stream=SHA-256" of each stream's weights file.
+        flow_backend: what computed the flow, such as "numpy" or "triton"; "" is not known.
+        mean, std: of the network's input per RGB channel, in 0…1; a single value for all channels of flow.
     """
 
-    streams: tuple[str, ...] = ("rgb", "flow")
-    backbone: str = "resnet50"
-    weights: tuple[str, ...] = ("DEFAULT",)
+    streams: Annotated[tuple[str, ...], About("rgb, flow or both.", "NAMES")] = ("rgb", "flow")
+    backbone: Annotated[str, About("A torchvision classification model.")] = "resnet50"
+    weights: Annotated[
+        tuple[str, ...],
+        About(
+            "Weights torchvision knows, a file, or random; rgb=… and flow=… for one stream alone, repeated.",
+            "NAME|FILE|random",
+        ),
+    ] = ("DEFAULT",)
     weights_sha256: tuple[str, ...] = ()
-    layers: tuple[str, ...] = ("pooled", "map")
+    layers: Annotated[
+        tuple[str, ...],
+        About(
+            "pooled, map, conv5_3, conv4_2, fc6 or torchvision node names; rgb=… and flow=… for one stream alone.",
+            "NAMES",
+        ),
+    ] = ("pooled", "map")
     plan: Literal["segments", "strided", "clips"] = Sampling.plan
     segments: NonNegativeInt = Sampling.segments
     per_segment: PositiveInt = Sampling.per_segment
@@ -52,21 +49,28 @@ class Settings:
     view: Literal["fixed", "random"] = Sampling.view
     clip_stride: PositiveInt = Sampling.clip_stride
     seed: NonNegativeInt = Sampling.seed
-    stack: PositiveInt = 10
-    flow: str = "dis"
+    stack: Annotated[PositiveInt, About("Flow pairs centred on a frame.", "L")] = 10
+    flow: Annotated[str, About("dis, farneback, tvl1, raft or raft=FILE (its weights).")] = "dis"
     flow_backend: str = ""
-    flow_size: NonNegativeInt = 0
-    quantise: bool = True
-    resize: NonNegativeInt = 0
-    crop: NonNegativeInt = 0
-    interpolation: Literal["auto", "bilinear", "bicubic"] = "auto"
-    crops: Literal["center", "corners", "five", "ten"] = "center"
-    mirror: bool = False
+    flow_size: Annotated[NonNegativeInt, About("Short side for flow; 0 is the frame's.", "PIXELS")] = 0
+    quantise: Annotated[bool, About("Round flow to 0…255 as the papers' JPEGs do.")] = True
+    resize: Annotated[NonNegativeInt, About("Short side of frames; 0 is the weights' own.", "PIXELS")] = 0
+    crop: Annotated[NonNegativeInt, About("Side of the square the network sees; 0 is the weights' own.", "PIXELS")] = 0
+    interpolation: Annotated[
+        Literal["auto", "bilinear", "bicubic"], About("Of resizing; auto is the weights' own.")
+    ] = "auto"
+    crops: Annotated[
+        Literal["center", "corners", "five", "ten"],
+        About("Each crop is one more view; five are corners and center, ten are five and these mirrored."),
+    ] = "center"
+    mirror: Annotated[bool, About("Add each view mirrored (flow's x changes sign).")] = False
     mean: tuple[float, ...] = ()
     std: tuple[float, ...] = ()
     flow_mean: float = 0.0
     flow_std: float = 0.0
-    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    precision: Annotated[
+        Literal["auto", "float32", "bfloat16"], About("Of the networks; auto is bfloat16 on CUDA.")
+    ] = "auto"
 
     def __post_init__(self) -> None:
         """Check what can be checked without a model, and fill in the plan's own numbers.

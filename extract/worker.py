@@ -22,8 +22,9 @@ from avr.core import AvrError, Busy, UsageError, WorkError, quiet
 from avr.datasets import Dataset, Video
 from avr.store import ShardWriter, StoreWriter
 
-from .extractor import Extractor, Running
+from .extractor import Extractor
 from .pipeline import OnStep, Step, write_shards
+from .running import Running
 from .settings import Settings
 
 ATTEMPTS = 3  # workers that a shard, or a device, may lose before it is given up

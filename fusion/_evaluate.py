@@ -8,7 +8,17 @@ from typing import Annotated, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from avr.core import NonNegativeInt, PositiveInt, Range, UsageError, check_fields, grouped_folds, split_groups, warn
+from avr.core import (
+    About,
+    NonNegativeInt,
+    PositiveInt,
+    Range,
+    UsageError,
+    check_fields,
+    grouped_folds,
+    split_groups,
+    warn,
+)
 from avr.store import TRAINED_ON, is_test
 
 from ._base import Rule, make_fuser
@@ -19,23 +29,18 @@ from ._inputs import Table
 class Evaluation:
     """How results are measured; saved with them.
 
-    Attributes:
-        folds: of the cross-validation, where there are test scores alone.
-        repeats: of the cross-validation, each with other folds.
-        seed: of the folds and of the bootstrap.
-        bootstrap: samples of the paired bootstrap.
-        force_random_folds: deal folds over videos although that splits groups, and take out-of-fold scores whose folds
-            split groups.
+    With `force_random_folds`, folds are dealt over videos although that splits groups, and out-of-fold scores whose
+    folds split groups are taken.
 
     Raises:
         UsageError: a number that is too small.
     """
 
-    folds: Annotated[int, Range(least=2)] = 5
-    repeats: PositiveInt = 1
-    seed: NonNegativeInt = 0
-    bootstrap: PositiveInt = 2000
-    force_random_folds: bool = False
+    folds: Annotated[int, Range(least=2), About("Where there are test scores alone.")] = 5
+    repeats: Annotated[PositiveInt, About("Of the cross-validation, each with other folds.")] = 1
+    seed: Annotated[NonNegativeInt, About("Of the folds and the bootstrap.")] = 0
+    bootstrap: Annotated[PositiveInt, About("Samples of the paired bootstrap.")] = 2000
+    force_random_folds: Annotated[bool, About("Let folds split groups: results leak.")] = False
 
     def __post_init__(self) -> None:
         check_fields(self)

@@ -1,6 +1,5 @@
 """Attention laid over the frames it was paid to: what `avr attention` draws."""
 
-import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from avr.core import UsageError, write_whole
+from avr.core import UsageError, check_known, write_whole
 
 if TYPE_CHECKING:
     from avr.store import FeatureStore
@@ -73,7 +72,9 @@ def draw_attention(
     if not path.exists():
         raise UsageError(f"the run's store is not at {path}: name it with --store")
     with FeatureStore(path) as features:
-        place = _find(features, video)
+        ids = features.ids.tolist()
+        check_known("video", video, ids, listed="see avr store info")
+        place = ids.index(video)
         weights = _weights(trained.head, trained.metadata, features, place, view)
         frames, images = _images(features, place, view, root)
     pictures: list[Path] = []
@@ -111,21 +112,6 @@ def over_segments(images: Images, weights: NDArray) -> Images:
         shown[step] = (images[step] * (0.25 + 0.75 * share)).astype(np.uint8)
         shown[step, height - max(height // 24, 1) :, : round(float(share) * width)] = (255, 64, 0)
     return shown
-
-
-def _find(store: "FeatureStore", video: str) -> int:
-    """Position of a video in the store.
-
-    Raises:
-        UsageError: it is not there; the nearest names are said.
-    """
-    found = np.flatnonzero(store.ids == video)
-    if len(found):
-        return int(found[0])
-    close = difflib.get_close_matches(video, store.ids.tolist(), n=3)
-    raise UsageError(
-        f"no video '{video}' in the store; {'near: ' + ', '.join(close) if close else 'see avr store info'}"
-    )
 
 
 def _weights(

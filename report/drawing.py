@@ -90,14 +90,6 @@ def line_chart(
     return f'<figure>{_svg(width, height, parts, label=title)}<figcaption class="legend">{legend}</figcaption></figure>'
 
 
-def bar(share: float) -> str:
-    """A share between 0 and 1 as a bar with its percentage; NaN is a dash."""
-    if not math.isfinite(share):
-        return '<td class="bar">–</td>'
-    width = f"{100 * min(max(share, 0.0), 1.0):.1f}"
-    return f'<td class="bar"><i style="width:{width}%"></i><b>{100 * share:.1f}</b></td>'
-
-
 def _ticks(low: float, high: float) -> list[float]:
     """Three to six round numbers from low to high."""
     step = 10.0 ** math.floor(math.log10((high - low) / 3))

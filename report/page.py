@@ -1,15 +1,16 @@
 """`write_report`: one HTML page that needs nothing but itself."""
 
 from dataclasses import dataclass
-from html import escape
 from pathlib import Path
 
 import numpy as np
+from jinja2 import Environment
+from markupsafe import Markup
 
 from avr.core import UsageError, write_whole
 
-from .drawing import bar, heat_map, line_chart
-from .reading import Curve, Outcome, read_outcomes
+from .drawing import heat_map, line_chart
+from .reading import Outcome, read_outcomes
 from .tables import most_confused, per_class_accuracy
 
 STYLE = """
@@ -26,6 +27,33 @@ p.note{color:#555;font-size:13px}svg text{fill:#222}svg text[fill]{fill:#fff}
 """
 TITLES = {"top1": "top-1 %", "top5": "top-5 %", "mean_class": "mean class %"}
 MAX_CURVES = 8  # lines in one chart; more cannot be told apart
+# All that is filled in is escaped, but for the drawings. A cell that is a float is a share: a bar with its percentage.
+TEMPLATE = """
+{%- macro table(head, rows, names=(0,), main=()) -%}
+<table><tr>{% for cell in head %}<th{% if loop.index0 in names %} class="name"{% endif %}>{{ cell }}</th>{% endfor %}
+</tr>{% for row in rows %}<tr{% if loop.index0 in main %} class="main"{% endif %}>{% for cell in row -%}
+{% if cell is not float %}<td{% if loop.index0 in names %} class="name"{% endif %}>{{ cell }}</td>
+{%- elif cell != cell %}<td class="bar">–</td>
+{%- else %}<td class="bar"><i style="width:{{ '%.1f' % (100 * cell) }}%"></i><b>{{ '%.1f' % (100 * cell) }}</b></td>
+{%- endif %}{% endfor %}</tr>{% endfor %}</table>
+{%- endmacro -%}
+<!DOCTYPE html><html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">
+<title>avr report: {{ data }}</title><style>{{ style }}</style></head><body><h1>Report: {{ data }}</h1>
+<h2>Accuracy</h2><div class="scroll">{{ table(accuracy.head, accuracy.rows, (0, 1, 2), accuracy.main) }}</div>
+<h2>Accuracy by class</h2>
+{% for head, rows in classes %}<div class="scroll">{{ table(head, rows, range(2, 99)) }}</div>{% endfor %}
+{% for run in runs %}<h2>Confusion: {{ run.name }}, {{ run.main }}</h2>
+<p class="note">Rows are the true classes, columns the predicted ones; blue is right, orange wrong, darker a larger
+share of the row. All splits together.</p><div class="scroll">{{ run.map }}</div>
+{% if run.confused %}<h3>Most confused</h3>
+{{ table(["true class", "taken for", "videos", "of the class"], run.confused, (0, 1)) }}
+{% else %}<p>No video is taken for another class's.</p>{% endif %}{% endfor %}
+{% if curves %}<h2>Learning curves</h2>{% endif %}
+{% for run in curves %}<h3>{{ run.name }}</h3>
+{% if run.networks > most %}
+<p class="note">The first {{ most }} of {{ run.networks }} networks are shown.</p>{% endif %}
+{{ run.charts }}{% endfor %}</body></html>
+"""
 
 
 @dataclass(frozen=True)
@@ -59,57 +87,56 @@ def write_report(paths: list[Path], out: Path = Path("report.html")) -> Report:
 
 def render(outcomes: list[Outcome]) -> str:
     """The page's HTML."""
-    data = ", ".join(sorted({outcome.dataset for outcome in outcomes if outcome.dataset})) or "runs"
-    parts = [f"<h1>Report: {escape(data)}</h1>", "<h2>Accuracy</h2>", accuracy_table(outcomes)]
-    parts += ["<h2>Accuracy by class</h2>", class_tables(outcomes)]
-    for outcome in outcomes:
-        parts.append(f"<h2>Confusion: {escape(outcome.name)}, {escape(outcome.main)}</h2>")
-        parts.append(
-            '<p class="note">Rows are the true classes, columns the predicted ones; blue is right, orange wrong, '
-            "darker a larger share of the row. All splits together.</p>"
-        )
-        parts.append(f'<div class="scroll">{heat_map(outcome.confusion, outcome.class_names)}</div>')
-        parts.append(confused_table(outcome))
-    if any(outcome.curves for outcome in outcomes):
-        parts.append("<h2>Learning curves</h2>")
-        parts += [learning_curves(outcome) for outcome in outcomes if outcome.curves]
+    runs = [
+        {
+            "name": outcome.name,
+            "main": outcome.main,
+            "map": Markup(heat_map(outcome.confusion, outcome.class_names)),
+            "confused": confused_rows(outcome),
+        }
+        for outcome in outcomes
+    ]
+    curves = [
+        {"name": outcome.name, "networks": len(outcome.curves), "charts": Markup(learning_curves(outcome))}
+        for outcome in outcomes
+        if outcome.curves
+    ]
     return (
-        '<!DOCTYPE html><html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">'
-        f"<title>avr report: {escape(data)}</title><style>{STYLE}</style></head><body>{''.join(parts)}</body></html>\n"
+        Environment(autoescape=True)
+        .from_string(TEMPLATE)
+        .render(
+            data=", ".join(sorted({outcome.dataset for outcome in outcomes if outcome.dataset})) or "runs",
+            style=Markup(STYLE),
+            accuracy=accuracy_table(outcomes),
+            classes=class_tables(outcomes),
+            runs=runs,
+            curves=curves,
+            most=MAX_CURVES,
+        )
     )
 
 
-def accuracy_table(outcomes: list[Outcome]) -> str:
-    """Every output of every run and split, and the mean over a run's splits; a run's main output is bold."""
-    rows = []
+def accuracy_table(outcomes: list[Outcome]) -> dict[str, list]:
+    """Every output of every run and split, and the mean over a run's splits; `main` are the rows of main outputs."""
+    rows: list[list[str]] = []
+    main: list[int] = []
     for outcome in outcomes:
-        outputs = dict.fromkeys(name for by_output in outcome.rows.values() for name in by_output)
-        for output in outputs:
+        for output in dict.fromkeys(name for by_output in outcome.rows.values() for name in by_output):
             found = {split: values[output] for split, values in outcome.rows.items() if output in values}
-            kind = ' class="main"' if output == outcome.main else ""
+            before = len(rows)
             for split, values in found.items():
-                cells = "".join(f"<td>{100 * values[name]:.1f}</td>" for name in TITLES)
-                rows.append(
-                    f'<tr{kind}><td>{escape(outcome.name)}</td><td class="name">{escape(output)}</td>'
-                    f'<td class="name">{escape(split)}</td><td>{outcome.videos[split]}</td>{cells}</tr>'
-                )
+                figures = [f"{100 * values[name]:.1f}" for name in TITLES]
+                rows.append([outcome.name, output, split, str(outcome.videos[split]), *figures])
             if len(found) > 1:
-                cells = "".join(_mean_cell([values[name] for values in found.values()]) for name in TITLES)
-                rows.append(
-                    f'<tr{kind}><td>{escape(outcome.name)}</td><td class="name">{escape(output)}</td>'
-                    f'<td class="name">mean of {len(found)}</td><td>{sum(outcome.videos.values())}</td>{cells}</tr>'
-                )
-    titles = "".join(f"<th>{TITLES[name]}</th>" for name in TITLES)
-    head = f'<tr><th>run</th><th class="name">output</th><th class="name">split</th><th>videos</th>{titles}</tr>'
-    return f'<div class="scroll"><table>{head}{"".join(rows)}</table></div>'
+                shares = [100 * np.array([values[name] for values in found.values()]) for name in TITLES]
+                means = [f"{share.mean():.1f} ± {share.std(ddof=1):.1f}" for share in shares]
+                rows.append([outcome.name, output, f"mean of {len(found)}", str(sum(outcome.videos.values())), *means])
+            main += range(before, len(rows)) if output == outcome.main else ()
+    return {"head": ["run", "output", "split", "videos", *TITLES.values()], "rows": rows, "main": main}
 
 
-def _mean_cell(values: list[float]) -> str:
-    return f"<td>{100 * np.mean(values):.1f} ± {100 * np.std(values, ddof=1):.1f}</td>"
-
-
-def class_tables(outcomes: list[Outcome]) -> str:
-    """Accuracy by class of each run's main output, runs with the same classes side by side, hardest class first."""
+def class_tables(outcomes: list[Outcome]) -> list[tuple[list[str], list[list[object]]]]:
+    """Head and rows: accuracy by class of main outputs, runs of the same classes side by side, hardest class first."""
     alike: dict[tuple[str, ...], list[Outcome]] = {}
     for outcome in outcomes:
         alike.setdefault(outcome.class_names, []).append(outcome)
@@ -117,47 +144,29 @@ def class_tables(outcomes: list[Outcome]) -> str:
     for class_names, members in alike.items():
         accuracies = np.stack([per_class_accuracy(outcome.confusion) for outcome in members])  # (runs, K)
         # A class without videos has no accuracy: it comes last.
-        order = np.argsort(np.nan_to_num(accuracies, nan=2.0).mean(axis=0), kind="stable")
-        head = "".join(f'<th class="name">{escape(outcome.name)}, {escape(outcome.main)}</th>' for outcome in members)
-        rows = "".join(
-            f"<tr><td>{escape(class_names[label])}</td><td>{int(members[0].confusion[label].sum())}</td>"
-            f"{''.join(bar(float(value)) for value in accuracies[:, label])}</tr>"
-            for label in order
-        )
-        tables.append(f'<div class="scroll"><table><tr><th>class</th><th>videos</th>{head}</tr>{rows}</table></div>')
-    return "".join(tables)
+        order = np.argsort(np.nan_to_num(accuracies, nan=2.0).mean(axis=0), kind="stable").tolist()
+        counts = members[0].confusion.sum(axis=1).tolist()
+        rows = [[class_names[label], str(counts[label]), *accuracies[:, label].tolist()] for label in order]
+        tables.append((["class", "videos", *(f"{outcome.name}, {outcome.main}" for outcome in members)], rows))
+    return tables
 
 
-def confused_table(outcome: Outcome) -> str:
+def confused_rows(outcome: Outcome) -> list[tuple[str, str, str, str]]:
     """The pairs of classes that the main output confuses most."""
     names = outcome.class_names
-    rows = "".join(
-        f'<tr><td>{escape(names[true])}</td><td class="name">{escape(names[predicted])}</td><td>{count}</td>'
-        f"<td>{share:.0%}</td></tr>"
-        for true, predicted, count, share in most_confused(outcome.confusion)
-    )
-    if not rows:
-        return "<p>No video is taken for another class's.</p>"
-    head = '<tr><th>true class</th><th class="name">taken for</th><th>videos</th><th>of the class</th></tr>'
-    return f"<h3>Most confused</h3><table>{head}{rows}</table>"
+    pairs = most_confused(outcome.confusion)
+    return [(names[true], names[predicted], str(count), f"{share:.0%}") for true, predicted, count, share in pairs]
 
 
 def learning_curves(outcome: Outcome) -> str:
-    """Charts of the logs' columns over epochs, one chart for those that measure one thing: loss, accuracy, others."""
-    shown = outcome.curves[:MAX_CURVES]
+    """Charts of the logs' columns over epochs, one chart for those that measure one thing: loss, accuracy."""
     charts = []
     for what in ("loss", "accuracy"):
         lines = {
             f"{curve.name} {column}" if column != what else curve.name: (curve.epochs, values)
-            for curve in shown
+            for curve in outcome.curves[:MAX_CURVES]
             for column, values in curve.columns.items()
             if what in column
         }
         charts.append(line_chart(lines, title=f"{what} by epoch"))
-    more = _more(outcome.curves)
-    return f"<h3>{escape(outcome.name)}</h3>{more}{''.join(charts)}"
-
-
-def _more(curves: list[Curve]) -> str:
-    left = len(curves) - MAX_CURVES
-    return f'<p class="note">The first {MAX_CURVES} of {len(curves)} networks are shown.</p>' if left > 0 else ""
+    return "".join(charts)

@@ -7,12 +7,12 @@ than the plan repeats its last frame. A pair is named by its first frame: pair 7
 import zlib
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Literal
+from typing import Annotated, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from avr.core import NonNegativeInt, PositiveInt, UsageError, check_fields
+from avr.core import About, NonNegativeInt, PositiveInt, UsageError, check_fields
 
 View = list[int]
 # The plans, with the N and V that their papers take.
@@ -23,23 +23,22 @@ PLANS = {"segments": (7, 1), "strided": (17, 1), "clips": (30, 20)}
 class Sampling:
     """Which frames of a video make its views. Zeros are filled in with what the plan's paper takes.
 
-    Attributes:
-        plan: segments (N equal segments), strided (Ou & Sun), clips (GLKA).
-        segments: N of the plan; for clips the frames of a clip, 0 is the plan's own (7, 17, 30).
-        per_segment: frames a segment (plan segments): 3 segments of 4 are GLKA's 12 frames on Kinetics.
-        views: V, sequences of one video; of clips, the most.
-        view: fixed, or random draws (as the papers train).
-        clip_stride: frames from a clip's start to the next one's.
-        seed: of random views.
+    Of plan clips, `segments` is the frames of a clip. With `per_segment`, 3 segments of 4 are GLKA's 12 frames on
+    Kinetics.
     """
 
-    plan: Literal["segments", "strided", "clips"] = "segments"
-    segments: NonNegativeInt = 0
-    per_segment: PositiveInt = 1
-    views: NonNegativeInt = 0
-    view: Literal["fixed", "random"] = "fixed"
-    clip_stride: PositiveInt = 15
-    seed: NonNegativeInt = 0
+    plan: Annotated[
+        Literal["segments", "strided", "clips"],
+        About("N equal segments (STFN); every t'-th frame (Ou & Sun); overlapping clips (GLKA)."),
+    ] = "segments"
+    segments: Annotated[NonNegativeInt, About("Frames a view; 0: the plan's own (7; strided 17; clips 30).", "N")] = 0
+    per_segment: Annotated[PositiveInt, About("Frames a segment, of plan segments.", "N")] = 1
+    views: Annotated[NonNegativeInt, About("Sequences a video; 0: the plan's own (1; clips at most 20).", "V")] = 0
+    view: Annotated[Literal["fixed", "random"], About("Evenly spaced frames, or drawn ones, as for training.")] = (
+        "fixed"
+    )
+    clip_stride: Annotated[PositiveInt, About("From one clip's start to the next one's.", "FRAMES")] = 15
+    seed: Annotated[NonNegativeInt, About("Of random weights and random views.")] = 0
 
     def __post_init__(self) -> None:
         """Check, and fill in the plan's own numbers.

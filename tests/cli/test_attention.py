@@ -82,7 +82,7 @@ def test_weights_over_segments_are_shown_too(trained, runner, tmp_path):
     ("run", "more", "message"),
     [
         ("linear", [], "head linear has no attention to show"),
-        ("glka", ["--video", "c1/t9"], "no video 'c1/t9' in the store; near: c1/t"),
+        ("glka", ["--video", "c1/t9"], "unknown video 'c1/t9' (did you mean c1/t"),
         ("glka", ["--view", "1"], "the video has views 0 to 0, not 1"),
         ("glka", ["--root", "elsewhere"], "the video is not at elsewhere/t0.avi: name the folder of the videos"),
         ("glka", ["--store", "none"], "the run's store is not at none"),

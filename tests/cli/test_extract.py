@@ -1,16 +1,12 @@
-"""`avr extract`: bare in any folder, JSON, what it says of wrong names, defaults that agree with the function's."""
+"""`avr extract`: bare in any folder, JSON, what it says of wrong names."""
 
 import json
-from dataclasses import fields
 
-import click
 import cv2
 import numpy as np
 import pytest
 
 from avr.cli import main
-from avr.commands.extract import command
-from avr.extract import Engine, Running, Settings
 
 SMALL = ["--backbone", "squeezenet1_1", "--crop", "64", "--segments", "2", "--stack", "2"]
 FAST = [*SMALL, "--weights", "random"]
@@ -99,30 +95,3 @@ def test_changed_settings_are_refused_and_named(videos, runner):
     result = runner.invoke(main, ["extract", "--dataset", "folder", *FAST, "--stack", "3"])
     assert result.exit_code == 2
     assert "was begun with other settings: stack 2 → 3" in result.stderr
-
-
-def test_defaults_agree_with_the_functions():
-    own = {}
-    for kind in (Settings, Running, Engine):
-        own |= {field.name: field.default for field in fields(kind)}
-    context = click.Context(command)
-    compared = set()
-    for option in command.params:
-        if option.name in own:
-            compared.add(option.name)
-            # As the command gets it: a comma list becomes a tuple.
-            found = option.process_value(context, option.get_default(context))
-            if option.name in ("segments", "views"):
-                assert found == 0  # 0 asks for the plan's own number, filled in on construction
-            else:
-                assert found == own[option.name], option.name
-    filled_in = {
-        "weights_sha256",
-        "flow_backend",
-        "mean",
-        "std",
-        "flow_mean",
-        "flow_std",
-        "name",
-    }  # by the weights and the device; Engine's is --engine
-    assert set(own) - compared == filled_in

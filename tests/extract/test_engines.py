@@ -109,7 +109,7 @@ def ancestors(pid: int) -> list[int]:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"name": "slurm"}, "name=slurm is not possible; name takes local.ray"),
+        ({"name": "slurm"}, r"name=slurm is not possible; name takes local\|ray"),
         ({"workers": 2}, "--workers and --address are of --engine ray"),
         ({"name": "ray", "devices": ("0",)}, "--devices is of --engine local"),
         ({"name": "ray", "workers": -1}, "workers takes int ≥ 0"),

@@ -1,21 +1,15 @@
 """`avr finetune`: what a user types, its defaults, its errors; the same command under torchrun."""
 
-import inspect
 import json
 import os
 import subprocess
 import sys
-from dataclasses import fields
 
-import click
 import numpy as np
 import pytest
 from safetensors.torch import load_file
 
 from avr.cli import main
-from avr.commands.finetune import backbone, end_to_end
-from avr.extract import Settings
-from avr.finetune import END_TO_END_TUNING, Tuning, finetune_backbone, finetune_end_to_end
 from avr.store import read_record
 
 SMALL = ["--backbone", "squeezenet1_1", "--weights", "random", "--stack", "2", "--resize", "40", "--crop", "36"]
@@ -26,30 +20,6 @@ SMALL += ["--epochs", "5", "--batch-size", "8", "--device", "cpu", "--dropout", 
 def folder_data(dataset, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     return ["--dataset", "folder", "--root", str(dataset.root)]
-
-
-def defaults(command: click.Command, *required: str) -> dict:
-    """What the command calls its function with when nothing but what is required is given."""
-    return command.make_context("avr", list(required)).params
-
-
-def test_defaults_of_command_and_function_agree():
-    own = {"settings", "training", "tuning"}  # made of several options
-    shown = defaults(backbone, "--dataset", "shapes")
-    function = {name: p.default for name, p in inspect.signature(finetune_backbone).parameters.items()}
-    extraction = {field.name: field.default for field in fields(Settings)}
-    assert shown.pop("segments") == 1  # the plain two-stream ConvNet; 0 asks extraction for its plan's own
-    assert (shown.pop("weights"),) == extraction["weights"]
-    for known in (function, extraction):
-        for name in known.keys() & shown.keys() - own - {"dataset", "mirror"}:  # extraction's mirror adds views
-            assert shown[name] == known[name], name
-    shown_too = defaults(end_to_end, "--run", ".")
-    function = {name: p.default for name, p in inspect.signature(finetune_end_to_end).parameters.items()}
-    for name in function.keys() & shown_too.keys() - own - {"run"}:
-        assert shown_too[name] == function[name], name
-    for field in fields(Tuning):
-        assert shown[field.name] == field.default, field.name
-        assert shown_too[field.name] == getattr(END_TO_END_TUNING, field.name), field.name
 
 
 def test_backbone_prints_json_and_nothing_else(runner, folder_data):

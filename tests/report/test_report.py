@@ -11,8 +11,9 @@ import pytest
 
 from avr.cli import main
 from avr.core import UsageError
-from avr.report import most_confused, newest_runs, per_class_accuracy, read_outcomes, write_report
-from avr.report.drawing import bar, heat_map, line_chart
+from avr.report import Outcome, most_confused, newest_runs, per_class_accuracy, read_outcomes, write_report
+from avr.report.drawing import heat_map, line_chart
+from avr.report.page import render
 from avr.store import Scores, describe, read_scores, write_scores
 
 CLASS_NAMES = ("walk", "run <fast>", "jump & skip")
@@ -161,10 +162,13 @@ def test_line_chart_places_its_points():
     assert line_chart({"gone": ([0], [float("nan")])}, title="t") == ""
 
 
-def test_bar():
-    assert "width:25.0%" in bar(0.25)
-    assert "25.0" in bar(0.25)
-    assert bar(float("nan")) == '<td class="bar">–</td>'
+def test_shares_are_bars_and_a_class_without_videos_has_none():
+    figures = {"top1": 0.25, "top5": 1.0, "mean_class": 0.25}
+    outcome = Outcome("r", "d", ("a", "b"), "rgb", {"1": {"rgb": figures}}, np.array([[1, 3], [0, 0]]), {"1": 4})
+    html = render([outcome])
+    assert '<td class="bar"><i style="width:25.0%"></i><b>25.0</b></td>' in html
+    assert '<td class="bar">–</td>' in html
+    assert html.index(">a</td>") < html.index(">b</td>")
 
 
 def test_missing_run(tmp_path):

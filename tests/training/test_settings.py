@@ -110,7 +110,7 @@ def test_a_text_that_is_no_pair_is_refused(runner, command):
     needed = {"train": ["linear"], "backbone": ["--dataset", "shapes"], "end-to-end": ["--run", "."]}[command[-1]]
     done = runner.invoke(main, [*command, *needed, "--training", "momentum"])
     assert done.exit_code == 2
-    assert "'momentum' is not of the form name=value" in done.stderr
+    assert "--training momentum: expected NAME=VALUE" in done.stderr
 
 
 def test_help_reads_the_settings_without_torch():
