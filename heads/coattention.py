@@ -149,7 +149,7 @@ class CoAttention(Head):
         """Final weights by stream: `(B, N)` over segments, or `(B, N, H, W)`; they sum to 1 over the items."""
         _, weights = self.alternate(self.items(features))
         if self.over == "segments":
-            return weights
+            return {stream: weights[stream] for stream in self.streams}
         shapes = {stream: (*array.shape[:2], *array.shape[3:]) for stream, array in features.items()}  # (B, N, H, W)
         return {stream: weights[stream].reshape(shapes[stream]) for stream in self.streams}
 
