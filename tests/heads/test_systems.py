@@ -17,8 +17,11 @@ FEW = 16
 # bear a larger step than the default, which is for the papers' widths.
 SMALL = {
     "stfn": ({"kernels": "2,3"}, {"min_steps": 40}),  # 512 wide
-    "coattention": ({"hidden": 32, "reduced": 32, "expanded": 32, "dropout": 0.3}, {"min_steps": 300, "lr": 3e-3}),
-    "attention-streams": ({"hidden": 32, "layers": 1, "dropout": 0.2, "attention_hidden": 16}, {"lr": 2e-3}),
+    "coattention": ({"hidden": 32, "reduced": 32, "expanded": 32, "over": "both"}, {"lr": 3e-3}),
+    "attention-streams": (
+        {"hidden": 32, "layers": 1, "dropout": 0.2, "attention_hidden": 16},
+        {"min_steps": 120, "lr": 2e-3},
+    ),
     "frame-attention": ({"reduce": 8, "fc6_width": 32, "fc6_dropout": 0.1, "lstm_dropout": 0.1}, {"lr": 3e-3}),
     "temporal-pyramid": ({"reduce": 8, "dropout": 0.1, "lstm_dropout": 0.1}, {"lr": 3e-3}),
 }
@@ -34,14 +37,15 @@ def shapes_store(tmp_path_factory):
     ids = sorted((video.id for video in whole.videos), key=lambda name: name[-2:])  # scene by scene, so all classes
     few = Split("few", tuple(ids[:FEW]), tuple(ids[FEW:]))
     dataset = dataclasses.replace(whole, splits={"1": whole.splits["1"], "few": few})
-    layers, own = ("pooled", "map"), {"segments": 3, "stack": 4, "resize": 64, "crop": 64}  # maps of 3×3
-    extract(dataset, folder / "store", settings=Settings("squeezenet1_1", weights=("random",), layers=layers, **own))
+    made = {"backbone": "squeezenet1_1", "weights": ("random",), "layers": ("pooled", "map")}
+    own = {"segments": 3, "stack": 4, "resize": 64, "crop": 64}  # maps of 3×3
+    extract(dataset, folder / "store", settings=Settings(**made, **own))
     return folder / "store"
 
 
 def train(store, head, out, **more):
     options, training = SMALL.get(head, ({}, {}))
-    layers = {"": "map"} if "map" in head_class(head).reads.get("*", "") or head_class(head).needs_maps else {}
+    layers = {} if head in ("linear", "consensus", "stfn") else {"": "map"}
     options = options | more.pop("options", {})
     training = {"epochs": 8, "min_steps": 160} | training | more.pop("training", {})
     return train_run(store, head, layers=layers, options=options, training=training, folds=0, out=out, **more)
