@@ -44,8 +44,7 @@ def command(
     A video that cannot be read is reported, the others go on, and the exit status is 1.
     """
     from avr.core import UsageError, WorkError, quiet
-    from avr.predict import Predictor
-    from avr.predict.predictor import check_request
+    from avr.predict import Predictor, check_request
 
     check_request(top=top, window=window, step=step)
     failed = False

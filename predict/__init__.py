@@ -5,6 +5,6 @@ from avr.predict import Predictor
 Predictor("runs/stfn-shapes-1").predict("clip.avi").top
 """
 
-from .predictor import Prediction, Predictor, Window
+from .predictor import Prediction, Predictor, Window, check_request
 
-__all__ = ["Prediction", "Predictor", "Window"]
+__all__ = ["Prediction", "Predictor", "Window", "check_request"]
