@@ -28,16 +28,18 @@ class Origin:
         dataset: the data set's name.
         store: the folder of the store that was read; None for a head trained end to end without one.
         videos: of such a head: the store that its videos were taken from.
+        folder: of the checkpoint; weights files that moved are looked for there and in the run's folder.
     """
 
     settings: Settings
     dataset: str
     store: Path | None
     videos: Path | None
+    folder: Path
 
     @classmethod
-    def of(cls, metadata: Mapping[str, Any]) -> "Origin":
-        """The origin in a checkpoint's metadata."""
+    def of(cls, metadata: Mapping[str, Any], folder: Path) -> "Origin":
+        """The origin in the metadata of a checkpoint, which lies in a folder: of `avr.heads.load_run`."""
         about, layers = metadata["store"], metadata["layers"]
         kept = Settings.from_dict(about["settings"])
         streams = tuple(stream for stream in kept.streams if stream in layers)
@@ -48,14 +50,13 @@ class Origin:
             weights_sha256=tuple(entry for entry in kept.weights_sha256 if entry.split("=", 1)[0] in streams),
         )
         store, videos = (Path(about[name]) if about.get(name) else None for name in ("path", "videos"))
-        return cls(settings, str(about["dataset"]), store, videos)
+        return cls(settings, str(about["dataset"]), store, videos, folder)
 
-    def restore_networks(self, *, given: Iterable[str] = (), folders: Iterable[Path] = ()) -> Networks:
+    def restore_networks(self, given: Iterable[str] = ()) -> Networks:
         """The networks again, on the CPU.
 
         Args:
             given: where weights files lie now, the user's word for it: "rgb=FILE", or "FILE" for every stream.
-            folders: where files of their names are looked for.
 
         Raises:
             UsageError: weights that are gone, or others than the features were made with; says in what they differ.
@@ -67,7 +68,7 @@ class Origin:
                 with FeatureStore(self.store) as store:
                     known = dict(store.provenance.get("weights_files", {}))
         settings = self.settings
-        files = _find_weights(settings, known, given, list(folders))
+        files = _find_weights(settings, known, given, [self.folder, self.folder.parent, Path()])
         sources = tuple(f"{stream}={files.get(stream, settings.weights_of(stream))}" for stream in settings.streams)
         networks = load_networks(settings.change(weights=sources, weights_sha256=()))
         built, kept = networks.settings.to_dict(), settings.to_dict()

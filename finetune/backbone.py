@@ -19,14 +19,14 @@ from avr.core import UsageError, note, quiet
 from avr.datasets import Dataset, choose_split
 from avr.extract import Settings, load_networks, open_streams
 from avr.heads import head_class, save_tensors
-from avr.store import RunRecord, SplitRecord, read_record, record_split, score_path, write_scores
+from avr.store import RunRecord, SplitRecord, read_record, record_split
 from avr.training import Training
 
 from .distributed import claim_together, join_processes
 from .draws import DropoutKeys
 from .loop import LAST_GOOD, STATE, Fitted
 from .networks import SegmentNetwork, build_classifier, classifier_of, redraw, set_dropout
-from .task import Task, accuracies, identity_of
+from .task import Task, identity_of
 from .tuning import BACKBONE, Tuning, settle_training
 
 # STFN sec. 4.2: SGD, momentum 0.9, batch 32, 1e-3 x 0.1 when the validation error saturates.
@@ -95,9 +95,9 @@ def finetune_backbone(  # noqa: PLR0913 (the stage's one entry: all it can be to
         raise UsageError("recompute is of end-to-end training: use micro-batch to save memory")
     settings = (settings or Settings(segments=1)).change(streams=(stream,), layers=("pooled",))
     chosen = choose_split(dataset, split)
-    with join_processes(device) as (processes, place), quiet(not processes.first):
+    with join_processes(device) as processes, quiet(not processes.first):
         with quiet():
-            filled = load_networks(settings, cuda=place.type == "cuda").settings
+            filled = load_networks(settings, cuda=processes.cuda).settings
         identity = identity_of(
             dataset=dataset.name,
             split=chosen.name,
@@ -112,7 +112,7 @@ def finetune_backbone(  # noqa: PLR0913 (the stage's one entry: all it can be to
         if read_record(folder).complete:
             note(f"{folder} is finished already: nothing to do")
             return read_result(folder)
-        task = _BackboneTask(dataset, chosen, filled, training, tuning, seed, cache, processes, place)
+        task = _BackboneTask(dataset, chosen, filled, training, tuning, seed, cache, processes)
         network = task.network(settings.weights_of(stream))
         fitted = task.fit(network, folder, settings=identity, stop_after=stop_after)
         if not fitted.finished:
@@ -135,7 +135,7 @@ class _BackboneTask(Task):
         """Fixed frames, at least `TEST_SEGMENTS` of them or stacks, centre crop."""
         segments = max(TEST_SEGMENTS, self.settings.segments)
         fixed = self.settings.change(plan="segments", view="fixed", views=1, per_segment=1, segments=segments)
-        return fixed, self.tuning.bf16 and self.device.type == "cuda", 8
+        return fixed, self.tuning.bf16 and self.processes.cuda, 8
 
     def network(self, weights: str) -> SegmentNetwork:
         """The network in its first state, from weights by name, file or "random"."""
@@ -157,18 +157,16 @@ class _BackboneTask(Task):
             keys=keys,
             label_smoothing=self.training.label_smoothing,
         )
-        model.to(self.device).to(memory_format=torch.channels_last)
+        model.to(self.processes.device).to(memory_format=torch.channels_last)
         return network
 
     def write(self, folder: Path, network: SegmentNetwork, fitted: Fitted, identity: Mapping[str, Any]) -> None:
         """Weights, test scores and the record; then the state is no longer needed."""
         about = {**identity, "class_names": self.dataset.class_names, "stream": network.stream}
         save_tensors(folder / "weights.safetensors", network.model.state_dict(), about)
-        videos = self.videos[1]
-        outputs = self.outputs(network, videos)
-        if videos:
-            write_scores(score_path(folder), self.scores(videos, outputs, head="backbone", provenance=identity))
-        results = accuracies(outputs, videos)
+        outputs = self.outputs(network, self.videos[1])
+        self.write_scores(folder, outputs, head="backbone", provenance=identity)
+        results = self.accuracies(outputs)
         split = SplitRecord(results, history=fitted.history, losses=fitted.losses)
         record_split(folder, self.split.name, split, summary=results)
         for name in (STATE, LAST_GOOD):

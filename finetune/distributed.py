@@ -22,6 +22,7 @@ from torch.nn.parallel import DistributedDataParallel
 from avr.store import RunRecord, claim_run
 from avr.training import choose_device
 
+CPU = torch.device("cpu")
 # torch 2.15 calls it by another name.
 _NEW = "forward_sync_buffers" in inspect.signature(DistributedDataParallel).parameters
 _NO_BUFFERS: dict[str, Any] = {"forward_sync_buffers" if _NEW else "broadcast_buffers": False}
@@ -36,6 +37,7 @@ class Processes:
         world: how many there are.
         local_rank: its number on this machine: the GPU it takes.
         local_world: how many there are on this machine.
+        device: where this one trains.
         closing: what is to be given back when the processes part.
     """
 
@@ -43,6 +45,7 @@ class Processes:
     world: int = 1
     local_rank: int = 0
     local_world: int = 1
+    device: torch.device = CPU
     closing: ExitStack = field(default_factory=ExitStack, compare=False, repr=False)
 
     @property
@@ -77,55 +80,53 @@ class Processes:
         dist.all_gather_object(values, value)
         return values
 
-    def wrap(self, network: nn.Module, device: torch.device) -> nn.Module:
+    @property
+    def cuda(self) -> bool:
+        """Whether this one trains on a GPU."""
+        return self.device.type == "cuda"
+
+    def wrap(self, network: nn.Module) -> nn.Module:
         """The network as it is called in training: with several processes its gradients are averaged over them."""
         if self.world == 1:
             return network
         return DistributedDataParallel(
             network,
-            device_ids=[device.index] if device.type == "cuda" else None,
+            device_ids=[self.device.index] if self.cuda else None,
             # Running statistics of batch norm are not sent round at each step: process 0's are the ones written.
             **_NO_BUFFERS,
         )
 
     def accumulating(self, network: nn.Module) -> AbstractContextManager[None]:
         """Inside, the gradients of a wrapped network are added up here alone; the next backward pass averages them."""
-        if isinstance(network, DistributedDataParallel):
-            gathers_later: AbstractContextManager[None] = network.no_sync()
-            return gathers_later
-        return nullcontext()
+        return network.no_sync() if isinstance(network, DistributedDataParallel) else nullcontext()
 
 
 @contextmanager
-def join_processes(device: str = "auto") -> Iterator[tuple[Processes, torch.device]]:
-    """Join the processes that torchrun started, if it did, and choose this process's device.
+def join_processes(device: str = "auto") -> Iterator[Processes]:
+    """Join the processes that torchrun started, if it did.
 
     Args:
-        device: "auto" (a GPU when there is one), "cpu", "cuda" or "cuda:1".
+        device: "auto" (a GPU when there is one), "cpu", "cuda" (the process's own, by its number) or "cuda:1".
 
     Raises:
         UsageError: a device that is not there.
     """
-    place = _device(device, int(os.environ.get("LOCAL_RANK", "0")))
-    if "RANK" not in os.environ or "WORLD_SIZE" not in os.environ:
-        alone = Processes()
-        with alone.closing:
-            yield alone, place
-        return
-    if place.type == "cuda":
-        torch.cuda.set_device(place)
-    joined = not dist.is_initialized()
-    if joined:
-        # One may wait long for the others: while they fill their part of the cache.
-        dist.init_process_group("nccl" if place.type == "cuda" else "gloo", timeout=timedelta(days=7))
-    try:
-        local_rank, local_world = (int(os.environ.get(name, "0")) for name in ("LOCAL_RANK", "LOCAL_WORLD_SIZE"))
-        joint = Processes(dist.get_rank(), dist.get_world_size(), local_rank, max(local_world, 1))
-        with joint.closing:
-            yield joint, place
-    finally:
-        if joined:
-            dist.destroy_process_group()
+    several = "RANK" in os.environ and "WORLD_SIZE" in os.environ
+    local_rank, local_world = (int(os.environ.get(name, "0")) for name in ("LOCAL_RANK", "LOCAL_WORLD_SIZE"))
+    place = choose_device(device)
+    if place.type == "cuda" and place.index is None:
+        place = choose_device(f"cuda:{local_rank}")
+    with ExitStack() as closing:
+        if not several:
+            yield Processes(device=place, closing=closing)
+            return
+        if place.type == "cuda":
+            torch.cuda.set_device(place)
+        if not dist.is_initialized():
+            # One may wait long for the others: while they fill their part of the cache.
+            dist.init_process_group("nccl" if place.type == "cuda" else "gloo", timeout=timedelta(days=7))
+            closing.callback(dist.destroy_process_group)
+        yield Processes(dist.get_rank(), dist.get_world_size(), local_rank, max(local_world, 1), place, closing)
 
 
 def claim_together(out: Path | None, prefix: str, record: RunRecord, *, processes: Processes) -> Path:
@@ -135,9 +136,3 @@ def claim_together(out: Path | None, prefix: str, record: RunRecord, *, processe
     """
     found = processes.closing.enter_context(claim_run(out, prefix, record)) if processes.first else None
     return Path(processes.agree(str(found)))
-
-
-def _device(name: str, local_rank: int) -> torch.device:
-    """The device of a name; "cuda" is the process's own, by its number on the machine."""
-    device = choose_device(name)
-    return choose_device(f"cuda:{local_rank}") if device.type == "cuda" and device.index is None else device

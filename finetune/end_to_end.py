@@ -8,8 +8,7 @@
 in the split's folder of a run, which is one as `avr heads train` writes it: `avr fuse` and `avr predict` take it.
 """
 
-import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -18,22 +17,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from avr.core import note, quiet, sha256_of
+from avr.core import UsageError, note, quiet, sha256_of
 from avr.datasets import Video
-from avr.extract import LayerReader, Running, Settings, extract
-from avr.heads import CHECKPOINT, Head, SeparateHeads, head_class, load_run, save_tensors, with_average
-from avr.store import (
-    AVERAGE,
-    RUNS,
-    RunRecord,
-    SplitRecord,
-    read_head_record,
-    read_record,
-    record_split,
-    score_path,
-    split_folder,
-    write_scores,
-)
+from avr.extract import LayerReader, Networks, Origin, Running, Settings, extract, refuse_unused
+from avr.heads import CHECKPOINT, Head, SeparateHeads, TrainedRun, head_class, load_run, save_tensors, with_average
+from avr.store import AVERAGE, RUNS, RunRecord, SplitRecord, read_head_record, read_record, record_split, split_folder
 from avr.training import Training
 
 from .backbone import PAPER
@@ -41,8 +29,7 @@ from .distributed import claim_together, join_processes
 from .draws import DropoutKeys, key_dropout
 from .loop import STATE, Fitted
 from .networks import EndToEnd, TunedNetwork
-from .pipeline import Pipeline, open_pipeline
-from .task import Task, accuracies, identity_of
+from .task import Task, identity_of
 from .tuning import END_TO_END, END_TO_END_TUNING, Tuning, settle_training
 
 
@@ -110,9 +97,13 @@ def finetune_end_to_end(  # noqa: PLR0913 (the stage's one entry: all it can be 
     base = (head_class(about.head).end_to_end or PAPER) if paper else END_TO_END
     training = settle_training(base, training)
     names = list(about.splits) if split == "all" else [split or next(iter(about.splits))]
-    with join_processes(device) as (processes, place), quiet(not processes.first):
-        first = open_pipeline(run, split=names[0], root=root, weights=weights)
+    with join_processes(device) as processes, quiet(not processes.first):
         settled: dict[str, Any] = {"training": training, "tuning": tuning, "seed": seed, "processes": processes}
+
+        def open_task(name: str) -> EndToEndTask:
+            return EndToEndTask.open(run, name, root=root, weights=weights, cache_folder=cache, **settled)
+
+        first = open_task(names[0])
         identity = identity_of(run=str(run.resolve()), splits=names, **settled)
         record = RunRecord(
             kind="end-to-end",
@@ -120,48 +111,66 @@ def finetune_end_to_end(  # noqa: PLR0913 (the stage's one entry: all it can be 
             head=about.head,
             options=about.options,
             training=asdict(training),
-            layers=first.metadata["layers"],
+            layers=first.trained.metadata["layers"],
             seed=seed,
             store={"path": "", "digest": "", "dataset": first.dataset.name},
         )
         prefix = str(RUNS / f"{about.head}-{first.dataset.name}-tuned")
         folder = claim_together(out, prefix, record, processes=processes)
         for name in names:
-            done = read_record(folder).splits.get(name)
-            where = split_folder(folder, name)
+            where, done = split_folder(folder, name), read_record(folder).splits.get(name)
             fresh = None if store is None else store if len(names) == 1 else store.with_name(f"{store.name}-{name}")
             if done:
                 note(f"{where} is finished already")
-            if done and (fresh is None or (done.store == str(fresh.resolve()) and fresh.exists())):
-                continue
-            opened = first if name == names[0] else open_pipeline(run, split=name, root=root, weights=weights)
-            own = (opened.dataset, opened.split, opened.settings)
-            task = _EndToEndTask(*own, training, tuning, seed, cache, processes, place, opened)
-            if done and fresh is not None:
-                written = replace(done, store=task.add_store(where, fresh)) if processes.first else None
-            else:
+                if fresh is None or (done.store == str(fresh.resolve()) and fresh.exists()):
+                    continue
+            task = first if name == names[0] else open_task(name)
+            if done is None:
                 network = task.network()
+                before = task.accuracies(task.outputs(network, task.videos[1])) if processes.first else {}
                 fitted = task.fit(network, where, settings=identity_of(split=name, **settled), stop_after=stop_after)
                 if not fitted.finished:
                     return None
-                written = task.write(where, network, fitted, fresh=fresh) if processes.first else None
-            if written is not None:
-                _enter_split(folder, name, written)
-                # Not before: a run that is killed while it writes would else begin again.
-                (where / STATE).unlink(missing_ok=True)
+                if processes.first:
+                    done = task.write(where, network, fitted, before=before)
+                    _enter_split(folder, name, done)
+                    # Not before: a run that is killed while it writes would else begin again.
+                    (where / STATE).unlink(missing_ok=True)
+            if done and fresh is not None and processes.first:
+                _enter_split(folder, name, replace(done, store=task.add_store(where, fresh)))
             processes.wait()
     return _read_result(folder)
 
 
 @dataclass(frozen=True)
-class _EndToEndTask(Task):
-    """One split's training of a run's head and backbones together."""
+class EndToEndTask(Task):
+    """One split's training of a run's head and backbones together.
 
-    pipeline: Pipeline
+    Attributes:
+        trained: the head and its metadata.
+        networks: the backbones, on the CPU.
+    """
+
+    trained: TrainedRun
+    networks: Networks
+
+    @classmethod
+    def open(
+        cls, run: Path, split: str, *, root: Path | None = None, weights: Iterable[str] = (), **settled: Any
+    ) -> "EndToEndTask":
+        """Open a split of a run with all that made it, found through its provenance; `settled` is for `Task`."""
+        trained = load_run(run, split=split)
+        origin = Origin.of(trained.metadata, trained.folder)
+        refuse_unused(weights, [origin.settings])
+        networks = origin.restore_networks(weights)
+        dataset = origin.restore_dataset(root)
+        if split not in dataset.splits:
+            raise UsageError(f"{dataset.name} has no split '{split}', which the run was trained on; give its --root")
+        return cls(dataset, dataset.splits[split], origin.settings, trained=trained, networks=networks, **settled)
 
     @property
     def prediction(self) -> str:
-        return self.pipeline.trained.prediction
+        return self.trained.prediction
 
     @property
     def tested(self) -> tuple[Settings, bool, int]:
@@ -173,110 +182,99 @@ class _EndToEndTask(Task):
         return with_average(super().outputs(network, videos))
 
     def network(self) -> EndToEnd:
-        """Head and backbones as the run has them, ready to train."""
-        keys, opened = DropoutKeys(self.seed), self.pipeline
-        readers = {stream: copy.deepcopy(reader) for stream, reader in opened.networks.readers.items()}
-        for reader in readers.values():
+        """Head and backbones as the run has them, ready to train: the very ones that were opened."""
+        keys, device = DropoutKeys(self.seed), self.processes.device
+        for reader in self.networks.readers.values():
             reader.requires_grad_(True)
             key_dropout(reader, keys, p=self.tuning.dropout)
-            reader.to(self.device).to(memory_format=torch.channels_last)
+            reader.to(device).to(memory_format=torch.channels_last)
         network = EndToEnd(
-            readers,
-            copy.deepcopy(opened.trained.head),
-            opened.layers,
+            self.networks.readers,
+            self.trained.head,
+            self.trained.layers,
             num_steps=self.settings.num_steps,
             keys=keys,
             label_smoothing=self.training.label_smoothing,
             recompute=self.tuning.recompute,
         )
-        network.to(self.device)
+        network.to(device)
         network.freeze_unused()
         return network
 
     # --- what is written ----------------------------------------------------------------------------------------------
 
-    def write(self, folder: Path, network: EndToEnd, fitted: Fitted, *, fresh: Path | None) -> SplitRecord:
-        """Write backbones, head, scores and, if asked, a fresh store; gives what the run's record keeps of the split.
+    def write(
+        self, folder: Path, network: EndToEnd, fitted: Fitted, *, before: dict[str, dict[str, float]]
+    ) -> SplitRecord:
+        """Write backbones, head and scores; gives what the run's record keeps of the split.
 
         The training's state stays until that is recorded.
         """
-        files: dict[str, Path] = {}
         about = {"backbone": self.settings.backbone, "dataset": self.dataset.name, "split": self.split.name}
+        files = self._files(folder)
         for stream, reader in network.readers.items():
             assert isinstance(reader, LayerReader)
-            files[stream] = folder / f"{stream}.safetensors"
             save_tensors(files[stream], reader.trunk_state(), {"stream": stream, **about})
-        source = self._source(files, store="" if fresh is None else self._extract(files, fresh))
-        self._write_head(folder, network.head, source)
-        videos = self.videos[1]
-        outputs = self.outputs(network, videos)
-        before = self.outputs(self.network(), videos)
-        if videos:
-            kept = {name: values for name, values in outputs.items() if name != AVERAGE}
-            made = {"store": source, "options": self.pipeline.metadata["options"], "seed": self.seed}
-            scores = self.scores(videos, kept, head=self.pipeline.metadata["head"], provenance=made)
-            write_scores(score_path(folder), scores)
+        source = self._write_head(folder, network.head)
+        outputs = self.outputs(network, self.videos[1])
+        kept = {name: values for name, values in outputs.items() if name != AVERAGE}
+        made = {"store": source, "options": self.trained.metadata["options"], "seed": self.seed}
+        self.write_scores(folder, kept, head=self.trained.metadata["head"], provenance=made)
         return SplitRecord(
-            results=accuracies(outputs, videos),
+            results=self.accuracies(outputs),
             seconds=round(sum(row["seconds"] for row in fitted.history), 3),
-            before=accuracies(before, videos),
+            before=before,
             history=fitted.history,
-            store=source["path"],
         )
 
     def add_store(self, folder: Path, fresh: Path) -> str:
-        """Extract the fresh store of a split that is finished, from the weights that lie there; gives its path."""
-        files = {stream: folder / f"{stream}.safetensors" for stream in self.pipeline.networks.readers}
-        path = self._extract(files, fresh)
-        self._write_head(folder, load_run(folder).head, self._source(files, store=path))
+        """Extract a fresh store of a finished split with the backbones that lie there; gives its absolute path.
+
+        It holds this split alone: heads of another split would be tested on videos that its backbones were trained on.
+        """
+        weights = tuple(f"{stream}={path}" for stream, path in self._files(folder).items())
+        asked = self.settings.change(weights=weights, weights_sha256=())
+        running = Running(device=str(self.processes.device), cache=str(self.cache.folder) if asked.quantise else "")
+        dataset = replace(self.dataset, splits={self.split.name: self.split})
+        path = str(extract(dataset, fresh, settings=asked, running=running).store.resolve())
+        self._write_head(folder, load_run(folder).head, store=path)
         return path
 
-    def _source(self, files: Mapping[str, Path], *, store: str) -> dict[str, Any]:
-        """What the head remembers of its features: how they were made, and where its videos are found."""
-        before = self.pipeline.metadata["store"]
+    def _files(self, folder: Path) -> dict[str, Path]:
+        """Stream -> the weights file of its backbone."""
+        return {stream: folder / f"{stream}.safetensors" for stream in self.networks.readers}
+
+    def _write_head(self, folder: Path, head: Head, *, store: str = "") -> dict[str, Any]:
+        """Write the head; gives what it remembers of its features: how they were made, where its videos are found."""
+        metadata, files = self.trained.metadata, self._files(folder)
+        before = metadata["store"]
         settings = self.settings.change(
             weights=tuple(f"{stream}={path.name}" for stream, path in files.items()),
             weights_sha256=tuple(f"{stream}={sha256_of(path)}" for stream, path in files.items()),
         )
-        return {
+        source = {
             "path": store,
             "digest": "",
             "dataset": self.dataset.name,
             "settings": settings.to_dict(),
             "videos": before.get("path") or before.get("videos", ""),
         }
-
-    def _extract(self, files: Mapping[str, Path], fresh: Path) -> str:
-        """A store of the new backbones' features, on the same device; gives its absolute path.
-
-        It holds this split alone: heads of another split would be tested on videos that its backbones were trained on.
-        """
-        asked = self.settings.change(
-            weights=tuple(f"{stream}={path}" for stream, path in files.items()), weights_sha256=()
-        )
-        running = Running(device=str(self.device), cache=str(self.folder_of_cache) if asked.quantise else "")
-        dataset = replace(self.dataset, splits={self.split.name: self.split})
-        return str(extract(dataset, fresh, settings=asked, running=running).store.resolve())
-
-    def _write_head(self, folder: Path, head: Head, source: dict[str, Any]) -> None:
-        metadata = self.pipeline.metadata
         about = {**metadata, "training": asdict(self.training), "seed": self.seed, "store": source}
         if not isinstance(head, SeparateHeads):
             save_tensors(folder / CHECKPOINT, head.state_dict(), about)
-            return
+            return source
         for stream, part in head.heads.items():
             assert isinstance(part, Head)
             own = {"layers": {stream: metadata["layers"][stream]}, "shapes": {stream: list(part.shapes[stream])}}
             save_tensors(folder / stream / CHECKPOINT, part.state_dict(), {**about, **own})
+        return source
 
 
 def _enter_split(folder: Path, name: str, split: SplitRecord) -> None:
     """Enter a split in the run's record, with the mean over those that are there."""
-    splits = {**read_record(folder).splits, name: split}
+    all_results = [one.results for one in {**read_record(folder).splits, name: split}.values()]
     summary = {
-        output: {
-            figure: float(np.mean([split.results[output][figure] for split in splits.values()])) for figure in figures
-        }
+        output: {figure: float(np.mean([results[output][figure] for results in all_results])) for figure in figures}
         for output, figures in split.results.items()
     }
     record_split(folder, name, split, summary=summary)

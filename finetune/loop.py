@@ -14,17 +14,17 @@ What it promises, and how:
 import hashlib
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
 
-from avr.core import Progress, UsageError, WorkError
+from avr.core import Progress, UsageError, WorkError, ahead
 from avr.heads import save_tensors
 from avr.store import write_log
 from avr.training import Schedule, Training, build_optimizer, deterministic
@@ -37,9 +37,9 @@ from .state import load_state, save_state
 from .tuning import Tuning
 
 LAST_GOOD = "last-good.safetensors"
-
-
 STATE = "state.pt"
+
+Piece = tuple[list[int], Any]  # videos of a batch that go through the network together, and what was read of them
 
 
 class Samples(Protocol):
@@ -104,13 +104,13 @@ class Loop:
         self.best: dict[str, Tensor] = {}
         self.groups = network.groups(tuning.new_factor)
         self.optimizer: torch.optim.Optimizer  # made as a stage begins
+        self.processes = Processes()
 
-    def run(self, processes: Processes, device: torch.device, *, stop_after: int | None = None) -> Fitted:
+    def run(self, processes: Processes, *, stop_after: int | None = None) -> Fitted:
         """Train to the end.
 
         Args:
             processes: this one's place among them.
-            device: where the network lies.
             stop_after: leave after so many steps, as if interrupted.
 
         Raises:
@@ -118,21 +118,23 @@ class Loop:
                 of the last checkpoint before it, and its network is written beside it as `last-good.safetensors` where
                 it has a `weights_prefix`.
         """
-        self._continue(processes)
+        self.processes = processes
+        self._continue()
         until = math.inf if stop_after is None else self.schedule.step + stop_after
-        network = processes.wrap(self.network, device)
-        with deterministic(device), Progress("fine-tune", total=self.schedule.total_steps, unit="steps") as progress:
+        network = processes.wrap(self.network)
+        with (
+            deterministic(processes.device),
+            Progress("fine-tune", total=self.schedule.total_steps, unit="steps") as progress,
+        ):
             progress.advance(self.schedule.step)
             while not self.schedule.ended and self.schedule.step < until:
-                self._epoch(network, processes, device, until=until, progress=progress)
+                self._epoch(network, until=until, progress=progress)
         self.fitted.finished = self.schedule.ended
         if self.fitted.finished and self.best:
             self.network.load_state_dict(self.best)
         return self.fitted
 
-    def _epoch(
-        self, network: nn.Module, processes: Processes, device: torch.device, *, until: float, progress: Progress
-    ) -> None:
+    def _epoch(self, network: nn.Module, *, until: float, progress: Progress) -> None:
         """What is left of the epoch that the next step lies in."""
         began, schedule = time.monotonic(), self.schedule
         epoch, done = schedule.epoch, schedule.step_of_epoch
@@ -144,47 +146,28 @@ class Loop:
         todo = batches[done:][: int(min(schedule.epoch_left, until - schedule.step))]
         if done == 0:
             self.sums = [0.0, 0.0, 0.0]
-        for batch, pieces in self._ahead(todo, epoch, processes):
+        reading = ahead(partial(self._read, epoch), todo, depth=1)
+        for batch, pieces in zip(todo, reading, strict=True):
             rate = schedule.rate()
-            loss, right = self._step(network, batch, pieces, rate=rate, processes=processes, device=device)
+            loss, right = self._step(network, batch, pieces, rate=rate)
             self.sums = [self.sums[0] + loss * len(batch), self.sums[1] + right, self.sums[2] + len(batch)]
             self.fitted.losses.append(loss)
             schedule.count_step()
             if not schedule.epoch_left:
-                self._end_epoch(rate, seconds=time.monotonic() - began, processes=processes)
+                self._end_epoch(rate, seconds=time.monotonic() - began)
             elif self.tuning.save_every and schedule.step % self.tuning.save_every == 0:
-                self._save(processes)
+                self._save()
             progress.advance(1, loss=f"{loss:.3f}", epoch=epoch + 1)
 
-    def _ahead(
-        self, batches: Sequence[list[int]], epoch: int, processes: Processes
-    ) -> Iterator[tuple[list[int], list[tuple[list[int], Any]]]]:
-        """Each global batch with this process's pieces of it, read one batch ahead in a thread."""
+    def _read(self, epoch: int, batch: list[int]) -> list[Piece]:
+        """This process's pieces of a global batch; runs in a thread, a batch ahead."""
+        pieces = cut(batch, self.tuning.micro_batch, rank=self.processes.rank, world=self.processes.world)
+        # A process without a video of its own goes along with the batch's first, which then counts nothing.
+        return [(piece, self.samples.read(piece or batch[:1], epoch)) for piece in pieces]
 
-        def read(batch: list[int]) -> list[tuple[list[int], Any]]:
-            pieces = cut(batch, self.tuning.micro_batch, rank=processes.rank, world=processes.world)
-            # A process without a video of its own goes along with the batch's first, which then counts nothing.
-            return [(piece, self.samples.read(piece or batch[:1], epoch)) for piece in pieces]
-
-        with ThreadPoolExecutor(1, thread_name_prefix="read") as pool:
-            coming = pool.submit(read, batches[0]) if batches else None
-            for number, batch in enumerate(batches):
-                assert coming is not None
-                pieces = coming.result()
-                coming = pool.submit(read, batches[number + 1]) if number + 1 < len(batches) else None
-                yield batch, pieces
-
-    def _step(
-        self,
-        network: nn.Module,
-        batch: list[int],
-        pieces: Sequence[tuple[list[int], Any]],
-        *,
-        rate: float,
-        processes: Processes,
-        device: torch.device,
-    ) -> tuple[float, float]:
+    def _step(self, network: nn.Module, batch: list[int], pieces: list[Piece], *, rate: float) -> tuple[float, float]:
         """One optimiser step on a global batch; its mean loss, and how many were right."""
+        processes, device = self.processes, self.processes.device
         for group, (_, factor) in zip(self.optimizer.param_groups, self.groups, strict=True):
             group["lr"] = rate * factor
         step = self.schedule.step
@@ -196,7 +179,7 @@ class Loop:
                 inputs, labels = self.samples.prepare(raw, device)
                 self.network.keys.set(step, videos or batch[:1])
                 count_images(self.network, counted=bool(videos))
-                with torch.autocast(device.type, torch.bfloat16, enabled=self.tuning.bf16 and device.type == "cuda"):
+                with torch.autocast(device.type, torch.bfloat16, enabled=self.tuning.bf16 and processes.cuda):
                     outputs = network(inputs)
                 loss = self.network.loss(outputs, labels)
                 part = len(videos) / len(batch)
@@ -204,12 +187,12 @@ class Loop:
                 torch.autograd.backward(loss * (part * processes.world))
             right = (self.network.prediction(outputs).argmax(1) == labels).sum()
             sums += torch.tensor([float(loss.detach()) * part, float(right) if videos else 0.0], dtype=torch.float64)
-        loss_and_right = processes.total(sums.to(device) if device.type == "cuda" else sums).tolist()
-        self._check(batch, loss_and_right[0], processes)
+        whole, right = processes.total(sums.to(device)).tolist()
+        self._check(batch, whole)
         self.optimizer.step()
-        return loss_and_right[0], loss_and_right[1]
+        return whole, right
 
-    def _check(self, batch: Sequence[int], loss: float, processes: Processes) -> None:
+    def _check(self, batch: Sequence[int], loss: float) -> None:
         """Stop before the weights are touched when the loss or the gradient is not finite; clip the gradient."""
         parameters = [p for group, _ in self.groups for p in group if p.grad is not None]
         limit = self.training.clip_norm or math.inf
@@ -217,13 +200,13 @@ class Loop:
         if math.isfinite(loss) and math.isfinite(norm):
             return
         what = f"loss is {loss}" if not math.isfinite(loss) else f"gradient's norm is {norm} (loss {loss:.4g})"
-        kept, videos = self._last_good(processes), ", ".join(self.samples.names[index] for index in batch)
+        kept, videos = self._last_good(), ", ".join(self.samples.names[index] for index in batch)
         raise WorkError(
             f"step {self.schedule.step + 1}: the {what}; {kept}; try a smaller --lr or clip_norm; the batch's videos: "
             f"{videos}"
         )
 
-    def _last_good(self, processes: Processes) -> str:
+    def _last_good(self) -> str:
         """What is left after a step that is not finite, in words. The state serves the same settings alone, so its
         network is also written as weights that a training with others can start from."""
         if self.folder is None:
@@ -234,7 +217,7 @@ class Loop:
         prefix = self.network.weights_prefix
         if prefix is None:
             return f"the last good checkpoint is {state}"
-        if processes.first:
+        if self.processes.first:
             # Not the network in memory: its batch norm has seen the batch already.
             tensors = (load_state(state, self.settings) or {})["network"]
             own = {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
@@ -245,11 +228,10 @@ class Loop:
         """A stage begins with a fresh optimiser and, where there is a validation part, the best weights so far."""
         if self.best:
             self.network.load_state_dict(self.best)
-        cuda = next(self.network.parameters()).is_cuda
         groups = [{"params": group} for group, _ in self.groups]
-        self.optimizer = build_optimizer(groups, self.training, cuda=cuda)
+        self.optimizer = build_optimizer(groups, self.training, cuda=self.processes.cuda)
 
-    def _end_epoch(self, rate: float, *, seconds: float, processes: Processes) -> None:
+    def _end_epoch(self, rate: float, *, seconds: float) -> None:
         row = {
             "epoch": self.schedule.epoch + 1,
             "rate": rate,
@@ -258,15 +240,15 @@ class Loop:
         }
         if self.validate is not None:
             # One process judges for all: running statistics may differ between them, and the rate must not.
-            row["validation_loss"] = processes.agree(self.validate() if processes.first else 0.0)
+            row["validation_loss"] = self.processes.agree(self.validate() if self.processes.first else 0.0)
         if self.schedule.end_epoch(row.get("validation_loss")):
             state = self.network.state_dict()
             self.best = {name: value.detach().cpu().clone() for name, value in state.items()}
         self.fitted.history.append({**row, "seconds": seconds})
-        self._save(processes)
+        self._save()
 
-    def _save(self, processes: Processes) -> None:
-        if self.folder is None or not processes.first:
+    def _save(self) -> None:
+        if self.folder is None or not self.processes.first:
             return
         state = {
             "settings": self.settings,
@@ -282,11 +264,11 @@ class Loop:
         if self.fitted.history:
             write_log(self.folder, self.fitted.history)
 
-    def _continue(self, processes: Processes) -> None:
+    def _continue(self) -> None:
         found = None
-        if self.folder is not None and processes.first:
+        if self.folder is not None and self.processes.first:
             found = load_state(self.folder / STATE, self.settings)
-        state = processes.agree(found)
+        state = self.processes.agree(found)
         if state is None:
             return
         self._begin_stage()

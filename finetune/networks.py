@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
-from avr.core import UsageError, quiet
+from avr.core import quiet
 from avr.extract import build_backbone, fit_state, load_weights
 from avr.heads import Head
 
@@ -97,21 +97,18 @@ class SegmentNetwork(TunedNetwork):
     def new(self) -> nn.Module:
         return classifier_of(self.model)
 
-    def forward(self, inputs: Inputs) -> Outputs:
-        """Logits `(B, K)` under the stream's name, of inputs `(B·N, C, H, W)`."""
-        return self._consensus(inputs, self.num_segments)
-
-    def _consensus(self, inputs: Inputs, num_segments: int) -> Outputs:
+    def forward(self, inputs: Inputs, num_segments: int = 0) -> Outputs:
+        """Logits `(B, K)` under the stream's name, of inputs `(B·N, C, H, W)`; N is the training's unless given."""
         images = inputs[self.stream].contiguous(memory_format=torch.channels_last)
         logits = self.run[self.stream](images).float()  # (B·N, K)
-        return {self.stream: logits.unflatten(0, (-1, num_segments)).mean(1)}  # (B, K)
+        return {self.stream: logits.unflatten(0, (-1, num_segments or self.num_segments)).mean(1)}  # (B, K)
 
     def loss(self, outputs: Outputs, labels: Tensor) -> Tensor:
         return F.cross_entropy(outputs[self.stream], labels, label_smoothing=self.label_smoothing)
 
     def test(self, inputs: Inputs, *, num_steps: int, bf16: bool) -> Outputs:
         with torch.autocast(inputs[self.stream].device.type, torch.bfloat16, enabled=bf16):
-            return self._consensus(inputs, num_steps)
+            return self(inputs, num_steps)
 
 
 class EndToEnd(TunedNetwork):
@@ -152,12 +149,8 @@ class EndToEnd(TunedNetwork):
     def forward(self, inputs: Inputs) -> Outputs:
         """The head's outputs `(B, K)` by name, of inputs `(B·N, C, H, W)` by stream."""
         features = {stream: self.features(stream, inputs[stream]) for stream in self.layers}
-        outputs: Outputs
-        if not self.training:
-            outputs = self.head(features)
-            return outputs
         with KeyedHeadDropout(self.keys, HEAD_LAYERS):
-            outputs = self.head(features)
+            outputs: Outputs = self.head(features)
         return outputs
 
     def features(self, stream: str, images: Tensor) -> Tensor:
@@ -171,17 +164,17 @@ class EndToEnd(TunedNetwork):
 
     def _video_by_video(self, stream: str, images: Tensor) -> Tensor:
         """Activations are held for one video at a time and made again in the backward pass."""
-        step, videos, parts = self.keys.step, self.keys.videos, []
-        for video, part in zip(videos, torch.split(images, self.num_steps), strict=True):
-            layer = partial(self._layer, stream, step=step, video=video)
-            parts.append(checkpoint(layer, part, use_reentrant=False))
+        step, videos = self.keys.step, self.keys.videos
+
+        def layer(part: Tensor, video: int) -> Tensor:
+            self.keys.set(step, [video])
+            found: Tensor = self.run[stream](part)[self.layers[stream]]
+            return found
+
+        pairs = zip(torch.split(images, self.num_steps), videos, strict=True)
+        parts = [checkpoint(layer, part, video, use_reentrant=False) for part, video in pairs]
         self.keys.set(step, videos)
         return torch.cat(parts)
-
-    def _layer(self, stream: str, images: Tensor, *, step: int, video: int) -> Tensor:
-        self.keys.set(step, [video])
-        found: Tensor = self.run[stream](images)[self.layers[stream]]
-        return found
 
     def loss(self, outputs: Outputs, labels: Tensor) -> Tensor:
         return self.head.loss(outputs, labels)
@@ -223,8 +216,7 @@ class EndToEnd(TunedNetwork):
 
 def classifier_of(model: nn.Module) -> Classifier:
     """The last layer, which gives the class scores: linear, or SqueezeNet's convolution."""
-    layers = [module for module in model.modules() if isinstance(module, (nn.Linear, nn.Conv2d))]
-    return layers[-1]
+    return [module for module in model.modules() if isinstance(module, (nn.Linear, nn.Conv2d))][-1]
 
 
 def build_classifier(name: str, num_classes: int, *, weights: str, in_channels: int, seed: int) -> nn.Module:
@@ -252,8 +244,7 @@ def build_classifier(name: str, num_classes: int, *, weights: str, in_channels: 
 
 def _brings_classifier(model: nn.Module, name: str, weights: str, num_classes: int) -> bool:
     """Whether weights hold a classifier of so many classes, which `build_backbone` then has taken."""
-    classifier = classifier_of(model)
-    path = next(path for path, module in model.named_modules() if module is classifier)
+    path = next(path for path, module in model.named_modules() if module is classifier_of(model))
     state, _ = load_weights(name, weights)
     return f"{path}.weight" in state and len(state[f"{path}.weight"]) == num_classes
 
@@ -268,8 +259,6 @@ def redraw(layer: Classifier, seed: int) -> None:
 def set_dropout(model: nn.Module, keys: DropoutKeys, p: float | None) -> None:
     """Give a classifier its dropout: all dropout layers get probability `p`; a network without any gets one before its
     classifier. None keeps the network's own."""
-    if p is not None and not 0 <= p < 1:
-        raise UsageError(f"dropout must be at least 0 and below 1, not {p}")
     if key_dropout(model, keys, p=p) or not p:
         return
     layer, dropout = classifier_of(model), KeyedDropout(p, keys, 0)

@@ -16,7 +16,7 @@ from torch.nn import functional as F
 from avr.core import UsageError, measure, validation_part
 from avr.datasets import Dataset, Split, Video
 from avr.extract import CACHE_FOLDER, ClipCache, Settings, leave_out
-from avr.store import Scores, Videos
+from avr.store import Scores, Videos, score_path, write_scores
 from avr.training import Training
 
 from .distributed import Processes
@@ -38,8 +38,7 @@ class Task(ABC):
         tuning: augmentation, batch norm, dropout, memory.
         seed: of all that is drawn.
         cache_folder: of decoded frames and flow; None is `cache/<dataset>`.
-        processes: this one's place among them.
-        device: where it trains.
+        processes: this one's place among them, and where it trains.
     """
 
     dataset: Dataset
@@ -50,7 +49,6 @@ class Task(ABC):
     seed: int
     cache_folder: Path | None
     processes: Processes
-    device: torch.device
 
     @property
     @abstractmethod
@@ -65,12 +63,8 @@ class Task(ABC):
     @cached_property
     def cache(self) -> ClipCache:
         """Frames and flow of the videos."""
-        return ClipCache(self.folder_of_cache, self.settings, device=str(self.device))
-
-    @property
-    def folder_of_cache(self) -> Path:
-        """Where frames and flow are kept."""
-        return self.cache_folder or CACHE_FOLDER / self.dataset.name
+        folder = self.cache_folder or CACHE_FOLDER / self.dataset.name
+        return ClipCache(folder, self.settings, device=str(self.processes.device))
 
     @cached_property
     def videos(self) -> tuple[list[Video], list[Video]]:
@@ -114,9 +108,9 @@ class Task(ABC):
             seed=self.seed,
             validate=(lambda: self.loss(network, held_out)) if held_out else None,
             folder=folder,
-            settings=plain(settings),
+            settings=settings,
         )
-        return loop.run(self.processes, self.device, stop_after=stop_after)
+        return loop.run(self.processes, stop_after=stop_after)
 
     def outputs(self, network: TunedNetwork, videos: Sequence[Video]) -> dict[str, NDArray[np.float32]]:
         """Scores `(len(videos), K)` by output, as prediction has them; none without videos."""
@@ -124,7 +118,7 @@ class Task(ABC):
         network.eval()
         rows: dict[str, list[NDArray[np.float32]]] = {}
         with torch.no_grad():
-            for inputs in fixed_inputs(videos, self.cache, settings, device=self.device, at_once=at_once):
+            for inputs in fixed_inputs(videos, self.cache, settings, device=self.processes.device, at_once=at_once):
                 for name, scores in network.test(inputs, num_steps=settings.num_steps, bf16=bf16).items():
                     rows.setdefault(name, []).append(scores.float().cpu().numpy())
         return {name: np.concatenate(parts) for name, parts in rows.items()}
@@ -134,32 +128,28 @@ class Task(ABC):
         scores = torch.from_numpy(self.outputs(network, videos)[self.prediction])
         return float(F.cross_entropy(scores, torch.from_numpy(labels_of(videos))))
 
-    def scores(
+    def write_scores(
         self,
-        videos: Sequence[Video],
+        folder: Path,
         outputs: Mapping[str, NDArray[np.float32]],
         *,
         head: str,
         provenance: Mapping[str, Any],
-    ) -> Scores:
-        """Scores of test videos in the store's form."""
-        return Scores.of(
-            Videos.of(self.dataset, videos),
-            outputs,
-            split=self.split.name,
-            head=head,
-            provenance=plain(provenance),
-        )
+    ) -> None:
+        """Write the scores of the test videos, where there are any."""
+        if self.videos[1]:
+            videos = Videos.of(self.dataset, self.videos[1])
+            scores = Scores.of(videos, outputs, split=self.split.name, head=head, provenance=plain(provenance))
+            write_scores(score_path(folder), scores)
+
+    def accuracies(self, outputs: Mapping[str, NDArray[np.float32]]) -> dict[str, dict[str, float]]:
+        """Top-1, top-5 and mean class accuracy of the test videos by output."""
+        return {name: measure(scores, labels_of(self.videos[1])) for name, scores in outputs.items()}
 
 
 def labels_of(videos: Sequence[Video]) -> NDArray[np.int64]:
     """Labels `(M,)` of videos."""
     return np.array([video.label for video in videos], dtype=np.int64)
-
-
-def accuracies(outputs: Mapping[str, NDArray[np.float32]], videos: Sequence[Video]) -> dict[str, dict[str, float]]:
-    """Top-1, top-5 and mean class accuracy by output, of the videos that the scores are of."""
-    return {name: measure(scores, labels_of(videos)) for name, scores in outputs.items()}
 
 
 def identity_of(*, training: Training, tuning: Tuning, seed: int, processes: Processes, **own: Any) -> dict[str, Any]:

@@ -70,6 +70,11 @@ class TrainedRun:
         return tuple(self.metadata["class_names"])
 
     @property
+    def layers(self) -> dict[str, str]:
+        """Stream -> the layer of it that the head reads."""
+        return {stream: self.metadata["layers"][stream] for stream in self.head.streams}
+
+    @property
     def prediction(self) -> str:
         """The output that is the run's prediction: "fused", the only stream, or "average" of several streams."""
         return self.head.prediction

@@ -1,65 +1,118 @@
-"""Which fusion is predicted with, and which run each of its sources is: told apart without guessing."""
+"""The fusion that is predicted with, and which run each of its sources is: told apart without guessing."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from avr.core import UsageError
+from avr.fusion import Fuser, load_fuser
 from avr.store import is_run, run_of, split_folder, split_names
 
-from .pipelines import Opened
+from .pipelines import Opened, Outputs
 
 FILE = "fusion.json"
 
 
-def choose_fusion(fuse: Path, split: str) -> Path:
-    """The folder of one fitted rule: `fuse` itself, or of a fusion of several splits the split's.
+@dataclass(frozen=True)
+class Fusion:
+    """A fitted rule and the runs that it reads.
 
-    Args:
-        fuse: what `avr fuse` wrote: a folder with a fusion.json (or that file), or with one a split.
-        split: which; "" is the first.
-
-    Raises:
-        UsageError: it holds no such split; those it holds are listed.
+    Attributes:
+        fuser: the rule.
+        split: whose heads it reads.
+        sources: "file", the run's name, "stream" and "head" of each.
+        runs: each once.
+        run_of: of each source, the index of its run among them.
     """
+
+    fuser: Fuser
+    split: str
+    sources: list[dict[str, str]]
+    runs: list[Path]
+    run_of: list[int]
+
+    @classmethod
+    def open(cls, fuse: Path, given: Sequence[Path], *, split: str) -> "Fusion":
+        """Open what `avr fuse` wrote: a folder with a fusion.json (or that file), or with one a split.
+
+        Args:
+            fuse: its path.
+            given: the user's runs; the others are looked for beside it.
+            split: "" is the one it was fitted on, of several the first.
+
+        Raises:
+            UsageError: no such split, or another one than it was fitted on: the rule has seen that one's test videos,
+                or knows nothing of its heads; runs that are not there, that it does not read, or that names do not tell
+                apart; a rule over features.
+        """
+        place = _choose(fuse, split)
+        fuser = load_fuser(place)
+        if not isinstance(fuser, Fuser):
+            raise UsageError(f"{fuse}: a rule over features cannot be predicted with; fuse scores (svm, awf, …)")
+        about: Mapping[str, Any] = fuser.about_  # type: ignore[attr-defined]
+        fitted = str(about["split"])
+        if fitted and split and split != fitted:
+            raise UsageError(
+                f"{place} was fitted on split {fitted}, not {split}: leave out --split, or fuse the scores of split "
+                f"{split}"
+            )
+        runs, run_of_source = _match(place, about["sources"], given)
+        return cls(fuser, split or fitted, list(about["sources"]), runs, run_of_source)
+
+    def check(self, opened: Sequence[Opened]) -> None:
+        """Refuse runs of other heads or classes than those that were fused.
+
+        Raises:
+            UsageError: naming the run and both heads.
+        """
+        for source, index in zip(self.sources, self.run_of, strict=True):
+            run = opened[index].trained
+            head, found = source.get("head", ""), str(run.metadata["head"])
+            if head and head != found:
+                raise UsageError(
+                    f"the fusion reads {source['file']}, a run of the head {head}, and {run.folder.parent} is one "
+                    f"of {found}: name the run that was fused with --run"
+                )
+        if tuple(self.fuser.about_["class_names"]) != opened[0].trained.class_names:  # type: ignore[attr-defined]
+            raise UsageError("the fusion was fitted on other classes than its runs have now")
+
+    def probabilities(self, outputs: Sequence[Outputs]) -> NDArray[np.float64]:
+        """The rule's probabilities `(K,)` of one video, of the outputs of its runs.
+
+        Raises:
+            UsageError: a run lacks a stream that the rule reads.
+        """
+        rows = []
+        for source, index in zip(self.sources, self.run_of, strict=True):
+            if source["stream"] not in outputs[index]:
+                raise UsageError(
+                    f"the fusion reads {source['file']}'s {source['stream']}, and {self.runs[index]} gives "
+                    f"{', '.join(outputs[index])}: name the run that was fused with --run"
+                )
+            rows.append(outputs[index][source["stream"]])
+        fused: NDArray[np.float64] = self.fuser.predict_proba(np.stack(rows)[None])[0]
+        return fused
+
+
+def _choose(fuse: Path, split: str) -> Path:
+    """The folder of one fitted rule: `fuse` itself, or of a fusion of several splits the split's."""
     if fuse.name == FILE and fuse.is_file():
         return fuse.parent
     names = [] if (fuse / FILE).is_file() else split_names(fuse)
-    if not names:
-        return fuse
-    if split and split not in names:
+    if names and split and split not in names:
         raise UsageError(f"{fuse} has no split '{split}'; it holds {', '.join(names)}: name one with --split")
-    return split_folder(fuse, split or names[0])
+    return split_folder(fuse, split or names[0]) if names else fuse
 
 
-def check_split(fuse: Path, fitted: str, asked: str) -> str:
-    """The split whose heads are opened: the one that the rule was fitted on.
-
-    Raises:
-        UsageError: another one is asked for: the rule has seen that one's test videos, or knows nothing of its heads.
-    """
-    if fitted and asked and asked != fitted:
-        raise UsageError(
-            f"{fuse} was fitted on split {fitted}, not {asked}: leave out --split, or fuse the scores of split {asked}"
-        )
-    return asked or fitted
-
-
-def match_runs(fuse: Path, sources: Sequence[Mapping[str, str]], given: Sequence[Path]) -> tuple[list[Path], list[int]]:
-    """The run of each of a fusion's sources: among those given, else beside the fusion.
+def _match(fuse: Path, sources: Sequence[Mapping[str, str]], given: Sequence[Path]) -> tuple[list[Path], list[int]]:
+    """The runs of a fusion's sources, each once, and for each source the index of its run among them.
 
     A fusion knows its runs by their folders' names. A given path is the run of a name when it ends in it, or when the
     folder that it links to does. The only run given is taken where a fusion has one run, whatever its name.
-
-    Args:
-        fuse: the folder of the fitted rule.
-        sources: "file", the run's name, and "stream" of each.
-        given: the user's runs.
-
-    Returns:
-        The runs, each once, and for each source the index of its run among them.
-
-    Raises:
-        UsageError: a run is not there, one that is given is no source's, or names do not tell which is which.
     """
     pairs = [(source["file"], source["stream"]) for source in sources]
     twice = next((pair for pair in pairs if pairs.count(pair) > 1), None)
@@ -69,43 +122,26 @@ def match_runs(fuse: Path, sources: Sequence[Mapping[str, str]], given: Sequence
             "their folders names of their own and fuse again"
         )
     names = list(dict.fromkeys(name for name, _ in pairs))
-    beside = run_of(fuse).parent
-    paths = {name: _run_named(name, names, given, beside / name, fuse) for name in names}
-    places = [path.resolve() for path in paths.values()]
-    shared = next((path for path in paths.values() if places.count(path.resolve()) > 1), None)
+    paths = [_run_named(name, given, fuse, only=len(names) == 1) for name in names]
+    places, known = [path.resolve() for path in paths], ", ".join(names)
+    shared = next((path for path in paths if places.count(path.resolve()) > 1), None)
     if shared is not None:
-        raise UsageError(f"{shared} would be several of the runs that {fuse} reads ({', '.join(names)}): name each one")
+        raise UsageError(f"{shared} would be several of the runs that {fuse} reads ({known}): name each one")
     unread = next((path for path in given if path.resolve() not in places), None)
     if unread is not None:
-        raise UsageError(f"{unread} is none of the runs that {fuse} reads ({', '.join(names)}): leave it out")
-    return list(paths.values()), [names.index(name) for name, _ in pairs]
+        raise UsageError(f"{unread} is none of the runs that {fuse} reads ({known}): leave it out")
+    return paths, [names.index(name) for name, _ in pairs]
 
 
-def _run_named(name: str, names: Sequence[str], given: Sequence[Path], beside: Path, fuse: Path) -> Path:
+def _run_named(name: str, given: Sequence[Path], fuse: Path, *, only: bool) -> Path:
+    """A run among those given, else beside the fusion; `only`: the fusion reads no other."""
     matching = {path.resolve(): path for path in given if name in (path.name, path.resolve().name)}
     if len(matching) > 1:
         raise UsageError(
             f"{fuse} reads scores of {name}, which {' and '.join(map(str, matching.values()))} could both be: name one"
         )
-    found = next(iter(matching.values()), None)
-    if found is None and len(given) == 1 and len(names) == 1:
-        found = given[0]
-    found = found or beside
+    beside = run_of(fuse).parent / name
+    found = next(iter(matching.values()), given[0] if only and len(given) == 1 else beside)
     if not is_run(found):
         raise UsageError(f"{fuse} reads scores of {name}, and there is no such run at {found}: name it with --run")
     return found
-
-
-def check_heads(sources: Sequence[Mapping[str, str]], opened: Sequence[Opened]) -> None:
-    """Refuse runs of other heads than those that were fused.
-
-    Raises:
-        UsageError: naming the run and both heads.
-    """
-    for source, run in zip(sources, opened, strict=True):
-        head, found = source.get("head", ""), str(run.trained.metadata["head"])
-        if head and head != found:
-            raise UsageError(
-                f"the fusion reads {source['file']}, a run of the head {head}, and {run.trained.folder.parent} is one "
-                f"of {found}: name the run that was fused with --run"
-            )

@@ -1,7 +1,7 @@
 """Trained runs opened for new videos: head, extraction settings and backbones, found through their provenance."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,11 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from avr.core import UsageError
-from avr.datasets import Video
 from avr.extract import Extractor, Origin, Running, refuse_unused
 from avr.heads import TrainedRun, load_run
 
-Features = dict[str, NDArray[np.float32]]  # "rgb/pooled" -> (V, N, …)
+Outputs = dict[str, NDArray[np.float32]]  # output -> log-probabilities (K,) of one video
 
 
 @dataclass(frozen=True)
@@ -30,10 +29,9 @@ class Opened:
     trained: TrainedRun
     extractor: Extractor
 
-    def scores(self, features: Features) -> dict[str, NDArray[np.float32]]:
-        """Log-probabilities `(K,)` by output of one video's features."""
-        layers = self.trained.metadata["layers"]
-        return self.trained.predict({s: features[f"{s}/{layers[s]}"] for s in self.trained.head.streams})
+    def scores(self, features: Mapping[str, NDArray[np.float32]]) -> Outputs:
+        """Log-probabilities `(K,)` by output of one video's features, "rgb/pooled" -> `(V, N, …)`."""
+        return self.trained.predict({s: features[f"{s}/{layer}"] for s, layer in self.trained.layers.items()})
 
 
 def open_runs(
@@ -47,14 +45,14 @@ def open_runs(
     """
     opened: list[Opened] = []
     extractors: dict[str, Extractor] = {}
-    loaded = [load_run(Path(run), split=split or None) for run in runs]
-    origins = [Origin.of(trained.metadata) for trained in loaded]
+    loaded = [load_run(run, split=split or None) for run in runs]
+    origins = [Origin.of(trained.metadata, trained.folder) for trained in loaded]
     refuse_unused(weights, [origin.settings for origin in origins])
     names = [trained.folder.parent.name for trained in loaded]
-    for run, trained, origin, name in zip(runs, loaded, origins, names, strict=True):
+    for trained, origin, name in zip(loaded, origins, names, strict=True):
         key = json.dumps(origin.settings.to_dict(), sort_keys=True)
         if key not in extractors:
-            networks = origin.restore_networks(given=weights, folders=[trained.folder, Path(run), Path()])
+            networks = origin.restore_networks(weights)
             extractors[key] = Extractor(origin.settings, running=Running(device=device), networks=networks)
         shown = name if names.count(name) == 1 else str(trained.folder.parent)
         opened.append(Opened(shown, trained, extractors[key]))
@@ -62,14 +60,3 @@ def open_runs(
         if other.trained.class_names != opened[0].trained.class_names:
             raise UsageError(f"{other.name} was trained on other classes than {opened[0].name}")
     return opened
-
-
-def video_of(path: Path) -> Video:
-    """A new video: it has no class and no group.
-
-    Raises:
-        UsageError: no such file.
-    """
-    if not path.is_file():
-        raise UsageError(f"{path}: no such video")
-    return Video(path.stem, path, 0, path.stem)

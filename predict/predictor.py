@@ -1,7 +1,7 @@
 """`Predictor`: a trained pipeline applied to new videos, by the code that extraction and heads run."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -10,12 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from avr.core import UsageError
-from avr.extract import Extractor
-from avr.fusion import Fuser, load_fuser
+from avr.datasets import Video
 from avr.video import HeldFrames, Steps, VideoError, VideoFile, answer
 
-from .fusions import check_heads, check_split, choose_fusion, match_runs
-from .pipelines import Features, open_runs, video_of
+from .fusions import Fusion
+from .pipelines import Outputs, open_runs
 from .windows import read_windows
 
 USUAL_RATE = 25.0  # frames a second, where a container says nothing of use
@@ -40,7 +39,7 @@ class Prediction:
         seconds: its length.
         top: the best classes and their probabilities, best first.
         probabilities: (K,) float64 of all classes, in the order of `class_names`.
-        outputs: output -> (K,) log-probabilities: of each stream and each head, "run/output" with several runs.
+        outputs: output -> (K,) float32 log-probabilities: of each stream and each head, "run/output" with several runs.
         timeline: windows of a long video, in order; empty for a short one.
     """
 
@@ -49,7 +48,7 @@ class Prediction:
     seconds: float
     top: list[tuple[str, float]]
     probabilities: NDArray[np.float64]
-    outputs: dict[str, NDArray[np.float32]] = field(repr=False)
+    outputs: Outputs = field(repr=False)
     timeline: list[Window] = field(default_factory=list)
 
     def to_dict(self) -> dict[str, Any]:
@@ -93,26 +92,16 @@ class Predictor:
         device: str = "auto",
     ) -> None:
         runs = [Path(run)] if isinstance(run, (str, Path)) else [Path(one) for one in run]
-        self.fuser: Fuser | None = None
-        self._sources: list[dict[str, str]] = []
-        self._run_of: list[int] = []  # of each source of the fusion: which of the opened runs it is
-        if fuse is not None:
-            place = choose_fusion(Path(fuse), split)
-            fuser = load_fuser(place)
-            if not isinstance(fuser, Fuser):
-                raise UsageError(f"{fuse}: a rule over features cannot be predicted with; fuse scores (svm, awf, …)")
-            self.fuser = fuser
-            about: dict[str, Any] = fuser.about_  # type: ignore[attr-defined]
-            self._sources = list(about["sources"])
-            split = check_split(place, str(about["split"]), split)
-            runs, self._run_of = match_runs(place, self._sources, runs)
+        self.fusion = None if fuse is None else Fusion.open(Path(fuse), runs, split=split)
+        if self.fusion is not None:
+            runs, split = self.fusion.runs, self.fusion.split
         if not runs:
             raise UsageError("no run: name one that `avr heads train` wrote, such as --run runs/stfn-shapes-1")
         self.opened = open_runs(runs, split=split, weights=weights, device=device)
-        check_heads(self._sources, [self.opened[index] for index in self._run_of])
+        if self.fusion is not None:
+            self.fusion.check(self.opened)
         self.class_names = self.opened[0].trained.class_names
-        if self.fuser is not None and tuple(self.fuser.about_["class_names"]) != self.class_names:  # type: ignore[attr-defined]
-            raise UsageError(f"{fuse} was fitted on other classes than its runs have now")
+        self._extractors = list(dict.fromkeys(opened.extractor for opened in self.opened))
 
     def predict(self, path: Path | str, *, top: int = 5, window: float = 5.0, step: float = 0.0) -> Prediction:
         """What a video shows.
@@ -129,15 +118,15 @@ class Predictor:
         """
         path = Path(path)
         check_request(top=top, window=window, step=step)
-        video = video_of(path)
-        features: dict[int, Features] = {}
-        frames = 0
-        for extractor in self._extractors():
-            try:
-                features[id(extractor)], frames = extractor.features(video)
-            except VideoError as error:
-                raise VideoError(error.reason, path) from error
-        outputs = self._outputs(features)
+        if not path.is_file():
+            raise UsageError(f"{path}: no such video")
+        video = Video(path.stem, path, 0, path.stem)  # without a class and a group
+        try:
+            made = {extractor: extractor.features(video) for extractor in self._extractors}
+        except VideoError as error:
+            raise VideoError(error.reason, path) from error
+        frames = next(iter(made.values()))[1]
+        outputs = [opened.scores(made[opened.extractor][0]) for opened in self.opened]
         probabilities = self._probabilities(outputs)
         with VideoFile(path) as file:
             rate = file.rate or USUAL_RATE
@@ -152,46 +141,30 @@ class Predictor:
     def _timeline(self, path: Path, *, length: int, step: int, rate: float, top: int) -> list[Window]:
         windows = []
         for first, frames in read_windows(path, length=length, step=step):
-            features = {}
-            for extractor in self._extractors():
+            made = {}
+            for extractor in self._extractors:
                 settings = extractor.settings
                 views = settings.sampling.sample(len(frames), key=f"{path.stem}@{first}")
                 decoded = answer(HeldFrames(frames), Steps.of(views, len(frames)), extractor.needs)
-                features[id(extractor)] = extractor.features_of(decoded)
-            probabilities = self._probabilities(self._outputs(features))
+                made[extractor] = extractor.features_of(decoded)
+            probabilities = self._probabilities([opened.scores(made[opened.extractor]) for opened in self.opened])
             best = _best(probabilities, self.class_names, top)
             windows.append(Window(first / rate, (first + len(frames)) / rate, best))
         return windows
 
-    def _extractors(self) -> list[Extractor]:
-        return list({id(opened.extractor): opened.extractor for opened in self.opened}.values())
-
-    def _outputs(self, features: Mapping[int, Features]) -> list[dict[str, NDArray[np.float32]]]:
-        return [opened.scores(features[id(opened.extractor)]) for opened in self.opened]
-
-    def _named(self, outputs: list[dict[str, NDArray[np.float32]]]) -> dict[str, NDArray[np.float32]]:
-        if len(self.opened) == 1:
+    def _named(self, outputs: Sequence[Outputs]) -> Outputs:
+        if len(outputs) == 1:
             return outputs[0]
         pairs = zip(self.opened, outputs, strict=True)
         return {f"{opened.name}/{name}": scores for opened, own in pairs for name, scores in own.items()}
 
-    def _probabilities(self, outputs: list[dict[str, NDArray[np.float32]]]) -> NDArray[np.float64]:
-        """The fuser's, or the mean over the runs of each one's prediction."""
-        if self.fuser is None:
-            own = [o.trained.prediction for o in self.opened]
-            chosen = [scores[name].astype(np.float64) for name, scores in zip(own, outputs, strict=True)]
-            mean: NDArray[np.float64] = np.exp(chosen).mean(0)
-            return mean
-        rows = []
-        for source, index in zip(self._sources, self._run_of, strict=True):
-            if source["stream"] not in outputs[index]:
-                raise UsageError(
-                    f"the fusion reads {source['file']}'s {source['stream']}, and {self.opened[index].name} gives "
-                    f"{', '.join(outputs[index])}: name the run that was fused with --run"
-                )
-            rows.append(outputs[index][source["stream"]])
-        fused: NDArray[np.float64] = self.fuser.predict_proba(np.stack(rows)[None])[0]
-        return fused
+    def _probabilities(self, outputs: Sequence[Outputs]) -> NDArray[np.float64]:
+        """The fusion's, or the mean over the runs of each one's prediction."""
+        if self.fusion is not None:
+            return self.fusion.probabilities(outputs)
+        own = [own[opened.trained.prediction] for opened, own in zip(self.opened, outputs, strict=True)]
+        mean: NDArray[np.float64] = np.exp(np.stack(own).astype(np.float64)).mean(0)
+        return mean
 
 
 def check_request(*, top: int, window: float, step: float) -> None:

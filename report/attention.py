@@ -1,6 +1,5 @@
 """Attention laid over the frames it was paid to: what `avr attention` draws."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,6 +10,7 @@ from numpy.typing import NDArray
 from avr.core import UsageError, check_known, write_whole
 
 if TYPE_CHECKING:
+    from avr.heads import TrainedRun
     from avr.store import FeatureStore
 
 Images = NDArray[np.uint8]  # (N, H, W, 3) RGB
@@ -64,18 +64,20 @@ def draw_attention(
     Raises:
         UsageError: a head without attention, an unknown video or view, a video file or store that is not there.
     """
+    from avr.extract import Origin
     from avr.heads import load_run
     from avr.store import FeatureStore
 
     trained = load_run(run, split=split)
-    path = store or Path(trained.metadata["store"]["path"])
-    if not path.exists():
-        raise UsageError(f"the run's store is not at {path}: name it with --store")
+    path = store or Origin.of(trained.metadata, trained.folder).store
+    if path is None or not path.exists():
+        where = "the run has no store of its own" if path is None else f"the run's store is not at {path}"
+        raise UsageError(f"{where}: name it with --store")
     with FeatureStore(path) as features:
         ids = features.ids.tolist()
         check_known("video", video, ids, listed="see avr store info")
         place = ids.index(video)
-        weights = _weights(trained.head, trained.metadata, features, place, view)
+        weights = _weights(trained, features, place, view)
         frames, images = _images(features, place, view, root)
     pictures: list[Path] = []
     panels = [images]
@@ -114,9 +116,7 @@ def over_segments(images: Images, weights: NDArray) -> Images:
     return shown
 
 
-def _weights(
-    head: object, metadata: Mapping[str, dict[str, str]], store: "FeatureStore", place: int, view: int
-) -> dict[str, NDArray[np.float32]]:
+def _weights(trained: "TrainedRun", store: "FeatureStore", place: int, view: int) -> dict[str, NDArray[np.float32]]:
     """A head's attention on one view of one video, `(N, h, w)` or `(N,)` by kind.
 
     Raises:
@@ -127,21 +127,20 @@ def _weights(
     from avr.core import item_names
     from avr.heads import Head, head_class
 
-    assert isinstance(head, Head)
     views = int(store.rows([place])[0])
     if not 0 <= view < views:
         raise UsageError(f"the video has views 0 to {views - 1}, not {view}")
     features = {}
-    for stream in head.streams:
-        array = store.read(stream, metadata["layers"][stream], [place])[view : view + 1]
+    for stream, layer in trained.layers.items():
+        array = store.read(stream, layer, [place])[view : view + 1]
         features[stream] = torch.as_tensor(array.astype(np.float32))
     with torch.no_grad():
-        weights = {kind: values[0].float().numpy() for kind, values in head.attend(features).items()}
+        weights = {kind: values[0].float().numpy() for kind, values in trained.head.attend(features).items()}
     if not weights:
         showing = [name for name in item_names("avr.heads") if head_class(name).attention is not Head.attention]
         raise UsageError(
-            f"head {metadata['head']} has no attention to show; heads that have, unless their options leave it out: "
-            f"{', '.join(showing)}"
+            f"head {trained.metadata['head']} has no attention to show; heads that have, unless their options leave it "
+            f"out: {', '.join(showing)}"
         )
     return weights
 

@@ -58,24 +58,24 @@ def test_end_to_end_needs_a_run(runner, tmp_path):
 
 
 @pytest.mark.slow
-def test_the_same_command_under_torchrun_trains_the_same(folder_data, tmp_path):
+def test_the_same_command_under_torchrun_trains_the_same(runner, folder_data, tmp_path):
     """Ten steps of batches of 8, shared as 4 + 4; SqueezeNet has no batch norm, dropout is on."""
-    code = "import sys; from avr.cli import main; main()"
     script = tmp_path / "avr_main.py"
-    script.write_text(code)
-    command = [str(script), "finetune", "backbone", *folder_data, *SMALL, "--micro-batch", "3", "--cache", "cache"]
-    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    losses = {}
-    for name, start in {"one": [sys.executable], "two": torchrun}.items():
-        done = subprocess.run(
-            [*start, *command, "--out", name, "--json"],
-            capture_output=True,
-            text=True,
-            timeout=200,
-            env={**os.environ, "OMP_NUM_THREADS": "1"},
-        )
-        assert done.returncode == 0, done.stderr
-        json.loads(done.stdout)  # one object: the second process prints nothing
-        losses[name] = read_record(tmp_path / name).splits["1"].losses
+    script.write_text("import sys; from avr.cli import main; main()")
+    command = ["finetune", "backbone", *folder_data, *SMALL, "--micro-batch", "3", "--cache", "cache", "--json"]
+    one = runner.invoke(main, [*command, "--out", "one"])
+    assert one.exit_code == 0, one.output
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", str(script)]
+    two = subprocess.run(
+        [*torchrun, *command, "--out", "two"],
+        capture_output=True,
+        text=True,
+        timeout=400,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
+    assert two.returncode == 0, two.stderr
+    for printed in (one.stdout, two.stdout):
+        json.loads(printed)  # one object: the second process prints nothing
+    losses = {name: read_record(tmp_path / name).splits["1"].losses for name in ("one", "two")}
     assert len(losses["one"]) >= 10
     np.testing.assert_allclose(losses["two"][:10], losses["one"][:10], atol=1e-5)

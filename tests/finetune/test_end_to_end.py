@@ -11,14 +11,19 @@ from clips import SETTINGS
 
 from avr.core import UsageError
 from avr.datasets import Split
+from avr.extract import Origin
 from avr.finetune import END_TO_END, END_TO_END_TUNING, Tuning, finetune_end_to_end
 from avr.finetune import end_to_end as stage
 from avr.finetune.backbone import PAPER
-from avr.finetune.pipeline import open_pipeline
 from avr.heads import head_class, load_run
 from avr.store import FeatureStore, RunRecord, read_scores, write_record
 
 SHORT = replace(END_TO_END, epochs=2, batch_size=8, lr=1e-3)
+
+
+def videos_of(run):
+    trained = load_run(run)
+    return Origin.of(trained.metadata, trained.folder).restore_dataset()
 
 
 @pytest.fixture(scope="module")
@@ -198,7 +203,7 @@ def test_in_bfloat16_the_scores_are_those_of_prediction(few, workplace, quick, t
 
 
 def test_the_fresh_store_holds_the_split_that_its_backbones_were_trained_on_alone(tuned, stfn_run, workplace):
-    assert set(open_pipeline(stfn_run).dataset.splits) == {"1", "2"}
+    assert set(videos_of(stfn_run).splits) == {"1", "2"}
     with FeatureStore(workplace / "fresh") as store:
         assert tuple(store.split_names) == ("1",)
 
@@ -233,8 +238,7 @@ def test_a_run_without_a_store_of_its_own_still_finds_its_videos(stfn_run, quick
     first = quickly_tuned["stfn"]
     assert load_run(first.folder).metadata["store"]["path"] == ""
     second = finetune_end_to_end(first.folder, out=tmp_path / "second", **quick)
-    third = open_pipeline(second.folder)
-    assert [video.path for video in third.dataset.videos] == [v.path for v in open_pipeline(stfn_run).dataset.videos]
+    assert [video.path for video in videos_of(second.folder).videos] == [v.path for v in videos_of(stfn_run).videos]
     assert second.before["1"] == first.results["1"]
 
 

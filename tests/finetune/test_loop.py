@@ -18,10 +18,8 @@ from avr.finetune.distributed import Processes
 from avr.finetune.draws import cut
 
 sys.path.insert(0, str(Path(__file__).parent))
-from toy import TRAINING, Noise, losses
+from toy import TRAINING, Noise, all_losses, losses
 from toy import make_loop as toy_loop
-
-CPU = torch.device("cpu")
 
 
 def make_loop(folder=None, **options):
@@ -39,7 +37,7 @@ def assert_same(left, right):
 
 
 def test_it_learns():
-    fitted = make_loop(training=replace(TRAINING, epochs=12)).run(Processes(), CPU)
+    fitted = make_loop(training=replace(TRAINING, epochs=12)).run(Processes())
     assert fitted.finished
     assert fitted.history[-1]["accuracy"] > 0.9 > fitted.history[0]["accuracy"]
     assert len(fitted.losses) == 12 * 3  # 13 videos in batches of 5
@@ -53,19 +51,19 @@ def test_an_epochs_batches_differ_by_one_video_at_most():
             sizes.append(len(videos))
             return super().read(videos, epoch)
 
-    make_loop(samples=Watched(16), training=replace(TRAINING, epochs=1)).run(Processes(), CPU)
+    make_loop(samples=Watched(16), training=replace(TRAINING, epochs=1)).run(Processes())
     assert sizes == [4, 4, 4, 4]  # in fives the last would be one video
 
 
 def test_the_second_stage_goes_on_from_the_best_epoch_of_the_first():
     training = replace(TRAINING, schedule="two-stage", epochs=2, second_epochs=1, validation=0.2)
     first = make_loop(training=training, validate=lambda: 0.5)
-    first.run(Processes(), CPU, stop_after=3)
+    first.run(Processes(), stop_after=3)
     script, started = iter([0.5, 0.9, 0.4]), []
     loop = make_loop(training=training, validate=lambda: next(script))
     begin = loop.network.begin
     loop.network.begin = lambda mode: (started.append(weights(loop)), begin(mode))
-    loop.run(Processes(), CPU)
+    loop.run(Processes())
     started = started[2:]  # as the third epoch begins, which is the second stage's first
     assert len(started) == 1
     assert_same(started[0], weights(first))
@@ -74,7 +72,7 @@ def test_the_second_stage_goes_on_from_the_best_epoch_of_the_first():
 def test_the_same_seed_gives_the_same_weights_and_another_seed_others():
     first, second, other = make_loop(), make_loop(), make_loop(seed=1)
     for loop in (first, second, other):
-        loop.run(Processes(), CPU)
+        loop.run(Processes())
     assert_same(weights(first), weights(second))
     assert not torch.equal(weights(first)["layers.0.weight"], weights(other)["layers.0.weight"])
 
@@ -90,14 +88,14 @@ VARIANTS = {
 @pytest.mark.parametrize("name", sorted(VARIANTS))
 def test_a_continued_run_equals_an_uninterrupted_one_to_the_bit(tmp_path, name):
     whole = make_loop(tmp_path / "whole", training=VARIANTS[name])
-    expected = whole.run(Processes(), CPU)
+    expected = whole.run(Processes())
     for stop in (1, 6, 8):
         folder = tmp_path / str(stop)
-        stopped = make_loop(folder, training=VARIANTS[name]).run(Processes(), CPU, stop_after=stop)
+        stopped = make_loop(folder, training=VARIANTS[name]).run(Processes(), stop_after=stop)
         assert not stopped.finished
         torch.manual_seed(99)  # what another program did to the generator in between
         loop = make_loop(folder, training=VARIANTS[name])
-        continued = loop.run(Processes(), CPU)
+        continued = loop.run(Processes())
         assert_same(weights(whole), weights(loop))
         assert continued.losses == expected.losses
         without_time = [{k: v for k, v in row.items() if k != "seconds"} for row in continued.history]
@@ -113,15 +111,15 @@ def test_the_validation_part_chooses_the_weights_and_survives_a_stop(tmp_path):
         return make_loop(folder, training=training, validate=lambda: next(left))
 
     whole = loop_with_losses(tmp_path / "whole")
-    fitted = whole.run(Processes(), CPU)
+    fitted = whole.run(Processes())
     # 0.8 does not fall below 0.5: × 0.1, the floor; 0.9 does not fall below 0.4 there: the end, after five epochs.
     assert [row["rate"] for row in fitted.history] == pytest.approx([0.05, 0.05, 0.05, 0.005, 0.005])
     fourth = loop_with_losses(None)
-    fourth.run(Processes(), CPU, stop_after=12)
+    fourth.run(Processes(), stop_after=12)
     assert_same(weights(whole), weights(fourth))
-    loop_with_losses(tmp_path / "parts").run(Processes(), CPU, stop_after=7)
+    loop_with_losses(tmp_path / "parts").run(Processes(), stop_after=7)
     continued = loop_with_losses(tmp_path / "parts", start=2)
-    continued.run(Processes(), CPU)
+    continued.run(Processes())
     assert_same(weights(whole), weights(continued))
 
 
@@ -129,7 +127,7 @@ def test_nan_stops_before_the_weights_are_touched_and_names_step_and_videos(tmp_
     training = replace(TRAINING, epochs=3)
     loop = make_loop(tmp_path, training=training, samples=Noise(poison=(1, 4)), save_every=1)
     with pytest.raises(WorkError) as caught:
-        loop.run(Processes(), CPU)
+        loop.run(Processes())
     message = str(caught.value)
     step = loop.schedule.step
     assert 3 <= step < 6
@@ -140,39 +138,39 @@ def test_nan_stops_before_the_weights_are_touched_and_names_step_and_videos(tmp_
     assert state["schedule"]["step"] == step
     assert all(torch.isfinite(value).all() for value in state["network"].values())
     sound = make_loop(training=training)
-    sound.run(Processes(), CPU, stop_after=step)
+    sound.run(Processes(), stop_after=step)
     assert_same(dict(state["network"]), weights(sound))
 
 
 def test_after_a_nan_the_last_good_network_is_a_weights_file(tmp_path):
     loop = make_loop(tmp_path, training=replace(TRAINING, epochs=3), samples=Noise(poison=(1, 4)), save_every=1)
     with pytest.raises(WorkError, match=r"its network .*last-good.safetensors, for --weights with another --out"):
-        loop.run(Processes(), CPU)
+        loop.run(Processes())
     state = torch.load(tmp_path / "state.pt", weights_only=True)["network"]
     found = load_file(tmp_path / "last-good.safetensors")
     assert_same(found, {name.removeprefix("layers."): value for name, value in state.items()})
 
 
 def test_a_state_of_other_settings_is_refused_and_says_which(tmp_path):
-    make_loop(tmp_path).run(Processes(), CPU, stop_after=2)
+    make_loop(tmp_path).run(Processes(), stop_after=2)
     with pytest.raises(UsageError, match=r"other settings \(lr 0.05 → 0.01\): choose another --out"):
-        make_loop(tmp_path, training=replace(TRAINING, lr=0.01)).run(Processes(), CPU)
+        make_loop(tmp_path, training=replace(TRAINING, lr=0.01)).run(Processes())
 
 
 def test_a_state_of_other_videos_is_refused(tmp_path):
-    make_loop(tmp_path).run(Processes(), CPU, stop_after=2)
+    make_loop(tmp_path).run(Processes(), stop_after=2)
     with pytest.raises(UsageError, match=r'other settings \(videos "13 \(\w+\)" → "14 \(\w+\)"\): choose another'):
-        make_loop(tmp_path, samples=Noise(14)).run(Processes(), CPU)
+        make_loop(tmp_path, samples=Noise(14)).run(Processes())
 
 
 def test_a_damaged_state_is_named(tmp_path):
     (tmp_path / "state.pt").write_bytes(b"half a file")
     with pytest.raises(WorkError, match=r"state.pt is damaged .*: remove it to start again"):
-        make_loop(tmp_path).run(Processes(), CPU)
+        make_loop(tmp_path).run(Processes())
 
 
 def test_the_log_holds_a_row_an_epoch(tmp_path):
-    make_loop(tmp_path).run(Processes(), CPU)
+    make_loop(tmp_path).run(Processes())
     with open(tmp_path / "log.csv") as file:
         rows = list(csv.DictReader(file))
     assert [row["epoch"] for row in rows] == ["1", "2", "3", "4"]
@@ -197,7 +195,7 @@ def test_a_batch_is_cut_alike_in_every_process(arguments, expected):
 
 def test_pieces_of_a_batch_give_the_losses_of_the_whole():
     # The same sums in another order: float32 rounding, grown over 12 steps.
-    np.testing.assert_allclose(losses(Processes(), CPU, micro_batch=2), losses(Processes(), CPU), atol=1e-5)
+    np.testing.assert_allclose(losses(Processes(), micro_batch=2), losses(Processes()), atol=1e-5)
 
 
 @pytest.mark.slow
@@ -209,12 +207,10 @@ def test_two_processes_train_as_one(tmp_path):
     script = str(Path(__file__).parent / "toy.py")
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    found = {}
-    for name, start in {"one": [sys.executable], "two": torchrun}.items():
-        subprocess.run(
-            [*start, script, str(tmp_path / name)], check=True, capture_output=True, env=environment, timeout=120
-        )
-        found[name] = json.loads((tmp_path / name).read_text())
+    subprocess.run(
+        [*torchrun, script, str(tmp_path / "two")], check=True, capture_output=True, env=environment, timeout=240
+    )
+    found = {"one": all_losses(Processes()), "two": json.loads((tmp_path / "two").read_text())}
     for kind in ("plain", "pieces", "sync", "frozen"):
         assert len(found["one"][kind]) == 12
         # float32: each process sums its part before the parts are added.

@@ -77,25 +77,31 @@ def make_loop(folder=None, *, mode="", samples=None, training=TRAINING, seed=0, 
     )
 
 
-def losses(processes, device, **options):
-    return make_loop(**options).run(processes, device).losses
+def losses(processes, **options):
+    return make_loop(**options).run(processes).losses
 
 
-def one_video_a_batch(processes, device):
+def one_video_a_batch(processes):
     """The losses, and the variance that batch norm remembers: it tells how many positions were counted."""
     loop = make_loop(mode="sync", samples=Noise(3), training=replace(TRAINING, batch_size=1))
-    return loop.run(processes, device).losses + loop.network.state_dict()["layers.1.running_var"].tolist()
+    return loop.run(processes).losses + loop.network.state_dict()["layers.1.running_var"].tolist()
+
+
+def all_losses(processes):
+    """Of every kind of training, by name."""
+    return {
+        "plain": losses(processes),
+        "pieces": losses(processes, micro_batch=2),
+        "sync": losses(processes, mode="sync"),
+        "one video": one_video_a_batch(processes),
+        "frozen": losses(processes, mode="frozen"),
+        "local": losses(processes, mode="local"),
+    }
 
 
 if __name__ == "__main__":
-    with join_processes("cpu") as (processes, device):
-        found = {
-            "plain": losses(processes, device),
-            "pieces": losses(processes, device, micro_batch=2),
-            "sync": losses(processes, device, mode="sync"),
-            "one video": one_video_a_batch(processes, device),
-            "frozen": losses(processes, device, mode="frozen"),
-            "local": losses(processes, device, mode="local"),
-        }
+    torch.set_num_threads(1)
+    with join_processes("cpu") as processes:
+        found = all_losses(processes)
         if processes.first:
             Path(sys.argv[1]).write_text(json.dumps(found))

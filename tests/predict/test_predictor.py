@@ -108,34 +108,6 @@ def test_windows_cover_a_video_and_hold_its_frames(tmp_path):
     assert [first for first, _ in read_windows(tmp_path / "clip.avi", length=30, step=15)] == [0]
 
 
-@pytest.fixture
-def run_on_a_file(dataset, tmp_path):
-    """A run whose backbones come from a weights file."""
-    from clips import SETTINGS
-
-    from avr.extract import extract
-
-    file = tmp_path / "weights.safetensors"
-    save_tensors(file, build_backbone("squeezenet1_1", weights="random", seed=1).state_dict(), {})
-    extract(dataset, tmp_path / "store", settings=SETTINGS.change(weights=(str(file),), streams=("rgb",)))
-    run = train_run(tmp_path / "store", "linear", training={"epochs": 1}, folds=0, out=tmp_path / "run", device="cpu")
-    return run.folder, file
-
-
-def test_another_weights_file_is_refused_by_its_sha256(run_on_a_file, test_video, tmp_path):
-    run, file = run_on_a_file
-    before = Predictor(run).predict(test_video.path)
-    moved = tmp_path / "elsewhere.safetensors"
-    shutil.move(file, moved)
-    with pytest.raises(UsageError, match=r"the weights of stream rgb are gone .*--weights rgb=FILE"):
-        Predictor(run)
-    again = Predictor(run, weights=[f"rgb={moved}"]).predict(test_video.path)
-    assert np.array_equal(again.outputs["rgb"], before.outputs["rgb"])
-    save_tensors(file, build_backbone("squeezenet1_1", weights="random", seed=2).state_dict(), {})
-    with pytest.raises(UsageError, match=r"is not the weights file of stream rgb .*SHA-256"):
-        Predictor(run)
-
-
 def test_a_run_is_found_by_its_provenance_alone_when_the_store_is_gone(runs, tmp_path, test_video):
     run = tmp_path / "alone"
     shutil.copytree(runs / "stfn", run)
@@ -243,7 +215,7 @@ def test_of_a_fusion_of_several_splits_one_is_predicted_with(runs, test_video, t
     for split, fused in (("", "fused"), ("2", "fused"), ("", "fused/split-2"), ("2", "fused/split-2")):
         predictor = Predictor(fuse=tmp_path / fused, split=split)
         name = "2" if "2" in split + fused else "1"
-        expected = predictor.fuser.predict_proba(np.stack([of[name]["rgb"], of[name]["flow"]])[None])[0]
+        expected = predictor.fusion.fuser.predict_proba(np.stack([of[name]["rgb"], of[name]["flow"]])[None])[0]
         np.testing.assert_allclose(predictor.predict(test_video.path).probabilities, expected, atol=1e-9)
     with pytest.raises(UsageError, match=r"fused has no split '3'; it holds 1, 2: name one with --split"):
         Predictor(fuse=tmp_path / "fused", split="3")

@@ -73,7 +73,7 @@ def by_heads(training):
 
 def by_fine_tuning(training):
     validate = (lambda: 0.5) if training.validation else None
-    fitted = make_loop(training=training, validate=validate).run(Processes(), CPU)
+    fitted = make_loop(training=training, validate=validate).run(Processes())
     assert [row["epoch"] for row in fitted.history] == list(range(1, len(fitted.history) + 1))
     return [row["rate"] for row in fitted.history], len(fitted.losses)
 
