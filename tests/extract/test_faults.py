@@ -181,6 +181,8 @@ def test_a_second_run_joins_in_and_goes_on_when_the_first_is_killed(runs, many, 
     store, before = tmp_path / "store", len(runs.decoded())
     with ThreadPoolExecutor(1) as pool:
         first = pool.submit(runs, store, seconds=whole / 2)
+        while len(runs.decoded()) == before and not first.done():
+            time.sleep(0.01)  # on a busy machine this run would be over before the first has begun
         summary = extract(many, store, settings=SETTINGS, running=RUNNING)
         assert first.result()[0] in (-9, 0)
     theirs = set(runs.decoded()[before:])
