@@ -1,6 +1,7 @@
 """Decoding: what comes out against OpenCV's plain loop, and what is said of files that give nothing."""
 
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -225,7 +226,7 @@ def test_a_crash_of_the_decoder_costs_one_video(clip):
     decoder = Decoder(decode_rgb)
     try:
         decoder(clip(num_frames=9))
-        decoder.kill()
+        os.kill(decoder.pid, signal.SIGKILL)
         with pytest.raises(VideoError, match=r"the decoder crashed on it .SIGKILL."):
             decoder(clip(num_frames=9))
         assert len(decoder(clip(num_frames=9)).answers["rgb"].images) == 3
