@@ -76,8 +76,6 @@ def import_scores(
             labels = dict(zip(like.ids.tolist(), like.labels.tolist(), strict=True))
     numbers = _labels(foreign, found, labels, path)
     names = _class_names(found, numbers, foreign, class_names, notes)
-    if foreign.values.shape[1] != len(names):
-        raise UsageError(f"{path}: {foreign.values.shape[1]} scores a video, but {len(names)} class names")
     what = kind if kind != "auto" else tell_kind(foreign.values)
     notes.append(f"the numbers are {what}" + ("" if kind != "auto" else " (by their look; --kind says otherwise)"))
     groups, how = group_rule(found)
@@ -98,6 +96,9 @@ def _fitted(
     scores: Scores, class_names: Sequence[str] | None, like: VideosLike | None, path: Path, notes: list[str]
 ) -> Scores:
     """Scores that make sense, in the order of the classes given, under the ids and groups of the videos given."""
+    width = next(iter(scores.streams.values())).shape[1]
+    if width != len(scores.class_names):
+        raise UsageError(f"{path}: {width} scores a video, but {len(scores.class_names)} class names")
     check_scores(scores, where=f"{path}: ")
     if class_names is not None and tuple(class_names) != scores.class_names:
         scores = reordered(scores, tuple(class_names))
