@@ -76,10 +76,7 @@ def import_scores(
             labels = dict(zip(like.ids.tolist(), like.labels.tolist(), strict=True))
     numbers = _labels(foreign, found, labels, path)
     names = _class_names(found, numbers, foreign, class_names, notes)
-    values = foreign.values
-    if values.shape[1] != len(names):
-        raise UsageError(f"{path}: {values.shape[1]} scores a video, but {len(names)} class names")
-    what = kind if kind != "auto" else tell_kind(values)
+    what = kind if kind != "auto" else tell_kind(foreign.values)
     notes.append(f"the numbers are {what}" + ("" if kind != "auto" else " (by their look; --kind says otherwise)"))
     groups, how = group_rule(found)
     notes.append(f"{len(set(groups))} groups {how}")
@@ -87,11 +84,21 @@ def import_scores(
     with np.errstate(over="ignore"):  # what float32 cannot hold is infinite, and refused as such
         scores = Scores.of(
             Videos(np.array(found, dtype=str), numbers, np.array(groups, dtype=str), tuple(names), dataset),
-            {stream or re.sub(r"[^\w.-]", "_", path.stem): values},
+            {stream or re.sub(r"[^\w.-]", "_", path.stem): foreign.values},
             kind=what,
             head="imported",
             provenance={"imported": path.name, "sha256": sha256_of(path), "format": foreign.format},
         )
+    return Imported(_fitted(scores, class_names, like, path, notes), notes)
+
+
+def _fitted(
+    scores: Scores, class_names: Sequence[str] | None, like: VideosLike | None, path: Path, notes: list[str]
+) -> Scores:
+    """Scores that make sense, in the order of the classes given, under the ids and groups of the videos given."""
+    width = next(iter(scores.streams.values())).shape[1]
+    if width != len(scores.class_names):
+        raise UsageError(f"{path}: {width} scores a video, but {len(scores.class_names)} class names")
     check_scores(scores, where=f"{path}: ")
     if class_names is not None and tuple(class_names) != scores.class_names:
         scores = reordered(scores, tuple(class_names))
@@ -99,8 +106,8 @@ def import_scores(
     if like is not None:
         scores = _like(scores, like, path, notes)
     right = float((next(iter(scores.streams.values())).argmax(axis=1) == scores.labels).mean()) * 100
-    notes.append(f"{len(found)} videos, {len(names)} classes, top-1 accuracy {right:.1f} %")
-    return Imported(scores, notes)
+    notes.append(f"{len(scores.ids)} videos, {len(scores.class_names)} classes, top-1 accuracy {right:.1f} %")
+    return scores
 
 
 def _like(scores: Scores, like: VideosLike, path: Path, notes: list[str]) -> Scores:
