@@ -18,7 +18,9 @@ def gated(tmp_path, monkeypatch):
     """The page's head, found as if it lay in heads/."""
     text = next(block for block in re.findall(r"```python\n(.*?)```", PAGE.read_text(), re.DOTALL) if "HEAD" in block)
     (tmp_path / "gated.py").write_text(text)
-    monkeypatch.setattr(avr.heads, "__path__", [*avr.heads.__path__, str(tmp_path)])
+    folders = [*avr.heads.__path__, str(tmp_path)]
+    monkeypatch.setattr(avr.heads, "__path__", folders)  # where it is imported from
+    monkeypatch.setattr(avr.heads.__spec__, "submodule_search_locations", folders)  # where items are listed
     yield
     sys.modules.pop("avr.heads.gated", None)
     vars(avr.heads).pop("gated", None)

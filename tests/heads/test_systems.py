@@ -20,7 +20,7 @@ SMALL = {
     "coattention": ({"hidden": 32, "reduced": 32, "expanded": 32, "over": "both"}, {"lr": 3e-3}),
     "attention-streams": (
         {"hidden": 32, "layers": 1, "dropout": 0.2, "attention_hidden": 16},
-        {"min_steps": 120, "lr": 2e-3},
+        {"lr": 2e-3},
     ),
     "frame-attention": ({"reduce": 8, "fc6_width": 32, "fc6_dropout": 0.1, "lstm_dropout": 0.1}, {"lr": 3e-3}),
     "temporal-pyramid": ({"reduce": 8, "dropout": 0.1, "lstm_dropout": 0.1}, {"lr": 3e-3}),
