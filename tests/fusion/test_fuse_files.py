@@ -203,7 +203,7 @@ def test_a_fusion_named_by_out_is_found_again_and_others_are_refused(tmp_path, c
     assert (again.rows, again.out) == (first.rows, out)
     assert "is finished already" in capsys.readouterr().err
     assert (out / "fusion.json").stat().st_mtime_ns == written
-    with pytest.raises(UsageError, match=r"out holds a fusion with other settings \(options.weights \[1, 3\], now"):
+    with pytest.raises(UsageError, match=r"out holds a fusion with other settings \(options.weights \[1, 3\] → "):
         fuse("weighted", [path], out=out, options={"weights": [1, 1]}, evaluation=QUICK)
     put(tmp_path, score_file(seed=5))
     with pytest.raises(UsageError, match=r"out holds a fusion with other settings \(scores\.1 "):

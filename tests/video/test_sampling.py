@@ -181,10 +181,10 @@ def test_one_frame_is_paired_with_itself():
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"plan": "sometimes"}, "unknown plan 'sometimes'; known: segments, strided, clips"),
-        ({"view": "wide"}, "unknown view 'wide'; known: fixed, random"),
-        ({"segments": -1}, "segments must be at least 0, not -1"),
-        ({"per_segment": 0}, "per_segment must be at least 1, not 0"),
+        ({"plan": "sometimes"}, r"plan=sometimes is not possible; plan takes segments\|strided\|clips"),
+        ({"view": "wide"}, r"view=wide is not possible; view takes fixed\|random"),
+        ({"segments": -1}, "segments=-1 is not possible; segments takes int ≥ 0"),
+        ({"per_segment": 0}, "per_segment=0 is not possible; per_segment takes int ≥ 1"),
         ({"plan": "strided", "views": 3}, "need --view random"),
         ({"plan": "clips", "view": "random"}, "no random view"),
     ],
