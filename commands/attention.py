@@ -24,7 +24,7 @@ def command(run: Path, video: str, out: Path, **options: Any) -> Answer:
     Runs of attention-streams show T_SA and T_LA, runs of coattention their weights over segments or positions. The
     frames are read from the video itself, which must still be there.
     """
-    from avr.report.attention import draw_attention
+    from avr.report import draw_attention
 
     drawn = draw_attention(run, video, out, **options)
     found = {name: getattr(drawn, name) for name in ("pictures", "animation", "frames", "weights")}

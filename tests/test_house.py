@@ -42,20 +42,8 @@ MAY_IMPORT = {
 }
 # One file of these rooms needs more than its room may.
 ALSO = {"report/attention.py": {"datasets", "extract", "heads", "video"}, "recipes/pace.py": {"extract"}}
-# What another room takes from below a face. `report/attention.py` is a drawing of its own that the face leaves out,
-# since it needs rooms that reports do not; the others are to come through the face of `extract`.
-BELOW_THE_FACE = {
-    "commands/attention.py": {"report.attention"},
-    "finetune/backbone.py": {"extract.backbones"},
-    "finetune/end_to_end.py": {"extract.layers"},
-    "finetune/networks.py": {"extract.backbones", "extract.weights"},
-    "finetune/pipeline.py": {"extract.backbones", "extract.restore"},
-    "finetune/samples.py": {"extract.cache", "extract.preprocess"},
-    "finetune/task.py": {"extract.cache"},
-    "predict/pipelines.py": {"extract.restore"},
-    "recipes/pace.py": {"extract.flow"},
-    "report/attention.py": {"extract.preprocess", "extract.restore"},
-}
+# What another room takes from below a face: flow methods, which extract's face does not list.
+BELOW_THE_FACE = {"recipes/pace.py": {"extract.flow"}}
 # Folders of items, where `_` marks machinery.
 ITEMS = {"commands", "datasets", "extract/backbones", "extract/flow", "extract/streams", "fusion", "heads"}
 SOURCES = sorted(path for room in MAY_IMPORT for path in (ROOT / room).rglob("*.py"))
@@ -76,7 +64,6 @@ LONG_STILL = {
     "finetune/end_to_end.py": {"finetune_end_to_end"},
     "heads/_loop.py": {"train"},
     "heads/_run.py": {"train_run"},
-    "store/scores/importing.py": {"import_scores"},
 }
 
 
