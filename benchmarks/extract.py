@@ -87,7 +87,7 @@ class Alone:
         made = [extractor.prepare(*both) for both in zip(self.groups, self.made, strict=True)]
         self.calls = [(group, call) for group in made for call in group.calls(extractor.batch_size)]
         self.features = [extractor.features_of(decoded) for decoded in self.decoded]
-        self.shapes = extractor.networks.shapes()
+        self.shapes = extractor.networks.shapes
         self.decoder = Decoder(work)
 
     def decode(self) -> None:

@@ -12,7 +12,7 @@ from avr.core import quiet
 
 
 @dataclass(frozen=True)
-class Answer:
+class Reply:
     """What a command answers.
 
     Attributes:
@@ -26,7 +26,7 @@ class Answer:
     failed: bool = False
 
 
-def answering(function: Callable[..., Answer | None]) -> Callable[..., None]:
+def answering(function: Callable[..., Reply | None]) -> Callable[..., None]:
     """Add `--json`, which prints one JSON object on standard output and nothing else; print what the command answers.
 
     A command that answers None, a process of several, prints nothing.

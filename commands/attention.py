@@ -6,7 +6,7 @@ from typing import Any
 import click
 
 from ._options import PATH
-from ._output import Answer, answering, print_lines
+from ._output import Reply, answering, print_lines
 
 
 @click.command()
@@ -18,7 +18,7 @@ from ._output import Answer, answering, print_lines
 @click.option("--store", type=PATH, help="Feature store.  [default: the run's]")
 @click.option("--root", type=PATH, help="Folder of the videos.  [default: as extracted]")
 @answering
-def command(run: Path, video: str, out: Path, **options: Any) -> Answer:
+def command(run: Path, video: str, out: Path, **options: Any) -> Reply:
     """Lay the attention of RUN over the frames of a video, as PNGs and one GIF.
 
     Runs of attention-streams show T_SA and T_LA, runs of coattention their weights over segments or positions. The
@@ -32,4 +32,4 @@ def command(run: Path, video: str, out: Path, **options: Any) -> Answer:
         f"{drawn.folder}: {len(drawn.pictures)} pictures of frames {', '.join(map(str, drawn.frames))}",
         f"{drawn.animation}: frames | {' | '.join(drawn.weights)}",
     )
-    return Answer(found, lambda: print_lines(*lines))
+    return Reply(found, lambda: print_lines(*lines))

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ._options import dataset_options
-from ._output import Answer, answering, print_lines, print_table
+from ._output import Reply, answering, print_lines, print_table
 
 if TYPE_CHECKING:
     from avr.datasets import Dataset, Description
@@ -19,21 +19,21 @@ def command() -> None:
 
 @command.command("list")
 @answering
-def list_datasets() -> Answer:
+def list_datasets() -> Reply:
     """List the data sets that avr knows."""
     from avr.core import item_names
     from avr.datasets import describe_dataset
 
     known = {name: describe_dataset(name).text for name in item_names("avr.datasets")}
     width = max(map(len, known))
-    return Answer(known, lambda: print_lines(*(f"{name.ljust(width)}  {text}" for name, text in known.items())))
+    return Reply(known, lambda: print_lines(*(f"{name.ljust(width)}  {text}" for name, text in known.items())))
 
 
 @command.command()
 @click.argument("name")
 @dataset_options
 @answering
-def show(name: str, where: dict[str, Any]) -> Answer:
+def show(name: str, where: dict[str, Any]) -> Reply:
     """Show what a data set is, how to lay it out, and, where its videos are there, its classes and splits."""
     from avr.datasets import DEFAULT_FOLDER, describe_dataset, index_dataset
 
@@ -42,7 +42,7 @@ def show(name: str, where: dict[str, Any]) -> Answer:
     result["options"] = about.options
     if where["root"] is not None or (DEFAULT_FOLDER / name).is_dir():
         result |= _counts(index_dataset(name, **where))
-    return Answer(result, lambda: _show(about, result))
+    return Reply(result, lambda: _show(about, result))
 
 
 def _show(about: "Description", result: dict[str, Any]) -> None:
@@ -85,13 +85,13 @@ def _counts(dataset: "Dataset") -> dict[str, Any]:
 @click.option("--workers", default=0, show_default=True, help="Processes that decode; 0: one a core.")
 @click.option("--time-limit", default=120.0, show_default=True, metavar="SECONDS", help="That one video may take.")
 @answering
-def check(name: str, where: dict[str, Any], **options: Any) -> Answer:
+def check(name: str, where: dict[str, Any], **options: Any) -> Reply:
     """Decode every video and list the bad ones. Exit code 1 when there are any."""
     from avr.datasets import index_dataset
     from avr.video import check_dataset
 
     result = check_dataset(index_dataset(name, **where), **options)
-    return Answer({"name": name, **vars(result)}, lambda: _show_check(result), failed=bool(result.bad))
+    return Reply({"name": name, **vars(result)}, lambda: _show_check(result), failed=bool(result.bad))
 
 
 def _show_check(result: "CheckResult") -> None:

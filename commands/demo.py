@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from ._options import PATH
-from ._output import Answer, answering, print_table
+from ._output import Reply, answering, print_table
 
 HEADS = ("linear", "stfn")
 RULES = ("average", "multiply", "awf")
@@ -25,14 +25,14 @@ FOLDS = 3  # stfn is trained once more for each, which is most of the demo's tim
 @click.option("--backbone", default="resnet18", show_default=True, help="A torchvision model, started at random.")
 @click.option("--seed", default=0, show_default=True, help="Seed of the backbone and of the heads.")
 @answering
-def command(out: Path, backbone: str, seed: int) -> Answer:
+def command(out: Path, backbone: str, seed: int) -> Reply:
     """Draw clips, extract both streams, train heads, fuse, print a table.
 
     The classes are appearance × motion: neither stream alone can tell them all apart, the fused result can. No network
     is needed, since the backbone starts at random from a fixed seed: features are weak, and the point is the pipeline.
     """
     result = run_demo(out, backbone=backbone, seed=seed)
-    return Answer(result, lambda: _show(result))
+    return Reply(result, lambda: _show(result))
 
 
 def run_demo(out: Path, *, backbone: str = "resnet18", seed: int = 0) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from avr.extract import Engine, Running, Settings
 from avr.video import Sampling
 
 from ._options import PATH, dataset_option, dataset_options, record_options
-from ._output import Answer, answering, print_table
+from ._output import Reply, answering, print_table
 
 
 @click.command()
@@ -22,7 +22,7 @@ from ._output import Answer, answering, print_table
 @click.option("--strict", is_flag=True, help="Videos without features are an error, once the others are done.")
 @click.option("--profile", is_flag=True, help="Print each stage's busy share and the bottleneck.")
 @answering
-def command(dataset: str, where: dict[str, Any], profile: bool, **options: Any) -> Answer:
+def command(dataset: str, where: dict[str, Any], profile: bool, **options: Any) -> Reply:
     """Write features of a data set's videos to a store.
 
     An interrupted run, started again with the same settings, goes on. A video that gives no features is kept in the
@@ -40,4 +40,4 @@ def command(dataset: str, where: dict[str, Any], profile: bool, **options: Any) 
             click.echo(f"bottleneck: {summary.bottleneck}")
         click.echo(summary.line())
 
-    return Answer(summary.to_dict(), show)
+    return Reply(summary.to_dict(), show)

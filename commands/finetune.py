@@ -11,7 +11,7 @@ from avr.extract import Settings
 from avr.finetune import BACKBONE, END_TO_END, END_TO_END_TUNING, UNREAD, Tuning
 
 from ._options import PATH, dataset_option, dataset_options, device_option, record_options, training_options
-from ._output import Answer, answering, print_lines, print_table
+from ._output import Reply, answering, print_lines, print_table
 
 SETTINGS = ("backbone", "stack", "flow", "flow_size", "resize", "crop")  # those of an extraction that are read here
 
@@ -54,7 +54,7 @@ def command() -> None:
 @answering
 def backbone(
     dataset: str, where: dict[str, Any], weights: str, segments: int, settings: dict[str, Any], **options: Any
-) -> Answer | None:
+) -> Reply | None:
     """Fine-tune the network of one stream; writes weights that `avr extract --weights` takes."""
     from avr.datasets import index_dataset
     from avr.extract import CACHE_FOLDER
@@ -76,7 +76,7 @@ def backbone(
         f"--cache {options['cache'] or CACHE_FOLDER / found.name} …",
     )
     json = vars(replace(result, losses=[])) | {"epochs": len(result.history)}
-    return Answer(json, lambda: print_lines(*lines))
+    return Reply(json, lambda: print_lines(*lines))
 
 
 @command.command("end-to-end")
@@ -95,7 +95,7 @@ def backbone(
 @click.option("--cache", type=PATH, help="Frames and flow.  [default: cache/<dataset>]")
 @device_option
 @answering
-def end_to_end(run: Path, **options: Any) -> Answer | None:
+def end_to_end(run: Path, **options: Any) -> Reply | None:
     """Train a run's head and its backbones together; writes backbones, head and scores as a new run."""
     from avr.finetune import finetune_end_to_end
 
@@ -108,7 +108,7 @@ def end_to_end(run: Path, **options: Any) -> Answer | None:
         for name, scores in outputs.items()
     ]
     header = ["split", "output", "top-1 before", "after"]
-    return Answer(result, lambda: print_table(header, rows, title=str(result.folder)))
+    return Reply(result, lambda: print_table(header, rows, title=str(result.folder)))
 
 
 def _speaks() -> bool:

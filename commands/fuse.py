@@ -11,7 +11,7 @@ import click
 from avr.core import item_names, item_summary, options_of
 
 from ._options import PATH, apply, record_options
-from ._output import Answer, answering, print_lines, print_table
+from ._output import Reply, answering, print_lines, print_table
 
 MEASURES = {"top1": "top-1 %", "top5": "top-5 %", "mean_class": "mean class %", "log_loss": "log-loss", "ece": "ECE %"}
 FROM_SCORES = ("kind", "num_classes")  # a rule's own arguments that are no options: the scores tell them
@@ -68,10 +68,10 @@ def rule_command(rule: str) -> click.Command:
     own = record_options("options", made, only=[name for name in options_of(made) if name not in FROM_SCORES])
     out = click.option("--out", type=PATH, help=f"Run folder to write.  [default: runs/fuse-{rule}-K]")
 
-    def from_scores(options: dict[str, Any], **values: Any) -> Answer:
+    def from_scores(options: dict[str, Any], **values: Any) -> Reply:
         return _answer(fuse(rule, options=options, **values))
 
-    def from_features(options: dict[str, Any], measured: dict[str, Any], **values: Any) -> Answer:
+    def from_features(options: dict[str, Any], measured: dict[str, Any], **values: Any) -> Reply:
         return _answer(fuse_features(**options, **measured, **values))
 
     if rule == "early-svm":
@@ -84,8 +84,8 @@ def rule_command(rule: str) -> click.Command:
     return click.command(rule, help=about)(run)
 
 
-def _answer(result: Any) -> Answer:
-    return Answer(result.to_dict(), lambda: print_result(result))
+def _answer(result: Any) -> Reply:
+    return Reply(result.to_dict(), lambda: print_result(result))
 
 
 def print_result(result: Any) -> None:
@@ -134,14 +134,14 @@ def compare_command() -> click.Command:
     )
     @click.option("--weights", is_flag=True, help="Print the weights of each class and stream too.")
     @answering
-    def run(weights: bool, **values: Any) -> Answer:
+    def run(weights: bool, **values: Any) -> Reply:
         """Every rule on the same videos, beside averaging.
 
         With out-of-fold training scores the rules are fitted on them and judged on the test scores; with test scores
         alone all are cross-validated on the same folds, which never split a group. Nothing is written.
         """
         result = compare(**values)
-        return Answer(result.to_dict(), lambda: print_comparison(result, weights=weights))
+        return Reply(result.to_dict(), lambda: print_comparison(result, weights=weights))
 
     return run
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ._options import PATH, device_option, list_option, set_option, training_options
-from ._output import Answer, answering, print_lines, print_table
+from ._output import Reply, answering, print_lines, print_table
 
 if TYPE_CHECKING:
     from avr.heads import RunResult
@@ -20,7 +20,7 @@ def command() -> None:
 
 @command.command("list")
 @answering
-def list_heads() -> Answer:
+def list_heads() -> Reply:
     """List the heads: paper, the layers they read, their options."""
     from avr.core import item_names, options_of
     from avr.heads import head_class
@@ -41,7 +41,7 @@ def list_heads() -> Answer:
         click.echo()
         print_lines(*(f"{name} --set: {'; '.join(told['options']) or 'none'}" for name, told in found.items()))
 
-    return Answer(found, show)
+    return Reply(found, show)
 
 
 def _reads(reads: Mapping[str, str]) -> str:
@@ -69,7 +69,7 @@ def _reads(reads: Mapping[str, str]) -> str:
 @device_option
 @click.option("--memory-gb", type=float, help="Features held in memory, at most.  [default: half of what is free]")
 @answering
-def train(head: str, store: Path | None, streams: tuple[str, ...] | None, **options: Any) -> Answer:
+def train(head: str, store: Path | None, streams: tuple[str, ...] | None, **options: Any) -> Reply:
     """Train HEAD (`avr heads list`) on a store; write checkpoints, logs and scores to a run folder.
 
     A run that was interrupted goes on after its finished splits when the same command is given again.
@@ -86,7 +86,7 @@ def train(head: str, store: Path | None, streams: tuple[str, ...] | None, **opti
         for name, split in result.splits.items()
     }
     found = {"head": head, "run": result.folder, "layers": result.layers, "splits": splits, "summary": result.summary}
-    return Answer(found, lambda: _show(head, result))
+    return Reply(found, lambda: _show(head, result))
 
 
 def _show(head: str, result: "RunResult") -> None:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ._options import PATH, device_option
-from ._output import Answer, answering, print_lines
+from ._output import Reply, answering, print_lines
 
 if TYPE_CHECKING:
     from avr.predict import Prediction
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 @answering
 def command(
     videos: tuple[Path, ...], runs: tuple[Path, ...], top: int, window: float, step: float, **options: Any
-) -> Answer:
+) -> Reply:
     """Say what VIDEOS show, with everything found through the run: weights, sampling, flow, head, classes.
 
     A video that cannot be read is reported, the others go on, and the exit status is 1.
@@ -55,7 +55,7 @@ def command(
             found.append(prediction.to_dict())
             if not as_json:  # each as soon as it is there
                 show(prediction)
-    return Answer({"predictions": found}, lambda: None, failed=any("error" in one for one in found))
+    return Reply({"predictions": found}, lambda: None, failed=any("error" in one for one in found))
 
 
 def show(prediction: "Prediction") -> None:

@@ -9,7 +9,7 @@ import click
 from avr.core import plain
 
 from ._options import PATH, device_option, list_option, named_value, set_option
-from ._output import Answer, answering, print_lines, print_table
+from ._output import Reply, answering, print_lines, print_table
 
 if TYPE_CHECKING:
     from avr.recipes import Extraction, Outcome, Recipe
@@ -26,25 +26,25 @@ def command() -> None:
 
 @command.command("list")
 @answering
-def list_command() -> Answer:
+def list_command() -> Reply:
     """List the recipes."""
     from avr.recipes import load_recipe, recipe_names
 
     recipes = [load_recipe(name) for name in recipe_names()]
     found = [{"recipe": r.name, "title": r.title, "rows": len(r.rows), "datasets": r.datasets} for r in recipes]
     rows = [(r.name, r.title, len(r.rows), ", ".join(r.datasets) or "-") for r in recipes]
-    return Answer(found, lambda: print_table(("recipe", "title", "rows", "data sets"), rows, align="llrl"))
+    return Reply(found, lambda: print_table(("recipe", "title", "rows", "data sets"), rows, align="llrl"))
 
 
 @command.command()
 @click.argument("name")
 @answering
-def show(name: str) -> Answer:
+def show(name: str) -> Reply:
     """Show the rows of recipe NAME: settings, training and the paper's figures."""
     from avr.recipes import load_recipe
 
     recipe = load_recipe(name)
-    return Answer(recipe, lambda: _show(recipe))
+    return Reply(recipe, lambda: _show(recipe))
 
 
 def _show(recipe: "Recipe") -> None:
@@ -74,7 +74,7 @@ def _pairs(values: Mapping[str, object]) -> str:
 @click.option("--dataset", default="", help="Data set to extract.  [default: those of the paper's table]")
 @click.option("--videos", type=click.IntRange(min=0), default=0, help="How many it has.  [default: as published]")
 @answering
-def plan(name: str, dataset: str, videos: int) -> Answer:
+def plan(name: str, dataset: str, videos: int) -> Reply:
     """Say what recipe NAME needs extracted: the commands, and what they cost in disk and time.
 
     Hours are estimated from a few seconds of timing on this machine: flow pairs of 320x240 and convolutions.
@@ -87,7 +87,7 @@ def plan(name: str, dataset: str, videos: int) -> Answer:
     flow = ", ".join(f"{method} {1000 * seconds:.3g} ms a pair" for method, seconds in pace.flow_seconds.items())
     note(f"timed here: {flow}; {pace.gflops:.3g} GFLOP/s in a convolution")
     extractions = plan_recipe(recipe, pace=pace, dataset=dataset, videos=videos)
-    return Answer({"recipe": name, "extractions": extractions}, lambda: _show_plan(extractions))
+    return Reply({"recipe": name, "extractions": extractions}, lambda: _show_plan(extractions))
 
 
 def _show_plan(extractions: "list[Extraction]") -> None:
@@ -136,7 +136,7 @@ def _show_plan(extractions: "list[Extraction]") -> None:
 @answering
 def run(
     name: str, stores: tuple[str, ...], settings: Any, out: Path | None, scores: dict[str, str], **options: Any
-) -> Answer:
+) -> Reply:
     """Train the rows of recipe NAME on stores and print one table: row, paper, measured mean ± deviation.
 
     What is in --out already, from the same settings and store, is not trained again: a run that was stopped goes on.
@@ -162,7 +162,7 @@ def run(
     outcome = run_recipe(recipe, stores=paths, out=out, changes=changes, **options)
     write_tables(outcome, out)
     failed = any(measured.failed for measured in outcome.rows)
-    return Answer(as_object(outcome), lambda: _show_outcome(outcome), failed=failed)
+    return Reply(as_object(outcome), lambda: _show_outcome(outcome), failed=failed)
 
 
 def _show_outcome(outcome: "Outcome") -> None:

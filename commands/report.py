@@ -5,14 +5,14 @@ from pathlib import Path
 import click
 
 from ._options import PATH
-from ._output import Answer, answering, print_lines
+from ._output import Reply, answering, print_lines
 
 
 @click.command()
 @click.argument("runs", nargs=-1, type=PATH)
 @click.option("--out", type=PATH, default=Path("report.html"), show_default=True, help="The page.")
 @answering
-def command(runs: tuple[Path, ...], out: Path) -> Answer:
+def command(runs: tuple[Path, ...], out: Path) -> Reply:
     """Write one HTML page about RUNS: run folders or score files; without any, the newest under runs/.
 
     Accuracy tables, accuracy by class, confusion matrices, most confused pairs and learning curves, in one file that
@@ -27,4 +27,4 @@ def command(runs: tuple[Path, ...], out: Path) -> Answer:
         for outcome in report.outcomes
         for split, rows in outcome.rows.items()
     ]
-    return Answer({"out": report.out, "runs": found}, lambda: print_lines(*lines, f"written: {report.out}"))
+    return Reply({"out": report.out, "runs": found}, lambda: print_lines(*lines, f"written: {report.out}"))

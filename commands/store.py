@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ._options import PATH
-from ._output import Answer, answering, print_lines, print_table
+from ._output import Reply, answering, print_lines, print_table
 
 if TYPE_CHECKING:
     from avr.store import FeatureStore, Videos
@@ -42,12 +42,12 @@ def _size(count: float) -> str:
 @command.command()
 @STORE
 @answering
-def info(store: Path | None) -> Answer:
+def info(store: Path | None) -> Reply:
     """Show what a store or score file holds: arrays, sizes, splits, failures with their reasons, settings."""
     from avr.store import describe
 
     result = describe(_chosen(store))
-    return Answer(result, lambda: _show(result))
+    return Reply(result, lambda: _show(result))
 
 
 def _show(result: dict[str, Any]) -> None:
@@ -78,7 +78,7 @@ def _show(result: dict[str, Any]) -> None:
 @command.command()
 @STORE
 @answering
-def verify(store: Path | None) -> Answer:
+def verify(store: Path | None) -> Reply:
     """Read every byte and check it. Names what is damaged, and then ends with exit code 1."""
     from avr.store import verify
 
@@ -89,14 +89,14 @@ def verify(store: Path | None) -> Answer:
     checked = f"{result['files']} files, {_size(result['bytes'])}"
     bad = len(result["damaged"])
     lines.append(f"sound: {checked}" if result["ok"] else f"damaged: {bad} of {checked}; see `avr store repair`")
-    return Answer(result, lambda: print_lines(*lines), failed=not result["ok"])
+    return Reply(result, lambda: print_lines(*lines), failed=not result["ok"])
 
 
 @command.command()
 @STORE
 @click.option("--failures", is_flag=True, help="Also drop the shards that hold failed videos, to try these again.")
 @answering
-def repair(store: Path | None, failures: bool) -> Answer:
+def repair(store: Path | None, failures: bool) -> Reply:
     """Drop what is damaged in a store's folder, so that `avr extract` makes it again."""
     from avr.store import repair
 
@@ -104,7 +104,7 @@ def repair(store: Path | None, failures: bool) -> Answer:
     lines = [f"dropped: {', '.join(result['dropped']) or 'nothing'}"]
     if not result["complete"]:
         lines.append("the store is unfinished: run `avr extract` again with the same settings to finish it")
-    return Answer(result, lambda: print_lines(*lines))
+    return Reply(result, lambda: print_lines(*lines))
 
 
 @command.command()
@@ -112,25 +112,25 @@ def repair(store: Path | None, failures: bool) -> Answer:
 @click.option("--out", type=PATH, help="File to write.  [default: the folder's name with .h5, beside it]")
 @click.option("--overwrite", is_flag=True, help="Replace a file that is there.")
 @answering
-def pack(store: Path | None, out: Path | None, overwrite: bool) -> Answer:
+def pack(store: Path | None, out: Path | None, overwrite: bool) -> Reply:
     """Copy a store's folder into one self-contained file, which every command takes in its place."""
     from avr.store import pack
 
     written = pack(_chosen(store), out, overwrite=overwrite)
     size = written.stat().st_size
-    return Answer({"path": written, "bytes": size}, lambda: click.echo(f"{written} ({_size(size)})"))
+    return Reply({"path": written, "bytes": size}, lambda: click.echo(f"{written} ({_size(size)})"))
 
 
 @command.command()
 @STORE
 @click.option("--out", type=PATH, required=True, help="Folder to write to.")
 @answering
-def export(store: Path | None, out: Path) -> Answer:
+def export(store: Path | None, out: Path) -> Reply:
     """Write a store or score file as .npy arrays, videos.csv and classes.txt."""
     from avr.store import export
 
     written = export(_chosen(store), out)
-    return Answer({"written": written}, lambda: print_lines(*written))
+    return Reply({"written": written}, lambda: print_lines(*written))
 
 
 @command.command("import-scores")
@@ -147,7 +147,7 @@ def export(store: Path | None, out: Path) -> Answer:
 @click.option("--split", default="", help="The split's name, to be kept with the scores.")
 @click.option("--kind", type=click.Choice(["auto", "logits", "probabilities"]), default="auto", show_default=True)
 @answering
-def import_scores_command(files: tuple[Path, ...], out: Path, **options: Any) -> Answer:
+def import_scores_command(files: tuple[Path, ...], out: Path, **options: Any) -> Reply:
     """Import scores that other tools wrote: TSN's .npz, mmaction2's .pkl, a pickled {video: vector}, .npy, .csv.
 
     Each file becomes OUT/<name>.h5, which `avr fuse` takes. Pickles are read through a short list of what they may
@@ -175,7 +175,7 @@ def import_scores_command(files: tuple[Path, ...], out: Path, **options: Any) ->
             note(f"{file}: {line}")
         results.append({"file": file, "out": out / f"{file.stem}.h5", "notes": imported.notes})
         write_scores(out / f"{file.stem}.h5", replace(imported.scores, split=options["split"], dataset=dataset))
-    return Answer({"imported": results}, lambda: print_lines(*(result["out"] for result in results)))
+    return Reply({"imported": results}, lambda: print_lines(*(result["out"] for result in results)))
 
 
 def _videos_like(options: dict[str, Any]) -> "FeatureStore | Videos | None":

@@ -6,6 +6,7 @@ mean over RGB, repeated. So a stream is a number of input channels, not a networ
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -82,6 +83,7 @@ class Networks:
     readers: dict[str, LayerReader]
     files: dict[str, str]
 
+    @cached_property
     def shapes(self) -> dict[str, tuple[int, ...]]:
         """Shape of one view of every array: {"rgb/pooled": (N, D), …}."""
         shapes = {}

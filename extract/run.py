@@ -99,7 +99,7 @@ def extract(
     where = engine.where(running)
     extractor = Extractor(settings, running=running) if engine.alone else None
     networks = extractor.networks if extractor else load_networks(settings)
-    shapes = networks.shapes()
+    shapes = networks.shapes
     running = replace(running, shard_videos=running.shard_videos or shard_videos(shapes, networks.settings))
     _say_what(dataset, out, networks, where)
     _warn_of_leaks(dataset, networks)
@@ -189,7 +189,7 @@ def shard_videos(shapes: dict[str, tuple[int, ...]], settings: Settings) -> int:
 
 
 def _say_what(dataset: Dataset, out: Path, networks: Networks, where: str) -> None:
-    settings, shapes = networks.settings, networks.shapes()
+    settings, shapes = networks.settings, networks.shapes
     size = _size(expected_bytes(shapes, settings, len(dataset.videos)))
     arrays = ", ".join(f"{name} {'×'.join(map(str, shape))}" for name, shape in shapes.items())
     views = settings.views * settings.crops_a_view

@@ -130,7 +130,7 @@ def _claims(store: StoreWriter, on_step: OnStep) -> Iterator[ShardWriter]:
 def about(extractor: Extractor) -> dict[str, Any]:
     """What a store keeps of how an extractor makes features: arguments of `open_store`, which can be pickled."""
     files = extractor.networks.files
-    return {"arrays": extractor.networks.shapes(), "settings": extractor.settings.to_dict(), "weights_files": files}
+    return {"arrays": extractor.networks.shapes, "settings": extractor.settings.to_dict(), "weights_files": files}
 
 
 def open_store(task: Task, about: dict[str, Any]) -> StoreWriter:

@@ -139,7 +139,7 @@ class Task(ABC):
         """Write the scores of the test videos, where there are any."""
         if self.videos[1]:
             videos = Videos.of(self.dataset, self.videos[1])
-            scores = Scores.of(videos, outputs, split=self.split.name, head=head, provenance=plain(provenance))
+            scores = Scores.of(videos, outputs, split=self.split.name, head=head, provenance=as_json(provenance))
             write_scores(score_path(folder), scores)
 
     def accuracies(self, outputs: Mapping[str, NDArray[np.float32]]) -> dict[str, dict[str, float]]:
@@ -161,10 +161,10 @@ def identity_of(*, training: Training, tuning: Tuning, seed: int, processes: Pro
     if seed < 0:
         raise UsageError(f"the seed must be at least 0, not {seed}")
     shared = {"training": asdict(training), "tuning": tuning.identity(processes=processes.world), "seed": seed}
-    return plain({**own, **shared})
+    return as_json({**own, **shared})
 
 
-def plain(values: Mapping[str, Any]) -> dict[str, Any]:
+def as_json(values: Mapping[str, Any]) -> dict[str, Any]:
     """Settings as a file gives them back."""
     result: dict[str, Any] = json.loads(json.dumps(values, default=list))
     return result
