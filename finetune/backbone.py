@@ -26,7 +26,7 @@ from .distributed import claim_together, join_processes
 from .draws import DropoutKeys
 from .loop import LAST_GOOD, STATE, Fitted
 from .networks import SegmentNetwork, build_classifier, classifier_of, redraw, set_dropout
-from .task import Task, identity_of
+from .task import Task
 from .tuning import BACKBONE, Tuning, settle_training
 
 # STFN sec. 4.2: SGD, momentum 0.9, batch 32, 1e-3 x 0.1 when the validation error saturates.
@@ -98,21 +98,13 @@ def finetune_backbone(  # noqa: PLR0913 (the stage's one entry: all it can be to
     with join_processes(device) as processes, quiet(not processes.first):
         with quiet():
             filled = load_networks(settings, cuda=processes.cuda).settings
-        identity = identity_of(
-            dataset=dataset.name,
-            split=chosen.name,
-            extraction={k: v for k, v in filled.to_dict().items() if k not in ("layers", "views")},
-            training=training,
-            tuning=tuning,
-            seed=seed,
-            processes=processes,
-        )
+        task = _BackboneTask(dataset, chosen, filled, training, tuning, seed, cache, processes)
+        identity = task.identity()
         prefix = f"backbones/{settings.backbone}-{stream}-{dataset.name}-{chosen.name}"
         folder = claim_together(out, prefix, RunRecord(kind="backbone", identity=identity), processes=processes)
         if read_record(folder).complete:
             note(f"{folder} is finished already: nothing to do")
             return read_result(folder)
-        task = _BackboneTask(dataset, chosen, filled, training, tuning, seed, cache, processes)
         network = task.network(settings.weights_of(stream))
         fitted = task.fit(network, folder, settings=identity, stop_after=stop_after)
         if not fitted.finished:
@@ -125,6 +117,11 @@ def finetune_backbone(  # noqa: PLR0913 (the stage's one entry: all it can be to
 
 class _BackboneTask(Task):
     """A backbone's fine-tuning on one split."""
+
+    def identity(self, **own: Any) -> dict[str, Any]:
+        """What a run that goes on must share: the data and the settings that a network reads, too."""
+        extraction = {k: v for k, v in self.settings.to_dict().items() if k not in ("layers", "views")}
+        return super().identity(dataset=self.dataset.name, split=self.split.name, extraction=extraction, **own)
 
     @property
     def prediction(self) -> str:
@@ -168,7 +165,7 @@ class _BackboneTask(Task):
         self.write_scores(folder, outputs, head="backbone", provenance=identity)
         results = self.accuracies(outputs)
         split = SplitRecord(results, history=fitted.history, losses=fitted.losses)
-        record_split(folder, self.split.name, split, summary=results)
+        record_split(folder, self.split.name, split)
         for name in (STATE, LAST_GOOD):
             (folder / name).unlink(missing_ok=True)
 

@@ -8,8 +8,9 @@
 in the split's folder of a run, which is one as `avr heads train` writes it: `avr fuse` and `avr predict` take it.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,7 @@ from .distributed import claim_together, join_processes
 from .draws import DropoutKeys, key_dropout
 from .loop import STATE, Fitted
 from .networks import EndToEnd, TunedNetwork
-from .task import Task, identity_of
+from .task import Task
 from .tuning import END_TO_END, END_TO_END_TUNING, Tuning, settle_training
 
 
@@ -95,50 +96,64 @@ def finetune_end_to_end(  # noqa: PLR0913 (the stage's one entry: all it can be 
     about = read_head_record(run)
     # The head's own end-to-end settings in its paper; the two-stream ConvNet's where it has none.
     base = (head_class(about.head).end_to_end or PAPER) if paper else END_TO_END
-    training = settle_training(base, training)
+    settled: dict[str, Any] = {
+        "training": settle_training(base, training),
+        "tuning": tuning,
+        "seed": seed,
+        "cache_folder": cache,
+    }
     names = list(about.splits) if split == "all" else [split or next(iter(about.splits))]
     with join_processes(device) as processes, quiet(not processes.first):
-        settled: dict[str, Any] = {"training": training, "tuning": tuning, "seed": seed, "processes": processes}
+        opening = partial(EndToEndTask.open, run, root=root, weights=weights, processes=processes, **settled)
+        return _train_splits(run, about, names, opening, out=out, store=store, stop_after=stop_after)
 
-        def open_task(name: str) -> EndToEndTask:
-            return EndToEndTask.open(run, name, root=root, weights=weights, cache_folder=cache, **settled)
 
-        first = open_task(names[0])
-        identity = identity_of(run=str(run.resolve()), splits=names, **settled)
-        record = RunRecord(
-            kind="end-to-end",
-            identity=identity,
-            head=about.head,
-            options=about.options,
-            training=asdict(training),
-            layers=first.trained.metadata["layers"],
-            seed=seed,
-            store={"path": "", "digest": "", "dataset": first.dataset.name},
-        )
-        prefix = str(RUNS / f"{about.head}-{first.dataset.name}-tuned")
-        folder = claim_together(out, prefix, record, processes=processes)
-        for name in names:
-            where, done = split_folder(folder, name), read_record(folder).splits.get(name)
-            fresh = None if store is None else store if len(names) == 1 else store.with_name(f"{store.name}-{name}")
-            if done:
-                note(f"{where} is finished already")
-                if fresh is None or (done.store == str(fresh.resolve()) and fresh.exists()):
-                    continue
-            task = first if name == names[0] else open_task(name)
-            if done is None:
-                network = task.network()
-                before = task.accuracies(task.outputs(network, task.videos[1])) if processes.first else {}
-                fitted = task.fit(network, where, settings=identity_of(split=name, **settled), stop_after=stop_after)
-                if not fitted.finished:
-                    return None
-                if processes.first:
-                    done = task.write(where, network, fitted, before=before)
-                    _enter_split(folder, name, done)
-                    # Not before: a run that is killed while it writes would else begin again.
-                    (where / STATE).unlink(missing_ok=True)
-            if done and fresh is not None and processes.first:
-                _enter_split(folder, name, replace(done, store=task.add_store(where, fresh)))
-            processes.wait()
+def _train_splits(
+    run: Path,
+    about: RunRecord,
+    names: list[str],
+    opening: Callable[[str], "EndToEndTask"],
+    *,
+    out: Path | None,
+    store: Path | None,
+    stop_after: int | None,
+) -> EndToEndResult | None:
+    """Every split of a run, in one new run; None where it was left before its end."""
+    first = opening(names[0])
+    processes = first.processes
+    record = RunRecord(
+        kind="end-to-end",
+        identity=first.identity(run=str(run.resolve()), splits=names),
+        head=about.head,
+        options=about.options,
+        training=asdict(first.training),
+        layers=first.trained.metadata["layers"],
+        seed=first.seed,
+        store={"path": "", "digest": "", "dataset": first.dataset.name},
+    )
+    folder = claim_together(out, str(RUNS / f"{about.head}-{first.dataset.name}-tuned"), record, processes=processes)
+    for name in names:
+        where, done = split_folder(folder, name), read_record(folder).splits.get(name)
+        fresh = None if store is None else store if len(names) == 1 else store.with_name(f"{store.name}-{name}")
+        if done:
+            note(f"{where} is finished already")
+            if fresh is None or (done.store == str(fresh.resolve()) and fresh.exists()):
+                continue
+        task = first if name == names[0] else opening(name)
+        if done is None:
+            network = task.network()
+            before = task.accuracies(task.outputs(network, task.videos[1])) if processes.first else {}
+            fitted = task.fit(network, where, settings=task.identity(split=name), stop_after=stop_after)
+            if not fitted.finished:
+                return None
+            if processes.first:
+                done = task.write(where, network, fitted, before=before)
+                record_split(folder, name, done)
+                # Not before: a run that is killed while it writes would else begin again.
+                (where / STATE).unlink(missing_ok=True)
+        if done and fresh is not None and processes.first:
+            record_split(folder, name, replace(done, store=task.add_store(where, fresh)))
+        processes.wait()
     return _read_result(folder)
 
 
@@ -268,16 +283,6 @@ class EndToEndTask(Task):
             own = {"layers": {stream: metadata["layers"][stream]}, "shapes": {stream: list(part.shapes[stream])}}
             save_tensors(folder / stream / CHECKPOINT, part.state_dict(), {**about, **own})
         return source
-
-
-def _enter_split(folder: Path, name: str, split: SplitRecord) -> None:
-    """Enter a split in the run's record, with the mean over those that are there."""
-    all_results = [one.results for one in {**read_record(folder).splits, name: split}.values()]
-    summary = {
-        output: {figure: float(np.mean([results[output][figure] for results in all_results])) for figure in figures}
-        for output, figures in split.results.items()
-    }
-    record_split(folder, name, split, summary=summary)
 
 
 def _read_result(folder: Path) -> EndToEndResult:

@@ -60,6 +60,17 @@ class Task(ABC):
     def prediction(self) -> str:
         """The output that is the prediction."""
 
+    def identity(self, **own: Any) -> dict[str, Any]:
+        """All that makes it the same training, as JSON can hold it: what a continued one must share.
+
+        Raises:
+            UsageError: a seed below 0.
+        """
+        if self.seed < 0:
+            raise UsageError(f"the seed must be at least 0, not {self.seed}")
+        tuning = self.tuning.identity(processes=self.processes.world)
+        return as_json({**own, "training": asdict(self.training), "tuning": tuning, "seed": self.seed})
+
     @cached_property
     def cache(self) -> ClipCache:
         """Frames and flow of the videos."""
@@ -150,18 +161,6 @@ class Task(ABC):
 def labels_of(videos: Sequence[Video]) -> NDArray[np.int64]:
     """Labels `(M,)` of videos."""
     return np.array([video.label for video in videos], dtype=np.int64)
-
-
-def identity_of(*, training: Training, tuning: Tuning, seed: int, processes: Processes, **own: Any) -> dict[str, Any]:
-    """All that makes it the same training, as JSON can hold it: what a continued one must share.
-
-    Raises:
-        UsageError: a seed below 0.
-    """
-    if seed < 0:
-        raise UsageError(f"the seed must be at least 0, not {seed}")
-    shared = {"training": asdict(training), "tuning": tuning.identity(processes=processes.world), "seed": seed}
-    return as_json({**own, **shared})
 
 
 def as_json(values: Mapping[str, Any]) -> dict[str, Any]:

@@ -6,7 +6,7 @@ statistics of the features → a validation part → for each epoch: steps, vali
 import copy
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -63,8 +63,7 @@ def train(
         examples: features and labels of M videos, on the device to train on.
         videos: indices of the training videos among the M.
         training: settings.
-        groups: `(M,)` group of each video, for the validation part.
-        names: `(M,)` id of each video, for messages.
+        groups, names: `(M,)` of each video its group, for the validation part, and its id, for messages.
         seed: of dropout, the order of videos, views and the validation part.
         on_epoch: called with each epoch's log row.
 
@@ -75,45 +74,24 @@ def train(
     if len(videos) < 2:
         raise UsageError(f"a head trains on two videos at least; here the training part has {len(videos)}")
     started = warm = time.monotonic()
-    device, trained = examples.device, Trained()
+    device, trained, generator = examples.device, Trained(), np.random.default_rng(seed)
     head.to(device)
     head.label_smoothing = training.label_smoothing
-    generator = np.random.default_rng(seed)
-
-    # --- which videos -----------------------------------------------------------------------------------------------
-    held_out = np.zeros(0, dtype=np.int64)
-    if training.validation:
-        apart = validation_part(examples.labels[videos], groups=groups[videos], share=training.validation, seed=seed)
-        videos, held_out = videos[~apart], videos[apart]
+    videos, held_out = hold_out(examples, videos, groups=groups, share=training.validation, seed=seed)
     if training.standardise:
         set_statistics(head, examples, videos, generator, names=names)
-
-    # --- steps ------------------------------------------------------------------------------------------------------
-    every_view = training.views == "all"
     schedule, best = course_of(training, examples, videos), None
-    weights = sum(parameter.numel() for parameter in head.parameters())
-    segments = max(shape[0] for shape in head.shapes.values())
-    at_once = training.batch_size or examples.num_samples(videos, every_view=every_view)
-    with deterministic(device, seed=seed, threads=1 if weights * segments * at_once < ONE_THREAD_BELOW else 0):
+    with deterministic(device, seed=seed, threads=num_threads(head, examples, videos, training)):
         while not schedule.ended:
             if schedule.begins_stage:
                 if best is not None:
                     head.load_state_dict(best)
                 optimizer = build_optimizer(head.parameters(), training, cuda=device.type == "cuda")
-            meter = Meter(names, first_step=schedule.step)
-            head.train()
-            for batch in examples.epoch(
-                videos, batch_size=training.batch_size, generator=generator, every_view=every_view
-            ):
-                optimizer.param_groups[0]["lr"] = rate = schedule.rate()
-                take_step(head, optimizer, batch, meter, training)
-                warm = time.monotonic() if schedule.step == 0 else warm
-                schedule.count_step()
-                if not schedule.stage_left:
-                    break
-
-            # --- the epoch's end --------------------------------------------------------------------------------------
-            row = {"step": schedule.step, "lr": rate, **meter.close()}
+            drawn = examples.epoch(
+                videos, batch_size=training.batch_size, generator=generator, every_view=training.views == "all"
+            )
+            row, first = run_epoch(head, optimizer, drawn, schedule, training=training, names=names)
+            warm = first if not trained.rows else warm
             if len(held_out):
                 row |= evaluate(head, examples, held_out, names=names)
             if schedule.end_epoch(row.get("validation_loss")):
@@ -127,6 +105,46 @@ def train(
     trained.steps = schedule.step
     trained.seconds = (time.monotonic() - warm) * trained.steps / max(trained.steps - 1, 1)
     return trained
+
+
+def num_threads(head: Head, examples: Examples, videos: NDArray, training: Training) -> int:
+    """CPU threads that a training uses: one where a step is small, else (0) as many as torch has."""
+    weights = sum(parameter.numel() for parameter in head.parameters())
+    segments = max(shape[0] for shape in head.shapes.values())
+    at_once = training.batch_size or examples.num_samples(videos, every_view=training.views == "all")
+    return 1 if weights * segments * at_once < ONE_THREAD_BELOW else 0
+
+
+def run_epoch(
+    head: Head,
+    optimizer: torch.optim.Optimizer,
+    batches: Iterator[Batch],
+    schedule: Schedule,
+    *,
+    training: Training,
+    names: NDArray,
+) -> tuple[EpochRow, float]:
+    """An epoch, or what is left of its stage: its log row, and the time when its first step was done."""
+    meter, first = Meter(names, first_step=schedule.step), 0.0
+    head.train()
+    for batch in batches:
+        optimizer.param_groups[0]["lr"] = rate = schedule.rate()
+        take_step(head, optimizer, batch, meter, training)
+        first = first or time.monotonic()
+        schedule.count_step()
+        if not schedule.stage_left:
+            break
+    return {"step": schedule.step, "lr": rate, **meter.close()}, first
+
+
+def hold_out(
+    examples: Examples, videos: NDArray, *, groups: NDArray, share: float, seed: int
+) -> tuple[NDArray, NDArray]:
+    """The training videos without the validation part, and that part: whole groups, none where the share is 0."""
+    if not share:
+        return videos, videos[:0]
+    apart = validation_part(examples.labels[videos], groups=groups[videos], share=share, seed=seed)
+    return videos[~apart], videos[apart]
 
 
 def course_of(training: Training, examples: Examples, videos: NDArray) -> Schedule:

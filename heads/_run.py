@@ -12,12 +12,23 @@ import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 
 from avr.core import UsageError, measure, note
-from avr.store import RUNS, FeatureStore, Figures, RunRecord, SplitRecord, claim_run, read_record, record_split
+from avr.store import (
+    RUNS,
+    FeatureStore,
+    Figures,
+    RunRecord,
+    SplitRecord,
+    claim_run,
+    mean_figures,
+    read_record,
+    record_split,
+)
 from avr.training import Training, choose_device, read_training
 
 from ._base import Head, head_class, read_options
@@ -95,23 +106,31 @@ def train_run(  # noqa: PLR0913 (the stage's one entry: all it can be told, keyw
     with FeatureStore(Path(store)) as features:
         chosen = choose_layers(features, made, streams=streams, layers=layers or {})
         names = choose_splits(features, split)
-        about = {
-            "path": str(Path(features.path).resolve()),
-            "digest": features.digest,
-            "dataset": features.dataset,
-            "settings": features.provenance.get("settings", {}),
-        }
-        plan = Plan(head, read_options(head, options or {}), training, chosen, folds, seed, about, names)
-        for (
-            of
-        ) in plan.networks.values():  # without memory or values: what a head refuses is told before anything is read
-            with torch.device("meta"):
-                plan.build({s: features.array(s, chosen[s]).shape for s in of}, len(features.class_names))
+        plan = Plan(head, read_options(head, options or {}), training, chosen, folds, seed, _about(features), names)
+        _try_heads(plan, features)
         identity = {"streams": list(chosen), "digest": features.digest, "folds": folds, "splits": list(names)}
         record = RunRecord(kind="head", identity=identity, layers=chosen, **plan.facts())
         with claim_run(out, RUNS / f"{head}-{features.dataset}", record) as folder:
             splits = _train_splits(plan, features, folder=folder, device=where, memory_gb=memory_gb)
             return RunResult(folder, chosen, splits, _summarise(folder, splits))
+
+
+def _about(store: FeatureStore) -> dict[str, Any]:
+    """What a run's record and checkpoints say of their store."""
+    return {
+        "path": str(Path(store.path).resolve()),
+        "digest": store.digest,
+        "dataset": store.dataset,
+        "settings": store.provenance.get("settings", {}),
+    }
+
+
+def _try_heads(plan: Plan, store: FeatureStore) -> None:
+    """Build the heads without memory or values: what they refuse is told before anything is read."""
+    for streams in plan.networks.values():
+        shapes = {stream: store.array(stream, plan.layers[stream]).shape for stream in streams}
+        with torch.device("meta"):
+            plan.build(shapes, len(store.class_names))
 
 
 def _train_splits(
@@ -133,17 +152,13 @@ def _train_splits(
 
 def _summarise(folder: Path, splits: Mapping[str, SplitRecord]) -> Figures:
     """The figures over splits, as `RunResult` has them."""
-    rows = [split.results for split in splits.values()]
-    summary = {
-        output: {figure: float(np.mean([row[output][figure] for row in rows])) for figure in figures}
-        for output, figures in rows[0].items()
-    }
-    if len(rows) > 1 and summary:
+    summary = mean_figures(splits)
+    if len(splits) > 1 and summary:
         tests = [read_test_scores(folder, name) for name in splits]
         labels = np.concatenate([labels for _, labels in tests])
         for output, figures in summary.items():
             pooled = measure(np.concatenate([scores[output] for scores, _ in tests]), labels)
-            figures["top1_spread"] = float(np.std([row[output]["top1"] for row in rows], ddof=1))
+            figures["top1_spread"] = float(np.std([split.results[output]["top1"] for split in splits.values()], ddof=1))
             figures |= {f"{figure}_pooled": pooled[figure] for figure in ("top1", "mean_class")}
     return summary
 

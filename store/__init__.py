@@ -11,7 +11,7 @@ from .features.pack import pack
 from .features.reader import FeatureStore, StreamLayer
 from .features.shard import ShardWriter
 from .features.writer import StoreWriter
-from .records import Figures, RunRecord, SplitRecord, differences
+from .records import Figures, RunRecord, SplitRecord, differences, mean_figures
 from .runs import (
     RUNS,
     claim_run,
@@ -78,6 +78,7 @@ __all__ = [
     "is_test",
     "labels_from_list",
     "match_ids",
+    "mean_figures",
     "new_folder",
     "new_split",
     "pack",

@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Literal
 
+import numpy as np
+
 import avr
 
 Kind = Literal["head", "backbone", "end-to-end", "fuse"]
@@ -41,6 +43,15 @@ class SplitRecord:
     history: list[dict[str, float]] = field(default_factory=list)
     losses: list[float] = field(default_factory=list)
     store: str = ""
+
+
+def mean_figures(splits: Mapping[str, SplitRecord]) -> Figures:
+    """The mean over splits of each output's figures."""
+    results = [split.results for split in splits.values()]
+    return {
+        output: {figure: float(np.mean([found[output][figure] for found in results])) for figure in figures}
+        for output, figures in results[0].items()
+    }
 
 
 @dataclass(frozen=True)

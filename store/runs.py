@@ -22,7 +22,7 @@ from pathlib import Path
 
 from avr.core import FolderLock, UsageError, WorkError, make_folder, note, write_whole
 
-from .records import KINDS, Figures, RunRecord, SplitRecord
+from .records import KINDS, Figures, RunRecord, SplitRecord, mean_figures
 
 RUNS = Path("runs")  # where runs are looked for, and written to, when no folder is named
 RECORD, SCORES, LOG, LOCK = "run.json", "scores.h5", "log.csv", ".lock"
@@ -221,10 +221,15 @@ def new_split(run: Path, name: str) -> Iterator[Path]:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
-def record_split(run: Path, name: str, split: SplitRecord, *, summary: Figures) -> None:
-    """Enter a finished split in the record, with the figures over all splits; the last one completes the run."""
+def record_split(run: Path, name: str, split: SplitRecord, *, summary: Figures | None = None) -> None:
+    """Enter a finished split in the record; the last one completes the run.
+
+    Args:
+        summary: the figures over all splits; None: their mean.
+    """
     before = read_record(run)
     splits = {**before.splits, name: split}
+    summary = mean_figures(splits) if summary is None else summary
     complete = set(splits) >= set(before.wanted)
     write_record(run, replace(before, splits=splits, summary=summary, complete=complete))
 

@@ -249,7 +249,7 @@ def test_killed_while_it_writes_the_training_is_not_lost(stfn_run, quick, tmp_pa
         def die(*_):
             raise KeyboardInterrupt
 
-        patch.setattr(stage, "_enter_split", die)
+        patch.setattr(stage, "record_split", die)
         with pytest.raises(KeyboardInterrupt):
             finetune_end_to_end(stfn_run, **own)
     assert (tmp_path / "killed" / "split-1" / "state.pt").exists()
