@@ -68,7 +68,7 @@ def train_heads(store: Path, out: Path, split: str, seed: int) -> dict[str, floa
     for head in ("linear", "stfn"):
         folder = out / f"{head}-{split}-{seed}"
         run = train_run(store, head, split=split, folds=0, seed=seed, out=folder, device="cpu")
-        found |= {f"{head} {name}": scores["top1"] for name, scores in run.splits[0].accuracy.items()}
+        found |= {f"{head} {name}": scores["top1"] for name, scores in run.splits[split].results.items()}
     return found
 
 

@@ -95,7 +95,9 @@ def measure(head: str, seed: int, store: Path, work: Path) -> dict:
     kept = {
         "asked": asked,
         "seconds": time.perf_counter() - started,
-        "splits": {split.name: {name: row["top1"] for name, row in split.accuracy.items()} for split in run.splits},
+        "splits": {
+            split: {name: row["top1"] for name, row in record.results.items()} for split, record in run.splits.items()
+        },
         "pooled": {name: figures["top1_pooled"] for name, figures in run.summary.items()},
     }
     with write_whole(place) as temporary:

@@ -2,12 +2,16 @@
 
 import time
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from ._options import PATH
 from ._output import Reply, answering, print_table
+
+if TYPE_CHECKING:
+    from avr.fusion import FusionResult
+    from avr.heads import RunResult
 
 HEADS = ("linear", "stfn")
 RULES = ("average", "multiply", "awf")
@@ -64,33 +68,33 @@ def run_demo(out: Path, *, backbone: str = "resnet18", seed: int = 0) -> dict[st
         for head in HEADS
     }
     fused = fuse("awf", [run.folder for run in runs.values()], out=new_folder(out / "runs" / "fuse-awf"))
-    return _summarise(runs, fused, seconds=time.monotonic() - begin)
+    rows = _rows(runs, fused)
+    best = max((row for row in rows if row["name"].startswith("linear")), key=lambda row: row["top1"])
+    seconds, gain = time.monotonic() - begin, rows[-1]["top1"] - best["top1"]
+    return {
+        "rows": rows,
+        "test_videos": len(dataset.splits["1"].test),
+        "classes": len(dataset.class_names),
+        "best_stream": best["top1"],
+        "fused": rows[-1]["top1"],
+        "seconds": seconds,
+        "summary": f"fused is {100 * gain:+.1f} points against {best['name']}, the best single stream; "
+        f"{seconds:.0f} s in all",
+        "runs": {name: run.folder for name, run in runs.items()} | {"fused": fused.out},
+    }
 
 
-def _summarise(runs: dict[str, Any], fused: Any, *, seconds: float) -> dict[str, Any]:
-    linear, stfn = (runs[head].summary for head in HEADS)
+def _rows(runs: dict[str, "RunResult"], fused: "FusionResult") -> list[dict[str, Any]]:
+    """Name, what it reads and its accuracies, a row for each stream of linear, stfn, and each rule."""
+    linear, stfn = (runs[head] for head in HEADS)
     rules = {row["name"]: row for row in fused.rows}
-    found = [(f"linear {stream}", stream, linear[stream]) for stream in runs["linear"].layers]
-    streams = len(found)
-    found.append(("stfn", "rgb + flow", stfn["fused"]))
+    found = [(f"linear {stream}", stream, linear.summary[stream]) for stream in linear.layers]
+    found.append(("stfn", " + ".join(stfn.layers), stfn.summary["fused"]))
     found += [(f"fuse {rule}", "all scores", rules[rule]) for rule in RULES]
-    rows = [
+    return [
         {"name": name, "reads": reads, "top1": row["top1"], "mean_class": row["mean_class"]}
         for name, reads, row in found
     ]
-    best, last = max(rows[:streams], key=lambda row: row["top1"]), rows[-1]
-    split = runs["linear"].splits[0]
-    return {
-        "rows": rows,
-        "test_videos": len(split.test_labels),
-        "classes": split.test_scores[best["reads"]].shape[1],
-        "best_stream": best["top1"],
-        "fused": last["top1"],
-        "seconds": seconds,
-        "summary": f"fused is {100 * (last['top1'] - best['top1']):+.1f} points against {best['name']}, "
-        f"the best single stream; {seconds:.0f} s in all",
-        "runs": {name: run.folder for name, run in runs.items()} | {"fused": fused.out},
-    }
 
 
 def _show(result: dict[str, Any]) -> None:
