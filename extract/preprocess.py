@@ -9,8 +9,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torchvision.transforms import InterpolationMode
-from torchvision.transforms.v2 import functional
 
 from .settings import Settings
 
@@ -47,6 +45,9 @@ def crop_images(images: Tensor, settings: Settings, mirror: Callable[[Tensor], T
 
 def resize_images(images: Tensor, settings: Settings) -> Tensor:
     """Images `(…, C, H, W)` with their short side at `settings.resize`, by PIL's arithmetic (uint8, antialiased)."""
+    from torchvision.transforms import InterpolationMode  # here, as everywhere: it takes seconds to load
+    from torchvision.transforms.v2 import functional
+
     height, width = images.shape[-2:]
     if min(height, width) == settings.resize:
         return images

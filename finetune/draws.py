@@ -16,7 +16,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode
-from torchvision.ops import StochasticDepth
 
 
 def generator_for(seed: int, purpose: str, *key: int) -> np.random.Generator:
@@ -84,7 +83,6 @@ class KeyedDropout(nn.Module):
     def extra_repr(self) -> str:
         return f"p={self.p}"
 
-    @torch.compiler.disable  # type: ignore[untyped-decorator]
     def mask(self, shape: Sequence[int], device: torch.device) -> Tensor:
         """What the input is multiplied by: 0 with probability p, else 1 / (1 - p). Drawn on the CPU, for any device."""
         keys = self.keys
@@ -157,6 +155,8 @@ def key_dropout(network: nn.Module, keys: DropoutKeys, *, p: float | None = None
     Returns:
         How many dropout layers there were. Dropout in functional form is left: see `KeyedHeadDropout`.
     """
+    from torchvision.ops import StochasticDepth  # takes seconds to load
+
     count = depths = 0
     for module in list(network.modules()):
         for name, child in list(module.named_children()):
@@ -167,3 +167,11 @@ def key_dropout(network: nn.Module, keys: DropoutKeys, *, p: float | None = None
                 setattr(module, name, KeyedStochasticDepth(child.p, keys, depths))
                 depths += 1
     return count
+
+
+def compiled(network: nn.Module) -> Any:
+    """What torch.compile makes of a network whose masks are drawn as before: by Python, from their keys."""
+    for module in network.modules():
+        if isinstance(module, KeyedDropout):
+            module.mask = torch.compiler.disable(module.mask)  # type: ignore[method-assign, no-untyped-call]
+    return torch.compile(network)

@@ -20,6 +20,7 @@ from avr.store import Scores, Videos, score_path, write_scores
 from avr.training import Training
 
 from .distributed import Processes
+from .draws import compiled
 from .loop import Fitted, Loop
 from .networks import TunedNetwork
 from .samples import VideoSamples, fixed_inputs
@@ -102,7 +103,7 @@ class Task(ABC):
             held_out = [video for video, out in zip(train, apart, strict=True) if out]
             train = [video for video, out in zip(train, apart, strict=True) if not out]
         if self.tuning.compile:
-            network.run = {stream: torch.compile(part) for stream, part in network.run.items()}
+            network.run = {stream: compiled(part) for stream, part in network.run.items()}
         samples = VideoSamples(
             train,
             self.cache,

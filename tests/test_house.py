@@ -5,6 +5,7 @@ import subprocess
 import sys
 import tomllib
 from collections.abc import Iterable
+from functools import cache
 from graphlib import TopologicalSorter
 from pathlib import Path
 
@@ -47,9 +48,9 @@ BELOW_THE_FACE = {"recipes/pace.py": {"extract.flow"}}
 # Folders of items, where `_` marks machinery.
 ITEMS = {"commands", "datasets", "extract/backbones", "extract/flow", "extract/streams", "fusion", "heads"}
 SOURCES = sorted(path for room in MAY_IMPORT for path in (ROOT / room).rglob("*.py"))
-TREES = {path.relative_to(ROOT): ast.parse(path.read_text()) for path in SOURCES}
+PATHS = [path.relative_to(ROOT) for path in SOURCES]
 MODULES = {
-    ".".join(path.parent.parts if path.name == "__init__.py" else path.with_suffix("").parts): path for path in TREES
+    ".".join(path.parent.parts if path.name == "__init__.py" else path.with_suffix("").parts): path for path in PATHS
 }
 # A thing that one file alone knows, and who else does still.
 ALONE = {
@@ -59,6 +60,11 @@ ALONE = {
     "os.replace": {"core/files.py", "store/runs.py"},  # the second renames a folder
 }
 MOST_LINES, MOST_LINES_OF_A_FUNCTION = 300, 60
+
+
+@cache
+def parsed(path: Path) -> ast.Module:
+    return ast.parse((ROOT / path).read_text())
 
 
 def imports(path: Path, *, at_once: bool = False) -> set[str]:
@@ -92,13 +98,13 @@ def imports(path: Path, *, at_once: bool = False) -> set[str]:
             else:
                 look(ast.iter_child_nodes(node))
 
-    look(TREES[path].body)
+    look(parsed(path).body)
     return found
 
 
 def test_a_room_imports_only_what_it_may():
     wrong = {}
-    for path in TREES:
+    for path in PATHS:
         rooms = {module.partition(".")[0] for module in imports(path)} - {path.parts[0], ""}
         wrong[path.as_posix()] = rooms - MAY_IMPORT[path.parts[0]] - ALSO.get(path.as_posix(), set())
     assert not {path: rooms for path, rooms in wrong.items() if rooms}
@@ -106,7 +112,7 @@ def test_a_room_imports_only_what_it_may():
 
 def test_a_room_is_reached_by_its_face():
     wrong = {}
-    for path in TREES:
+    for path in PATHS:
         below = {module for module in imports(path) if "." in module and module.partition(".")[0] != path.parts[0]}
         wrong[path.as_posix()] = below - BELOW_THE_FACE.get(path.as_posix(), set())
     assert not {path: modules for path, modules in wrong.items() if modules}
@@ -120,29 +126,30 @@ def test_no_file_imports_itself_in_a_circle():
 
 def test_features_and_scores_do_not_know_each_other():
     for one, other in (("features", "scores"), ("scores", "features")):
-        for path in TREES:
+        for path in PATHS:
             if path.is_relative_to(f"store/{one}"):
                 assert not any(module.startswith(f"store.{other}") for module in imports(path)), path
 
 
 def test_machinery_is_marked_in_folders_of_items_alone():
-    marked = {path.parent.as_posix() for path in TREES if path.name.startswith("_") and path.name != "__init__.py"}
+    marked = {path.parent.as_posix() for path in PATHS if path.name.startswith("_") and path.name != "__init__.py"}
     assert marked <= ITEMS
 
 
 @pytest.mark.parametrize("text", ALONE)
 def test_one_file_alone_knows(text):
-    assert {path.as_posix() for path in TREES if text in (ROOT / path).read_text()} <= ALONE[text]
+    assert {path.as_posix() for path in PATHS if text in (ROOT / path).read_text()} <= ALONE[text]
 
 
 def test_files_and_functions_are_short():
     functions: dict[str, set[str]] = {}
-    for path, tree in TREES.items():
+    for path in PATHS:
+        tree = parsed(path)
         found = [n for n in ast.walk(tree) if isinstance(n, (ast.FunctionDef, ast.AsyncFunctionDef))]
         long = {n.name for n in found if n.end_lineno - n.lineno + 1 > MOST_LINES_OF_A_FUNCTION}
         functions[path.as_posix()] = long
     assert not {path: names for path, names in functions.items() if names}
-    lines = {path.as_posix(): len((ROOT / path).read_text().splitlines()) for path in TREES}
+    lines = {path.as_posix(): len((ROOT / path).read_text().splitlines()) for path in PATHS}
     assert not {path: count for path, count in lines.items() if count > MOST_LINES}
 
 

@@ -5,7 +5,6 @@ import warnings
 from typing import Any
 
 from torch import Tensor, nn
-from torchvision import models
 
 from avr.core import check_known
 from avr.extract.weights import download
@@ -45,6 +44,8 @@ class Torchvision(Source):
         return download(_enum(name)[weights], f"{name} {weights}")
 
     def build(self, name: str, *, in_channels: int, num_classes: int, trained: bool) -> nn.Module:
+        from torchvision import models
+
         _enum(name)
         options: dict[str, Any] = {"num_classes": num_classes} if num_classes else {}
         if name in _RESCALED:
@@ -76,6 +77,8 @@ class Torchvision(Source):
 
 def _enum(name: str) -> Any:
     """A network's weights, as torchvision lists them."""
+    from torchvision import models
+
     check_known("backbone", name, sorted(models.list_models(module=models)))
     return models.get_model_weights(name)
 

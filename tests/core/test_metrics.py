@@ -2,9 +2,6 @@
 
 import numpy as np
 import pytest
-import scipy.special
-from sklearn.metrics import balanced_accuracy_score, top_k_accuracy_score
-from sklearn.metrics import confusion_matrix as sklearn_confusion
 
 from avr.core import confusion_matrix, log_softmax, mean_class_accuracy, measure, softmax, top_k_accuracy
 
@@ -15,15 +12,21 @@ LABELS = RNG.integers(0, 7, size=200)
 
 @pytest.mark.parametrize("k", [1, 3, 5])
 def test_top_k_equals_scikit_learn(k):
+    from sklearn.metrics import top_k_accuracy_score
+
     assert top_k_accuracy(SCORES, LABELS, k) == pytest.approx(top_k_accuracy_score(LABELS, SCORES, k=k), abs=1e-12)
 
 
 def test_mean_class_accuracy_equals_scikit_learn():
+    from sklearn.metrics import balanced_accuracy_score
+
     expected = balanced_accuracy_score(LABELS, SCORES.argmax(1))
     assert mean_class_accuracy(SCORES, LABELS) == pytest.approx(expected, abs=1e-12)
 
 
 def test_confusion_equals_scikit_learn():
+    from sklearn.metrics import confusion_matrix as sklearn_confusion
+
     np.testing.assert_array_equal(confusion_matrix(SCORES, LABELS, 7), sklearn_confusion(LABELS, SCORES.argmax(1)))
 
 
@@ -38,6 +41,8 @@ def test_log_softmax_of_large_logits_is_finite():
 
 
 def test_log_softmax_and_softmax_are_scipys():
+    import scipy.special
+
     np.testing.assert_allclose(log_softmax(SCORES), scipy.special.log_softmax(SCORES, axis=1), atol=1e-14)
     np.testing.assert_allclose(softmax(SCORES), scipy.special.softmax(SCORES, axis=1), atol=1e-14)
 

@@ -6,7 +6,6 @@ import pickle
 import pytest
 import torch
 from safetensors.torch import save_file
-from torchvision import models
 
 from avr.core import UsageError, WorkError
 from avr.extract import LayerReader, Settings, build_backbone, load_networks
@@ -135,6 +134,8 @@ def test_a_reader_trains_the_network_it_reads():
 @pytest.fixture
 def trained(tmp_path):
     """A network with a classifier of its own, and its state dict."""
+    from torchvision import models
+
     return models.squeezenet1_1(num_classes=1000).state_dict()
 
 
@@ -164,6 +165,8 @@ def test_flow_weights_from_a_file_are_taken_as_they_are(tmp_path):
 
 
 def test_another_classifier_still_gives_the_trunk(tmp_path, capsys):
+    from torchvision import models
+
     state = models.resnet18(num_classes=51).state_dict()
     torch.save(state, tmp_path / "hmdb.pth")
     settings = Settings(streams=("rgb",), backbone="resnet18", weights=(str(tmp_path / "hmdb.pth"),))

@@ -6,8 +6,6 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from torchvision import models
-from torchvision.transforms.v2 import functional
 
 from avr.extract import Settings, crop_images, load_networks
 from avr.extract.extractor import Group
@@ -49,6 +47,8 @@ def test_a_stack_is_x1_y1_x2_y2():
 @pytest.mark.parametrize("backbone", ["resnet18", "efficientnet_b0", "inception_v3"], ids=str)
 @pytest.mark.parametrize("size", [(240, 320), (48, 64)], ids=["larger", "smaller"])
 def test_input_is_what_the_weights_own_transforms_make(backbone, size):
+    from torchvision import models
+
     settings = load_networks(Settings(streams=("rgb",), backbone=backbone, weights=("random",), layers=("pooled",)))
     settings = settings.settings
     frames = torch.randint(0, 256, (2, 3, *size), dtype=torch.uint8)
@@ -70,6 +70,8 @@ def settings_of(**values) -> Settings:
 
 
 def test_crops_are_torchvisions_five_and_ten():
+    from torchvision.transforms.v2 import functional
+
     images = torch.randint(0, 256, (2, 3, 20, 31), dtype=torch.uint8)
     *corners, center = functional.five_crop(images, [16, 16])
     assert torch.equal(crop_images(images, settings_of()), center[None])
@@ -95,6 +97,8 @@ def test_mirrored_flow_runs_the_other_way():
 
 @pytest.mark.parametrize("size", [(24, 40), (17, 19), (20, 20)])
 def test_flow_images_are_resized_a_pair_at_a_time_as_a_stack_would_be(size):
+    from torchvision.transforms.v2 import functional
+
     images = torch.randint(0, 256, (5, 2, *size), dtype=torch.uint8)
     positions = np.array([[0, 1, 2], [2, 3, 4]])
     ours = crop_images(images, settings_of(), stream_class("flow").mirror)[0]

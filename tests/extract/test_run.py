@@ -8,8 +8,6 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from torchvision import models
-from torchvision.transforms.v2 import functional
 
 from avr.core import UsageError, WorkError
 from avr.datasets import Dataset, RawFrames, Video
@@ -44,6 +42,9 @@ def extracted(dataset, tmp_path_factory):
 
 def by_hand(video: Video) -> dict[str, np.ndarray]:
     """One video's features, step by step, from OpenCV and torchvision alone."""
+    from torchvision import models
+    from torchvision.transforms.v2 import functional
+
     capture, frames = cv2.VideoCapture(str(video.path)), []
     while (answer := capture.read())[0]:
         frames.append(answer[1])

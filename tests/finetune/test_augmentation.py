@@ -5,8 +5,6 @@ from collections import Counter
 import numpy as np
 import pytest
 import torch
-from torchvision.transforms import RandomResizedCrop
-from torchvision.transforms import functional as reference
 
 from avr.core import UsageError
 from avr.extract.streams import stream_class
@@ -37,6 +35,8 @@ def test_corner_crops_keep_their_share_of_smaller_images():
 
 
 def test_random_resized_crops_are_spread_as_torchvisions():
+    from torchvision.transforms import RandomResizedCrop
+
     torch.manual_seed(3)
     image = torch.empty(3, 240, 320)
     theirs = np.array(
@@ -84,6 +84,8 @@ def test_an_unknown_augmentation_lists_the_known_ones():
 
 @pytest.mark.parametrize("mirrored", [False, True])
 def test_a_crop_resizes_as_torchvision_does(mirrored):
+    from torchvision.transforms import functional as reference
+
     images = torch.randint(0, 256, (4, 3, 50, 70), dtype=torch.uint8)
     ours = apply_crop(images, Crop(5, 11, 40, 33, mirrored), 24)
     theirs = reference.resized_crop(images.float(), 5, 11, 40, 33, [24, 24], antialias=True)

@@ -7,7 +7,6 @@ import pytest
 import torch
 from clips import SETTINGS, write_clip
 from torch import nn
-from torchvision.models import squeezenet1_1
 
 from avr.core import UsageError, WorkError
 from avr.datasets import Video
@@ -42,6 +41,8 @@ def test_a_few_epochs_learn_the_colour_and_extraction_takes_the_weights(dataset,
 
 
 def test_its_own_scores_are_the_mean_over_fixed_frames(dataset, workplace):
+    from torchvision.models import squeezenet1_1
+
     result = tune(dataset, workplace, "flow", stream="flow")
     scores = read_scores(result.folder / "scores.h5")
     assert scores.ids.tolist() == list(dataset.splits["1"].test)

@@ -3,7 +3,6 @@
 import pytest
 import torch
 from torch import nn
-from torchvision.models import resnet18
 
 from avr.finetune import batchnorm
 from avr.finetune.batchnorm import SyncedBatchNorm, count_images, set_mode
@@ -54,6 +53,8 @@ def test_what_stands_in_for_an_empty_part_does_not_count(monkeypatch):
 
 @pytest.mark.parametrize(("mode", "learning"), [("local", 20), ("partial", 1), ("frozen", 0), ("sync", 20)])
 def test_how_many_of_resnets_layers_keep_learning_statistics(mode, learning):
+    from torchvision.models import resnet18
+
     network = resnet18(weights=None)
     keys = list(network.state_dict())
     set_mode(network, mode)

@@ -3,7 +3,6 @@
 import pytest
 import torch
 from torch import nn
-from torchvision.ops import StochasticDepth
 
 from avr.finetune.draws import (
     DropoutKeys,
@@ -63,6 +62,8 @@ def test_every_dropout_of_a_network_is_replaced_in_place():
 
 
 def test_stochastic_depth_drops_rows_by_video_whatever_lies_beside_them():
+    from torchvision.ops import StochasticDepth
+
     keys = DropoutKeys(1)
     network = nn.Sequential(nn.Conv2d(2, 2, 1), StochasticDepth(0.5, "row"), StochasticDepth(0.5, "row"))
     assert key_dropout(network, keys, p=0.9) == 0  # it is no dropout: a classifier may still get its own

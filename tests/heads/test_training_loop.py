@@ -5,8 +5,6 @@ import dataclasses
 import numpy as np
 import pytest
 import torch
-from sklearn.linear_model import LogisticRegression
-from sklearn.preprocessing import StandardScaler
 
 from avr.core import UsageError, WorkError, validation_part
 from avr.heads import (
@@ -51,6 +49,9 @@ def train_on(examples, head, videos, *, seed=0, training=None, options=None):
 
 
 def test_linear_is_as_good_as_logistic_regression():
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.preprocessing import StandardScaler
+
     examples, videos = gaussian_examples(videos=600), np.arange(300)
     head, _ = train_on(examples, "linear", videos)
     ours = predict(head, examples, np.arange(300, 600))["rgb"].argmax(axis=1)
