@@ -4,19 +4,20 @@ import json
 from dataclasses import replace
 
 from avr.cli import main
+from avr.commands.demo import HEADS
 from avr.datasets import shapes
 from avr.heads import head_class
 
 
 def test_the_demo_ends_with_its_table(runner, tmp_path, monkeypatch):
-    monkeypatch.setattr(shapes, "NUM_SCENES", 9)
-    stfn = head_class("stfn")
-    monkeypatch.setattr(stfn, "defaults", replace(stfn.defaults, epochs=1, min_steps=0))
+    monkeypatch.setattr(shapes, "NUM_SCENES", 6)
+    for head in map(head_class, HEADS):
+        monkeypatch.setattr(head, "defaults", replace(head.defaults, epochs=1, min_steps=0))
     result = runner.invoke(main, ["demo", "--out", str(tmp_path / "demo"), "--backbone", "squeezenet1_1"])
     assert result.exit_code == 0, result.stderr
     lines = result.stdout.splitlines()
     shown = [line.split("  ")[0] for line in lines[2:8]]
     assert shown == ["linear rgb", "linear flow", "stfn", "fuse average", "fuse multiply", "fuse awf"]
-    assert lines[-1].startswith("18 test videos, 6 classes; fused is ")
+    assert lines[-1].startswith("12 test videos, 6 classes; fused is ")
     records = sorted((tmp_path / "demo" / "runs").glob("*/run.json"))
     assert [json.loads(path.read_text())["complete"] for path in records] == [True] * 3
