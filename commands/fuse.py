@@ -85,7 +85,7 @@ def rule_command(rule: str) -> click.Command:
 
 
 def _answer(result: Any) -> Reply:
-    return Reply(result.to_dict(), lambda: print_result(result))
+    return Reply(result, lambda: print_result(result))
 
 
 def print_result(result: Any) -> None:
@@ -141,7 +141,7 @@ def compare_command() -> click.Command:
         alone all are cross-validated on the same folds, which never split a group. Nothing is written.
         """
         result = compare(**values)
-        return Reply(result.to_dict(), lambda: print_comparison(result, weights=weights))
+        return Reply(result, lambda: print_comparison(result, weights=weights))
 
     return run
 

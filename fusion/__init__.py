@@ -9,13 +9,12 @@
 """
 
 from ._base import Fuser, Rule, make_fuser, rule_class, rule_names
-from ._compare import Comparison, compare
-from ._evaluate import Evaluation
-from ._fuse import FusionResult, fuse
+from ._fuse import Comparison, FusionResult, compare, fuse
 from ._inputs import Table, gather
 from ._probabilities import fit_temperature
 from ._report import expected_calibration_error, mcnemar_p, paired_bootstrap, reliability_table
 from ._saving import load_fuser, save_fuser
+from ._trials import Evaluation
 from .early_svm import fuse_features, pooled_features
 
 __all__ = [

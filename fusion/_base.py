@@ -12,9 +12,14 @@ from avr.core import UsageError, check_options, item_names, load_item, options_o
 
 from ._probabilities import check_scores, floors_of, kinds_of, log_probabilities, probabilities
 
+Kind = str | Sequence[str]  # "auto", "logits" or "probabilities", for all streams or one a stream
+
 
 class Rule(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     """Base of all rules: arguments stored in `__init__`, `fit` validates and returns self, learnt names end in `_`.
+
+    Each has a `fit(X, y, groups=None)` that learns from `X (M, S, …)`, one row a video and stream, and labels `y (M,)`,
+    and a `decision_function(X)` that gives fused scores `(M, K)`, the larger the better.
 
     Attributes:
         classes_: (K,) int64, class numbers.
@@ -27,14 +32,6 @@ class Rule(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     """
     warning: ClassVar[str] = ""
     """What to say loudly whenever the rule is used."""
-
-    def fit(self, X: object, y: object, groups: object = None) -> Self:
-        """Learn from `X (M, S, …)`, one row a video and stream, and labels `y (M,)`."""
-        raise NotImplementedError
-
-    def decision_function(self, X: object) -> NDArray:
-        """Fused scores `(M, K)`, the larger the better."""
-        raise NotImplementedError
 
     def predict_proba(self, X: object) -> NDArray:
         """Fused probabilities `(M, K)`, in the order of `decision_function`."""
@@ -74,22 +71,21 @@ class Fuser(Rule):
     Labels are class numbers 0 … K-1; classes without a training video are allowed. A rule that is not `trained` looks
     in `fit` at shapes and kinds alone.
 
+    Args:
+        kind: what the scores are, "auto", "logits" or "probabilities", for all streams or one a stream.
+
     Attributes:
-        classes_: (K,) int64, class numbers.
         kinds_: "logits" or "probabilities" a stream, as taken in `fit`; `predict` reads its scores the same way.
         floors_: (S,) float64, what stands for a probability of zero.
     """
 
-    def __init__(self, *, kind: str | Sequence[str] = "auto") -> None:
+    def __init__(self, *, kind: Kind = "auto") -> None:
         self.kind = kind
 
     def fit(self, X: object, y: object, groups: object = None) -> Self:
         """Learn from scores `X (M, S, K)`, labels `y (M,)` and, for the inner folds, `groups (M,)`.
 
-        Args:
-            X: scores, logits or probabilities a stream (`kind`).
-            y: class numbers 0 … K-1.
-            groups: what must not be split between folds (source film, person); None: each video is its own group.
+        `groups` are what must not be split between folds (source film, person); None: each video is its own group.
 
         Raises:
             UsageError: an option's value that it does not take, shapes that do not fit, labels out of range, NaN or
@@ -98,13 +94,15 @@ class Fuser(Rule):
         check_options(options_of(type(self)), self.get_params(deep=False))
         scores = check_scores(X)
         labels = check_labels(y, len(scores), scores.shape[2])
-        grouping = check_groups(groups, len(scores))
+        if groups is not None and np.shape(groups) != labels.shape:
+            raise UsageError(f"groups of shape {np.shape(groups)} for {len(scores)} videos")
         if self.trained:
             check_learnable(labels)
         self.classes_ = np.arange(scores.shape[2])
         self.kinds_ = kinds_of(scores, self.kind)
         self.floors_ = floors_of(scores, self.kinds_)
-        self._learn(scores, labels, grouping)
+        names = np.arange(len(scores)) if groups is None else np.asarray(groups)
+        self._learn(scores, labels, np.unique(names, return_inverse=True)[1])
         return self
 
     def decision_function(self, X: object) -> NDArray:
@@ -139,11 +137,7 @@ class Fuser(Rule):
 
 
 def check_labels(y: object, num_videos: int, num_classes: int) -> NDArray[np.int64]:
-    """Labels as int64 `(M,)` in 0 … K-1.
-
-    Raises:
-        UsageError: another length, not whole numbers, or out of range.
-    """
+    """Labels as int64 `(M,)`; refused: another length, not whole numbers, or out of range."""
     labels = np.asarray(y)
     if labels.shape != (num_videos,):
         raise UsageError(f"labels of shape {labels.shape} for {num_videos} videos")
@@ -156,16 +150,6 @@ def check_labels(y: object, num_videos: int, num_classes: int) -> NDArray[np.int
             f"{num_classes - 1}"
         )
     return labels
-
-
-def check_groups(groups: object, num_videos: int) -> NDArray[np.int64]:
-    """Groups as numbers `(M,)`; None makes each video its own group."""
-    if groups is None:
-        return np.arange(num_videos)
-    names = np.asarray(groups)
-    if names.shape != (num_videos,):
-        raise UsageError(f"groups of shape {names.shape} for {num_videos} videos")
-    return np.unique(names, return_inverse=True)[1].astype(np.int64)
 
 
 def check_learnable(labels: NDArray[np.int64]) -> None:

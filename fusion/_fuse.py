@@ -1,15 +1,16 @@
-"""`avr fuse RULE`: score files in, a fused result beside the untrained rules, and a run folder out."""
+"""`avr fuse`: score files in; a rule judged beside the untrained ones and written, or every rule beside averaging."""
 
 import hashlib
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from avr.core import note, warn
+from avr.core import Progress, note, warn
 from avr.store import (
     RUNS,
     RunRecord,
@@ -23,14 +24,15 @@ from avr.store import (
     write_scores,
 )
 
-from ._base import rule_class
-from ._evaluate import Evaluation, Trial, judge_each, parts_of
-from ._inputs import Table, read_tables
+from ._base import make_fuser, rule_class, rule_names
+from ._inputs import OWN, Table, read_tables
 from ._report import best_stream, calibration_report, difference, table_rows
-from ._runs import OWN
 from ._saving import save_fuser
+from ._trials import Evaluation, Trial, trial_of
 
 UNTRAINED = ("average", "multiply")
+# The paper's own program is worth a row beside the default objective.
+EXTRA = {"awf stilt": ("awf", {"objective": "stilt"})}
 
 
 @dataclass(frozen=True)
@@ -61,9 +63,26 @@ class FusionResult:
     protocol: dict[str, str]
     out: Path
 
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values, for JSON."""
-        return dict(vars(self))
+
+@dataclass(frozen=True)
+class Comparison:
+    """What `compare` found.
+
+    Attributes:
+        streams: S names. splits: names. class_names: K names.
+        rows: one dict a stream and rule: the figures of `avr fuse`, and difference, low, high, p against average.
+        weights: rule to split to (K, S) nested lists, of rules that have per-class weights, fitted on all that may be.
+        protocol: split to what was fitted and judged on what.
+        notes: what the rules say about their fits, by split.
+    """
+
+    streams: tuple[str, ...]
+    splits: tuple[str, ...]
+    class_names: tuple[str, ...]
+    rows: list[dict[str, Any]]
+    weights: dict[str, dict[str, list[list[float]]]]
+    protocol: dict[str, str]
+    notes: list[str]
 
 
 def fuse(
@@ -91,22 +110,82 @@ def fuse(
         UsageError: nothing to fuse, streams that do not fit together, an unknown rule or option, a rule over features,
             an `out` that holds something else.
     """
-    evaluation = Evaluation() if evaluation is None else evaluation
-    made = rule_class(rule)
-    if made.warning:
-        warn(made.warning)
+    evaluation = evaluation or Evaluation()
     given = {name: value for name, value in (options or {}).items() if value is not None}
-    trials: list[Trial] = []
-    for table in read_tables(scores, split=split, streams=streams):
-        if len(table.streams) == 1 and not trials:
-            warn(f"only one stream, {table.streams[0]}: there is nothing to fuse it with")
-        parts = parts_of(table, evaluation)
-        note(f"fuse: split {table.split}: {', '.join(table.streams)}; {parts.protocol}")
-        own = {rule: (rule, {**made.options_for(table.streams), **given})}
-        rules: dict[str, tuple[str, dict[str, Any]]] = {name: (name, {}) for name in UNTRAINED} | own
-        trials.append(Trial(table, parts, dict(judge_each(table, parts, rules))))
+    rules: dict[str, tuple[str, dict[str, Any]]] = {name: (name, {}) for name in UNTRAINED}
+    trials = _try_rules("fuse", rules | {rule: (rule, given)}, scores, split, streams, evaluation)
     calibration = {trial.table.split: calibration_report(trial) for trial in trials}
     return conclude(rule, trials, evaluation, options=given, calibration=calibration, out=out)
+
+
+def compare(
+    scores: Sequence[Path | str] = (),
+    rules: Sequence[str] | None = None,
+    *,
+    split: str | None = None,
+    streams: Sequence[str] | None = None,
+    evaluation: Evaluation | None = None,
+) -> Comparison:
+    """Judge every rule on the same videos, beside averaging; nothing is written.
+
+    Args:
+        scores, split, streams, evaluation: as in `fuse`.
+        rules: names; None: all that read scores, and awf with the paper's objective.
+
+    Raises:
+        UsageError: as `fuse`.
+    """
+    evaluation = evaluation or Evaluation()
+    names = ("average", *([*rule_names(), *EXTRA] if rules is None else rules))
+    chosen: dict[str, tuple[str, dict[str, Any]]] = {name: EXTRA.get(name, (name, {})) for name in names}
+    trials = _try_rules("compare", chosen, scores, split, streams, evaluation)
+    weights: dict[str, dict[str, list[list[float]]]] = {}
+    notes = []
+    for name in chosen:
+        for trial in trials:
+            fitted = trial.results[name].rule
+            found = fitted.class_weights()
+            if found is not None:
+                weights.setdefault(name, {})[trial.table.split] = found.tolist()
+            notes += [f"split {trial.table.split}: {text}" for text in fitted.notes()]
+    return Comparison(
+        streams=trials[0].table.streams,
+        splits=tuple(trial.table.split for trial in trials),
+        class_names=trials[0].table.class_names,
+        rows=[row | difference(trials, row["name"], "average", evaluation) for row in table_rows(trials)],
+        weights=weights,
+        protocol={trial.table.split: trial.protocol for trial in trials},
+        notes=notes,
+    )
+
+
+def _try_rules(
+    what: str,
+    rules: Mapping[str, tuple[str, Mapping[str, Any]]],
+    scores: Sequence[Path | str],
+    split: str | None,
+    streams: Sequence[str] | None,
+    evaluation: Evaluation,
+) -> list[Trial]:
+    """Each single stream, then each of `rules`, row name to (rule over scores, options), one trial a split."""
+    classes = {rule: rule_class(rule) for rule, _ in rules.values()}
+    for text in (made.warning for made in classes.values() if made.warning):
+        warn(text)
+    tables = read_tables(scores, split=split, streams=streams)
+    trials = []
+    with Progress(what, total=len(tables) * len(rules), unit="rules") as progress:
+        for table in tables:
+            trial = trial_of(table, evaluation)
+            note(f"{what}: split {table.split}: {', '.join(table.streams)}; {trial.protocol}")
+            for place, name in enumerate(table.streams):
+                alone = partial(make_fuser, "average", kind=[table.kinds[place]])
+                trial.results[name] = trial.judge(alone, stream=place)
+            for name, (rule, options) in rules.items():
+                settled = {"kind": list(table.kinds), **classes[rule].options_for(table.streams), **options}
+                trial.results[name] = trial.judge(partial(make_fuser, rule, **settled))
+                progress.advance(rule=name)
+            trials.append(trial)
+    return trials
 
 
 def conclude(
@@ -119,6 +198,9 @@ def conclude(
     out: Path | None,
 ) -> FusionResult:
     """The rule's result from its trials, one a split, and its run folder `out` (None: the next free one), written."""
+    streams = trials[0].table.streams
+    if len(streams) == 1:
+        warn(f"only one stream, {streams[0]}: there is nothing to fuse it with")
     others = {"best stream": best_stream(trials)} | {name: name for name in UNTRAINED if name != rule}
     differences = {shown: difference(trials, rule, other, evaluation) for shown, other in others.items()}
     differences["best stream"]["stream"] = others["best stream"]
@@ -126,7 +208,7 @@ def conclude(
         kind="fuse",
         identity={
             "splits": [trial.table.split for trial in trials],
-            "streams": list(trials[0].table.streams),
+            "streams": list(streams),
             "scores": {trial.table.split: _digest(trial.table) for trial in trials},
             "evaluation": asdict(evaluation),
         },
@@ -138,14 +220,14 @@ def conclude(
     with claim_run(out, RUNS / record.head, record) as folder:
         result = FusionResult(
             rule=rule,
-            streams=trials[0].table.streams,
+            streams=streams,
             splits=tuple(trial.table.split for trial in trials),
             rows=table_rows(trials),
             differences=differences,
             splits_rows={trial.table.split: table_rows([trial]) for trial in trials},
             calibration=calibration,
-            notes=[text for trial in trials for text in trial.judged[rule].rule.notes()],
-            protocol={trial.table.split: trial.parts.protocol for trial in trials},
+            notes=[text for trial in trials for text in trial.results[rule].rule.notes()],
+            protocol={trial.table.split: trial.protocol for trial in trials},
             out=folder,
         )
         _write_run(trials, result)
@@ -170,7 +252,7 @@ def _write_run(trials: Sequence[Trial], result: FusionResult) -> None:
         if split in finished:
             continue
         with nullcontext(result.out) if len(trials) == 1 else new_split(result.out, split) as place:
-            _write(place, trial, result)
+            _write_split(place, trial, result)
         record = SplitRecord(_figures(result.splits_rows[split]))
         record_split(result.out, split, record, summary=_figures(result.rows))
 
@@ -179,9 +261,9 @@ def _figures(rows: list[dict[str, Any]]) -> dict[str, dict[str, float]]:
     return {row["name"]: {name: float(row[name]) for name in ("top1", "top5", "mean_class")} for row in rows}
 
 
-def _write(folder: Path, trial: Trial, result: FusionResult) -> None:
+def _write_split(folder: Path, trial: Trial, result: FusionResult) -> None:
     """Write one split's fitted rule, fused scores and results."""
-    table, parts, judged = trial.table, trial.parts, trial.judged[result.rule]
+    table, judged = trial.table, trial.results[result.rule]
     about = {
         "dataset": table.dataset,
         "split": table.split,
@@ -189,19 +271,18 @@ def _write(folder: Path, trial: Trial, result: FusionResult) -> None:
         "streams": list(table.streams),
         "kinds": list(table.kinds),
         "sources": list(table.sources),
-        "protocol": parts.protocol,
+        "protocol": trial.protocol,
         "results": {"rows": result.splits_rows[table.split], "differences": result.differences},
     }
     save_fuser(folder, judged.rule, about)
-    count = len(np.unique(parts.judged))  # the first repeat's, where there are several
-    rows = parts.judged[:count]
+    count = len(np.unique(trial.judged))  # the first repeat's, where there are several
     scores = Scores.of(
         table,
         {"fused": judged.probabilities[:count]},
-        at=rows,
+        at=trial.judged[:count],
         kind="probabilities",
         split=table.split,
         head=f"{OWN}{result.rule}",
-        provenance={"protocol": parts.protocol, "sources": list(table.sources)},
+        provenance={"protocol": trial.protocol, "sources": list(table.sources)},
     )
     write_scores(score_path(folder), scores)

@@ -1,8 +1,8 @@
-"""Score files to one table: streams side by side, joined by video id, checked."""
+"""Which score files a fusion takes, and one table of them: streams side by side, joined by video id, checked."""
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +10,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from avr.core import UsageError, note
-from avr.store import Scores, check_scores, match_ids
+from avr.store import (
+    RUNS,
+    Scores,
+    check_scores,
+    finished_runs,
+    is_run,
+    match_ids,
+    read_record,
+    read_scores,
+    run_of,
+    score_paths,
+)
 
-from ._runs import by_split, find_scores
-
+OWN = "fuse-"  # how the names of fusions' own runs begin
 STREAM_ORDER = ("rgb", "flow")
 
 
@@ -38,9 +48,9 @@ class Table:
     streams: tuple[str, ...]
     kinds: tuple[str, ...]
     class_names: tuple[str, ...]
-    split: str = ""
-    dataset: str = ""
-    sources: tuple[dict[str, Any], ...] = field(default=())
+    split: str
+    dataset: str
+    sources: tuple[dict[str, Any], ...]
 
 
 def read_tables(
@@ -57,6 +67,68 @@ def read_tables(
         UsageError: nothing there, no split that all have, what `gather` refuses.
     """
     return [gather(files, streams=streams) for files in by_split(find_scores(scores), split).values()]
+
+
+def find_scores(paths: Sequence[Path | str] = ()) -> list[tuple[str, Scores]]:
+    """Name and content of the score files that are named, or of those of the newest run of each head under `runs/`."""
+    found: list[tuple[str, Scores]] = []
+    for path in [Path(path) for path in paths] or [RUNS]:
+        if path.is_file():
+            found.append((run_of(path.parent).name if path.stem == "scores" else path.stem, read_scores(path)))
+        elif path.is_dir():
+            runs = [path] if score_paths(path) else newest_of_each_head(path)
+            found += [(run.name, read_scores(file)) for run in runs for file in score_paths(run)]
+        else:
+            hint = "check the name" if paths else "train a head first (`avr heads train linear`), or name score files"
+            raise UsageError(f"no score file or run at {path}: {hint}")
+    return found
+
+
+def newest_of_each_head(root: Path) -> list[Path]:
+    """The newest finished run of each head, of the data set that was trained on last, in the heads' alphabetical order.
+
+    Raises:
+        UsageError: no finished run.
+    """
+    dated = [(head_and_dataset(run), run) for run in finished_runs(root, but=OWN)]
+    newest, latest = dict(dated), dated[-1][0][1]
+    others = sorted({dataset for _, dataset in newest} - {latest})
+    if others:
+        note(f"fuse: leaves out the runs on {', '.join(others)}; name them to take them")
+    runs = [newest[key] for key in sorted(newest) if key[1] == latest]
+    note(f"fuse: takes {', '.join(map(str, runs))}")
+    return runs
+
+
+def head_and_dataset(run: Path) -> tuple[str, str]:
+    """What a run trained, on what: of its record, or without one of its scores."""
+    if is_run(run):
+        record = read_record(run)
+        return record.head or record.kind, record.dataset
+    scores = read_scores(score_paths(run)[0])
+    return scores.head, scores.dataset
+
+
+def by_split(files: Sequence[tuple[str, Scores]], split: str | None = None) -> dict[str, list[tuple[str, Scores]]]:
+    """Of named scores, those of each split that every run has: `{split: [(name, scores), …]}`.
+
+    Raises:
+        UsageError: no split that all have, or not the one asked for.
+    """
+    splits: dict[str, list[tuple[str, Scores]]] = {}
+    for name, scores in files:
+        splits.setdefault(scores.split, []).append((name, scores))
+    names = {name for name, _ in files}
+    if split is not None and split not in splits:
+        raise UsageError(f"no scores of split '{split}'; there are: {', '.join(sorted(splits))}")
+    wanted = {split: splits[split]} if split is not None else splits
+    complete = {name: part for name, part in sorted(wanted.items()) if {where for where, _ in part} == names}
+    for name in sorted(set(wanted) - set(complete)):
+        lacking = sorted(names - {where for where, _ in wanted[name]})
+        note(f"fuse: leaves out split {name}, which {', '.join(lacking)} lacks")
+    if not complete:
+        raise UsageError(f"no split that all of {', '.join(sorted(names))} have: train each on the same split")
+    return complete
 
 
 def gather(files: Sequence[tuple[str, Scores]], *, streams: Sequence[str] | None = None) -> Table:
@@ -80,12 +152,8 @@ def gather(files: Sequence[tuple[str, Scores]], *, streams: Sequence[str] | None
     names = stream_names(files)
     wanted = choose_streams(files, names, streams)
     joined = join(files)
-    X = np.stack(
-        [files[index][1].streams[stream][rows] for index, stream, rows in ((i, s, joined[i]) for i, s in wanted)],
-        axis=1,
-    )
-    first = files[0][1]
-    rows = joined[0]
+    X = np.stack([files[index][1].streams[stream][joined[index]] for index, stream in wanted], axis=1)
+    first, rows = files[0][1], joined[0]
     return Table(
         X=X.astype(np.float64),
         labels=first.labels[rows],

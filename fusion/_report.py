@@ -8,30 +8,26 @@ from numpy.typing import NDArray
 
 from avr.core import measure
 
-from ._evaluate import Evaluation, Trial
 from ._probabilities import fit_temperature, floors_of, log_loss, log_probabilities, tempered
+from ._trials import Evaluation, Trial
 
 
 def table_rows(trials: Sequence[Trial]) -> list[dict[str, Any]]:
     """One dict a stream and rule: its figures over all judged videos, and their mean and spread over splits."""
-    labels = np.concatenate([trial.labels for trial in trials])
     rows = []
-    for name in trials[0].judged:
-        of_splits = [trial.judged[name] for trial in trials]
-        scores = np.concatenate([judged.scores for judged in of_splits])
-        probabilities = np.concatenate([judged.probabilities for judged in of_splits])
+    for name in trials[0].results:
+        results = [(trial.results[name], trial.labels) for trial in trials]
+        each = [(judged.scores, judged.probabilities, labels) for judged, labels in results]
+        scores, probabilities, labels = map(np.concatenate, zip(*each, strict=True))
         row: dict[str, Any] = {"name": name, "videos": len(labels), **figures(scores, probabilities, labels)}
         if len(trials) > 1:
-            each = [
-                figures(judged.scores, judged.probabilities, trial.labels)
-                for trial, judged in zip(trials, of_splits, strict=True)
-            ]
+            found = [figures(*one) for one in each]
             row["over_splits"] = {
                 figure: {
-                    "mean": float(np.mean([one[figure] for one in each])),
-                    "spread": float(np.std([one[figure] for one in each], ddof=1)),
+                    "mean": float(np.mean([one[figure] for one in found])),
+                    "spread": float(np.std([one[figure] for one in found], ddof=1)),
                 }
-                for figure in each[0]
+                for figure in found[0]
             }
         rows.append(row)
     return rows
@@ -53,7 +49,7 @@ def figures(scores: NDArray, probabilities: NDArray, labels: NDArray) -> dict[st
 
 def right(trials: Sequence[Trial], name: str) -> NDArray[np.bool_]:
     """Whether a stream or rule is right on each judged video of all splits, `(J,)`."""
-    return np.concatenate([trial.judged[name].scores.argmax(axis=1) == trial.labels for trial in trials])
+    return np.concatenate([trial.results[name].scores.argmax(axis=1) == trial.labels for trial in trials])
 
 
 def difference(trials: Sequence[Trial], rule: str, other: str, evaluation: Evaluation) -> dict[str, Any]:
@@ -62,17 +58,12 @@ def difference(trials: Sequence[Trial], rule: str, other: str, evaluation: Evalu
     The interval counts each repeat of the cross-validation, McNemar's test the first alone: there, a video counts once.
     """
     mine, others = right(trials, rule), right(trials, other)
-    groups = np.concatenate([trial.table.groups[trial.parts.judged] for trial in trials])
+    groups = np.concatenate([trial.table.groups[trial.judged] for trial in trials])
     change = mine.astype(float) - others
     low, high = paired_bootstrap(change, groups, repeats=evaluation.bootstrap, seed=evaluation.seed)
-    once = np.concatenate([_first_repeat(trial.parts.judged) for trial in trials])
+    repeats = [np.arange(len(trial.judged)) // len(np.unique(trial.judged)) for trial in trials]
+    once = np.concatenate(repeats) == 0
     return {"difference": float(change.mean()), "low": low, "high": high, "p": mcnemar_p(mine[once], others[once])}
-
-
-def _first_repeat(judged: NDArray) -> NDArray[np.bool_]:
-    mask = np.zeros(len(judged), dtype=bool)
-    mask[np.unique(judged, return_index=True)[1]] = True
-    return mask
 
 
 def best_stream(trials: Sequence[Trial]) -> str:
@@ -89,20 +80,17 @@ def calibration_report(trial: Trial) -> dict[str, Any]:
     The temperature is fitted where the rules are fitted and judged where they are judged; the one named is fitted on
     all that may be fitted on.
     """
-    table, parts, labels = trial.table, trial.parts, trial.labels
+    table, labels = trial.table, trial.labels
     scores = log_probabilities(table.X, table.kinds, floors_of(table.X, table.kinds))
     report = {}
     for place, name in enumerate(table.streams):
         stream = scores[:, place]
-        before = np.exp(stream[parts.judged])
-        after = np.concatenate(
-            [
-                np.exp(tempered(stream[held], fit_temperature(stream[fit], table.labels[fit])))
-                for fit, held in parts.pairs
-            ]
-        )
+        before = np.exp(stream[trial.judged])
+        temperatures = [fit_temperature(stream[fit], table.labels[fit]) for fit, _ in trial.pairs]
+        held = [tempered(stream[held], t) for (_, held), t in zip(trial.pairs, temperatures, strict=True)]
+        after = np.exp(np.concatenate(held))
         report[name] = {
-            "temperature": fit_temperature(stream[parts.fit_all], table.labels[parts.fit_all]),
+            "temperature": fit_temperature(stream[trial.fit_all], table.labels[trial.fit_all]),
             "ece_before": expected_calibration_error(before, labels),
             "ece_after": expected_calibration_error(after, labels),
             "reliability_before": reliability_table(before, labels),

@@ -33,13 +33,15 @@ def save_fuser(folder: Path | str, fuser: Rule, about: dict[str, Any] | None = N
     content = {
         **(about or {}),
         "format": FORMAT,
-        "rule": rule_of(fuser),
+        "rule": type(fuser).__module__.rpartition(".")[2].replace("_", "-"),
         "options": fuser.get_params(deep=False),
         "learnt": values,
         "avr": avr.__version__,
     }
     with write_whole(folder / FILE) as temporary:
-        temporary.write_text(json.dumps(content, indent=2, ensure_ascii=False, default=_plain) + "\n")
+        temporary.write_text(
+            json.dumps(content, indent=2, ensure_ascii=False, default=lambda value: value.tolist()) + "\n"
+        )
     return folder / FILE
 
 
@@ -73,14 +75,3 @@ def load_fuser(path: Path | str) -> Rule:
             raise WorkError(f"{path}: damaged (no learnt value is named '{name}'); fuse again")
         setattr(fuser, name, value)
     return fuser
-
-
-def rule_of(fuser: Rule) -> str:
-    """The rule's name on the command line."""
-    return type(fuser).__module__.rpartition(".")[2].replace("_", "-")
-
-
-def _plain(value: Any) -> Any:
-    if hasattr(value, "tolist"):
-        return value.tolist()
-    raise TypeError(f"{type(value).__name__} cannot be written as JSON")

@@ -5,11 +5,6 @@ from numpy.typing import NDArray
 from ._base import Fuser
 
 
-def average(probabilities: NDArray) -> NDArray:
-    """Mean over streams: `(M, S, K)` probabilities to `(M, K)`."""
-    return probabilities.mean(axis=1)
-
-
 class Average(Fuser):
     """Mean of the streams' probabilities: the late average fusion of STILT table 5 and the two-stream baseline."""
 
@@ -17,7 +12,7 @@ class Average(Fuser):
     combines = "probabilities"
 
     def _combine(self, X: NDArray) -> NDArray:
-        return average(self._probabilities(X))
+        return self._probabilities(X).mean(axis=1)
 
 
 RULE = Average

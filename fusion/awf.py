@@ -1,6 +1,5 @@
 """Adaptive weighted fusion: per-class stream weights from a linear program."""
 
-from collections.abc import Sequence
 from typing import Annotated, Literal
 
 import numpy as np
@@ -8,7 +7,7 @@ from numpy.typing import NDArray
 
 from avr.core import PositiveFloat, Range
 
-from ._base import Fuser
+from ._base import Fuser, Kind
 from ._probabilities import fit_temperature
 from .programs import (
     LADDER,
@@ -42,7 +41,6 @@ class Awf(Fuser):
             and δ are given.
         balance: λ of the paper's program (eq. 5), what a score on other classes' videos costs.
         tolerance: of the margin program's gap.
-        kind: what the scores are, "auto", "logits" or "probabilities".
 
     Attributes:
         weights_: (K, S) float64, rows in the simplex.
@@ -65,7 +63,7 @@ class Awf(Fuser):
         shared: Literal["auto", "equal", "learnt"] = "auto",
         balance: float = 1.0,
         tolerance: PositiveFloat = 1e-4,
-        kind: str | Sequence[str] = "auto",
+        kind: Kind = "auto",
     ) -> None:
         super().__init__(kind=kind)
         self.objective = objective

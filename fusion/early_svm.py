@@ -1,7 +1,6 @@
 """A linear SVM on the streams' concatenated pooled features."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Self
@@ -10,13 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.utils.validation import check_is_fitted
 
-from avr.core import PositiveFloat, PositiveInt, UsageError, check_options, log_softmax, note, options_of, warn
+from avr.core import PositiveFloat, PositiveInt, UsageError, check_options, log_softmax, note, options_of
 from avr.store import TEST_VIDEO, FeatureStore, default_store, is_test
 
 from ._base import Rule, check_labels, check_learnable, make_fuser
-from ._evaluate import Evaluation, Judged, Parts, Trial, judge
 from ._fuse import UNTRAINED, FusionResult, conclude
 from ._inputs import Table, stream_rank
+from ._trials import Evaluation, Judged, Trial
 from .svm import fit_linear_svm, unit_rows
 
 NAME = "early-svm"
@@ -54,37 +53,34 @@ class EarlySvm(Rule):
             UsageError: shapes that do not fit, NaN or infinite features, labels out of range, one class or one video.
         """
         check_options(options_of(type(self)), self.get_params(deep=False))
-        features = check_features(X)
+        units = unit_features(X)
         most = int(np.asarray(y).max(initial=0)) + 1
         num_classes = most if self.num_classes is None else self.num_classes
-        labels = check_labels(y, len(features), num_classes)
+        labels = check_labels(y, len(units), num_classes)
         check_learnable(labels)
         self.classes_ = np.arange(num_classes)
-        self.shape_ = list(features.shape[1:])
-        rows = unit_rows(features).reshape(len(features), -1)
+        self.shape_ = list(units.shape[1:])
+        rows = units.reshape(len(units), -1)
         self.coefficients_, self.intercept_ = fit_linear_svm(rows, labels, num_classes, C=self.C)
         return self
 
     def decision_function(self, X: object) -> NDArray:
         """Margins `(M, K)` of features `(M, S, D)`."""
         check_is_fitted(self, "coefficients_")
-        features = check_features(X)
-        if list(features.shape[1:]) != self.shape_:
-            raise UsageError(
-                f"features of shape {features.shape[1:]} a video for an SVM fitted on {tuple(self.shape_)}"
-            )
-        rows = unit_rows(features).reshape(len(features), -1)
-        return np.asarray(rows @ self.coefficients_.T + self.intercept_)
+        units = unit_features(X)
+        if list(units.shape[1:]) != self.shape_:
+            raise UsageError(f"features of shape {units.shape[1:]} a video for an SVM fitted on {tuple(self.shape_)}")
+        return np.asarray(units.reshape(len(units), -1) @ self.coefficients_.T + self.intercept_)
 
 
-def check_features(X: object) -> NDArray:
-    """Features as float64 `(M, S, D)`, finite."""
+def unit_features(X: object) -> NDArray:
+    """Features `(M, S, D)` as float64, each stream's vector of length one; refused where they are not finite."""
     features = np.asarray(X, dtype=np.float64)
     if features.ndim != 3 or not features.size:
         raise UsageError(f"features of shape {features.shape}: they are (videos, streams, width), none of them 0")
     if not np.isfinite(features).all():
         raise UsageError(f"features: NaN or infinite in {int((~np.isfinite(features)).any(axis=(1, 2)).sum())} videos")
-    return features
+    return unit_rows(features)
 
 
 def fuse_features(
@@ -115,15 +111,13 @@ def fuse_features(
         UsageError: no `pooled` layer of a stream, no such split.
     """
     evaluation = Evaluation(seed=seed, bootstrap=bootstrap)
-    trials: list[Trial] = []
+    trials = []
     for table in feature_tables(store, split=split, streams=streams):
-        if len(table.streams) == 1 and not trials:
-            warn(f"only one stream, {table.streams[0]}: there is nothing to fuse it with")
         train, test = np.flatnonzero(table.fold == 0), np.flatnonzero(is_test(table.fold))
         text = f"fitted on the features of {len(train)} training videos, judged on {len(test)} test videos"
-        parts = Parts([(train, test)], train, text)
-        note(f"fuse: split {table.split}: {', '.join(table.streams)}; {parts.protocol}")
-        trials.append(Trial(table, parts, dict(judge_features(table, parts, C=C))))
+        note(f"fuse: split {table.split}: {', '.join(table.streams)}; {text}")
+        trials.append(Trial(table, [(train, test)], text))
+        try_streams(trials[-1], C=C)
     return conclude(NAME, trials, evaluation, options={"C": C}, calibration={}, out=out)
 
 
@@ -196,21 +190,17 @@ def pooled_features(store: FeatureStore, layers: Mapping[str, str]) -> NDArray[n
     return vectors / counts[:, None, None]
 
 
-def judge_features(table: Table, parts: Parts, *, C: float) -> Iterator[tuple[str, Judged]]:
-    """One SVM a stream, the mean and the product of their probabilities, and the SVM on all streams, by name."""
-    make = partial(make_fuser, NAME, C=C, num_classes=len(table.class_names))
-    alone = []
-    for place, name in enumerate(table.streams):
-        single = judge(replace(table, X=table.X[:, [place]]), parts, make)
-        alone.append(log_softmax(single.scores))
-        yield name, single
-    stacked = np.stack(alone, axis=1)  # (J, S, K)
-    every = np.arange(len(stacked))
-    whole = Parts([(every, every)], every, "")  # they do not learn
-    late = replace(table, X=stacked, labels=table.labels[parts.judged], groups=table.groups[parts.judged])
+def try_streams(trial: Trial, *, C: float) -> None:
+    """One SVM a stream, the mean and the product of their probabilities, and the SVM on all streams."""
+    make = partial(make_fuser, NAME, C=C, num_classes=len(trial.table.class_names))
+    for place, name in enumerate(trial.table.streams):
+        trial.results[name] = trial.judge(make, stream=place)
+    alone = np.stack([log_softmax(single.scores) for single in trial.results.values()], axis=1)  # (J, S, K)
     for name in UNTRAINED:
-        yield name, judge(late, whole, partial(make_fuser, name, kind="logits"))
-    yield NAME, judge(table, parts, make)
+        rule = make_fuser(name, kind="logits").fit(alone, trial.labels)
+        fused = rule.decision_function(alone)
+        trial.results[name] = Judged(fused, rule.as_probabilities(fused), rule)
+    trial.results[NAME] = trial.judge(make)
 
 
 RULE = EarlySvm

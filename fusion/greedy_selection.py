@@ -1,6 +1,5 @@
 """Streams added to an average one at a time, with replacement, as long as it gains."""
 
-from collections.abc import Sequence
 from typing import Literal
 
 import numpy as np
@@ -8,7 +7,7 @@ from numpy.typing import NDArray
 
 from avr.core import PositiveInt
 
-from ._base import Fuser
+from ._base import Fuser, Kind
 
 
 class GreedySelection(Fuser):
@@ -21,7 +20,6 @@ class GreedySelection(Fuser):
         steps: how many additions are tried.
         measure: what is made best, "accuracy" (ties go to the smaller log-loss) or "log-loss". Where streams still
             tie, the first is added.
-        kind: what the scores are, "auto", "logits" or "probabilities".
 
     Attributes:
         counts_: (S,) int64, how often each stream was added.
@@ -34,7 +32,7 @@ class GreedySelection(Fuser):
         *,
         steps: PositiveInt = 50,
         measure: Literal["accuracy", "log-loss"] = "accuracy",
-        kind: str | Sequence[str] = "auto",
+        kind: Kind = "auto",
     ) -> None:
         super().__init__(kind=kind)
         self.steps = steps

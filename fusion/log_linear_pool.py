@@ -1,7 +1,5 @@
 """Weighted product of the streams' probabilities, the weights by likelihood."""
 
-from collections.abc import Sequence
-
 import numpy as np
 from numpy.typing import NDArray
 
@@ -19,15 +17,9 @@ class LogLinearPool(Fuser):
 
     Calibration and weights at once: an exponent is a stream's weight over its temperature. The log-loss is convex in a.
 
-    Args:
-        kind: what the scores are, "auto", "logits" or "probabilities".
-
     Attributes:
         exponents_: (S,) float64, between 0 and 100.
     """
-
-    def __init__(self, *, kind: str | Sequence[str] = "auto") -> None:
-        super().__init__(kind=kind)
 
     def _learn(self, X: NDArray, y: NDArray, groups: NDArray) -> None:
         from scipy.optimize import minimize

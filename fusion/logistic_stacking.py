@@ -1,14 +1,13 @@
 """A logistic regression on all streams' log-probabilities: flattered by random folds, seldom better."""
 
 import warnings
-from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from avr.core import PositiveFloat
 
-from ._base import Fuser
+from ._base import Fuser, Kind
 from .svm import of_all_classes
 
 
@@ -20,7 +19,6 @@ class LogisticStacking(Fuser):
 
     Args:
         C: inverse strength of the penalty on the standardised log-probabilities.
-        kind: what the scores are, "auto", "logits" or "probabilities".
 
     Attributes:
         coefficients_: (K, S·K) float64. intercept_: (K,) float64. mean_, scale_: (S·K,) float64.
@@ -31,7 +29,7 @@ class LogisticStacking(Fuser):
         "believed, and under grouped ones it seldom beats averaging"
     )
 
-    def __init__(self, *, C: PositiveFloat = 0.01, kind: str | Sequence[str] = "auto") -> None:
+    def __init__(self, *, C: PositiveFloat = 0.01, kind: Kind = "auto") -> None:
         super().__init__(kind=kind)
         self.C = C
 

@@ -1,10 +1,10 @@
 """LP-β: weights shared by all classes, from the soft-margin linear program."""
 
-from collections.abc import Sequence
 from typing import Annotated, Literal
 
 from avr.core import PositiveFloat, Range
 
+from ._base import Kind
 from .awf import Awf
 
 
@@ -17,7 +17,6 @@ class LpBeta(Awf):
     Args:
         nu: ν, in (0, 1]; "auto" chooses it by grouped inner folds.
         tolerance: of the program's gap.
-        kind: what the scores are, "auto", "logits" or "probabilities".
 
     Attributes: as in `awf`.
     """
@@ -27,7 +26,7 @@ class LpBeta(Awf):
         *,
         nu: Annotated[float, Range(above=0, most=1)] | Literal["auto"] = "auto",
         tolerance: PositiveFloat = 1e-4,
-        kind: str | Sequence[str] = "auto",
+        kind: Kind = "auto",
     ) -> None:
         super().__init__(objective="margin", nu=nu, delta=0.0, shared="learnt", tolerance=tolerance, kind=kind)
 

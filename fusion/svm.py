@@ -1,14 +1,13 @@
 """A linear SVM on the streams' concatenated scores."""
 
 import warnings
-from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from avr.core import PositiveFloat, WorkError
 
-from ._base import Fuser
+from ._base import Fuser, Kind
 
 # What a class without a training video scores: below every margin an SVM gives, and finite.
 ABSENT = -30.0
@@ -69,13 +68,12 @@ class Svm(Fuser):
 
     Args:
         C: inverse strength of the penalty.
-        kind: what the scores are, "auto", "logits" or "probabilities".
 
     Attributes:
         coefficients_: (K, S·K) float64. intercept_: (K,) float64.
     """
 
-    def __init__(self, *, C: PositiveFloat = 1.0, kind: str | Sequence[str] = "auto") -> None:
+    def __init__(self, *, C: PositiveFloat = 1.0, kind: Kind = "auto") -> None:
         super().__init__(kind=kind)
         self.C = C
 

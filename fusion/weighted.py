@@ -8,12 +8,7 @@ from numpy.typing import NDArray
 
 from avr.core import UsageError
 
-from ._base import Fuser
-
-
-def weighted(scores: NDArray, weights: NDArray) -> NDArray:
-    """Weighted sum over streams: `(M, S, K)` and weights `(S,)` to `(M, K)`."""
-    return np.einsum("msk,s->mk", scores, weights)
+from ._base import Fuser, Kind
 
 
 class Weighted(Fuser):
@@ -23,7 +18,6 @@ class Weighted(Fuser):
         weights: one a stream, in the streams' order, not negative; None: 1 for rgb and 1.5 for flow (TSN, Wang et
             al. 2016, section 5.2), which needs two streams in that order (`avr fuse` goes by the streams' names).
         space: what is averaged, "probabilities" or "log-probabilities".
-        kind: what the scores are, "auto", "logits" or "probabilities".
     """
 
     trained = False
@@ -33,7 +27,7 @@ class Weighted(Fuser):
         *,
         weights: Sequence[float] | None = None,
         space: Literal["probabilities", "log-probabilities"] = "probabilities",
-        kind: str | Sequence[str] = "auto",
+        kind: Kind = "auto",
     ) -> None:
         super().__init__(kind=kind)
         self.weights = weights
@@ -65,8 +59,8 @@ class Weighted(Fuser):
         return np.tile(self.weights_, (len(self.classes_), 1))
 
     def _combine(self, X: NDArray) -> NDArray:
-        logarithms = self.space == "log-probabilities"
-        return weighted(self._log_probabilities(X) if logarithms else self._probabilities(X), self.weights_)
+        given = self._log_probabilities(X) if self.space == "log-probabilities" else self._probabilities(X)
+        return np.einsum("msk,s->mk", given, self.weights_)
 
 
 RULE = Weighted

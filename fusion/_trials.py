@@ -1,9 +1,8 @@
 """A rule's honest result on one split: fitted on out-of-fold scores and applied to test scores, or cross-validated."""
 
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
-from functools import partial
-from typing import Annotated, Any
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Annotated
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,7 +20,7 @@ from avr.core import (
 )
 from avr.store import TRAINED_ON, is_test
 
-from ._base import Rule, make_fuser
+from ._base import Rule
 from ._inputs import Table
 
 
@@ -47,26 +46,6 @@ class Evaluation:
 
 
 @dataclass(frozen=True)
-class Parts:
-    """What is fitted and judged on what, in positions in the table.
-
-    Attributes:
-        pairs: (fit, judge) each: one for out-of-fold scores, else one a fold and repeat.
-        fit_all: all that may be fitted on.
-        protocol: the same in words.
-    """
-
-    pairs: list[tuple[NDArray, NDArray]]
-    fit_all: NDArray
-    protocol: str
-
-    @property
-    def judged(self) -> NDArray:
-        """Positions (J,) of the judged videos, pair after pair; a video occurs once a repeat."""
-        return np.concatenate([held for _, held in self.pairs])
-
-
-@dataclass(frozen=True)
 class Judged:
     """A rule's fused scores on the judged videos of one split.
 
@@ -82,26 +61,57 @@ class Judged:
 
 @dataclass(frozen=True)
 class Trial:
-    """One split on which streams and rules were tried.
+    """One split on which streams and rules are tried.
 
     Attributes:
         table: the split's videos.
-        parts: what was fitted and judged on what.
-        judged: what each stream and rule gave, by name, single streams first.
+        pairs: positions in the table that are fitted on and judged: one pair for out-of-fold scores, else one a fold
+            and repeat.
+        protocol: the same in words.
+        results: what each stream and rule gave, by name, in the order they were tried.
     """
 
     table: Table
-    parts: Parts
-    judged: Mapping[str, Judged]
+    pairs: list[tuple[NDArray, NDArray]]
+    protocol: str
+    results: dict[str, Judged] = field(default_factory=dict)
+
+    @property
+    def judged(self) -> NDArray:
+        """Positions (J,) of the judged videos, pair after pair; a video occurs once a repeat."""
+        return np.concatenate([held for _, held in self.pairs])
 
     @property
     def labels(self) -> NDArray[np.int64]:
         """Labels (J,) of the judged videos."""
-        return self.table.labels[self.parts.judged]
+        return self.table.labels[self.judged]
+
+    @property
+    def fit_all(self) -> NDArray:
+        """Positions of all that may be fitted on."""
+        return self.pairs[0][0] if len(self.pairs) == 1 else np.arange(len(self.table.labels))
+
+    def judge(self, make: Callable[[], Rule], *, stream: int | None = None) -> Judged:
+        """Fit and apply a rule, on all streams or on one, on each pair; the rule kept is fitted on all that may be."""
+        table = self.table
+        X = table.X if stream is None else table.X[:, [stream]]
+
+        def fitted(videos: NDArray) -> Rule:
+            rule: Rule = make().fit(X[videos], table.labels[videos], table.groups[videos])
+            return rule
+
+        scores, rows = [], []
+        for fit, held in self.pairs:
+            rule = fitted(fit)
+            scores.append(rule.decision_function(X[held]))
+            rows.append(rule.as_probabilities(scores[-1]))
+        if len(self.pairs) > 1:
+            rule = fitted(self.fit_all)
+        return Judged(np.concatenate(scores), np.concatenate(rows), rule)
 
 
-def parts_of(table: Table, evaluation: Evaluation) -> Parts:
-    """Which videos a rule is fitted and judged on.
+def trial_of(table: Table, evaluation: Evaluation) -> Trial:
+    """A split with which of its videos a rule is fitted and judged on, for rules to be tried.
 
     Raises:
         UsageError: no test videos, too few groups, or out-of-fold folds that split a group (unless forced).
@@ -112,7 +122,7 @@ def parts_of(table: Table, evaluation: Evaluation) -> Parts:
     if len(train):
         check_out_of_fold(table, train, test, evaluation)
         text = f"fitted on {len(train)} out-of-fold training scores, judged on {len(test)} test videos"
-        return Parts([(train, test)], train, text)
+        return Trial(table, [(train, test)], text)
     groups = None if evaluation.force_random_folds else table.groups
     if evaluation.force_random_folds and len(np.unique(table.groups)) < len(table.groups):
         warn("folds are dealt over videos: groups are split between fitting and judging, and results are too good")
@@ -123,7 +133,7 @@ def parts_of(table: Table, evaluation: Evaluation) -> Parts:
     text = f"cross-validated within {len(test)} test videos: {evaluation.folds} folds"
     text += " over videos" if groups is None else f" over {len(np.unique(table.groups))} groups"
     text += f", {evaluation.repeats} times" if evaluation.repeats > 1 else ""
-    return Parts(pairs, test, text)
+    return Trial(table, pairs, text)
 
 
 def check_out_of_fold(table: Table, train: NDArray, test: NDArray, evaluation: Evaluation) -> None:
@@ -154,30 +164,3 @@ def check_out_of_fold(table: Table, train: NDArray, test: NDArray, evaluation: E
                 f"{name} is right on {100 * fitted:.1f} % of its training videos and {100 * judged:.1f} % of the test "
                 "videos: these scores do not look out-of-fold, and what is learnt from them is worth little"
             )
-
-
-def judge_each(
-    table: Table, parts: Parts, rules: Mapping[str, tuple[str, Mapping[str, Any]]]
-) -> Iterator[tuple[str, Judged]]:
-    """Name and result of each single stream, then of each of `rules`: name to a rule over scores and its options."""
-    for place, name in enumerate(table.streams):
-        alone = replace(table, X=table.X[:, [place]])
-        yield name, judge(alone, parts, partial(make_fuser, "average", kind=[table.kinds[place]]))
-    for name, (rule, options) in rules.items():
-        yield name, judge(table, parts, partial(make_fuser, rule, **{"kind": list(table.kinds), **options}))
-
-
-def judge(table: Table, parts: Parts, make: Callable[[], Rule]) -> Judged:
-    """Fit and apply a rule on each pair of parts; the rule kept is fitted on all of them."""
-
-    def fitted(videos: NDArray) -> Rule:
-        return make().fit(table.X[videos], table.labels[videos], table.groups[videos])
-
-    scores, rows = [], []
-    for fit, held in parts.pairs:
-        rule = fitted(fit)
-        scores.append(rule.decision_function(table.X[held]))
-        rows.append(rule.as_probabilities(scores[-1]))
-    if len(parts.pairs) > 1:
-        rule = fitted(parts.fit_all)
-    return Judged(np.concatenate(scores), np.concatenate(rows), rule)
