@@ -24,7 +24,6 @@ from avr.store import (
 )
 
 OWN = "fuse-"  # how the names of fusions' own runs begin
-STREAM_ORDER = ("rgb", "flow")
 
 
 @dataclass(frozen=True)
@@ -85,11 +84,7 @@ def find_scores(paths: Sequence[Path | str] = ()) -> list[tuple[str, Scores]]:
 
 
 def newest_of_each_head(root: Path) -> list[Path]:
-    """The newest finished run of each head, of the data set that was trained on last, in the heads' alphabetical order.
-
-    Raises:
-        UsageError: no finished run.
-    """
+    """The newest finished run of each head, by the heads' names, of the data set that was trained on last."""
     dated = [(head_and_dataset(run), run) for run in finished_runs(root, but=OWN)]
     newest, latest = dict(dated), dated[-1][0][1]
     others = sorted({dataset for _, dataset in newest} - {latest})
@@ -110,22 +105,20 @@ def head_and_dataset(run: Path) -> tuple[str, str]:
 
 
 def by_split(files: Sequence[tuple[str, Scores]], split: str | None = None) -> dict[str, list[tuple[str, Scores]]]:
-    """Of named scores, those of each split that every run has: `{split: [(name, scores), …]}`.
-
-    Raises:
-        UsageError: no split that all have, or not the one asked for.
-    """
+    """Of named scores, those of each split that every run has: `{split: [(name, scores), …]}`."""
     splits: dict[str, list[tuple[str, Scores]]] = {}
     for name, scores in files:
         splits.setdefault(scores.split, []).append((name, scores))
     names = {name for name, _ in files}
     if split is not None and split not in splits:
         raise UsageError(f"no scores of split '{split}'; there are: {', '.join(sorted(splits))}")
-    wanted = {split: splits[split]} if split is not None else splits
-    complete = {name: part for name, part in sorted(wanted.items()) if {where for where, _ in part} == names}
-    for name in sorted(set(wanted) - set(complete)):
-        lacking = sorted(names - {where for where, _ in wanted[name]})
-        note(f"fuse: leaves out split {name}, which {', '.join(lacking)} lacks")
+    complete = {}
+    for name in sorted(splits) if split is None else [split]:
+        lacking = sorted(names - {where for where, _ in splits[name]})
+        if lacking:
+            note(f"fuse: leaves out split {name}, which {', '.join(lacking)} lacks")
+        else:
+            complete[name] = splits[name]
     if not complete:
         raise UsageError(f"no split that all of {', '.join(sorted(names))} have: train each on the same split")
     return complete
@@ -208,7 +201,7 @@ def stream_names(files: Sequence[tuple[str, Scores]]) -> list[dict[str, str]]:
 
 def stream_rank(stream: str) -> int:
     """Where a stream stands beside others: rgb, flow, then the rest."""
-    return STREAM_ORDER.index(stream) if stream in STREAM_ORDER else len(STREAM_ORDER)
+    return {"rgb": 0, "flow": 1}.get(stream, 2)
 
 
 def choose_streams(
@@ -230,39 +223,32 @@ def choose_streams(
 
 
 def join(files: Sequence[tuple[str, Scores]]) -> list[NDArray[np.int64]]:
-    """For each file, the positions of the videos that all files share, in the first file's order.
-
-    Raises:
-        UsageError: no video is in all files, or the files disagree on a video's label.
-    """
+    """For each file, the positions of the videos that all files share, in the first file's order."""
     first = files[0][1]
     known = first.ids.tolist()
     # {position in the first file: position in this one}; sanitised names still meet.
     places = [{mine: theirs for theirs, mine in match_ids(known, scores.ids.tolist()).items()} for _, scores in files]
     shared = [place for place in range(len(known)) if all(place in found for found in places)]
+    rows = [np.array([found[place] for place in shared], dtype=np.int64) for found in places]
     lost = []
-    for (where, scores), found in zip(files, places, strict=True):
-        met = {found[place] for place in shared}
-        alone = [str(name) for position, name in enumerate(scores.ids) if position not in met]
+    for (where, scores), row in zip(files, rows, strict=True):
+        alone = np.delete(scores.ids, row).tolist()
         if alone:
-            first_ten = ", ".join(alone[:10])
-            lost.append(f"{where}: {len(alone)} of {len(scores.ids)} videos have no partner, first {first_ten}")
+            text = f"{where}: {len(alone)} of {len(scores.ids)} videos have no partner, first {', '.join(alone[:10])}"
+            lost.append(text)
     if not shared:
         raise UsageError(f"the score files share no video ({'; '.join(lost)}): fuse scores of the same videos")
     for text in lost:
         note(text)
-    rows = [np.array([found[place] for place in shared], dtype=np.int64) for found in places]
     for (where, scores), row in zip(files[1:], rows[1:], strict=True):
-        differ = np.flatnonzero(scores.labels[row] != first.labels[rows[0]])
-        if len(differ):
-            raise UsageError(
-                f"{where} and {files[0][0]} disagree on the label of {len(differ)} videos, first "
-                f"{known[shared[differ[0]]]}"
-            )
-        roles = np.flatnonzero(np.minimum(scores.fold[row], 0) != np.minimum(first.fold[rows[0]], 0))
-        if len(roles):
-            raise UsageError(
-                f"{where} and {files[0][0]} disagree on which videos are for training, {len(roles)} of them, first "
-                f"{known[shared[roles[0]]]}: fuse scores of one split"
-            )
+        differences = {
+            "the label": scores.labels[row] != first.labels[rows[0]],
+            "the part (training or test)": np.minimum(scores.fold[row], 0) != np.minimum(first.fold[rows[0]], 0),
+        }
+        for what, differ in differences.items():
+            if differ.any():
+                raise UsageError(
+                    f"{where} and {files[0][0]} disagree on {what} of {differ.sum()} videos, first "
+                    f"{known[shared[differ.argmax()]]}: fuse scores of one split"
+                )
     return rows

@@ -50,13 +50,17 @@ class Judged:
     """A rule's fused scores on the judged videos of one split.
 
     Attributes:
-        scores: (J, K) larger is better. probabilities: (J, K), same order.
+        scores: (J, K) larger is better.
         rule: fitted on all that may be fitted on.
     """
 
     scores: NDArray
-    probabilities: NDArray
     rule: Rule
+
+    @property
+    def probabilities(self) -> NDArray:
+        """The same (J, K) as probabilities."""
+        return self.rule.as_probabilities(self.scores)
 
 
 @dataclass(frozen=True)
@@ -100,14 +104,9 @@ class Trial:
             rule: Rule = make().fit(X[videos], table.labels[videos], table.groups[videos])
             return rule
 
-        scores, rows = [], []
-        for fit, held in self.pairs:
-            rule = fitted(fit)
-            scores.append(rule.decision_function(X[held]))
-            rows.append(rule.as_probabilities(scores[-1]))
-        if len(self.pairs) > 1:
-            rule = fitted(self.fit_all)
-        return Judged(np.concatenate(scores), np.concatenate(rows), rule)
+        rules = [fitted(fit) for fit, _ in self.pairs]
+        scores = [rule.decision_function(X[held]) for rule, (_, held) in zip(rules, self.pairs, strict=True)]
+        return Judged(np.concatenate(scores), rules[0] if len(rules) == 1 else fitted(self.fit_all))
 
 
 def trial_of(table: Table, evaluation: Evaluation) -> Trial:

@@ -85,19 +85,16 @@ class Awf(Fuser):
             self._learn_margin(self._log_probabilities(X), y, groups)
         self.one_stream_classes_ = int((self.weights_.max(axis=1) > 1 - 1e-9).sum())
 
-    def _settings(self) -> tuple[list[Setting], tuple[float, ...]]:
-        """What may be chosen, from the simplest to the freest, and what ν may be."""
-        nus = NUS if self.nu == "auto" else (float(self.nu),)
+    def _ladder(self) -> list[Setting]:
+        """What may be chosen, from the simplest to the freest."""
         if self.delta == "auto":
-            ladder = [setting for setting in LADDER if self.shared in ("auto", setting.shared)]
-        elif self.shared == "auto" and self.nu == "auto":
-            ladder = [Setting("equal", float(self.delta)), Setting("learnt", float(self.delta))]
-        else:
-            ladder = [Setting("equal" if self.shared == "equal" else "learnt", float(self.delta))]
-        return ladder, nus
+            return [setting for setting in LADDER if self.shared in ("auto", setting.shared)]
+        if self.shared == "auto" and self.nu == "auto":
+            return [Setting("equal", float(self.delta)), Setting("learnt", float(self.delta))]
+        return [Setting("equal" if self.shared == "equal" else "learnt", float(self.delta))]
 
     def _learn_margin(self, scores: NDArray, y: NDArray, groups: NDArray) -> None:
-        setting = choose(scores, y, groups, *self._settings())
+        setting = choose(scores, y, groups, self._ladder(), NUS if self.nu == "auto" else (float(self.nu),))
         self.temperatures_ = temperatures_of(scores, y)
         calibrated = calibrate(scores, self.temperatures_)
         program = MarginProgram(calibrated, y)
@@ -112,15 +109,10 @@ class Awf(Fuser):
         self.fused_temperature_ = fit_temperature(np.einsum("msk,ks->mk", calibrated, self.weights_), y)
 
     def _solve(self, program: MarginProgram, setting: Setting) -> MarginSolution:
-        centre = shared_weights(setting.shared, self.temperatures_)
+        centre, start = shared_weights(setting.shared, self.temperatures_), None
         if centre is None:
             # From the best untrained rule on: whatever the tolerance, the solution is never worse than that.
             start = min(self._untrained(program), key=lambda weights: program.value(weights, setting.nu))
-        else:
-            start = np.tile(centre, (program.K, 1))
-        if centre is not None and setting.delta == 0:
-            value = program.value(start, setting.nu)
-            return MarginSolution(start, value, value, 1)
         return program.solve(setting.nu, setting.delta, start=start, shared=centre, tolerance=self.tolerance)
 
     def _untrained(self, program: MarginProgram) -> list[NDArray]:

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.utils.validation import check_is_fitted
 
-from avr.core import PositiveFloat, PositiveInt, UsageError, check_options, log_softmax, note, options_of
+from avr.core import PositiveFloat, PositiveInt, UsageError, check_known, check_options, log_softmax, note, options_of
 from avr.store import TEST_VIDEO, FeatureStore, default_store, is_test
 
 from ._base import Rule, check_labels, check_learnable, make_fuser
@@ -124,27 +124,15 @@ def fuse_features(
 def feature_tables(
     store: Path | str | None, *, split: str | None = None, streams: Sequence[str] | None = None
 ) -> list[Table]:
-    """The pooled features of each split of a store, one vector a video and stream.
-
-    Returns:
-        one table a split, whose `X` is `(M, S, D)`, narrower streams filled up with zeros; `fold` is 0 for training
-        videos and -1 for test videos.
-
-    Raises:
-        UsageError: no `pooled` layer of a stream, no such split.
-    """
+    """One table a split of a store: `X (M, S, D)` are pooled features, `fold` is 0 for training videos."""
     with FeatureStore(default_store() if store is None else store) as opened:
         there = [name for name in opened.streams if LAYER in opened.layers(name)]
         there.sort(key=lambda name: (stream_rank(name), name))
-        wanted = there if streams is None else list(streams)
-        missing = [name for name in wanted if name not in there]
-        if missing or not wanted:
-            raise UsageError(
-                f"{opened.path}: no pooled features of {', '.join(missing) or 'any stream'}; there are: "
-                f"{', '.join(there) or 'none'}"
-            )
-        if split is not None and split not in opened.split_names:
-            raise UsageError(f"no split '{split}' in {opened.path}; there are: {', '.join(opened.split_names)}")
+        wanted = list(streams or there)
+        if not wanted:
+            raise UsageError(f"{opened.path}: no pooled features of any stream")
+        for name in wanted:
+            check_known("stream with pooled features", name, there, where=f"{opened.path}: ")
         X = pooled_features(opened, dict.fromkeys(wanted, LAYER))
         tables = []
         for name in opened.split_names if split is None else [split]:
@@ -198,8 +186,7 @@ def try_streams(trial: Trial, *, C: float) -> None:
     alone = np.stack([log_softmax(single.scores) for single in trial.results.values()], axis=1)  # (J, S, K)
     for name in UNTRAINED:
         rule = make_fuser(name, kind="logits").fit(alone, trial.labels)
-        fused = rule.decision_function(alone)
-        trial.results[name] = Judged(fused, rule.as_probabilities(fused), rule)
+        trial.results[name] = Judged(rule.decision_function(alone), rule)
     trial.results[NAME] = trial.judge(make)
 
 

@@ -9,7 +9,8 @@ look at most videos vary least.
 """
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Literal
 
 import numpy as np
@@ -18,7 +19,7 @@ from numpy.typing import NDArray
 from avr.core import grouped_folds, possible_folds
 from avr.fusion._probabilities import fit_temperature, tempered
 
-from .margin import MarginProgram, MarginSolution
+from .margin import MarginProgram
 
 NUS = (0.8, 0.5)
 FOLDS = 4
@@ -81,25 +82,19 @@ class InnerFold:
         scores = calibrate(log_probabilities, self.temperatures)
         self.fit_scores, self.fit_labels = scores[~held], labels[~held]
         self.held_scores, self.held_labels = scores[held], labels[held]
-        self.program = MarginProgram(self.fit_scores, self.fit_labels)
+        program = MarginProgram(self.fit_scores, self.fit_labels)
+        self.solve = partial(program.solve, tolerance=TOLERANCE, max_iterations=MAX_ITERATIONS)
         self.learnt: dict[float, NDArray] = {}  # ν: shared weights
 
     def weights(self, setting: Setting) -> NDArray:
         """The setting's weights `(K, S)` on this fold."""
-        _, S, K = self.fit_scores.shape
         centre = shared_weights(setting.shared, self.temperatures)
         if centre is None:
             # The box is laid about the solution with shared weights: bounds instead of rows between the unknowns.
             if setting.nu not in self.learnt:
-                self.learnt[setting.nu] = self._solve(setting.nu, 0.0, np.full((K, S), 1 / S), None).weights[0]
+                self.learnt[setting.nu] = self.solve(setting.nu, 0.0).weights[0]
             centre = self.learnt[setting.nu]
-        start = np.tile(centre, (K, 1))
-        return start if setting.delta == 0 else self._solve(setting.nu, setting.delta, start, centre).weights
-
-    def _solve(self, nu: float, delta: float, start: NDArray, shared: NDArray | None) -> MarginSolution:
-        return self.program.solve(
-            nu, delta, start=start, shared=shared, tolerance=TOLERANCE, max_iterations=MAX_ITERATIONS
-        )
+        return self.solve(setting.nu, setting.delta, shared=centre).weights
 
     def losses(self, setting: Setting) -> NDArray:
         """Log-loss of each held-out video under a setting, the fused scores at a temperature of the fitted part."""
@@ -120,7 +115,7 @@ def choose(
         settings: candidates from the simplest to the freest, with the first ν.
         nus: what ν may be, the preferred one first.
     """
-    ladder = [Setting(setting.shared, setting.delta, nus[0]) for setting in settings]
+    ladder = [replace(setting, nu=nus[0]) for setting in settings]
     count = possible_folds(groups, folds=FOLDS)
     if not count or len(ladder) * len(nus) == 1:
         return ladder[0]
@@ -135,8 +130,8 @@ def choose(
     chosen = first_good(climb(ladder, losses, clusters), clusters)
     if (chosen.shared != "learnt" and chosen.delta == 0) or len(nus) == 1:
         return chosen
-    others = {Setting(chosen.shared, chosen.delta, nu): losses(Setting(chosen.shared, chosen.delta, nu)) for nu in nus}
-    return first_good(others, clusters)
+    others = [replace(chosen, nu=nu) for nu in nus]
+    return first_good({other: losses(other) for other in others}, clusters)
 
 
 def climb(ladder: list[Setting], losses: Callable[[Setting], NDArray], groups: NDArray) -> dict[Setting, NDArray]:

@@ -2,11 +2,6 @@
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import linprog
-from scipy.sparse import eye_array as eye
-from scipy.sparse import kron
-
-from avr.core import WorkError
 
 
 def stilt_gains(probabilities: NDArray, labels: NDArray, balance: float) -> NDArray:
@@ -29,18 +24,9 @@ def stilt_gains(probabilities: NDArray, labels: NDArray, balance: float) -> NDAr
 
 
 def stilt_weights(gains: NDArray) -> NDArray:
-    """Weights `(K, S)` that maximise `Σ gains · w` over w ≥ 0, Σ_s w_y,s = 1, by HiGHS (eq. 5).
+    """Weights `(K, S)` that maximise `Σ gains · w` over w ≥ 0, Σ_s w_y,s = 1 (eq. 5).
 
-    The optimum is a vertex: each class takes the stream of the largest gain. Where streams tie, any mix of them is
-    optimal, and the first of them is taken.
+    The optimum is a vertex: each class takes the stream of the largest gain; of streams that tie, the first.
     """
-    K, S = gains.shape
-    scale = np.abs(gains).max(axis=1, keepdims=True)
-    scaled = gains / np.where(scale > 0, scale, 1)
-    found = linprog(-scaled.ravel(), A_eq=kron(eye(K), np.ones((1, S))), b_eq=np.ones(K), bounds=(0, 1), method="highs")
-    if found.status != 0:
-        raise WorkError(f"awf: HiGHS found no solution of STILT's program ({found.message})")
-    weights = found.x.reshape(K, S)
-    best = scaled == scaled.max(axis=1, keepdims=True)
-    first = np.eye(S)[best.argmax(axis=1)]
-    return np.where((weights * best).sum(axis=1, keepdims=True) > 1 - 1e-6, first, weights)
+    weights: NDArray = np.eye(gains.shape[1])[gains.argmax(axis=1)]
+    return weights

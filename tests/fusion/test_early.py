@@ -96,9 +96,9 @@ def test_early_svm_takes_no_scores_and_no_folds(store, monkeypatch, runner, argu
 
 def test_early_svm_of_what_is_not_there(store, monkeypatch):
     monkeypatch.chdir(store[0])
-    with pytest.raises(UsageError, match="no pooled features of audio; there are: rgb, flow"):
+    with pytest.raises(UsageError, match="unknown stream with pooled features 'audio'; known: rgb, flow"):
         fuse_features(streams=["audio"])
-    with pytest.raises(UsageError, match=r"no split '9' in .*; there are: 1"):
+    with pytest.raises(UsageError, match="features/toy: no split '9'; known: 1"):
         fuse_features(split="9")
     with pytest.raises(UsageError, match=r"reads features, not scores: .*`avr.fusion.fuse_features`"):
         fuse("early-svm")

@@ -91,7 +91,7 @@ BAD_FILES = [
     ),
     ("twice", {"ids": np.array(["same"] * 2 + [f"v{n}" for n in range(118)])}, "ids that repeat: same"),
     ("labels", {"labels": np.roll(score_file().labels, 1)}, "disagree on the label of"),
-    ("roles", {"fold": np.full(120, -1, np.int32)}, "disagree on which videos are for training"),
+    ("roles", {"fold": np.full(120, -1, np.int32)}, r"disagree on the part \(training or test\) of"),
 ]
 
 

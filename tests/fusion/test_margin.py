@@ -145,6 +145,13 @@ def test_stilt_gains_are_equations_6_and_7():
         assert gains[k, s] == pytest.approx(own - 0.7 * others, rel=1e-12)
 
 
+def test_stilt_weights_are_the_optimum_of_equation_5():
+    gains = np.random.default_rng(0).normal(size=(5, 3))
+    equal = np.kron(np.eye(5), np.ones((1, 3)))
+    found = linprog(-gains.ravel(), A_eq=equal, b_eq=np.ones(5), bounds=(0, 1))
+    np.testing.assert_allclose(stilt_weights(gains), found.x.reshape(5, 3), atol=1e-9)
+
+
 def test_stilt_takes_the_first_of_equal_streams_and_says_how_many_classes_took_one():
     X, y, _ = make_scores(40, 4, 1)
     fuser = make_fuser("awf", objective="stilt").fit(np.repeat(X, 3, axis=1), y)
