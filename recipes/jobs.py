@@ -1,10 +1,9 @@
 """What a recipe's rows need, settled before anything is trained: which layers, options and training settings."""
 
-import dataclasses
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -50,8 +49,8 @@ class Job:
         options: all of the head's.
         files: option -> SHA-256 of the file it names, of the options that do.
         training: settings.
-        folds: for out-of-fold scores.
         digest: the store's content.
+        folds: for out-of-fold scores.
     """
 
     store: Path
@@ -60,14 +59,14 @@ class Job:
     options: dict[str, Any]
     files: dict[str, str]
     training: Training
-    folds: int
     digest: str
+    folds: int = 0
 
     @property
     def key(self) -> str:
         """Twelve hexadecimal digits of everything but seed and split; a file counts by what it holds."""
         options = {**self.options, **self.files}
-        parts = [self.head, list(self.layers.items()), options, dataclasses.asdict(self.training), self.folds]
+        parts = [self.head, list(self.layers.items()), options, asdict(self.training), self.folds]
         text = json.dumps([*parts, self.digest], sort_keys=True, default=list)
         return hashlib.sha256(text.encode()).hexdigest()[:12]
 
@@ -126,7 +125,13 @@ def jobs_of(recipe: Recipe, *, served: Mapping[str, Path], dataset: str, changes
             papers = recipe.paper_training(row.head, dataset) if changes.settings == "paper" else {}
             streams = row.streams or recipe.stores[row.store]["streams"]
             jobs[row.name] = _job(row, streams, store=served[row.store], changes=changes, papers=papers)
-    return _share_folds(jobs)
+    learning = (jobs[row.name] for row in recipe.rows if needs_folds(row.fuse))
+    folded = {job.key for job in learning if isinstance(job, Job)}
+    # Rows of one training take its out-of-fold scores with it, so that it is not trained with and without them.
+    return {
+        name: replace(job, folds=FOLDS) if isinstance(job, Job) and job.key in folded else job
+        for name, job in jobs.items()
+    }
 
 
 def _job(row: Row, streams: tuple[str, ...], *, store: Path, changes: Changes, papers: Mapping[str, Any]) -> Job | str:
@@ -143,30 +148,16 @@ def _job(row: Row, streams: tuple[str, ...], *, store: Path, changes: Changes, p
             return str(error)
     options = read_options(row.head, {**row.options, **{k: v for k, v in changes.options.items() if k in known}})
     base = made.paper if changes.settings == "paper" else made.defaults
+    files = {option: Path(options[option]) for option in made.starting if options.get(option)}
+    for option, file in files.items():
+        if not file.is_file():
+            raise UsageError(f"{option}: no file {file}")
     return Job(
         store=store,
         head=row.head,
         layers=layers,
         options=options,
-        files={option: _sha256(option, options[option]) for option in made.starting if options.get(option)},
+        files={option: sha256_of(file) for option, file in files.items()},
         training=read_training(base, {**papers, **row.training, **changes.training}),
-        folds=FOLDS if needs_folds(row.fuse) else 0,
         digest=digest,
     )
-
-
-def _sha256(option: str, file: str) -> str:
-    if not Path(file).is_file():
-        raise UsageError(f"{option}: no file {file}")
-    return sha256_of(Path(file))
-
-
-def _share_folds(jobs: Mapping[str, Job | str]) -> dict[str, Job | str]:
-    """Rows of one training take its out-of-fold scores with it, so that it is not trained with and without them."""
-    folded = {dataclasses.replace(job, folds=0).key for job in jobs.values() if isinstance(job, Job) and job.folds}
-    shared: dict[str, Job | str] = {}
-    for name, job in jobs.items():
-        if isinstance(job, Job) and dataclasses.replace(job, folds=0).key in folded:
-            job = dataclasses.replace(job, folds=FOLDS)
-        shared[name] = job
-    return shared

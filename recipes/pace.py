@@ -2,22 +2,18 @@
 
 import time
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from .planning import Pace
+import cv2
+import numpy as np
+import torch
+
+from avr.extract.flow import load
+
+from .planning import Pace
 
 
-def measure_pace(flow_methods: Iterable[str]) -> "Pace":
+def measure_pace(flow_methods: Iterable[str]) -> Pace:
     """Time flow pairs of 320×240 and a convolution, on the GPU where there is one; a few seconds in all."""
-    import cv2
-    import numpy as np
-    import torch
-
-    from avr.extract.flow import load
-
-    from .planning import Pace
-
     device = "cuda" if torch.cuda.is_available() else "cpu"
     pairs = 64 if device == "cuda" else 4
     frames = np.random.default_rng(0).integers(0, 255, (pairs, 240, 320), dtype=np.uint8)

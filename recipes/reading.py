@@ -23,8 +23,6 @@ from typing import Any, Literal
 from avr.core import UsageError, check_fields, check_known
 
 FOLDER = Path(__file__).parent
-
-
 # The settings of an extraction that a paper fixes, under the names `avr extract` gives them, and what stands where a
 # recipe leaves one out.
 STORE_SETTINGS = {
@@ -141,9 +139,7 @@ def load_recipe(name: str) -> Recipe:
     Raises:
         UsageError: no such recipe, or a file that is not one, with the entry at fault.
     """
-    path = FOLDER / f"{name}.toml"
-    if name.endswith(".toml"):
-        path = Path(name)
+    path = Path(name) if name.endswith(".toml") else FOLDER / f"{name}.toml"
     if not path.is_file():
         check_known("recipe", name, recipe_names())
     try:
@@ -155,23 +151,20 @@ def load_recipe(name: str) -> Recipe:
 
 def _recipe(name: str, table: Mapping[str, Any], path: Path) -> Recipe:
     known = {f.name for f in fields(Recipe)} - {"name"}
-    _check_keys(table, known, {"title", "paper", "metric", "split", "rows", "stores"}, str(path))
+    values = _entries(table, known, {"title", "paper", "metric", "split", "rows", "stores"}, str(path))
     stores = {key: _store(key, value, path) for key, value in table["stores"].items()}
     rows = tuple(_row(value, stores, path) for value in table["rows"])
     if len({row.name for row in rows}) < len(rows):
         raise UsageError(f"{path}: two rows of one name")
     datasets = dict.fromkeys([*table.get("datasets", ()), *(dataset for row in rows for dataset in row.figures)])
-    rest = {key: table[key] for key in known - {"rows", "stores", "notes", "datasets"} if key in table}
-    notes = tuple(table.get("notes", ()))
-    recipe = Recipe(name=name, rows=rows, stores=stores, notes=notes, datasets=tuple(datasets), **rest)
+    recipe = Recipe(**values | {"name": name, "rows": rows, "stores": stores, "datasets": tuple(datasets)})
     check_fields(recipe, where=f"{path}: ")
     return recipe
 
 
 def _store(name: str, table: Mapping[str, Any], path: Path) -> StoreSpec:
     where = f"{path}: stores.{name}"
-    _check_keys(table, set(STORE_SETTINGS), {"backbone", "streams", "layers"}, where)
-    spec = StoreSpec(name, {key: tuple(value) if isinstance(value, list) else value for key, value in table.items()})
+    spec = StoreSpec(name, _entries(table, set(STORE_SETTINGS), {"backbone", "streams", "layers"}, where))
     for stream in spec["streams"]:
         if not spec.layers_of(stream):
             raise UsageError(f"{where}: no layer for stream {stream}")
@@ -180,9 +173,7 @@ def _store(name: str, table: Mapping[str, Any], path: Path) -> StoreSpec:
 
 def _row(table: Mapping[str, Any], stores: Mapping[str, StoreSpec], path: Path) -> Row:
     where = f"{path}: row {table.get('name', '?')}"
-    _check_keys(table, {f.name for f in fields(Row)}, {"name", "head"}, where)
-    values: dict[str, Any] = {key: tuple(v) if isinstance(v, list) else v for key, v in table.items()}
-    row = Row(**values)
+    row = Row(**_entries(table, {f.name for f in fields(Row)}, {"name", "head"}, where))
     check_fields(row, where=f"{where}: ")
     if row.store not in stores:
         raise UsageError(f"{where}: no section stores.{row.store}")
@@ -191,8 +182,10 @@ def _row(table: Mapping[str, Any], stores: Mapping[str, StoreSpec], path: Path) 
     return row
 
 
-def _check_keys(table: Mapping[str, Any], known: set[str], required: set[str], where: str) -> None:
+def _entries(table: Mapping[str, Any], known: set[str], required: set[str], where: str) -> dict[str, Any]:
+    """A table's entries, lists as tuples; refused where one is unknown or lacking."""
     for key in table:
         check_known("entry", key, sorted(known), where=f"{where}: ")
     for key in sorted(required - set(table)):
         raise UsageError(f"{where}: lacks '{key}'")
+    return {key: tuple(value) if isinstance(value, list) else value for key, value in table.items()}

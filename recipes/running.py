@@ -16,7 +16,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from avr.core import AvrError, FolderLock, UsageError, WorkError, note, sha256_of, write_whole
+import numpy as np
+
+from avr.core import AvrError, FolderLock, UsageError, WorkError, make_folder, note, sha256_of, write_whole
 from avr.heads import train_run
 from avr.store import is_run, read_record, split_folder
 
@@ -43,6 +45,16 @@ class Measured:
     values: dict[tuple[int, str], float] = field(default_factory=dict)
     reason: str = ""
     failed: bool = False
+
+    @property
+    def mean(self) -> float | None:
+        """Over seeds and splits, in percent; None where nothing was measured."""
+        return float(np.mean(list(self.values.values()))) if self.values else None
+
+    @property
+    def deviation(self) -> float | None:
+        """Standard deviation (of n − 1), in percent; None of fewer than two."""
+        return float(np.std(list(self.values.values()), ddof=1)) if len(self.values) > 1 else None
 
 
 @dataclass(frozen=True)
@@ -104,99 +116,68 @@ def run_recipe(
     jobs = jobs_of(recipe, served=served, dataset=dataset, changes=changes)
     if all(isinstance(job, str) for job in jobs.values()):
         raise UsageError(f"no row of {recipe.name} can be run: {next(iter(jobs.values()))}")
-    lock = _claim(out)
-    try:
-        trainings = _Trainings(out, device)
-        rows = [
-            _measure_row(row, jobs[row.name], trainings, list(itertools.product(seeds, names)), changes.scores, dataset)
-            for row in recipe.rows
-        ]
-    finally:
-        lock.release()
+    with FolderLock(make_folder(out)):  # a second run would take this one's half-trained folders for a killed run's
+        bench = _Bench(out, device, changes.scores, list(itertools.product(seeds, names)))
+        rows = [bench.measure_row(row, jobs[row.name], row.figures.get(dataset)) for row in recipe.rows]
     compared = dict.fromkeys(m.row.store for m in rows if m.figure is not None and m.values)
     differences = store_differences(recipe, served, compared)
     return Outcome(recipe, dataset, names, tuple(seeds), changes.settings, tuple(rows), differences)
 
 
-def _claim(out: Path) -> FolderLock:
-    """The folder, made and locked: a second run would take this one's half-trained folders for a killed run's.
+@dataclass
+class _Bench:
+    """Where rows are trained and measured: once for each of `runs`, (seed, split), in the folder `out`.
 
-    Raises:
-        UsageError: a file is there, or another run works in it.
-        WorkError: it cannot be written.
+    A training is made when the first row asks for it; one that failed is not tried again for another row.
     """
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UsageError(f"--out {out}: no folder can be made there ({error.strerror}): choose another") from error
-    try:
-        return FolderLock(out)
-    except UsageError as error:
-        raise UsageError(f"{out}: another recipe run works there: wait for it, or choose another --out") from error
 
+    out: Path
+    device: str
+    scores: Mapping[str, Path]
+    runs: Sequence[tuple[int, str]]
+    failures: dict[Path, str] = field(default_factory=dict)
 
-def _measure_row(
-    row: Row,
-    job: Job | str,
-    trainings: "_Trainings",
-    runs: Sequence[tuple[int, str]],
-    scores: Mapping[str, Path],
-    dataset: str,
-) -> Measured:
-    """One row over its (seed, split) runs, up to the first that fails."""
-    values: dict[tuple[int, str], float] = {}
-    reason, failed = "", False
-    try:
-        if isinstance(job, str):
-            raise UsageError(job)
-        for seed, split in runs:
-            values[seed, split] = _measure_once(row, job, trainings, seed=seed, split=split, scores=scores)
-    except AvrError as error:  # of this row: the others still run
-        reason, failed = str(error), isinstance(error, WorkError)
-        note(f"{row.name}: {'failed' if failed else 'left out'}: {reason}")
-    return Measured(row, row.figures.get(dataset), values, reason, failed)
+    def measure_row(self, row: Row, job: Job | str, figure: float | None) -> Measured:
+        """One row over its runs, up to the first that fails."""
+        values: dict[tuple[int, str], float] = {}
+        reason, failed = "", False
+        try:
+            if isinstance(job, str):
+                raise UsageError(job)
+            for seed, split in self.runs:
+                values[seed, split] = self._figure(row, job, seed, split)
+        except AvrError as error:  # of this row: the others still run
+            reason, failed = str(error), isinstance(error, WorkError)
+            note(f"{row.name}: {'failed' if failed else 'left out'}: {reason}")
+        return Measured(row, figure, values, reason, failed)
 
+    def _figure(self, row: Row, job: Job, seed: int, split: str) -> float:
+        """One figure in percent: read back where it is there, else trained, measured and written whole."""
+        place = self.out / "rows" / _slug(row.name) / f"seed-{seed}-split-{_slug(split)}.json"
+        outside = {name: self.scores[name] for name in row.scores}
+        key = {
+            "job": job.key,
+            "output": row.output,
+            "fuse": row.fuse,
+            "fuse_options": row.fuse_options,
+            "of": list(row.of),
+            "scores": {name: sha256_of(path) for name, path in outside.items()},
+        }
+        if place.exists():
+            kept = json.loads(place.read_text())
+            if kept["key"] == key:
+                return float(kept["top1"])
+        run = self._trained(job, seed, split)
+        note(f"{row.name}, seed {seed}, split {split}: measuring")
+        folder, outside_paths = split_folder(run, split), list(outside.values())
+        top1 = 100 * measure(row, folder, store=job.store, layers=job.layers, outside=outside_paths)
+        content = {"key": key, "top1": top1, "run": str(run.relative_to(self.out))}
+        with write_whole(place) as temporary:
+            temporary.write_text(json.dumps(content, indent=2) + "\n")
+        return top1
 
-def _measure_once(
-    row: Row, job: Job, trainings: "_Trainings", *, seed: int, split: str, scores: Mapping[str, Path]
-) -> float:
-    """One figure in percent: read back where it is there, else trained, measured and written whole."""
-    out = trainings.out
-    place = out / "rows" / _slug(row.name) / f"seed-{seed}-split-{_slug(split)}.json"
-    key = {
-        "job": job.key,
-        "output": row.output,
-        "fuse": row.fuse,
-        "fuse_options": row.fuse_options,
-        "of": list(row.of),
-        "scores": {name: sha256_of(scores[name]) for name in row.scores},
-    }
-    if place.exists():
-        kept = json.loads(place.read_text())
-        if kept["key"] == key:
-            return float(kept["top1"])
-    run = trainings.folder(job, seed=seed, split=split)
-    folder = split_folder(run, split)
-    note(f"{row.name}, seed {seed}, split {split}: measuring")
-    top1 = 100 * measure(row, folder, store=job.store, layers=job.layers, outside=[scores[name] for name in row.scores])
-    with write_whole(place) as temporary:
-        temporary.write_text(json.dumps({"key": key, "top1": top1, "run": str(run.relative_to(out))}, indent=2) + "\n")
-    return top1
-
-
-class _Trainings:
-    """Finished trainings in `out`, made when they are asked for; one that failed is not tried again for another row."""
-
-    def __init__(self, out: Path, device: str) -> None:
-        self.out, self.device = out, device
-        self.failures: dict[Path, str] = {}
-
-    def folder(self, job: Job, *, seed: int, split: str) -> Path:
-        """The folder of a finished training.
-
-        Raises:
-            WorkError: the training failed, now or for an earlier row.
-        """
+    def _trained(self, job: Job, seed: int, split: str) -> Path:
+        """The folder of a finished training; WorkError where it failed, now or for an earlier row."""
         final = self.out / "runs" / f"{job.head}-{job.key}" / f"seed-{seed}-split-{_slug(split)}"
         if final in self.failures:
             raise WorkError(self.failures[final])

@@ -6,28 +6,18 @@ import json
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from avr.core import write_whole
 
-from .running import Measured, Outcome
+from .running import Outcome
 
 HEADER = ("row", "paper", "measured", "runs")
-
-
-def summary(measured: Measured) -> tuple[float | None, float | None]:
-    """Mean and standard deviation (of n − 1) over seeds and splits, in percent; None where there is nothing to take."""
-    values = list(measured.values.values())
-    if not values:
-        return None, None
-    return float(np.mean(values)), float(np.std(values, ddof=1)) if len(values) > 1 else None
 
 
 def table_rows(outcome: Outcome) -> list[tuple[str, str, str, str]]:
     """The table's cells as printed: row, paper, measured ± spread, runs; "-" where there is none."""
     rows = []
     for measured in outcome.rows:
-        mean, spread = summary(measured)
+        mean, spread = measured.mean, measured.deviation
         # two decimals where the paper prints two
         figure = "-" if measured.figure is None else f"{measured.figure:.2f}".removesuffix("0")
         shown = "-" if mean is None else f"{mean:.1f}" if spread is None else f"{mean:.1f} ± {spread:.1f}"
@@ -62,8 +52,8 @@ def as_csv(outcome: Outcome) -> str:
     runs = sorted({run for measured in outcome.rows for run in measured.values})
     writer.writerow(["row", "paper", "mean", "deviation", *(f"seed {seed} split {split}" for seed, split in runs)])
     for measured in outcome.rows:
-        mean, spread = summary(measured)
-        writer.writerow([measured.row.name, measured.figure, mean, spread, *(measured.values.get(run) for run in runs)])
+        summary = (measured.row.name, measured.figure, measured.mean, measured.deviation)
+        writer.writerow([*summary, *(measured.values.get(run) for run in runs)])
     return text.getvalue()
 
 
@@ -78,22 +68,18 @@ def as_markdown(outcome: Outcome) -> str:
 
 def as_object(outcome: Outcome) -> dict[str, Any]:
     """What `--json` prints."""
-    rows = []
-    for measured in outcome.rows:
-        mean, spread = summary(measured)
-        rows.append(
-            {
-                "row": measured.row.name,
-                "paper": measured.figure,
-                "mean": mean,
-                "deviation": spread,
-                "runs": [
-                    {"seed": seed, "split": split, "top1": value} for (seed, split), value in measured.values.items()
-                ],
-                "reason": measured.reason or None,
-                "failed": measured.failed,
-            }
-        )
+    rows = [
+        {
+            "row": measured.row.name,
+            "paper": measured.figure,
+            "mean": measured.mean,
+            "deviation": measured.deviation,
+            "runs": [{"seed": seed, "split": split, "top1": top1} for (seed, split), top1 in measured.values.items()],
+            "reason": measured.reason or None,
+            "failed": measured.failed,
+        }
+        for measured in outcome.rows
+    ]
     return {
         "recipe": outcome.recipe.name,
         "title": outcome.recipe.title,

@@ -170,12 +170,12 @@ def test_score_files_are_looked_for_first(toy_store, tmp_path, untrained):
 def test_out_is_a_folder_of_one_run_at_a_time(toy_store, tmp_path, untrained):
     (tmp_path / "file").write_text("")
     for place in ("file", "file/below"):
-        with pytest.raises(UsageError, match=r"--out .*: no folder can be made there"):
+        with pytest.raises(UsageError, match=r"file.*: is a file, or lies below one; choose another"):
             go("stfn-table2", toy_store, tmp_path / place)
     out = tmp_path / "out"
     out.mkdir()
     other = FolderLock(out)  # as another run holds it
-    with pytest.raises(UsageError, match="another recipe run works there: wait for it, or choose another --out"):
+    with pytest.raises(UsageError, match="out: this process already works in this folder"):
         go("stfn-table2", toy_store, out)
     assert not untrained
     other.release()
