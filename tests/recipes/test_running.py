@@ -17,10 +17,9 @@ from avr.core import UsageError, top_k_accuracy
 from avr.recipes import Changes, load_recipe, run_recipe
 from avr.recipes.running import Measured, Outcome
 from avr.recipes.tables import as_markdown, table_rows
-from avr.store import read_scores
+from avr.store import RunRecord, read_scores, write_record
 
-QUICK = {"epochs": 60, "min_steps": 0, "lr": 0.01}  # enough to tell the toy store's classes
-FEW = {"epochs": 2}  # where it does not matter what is learnt
+QUICK = {"epochs": 2, "min_steps": 0, "lr": 0.01}  # where it does not matter what is learnt
 
 
 def quick(name, store, out, **more):
@@ -29,7 +28,7 @@ def quick(name, store, out, **more):
 
 
 def test_rows_measure_the_accuracy_of_the_trained_run(toy_store, tmp_path):
-    outcome = quick("stfn-table2", toy_store, tmp_path, splits="all", seeds=(0, 1), training=FEW)
+    outcome = quick("stfn-table2", toy_store, tmp_path, splits="all", seeds=(0, 1))
     assert outcome.dataset == "toy"
     assert outcome.settings == "small"
     for measured in outcome.rows:
@@ -45,20 +44,25 @@ def test_rows_measure_the_accuracy_of_the_trained_run(toy_store, tmp_path):
 
 
 def test_what_is_done_is_not_done_again_and_changed_settings_are(toy_store, tmp_path, monkeypatch):
-    first = quick("stilt-table5", toy_store, tmp_path, splits="first", training=FEW)
+    first = quick("stilt-table5", toy_store, tmp_path, splits="first")
     assert all(len(measured.values) == 1 for measured in first.rows)
     # four rows, one training
     assert len(list((tmp_path / "runs").glob("*/seed-0-split-1"))) == 1
     with monkeypatch.context() as patch:
         patch.setattr("avr.recipes.running.train_run", None)  # cannot be called
         patch.setattr("avr.recipes.running.measure", None)
-        assert quick("stilt-table5", toy_store, tmp_path, splits="first", training=FEW).rows == first.rows
-    quick("stilt-table5", toy_store, tmp_path, splits="first", training=FEW | {"lr": 0.002})
+        assert quick("stilt-table5", toy_store, tmp_path, splits="first").rows == first.rows
+    monkeypatch.setattr(
+        "avr.recipes.running.train_run", lambda *_, out, **__: write_record(out, RunRecord("head", complete=True))
+    )
+    monkeypatch.setattr("avr.recipes.running.measure", lambda *_, **__: 0.5)
+    quick("stilt-table5", toy_store, tmp_path, splits="first", training={"lr": 0.002})
     assert len(list((tmp_path / "runs").glob("*/seed-0-split-1"))) == 2
 
 
 def test_a_row_of_several_splits_trains_each_and_late_fusion_rows_share(toy_store, tmp_path):
-    outcome = quick("stilt-table4", toy_store, tmp_path)
+    # enough for the linear rows, which tell the classes at once; what coattention learns does not matter here
+    outcome = quick("stilt-table4", toy_store, tmp_path, training={"epochs": 4, "lr": 0.05})
     assert [len(measured.values) for measured in outcome.rows] == [2] * 6
     spatial, temporal, two_stream, *_ = (np.mean(list(m.values.values())) for m in outcome.rows)
     # each stream alone leaves two classes to choose between (50 %, by chance more), both together tell all four
@@ -69,7 +73,7 @@ def test_a_row_of_several_splits_trains_each_and_late_fusion_rows_share(toy_stor
 
 
 def test_a_store_serves_the_rows_it_fits(toy_store, tmp_path):
-    outcome = quick("stfn-table4", toy_store, tmp_path, training=FEW)  # the store holds 3 segments
+    outcome = quick("stfn-table4", toy_store, tmp_path)  # the store holds 3 segments
     assert [bool(measured.values) for measured in outcome.rows] == [True, False, False, False]
     assert outcome.rows[2].reason == "no store for it: give --store n7=PATH (see avr recipe plan stfn-table4)"
     with pytest.raises(UsageError, match=r"fits no row: the rows of stfn-table5 differ in backbone; name its section"):
@@ -78,7 +82,7 @@ def test_a_store_serves_the_rows_it_fits(toy_store, tmp_path):
         load_recipe("stfn-table5"),
         stores=[("inception", toy_store)],
         out=tmp_path,
-        changes=Changes(training=QUICK | FEW),
+        changes=Changes(training=QUICK),
     )
     assert [bool(measured.values) for measured in named.rows] == [False] * 3 + [True] * 3
     with pytest.raises(UsageError, match="no store section 'vgg'; it has resnet101, inception"):
@@ -90,13 +94,13 @@ def test_outside_scores_are_averaged_in(toy_store, tmp_path):
 
     recipe = load_recipe("stfn-table6")
     given = {"stores": [("resnet101", toy_store)], "out": tmp_path, "splits": "1"}
-    plain = run_recipe(recipe, **given, changes=Changes(training=QUICK | FEW))
+    plain = run_recipe(recipe, **given, changes=Changes(training=QUICK))
     assert [measured.reason for measured in plain.rows][1] == "no outside scores: give --scores mifs=FILE"
     scores = read_scores(next((tmp_path / "runs").glob("*/seed-0-split-1/split-1/scores.h5")))
     perfect = np.eye(4, dtype=np.float32)[scores.labels]
     mifs = replace(scores, streams={"mifs": perfect}, kind="probabilities", fused=None, head="mifs")
     write_scores(tmp_path / "mifs.h5", mifs)
-    changes = Changes(training=QUICK | FEW, scores={"mifs": tmp_path / "mifs.h5"})
+    changes = Changes(training=QUICK, scores={"mifs": tmp_path / "mifs.h5"})
     both = run_recipe(recipe, **given, changes=changes)
     # a perfect stream has all the weight that averaging gives it: its class has at least 1/2
     assert both.rows[1].values[0, "1"] == 100.0
@@ -118,11 +122,11 @@ def test_bad_requests_are_refused(toy_store, tmp_path):
         run_recipe(load_recipe("stfn-table2"), stores=[], out=tmp_path)
 
 
-def test_a_killed_run_goes_on_where_it_stopped(toy_store, tmp_path):
+def test_a_killed_run_goes_on_where_it_stopped(runner, toy_store, tmp_path):
     """SIGKILL after the first row; what it had measured stays, the half-trained rest is trained again."""
     out = tmp_path / "out"
     arguments = ["recipe", "run", "stfn-table2", "--store", str(toy_store), "--out", str(out), "--seeds", "0,1"]
-    arguments += ["--training", "epochs=15", "--training", "min_steps=0"]
+    arguments += ["--training", "epochs=5", "--training", "min_steps=0"]
     code = "import sys; from avr.cli import main; sys.argv[0] = 'avr'; main()"
     command = [sys.executable, "-c", code, *arguments]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
@@ -136,7 +140,8 @@ def test_a_killed_run_goes_on_where_it_stopped(toy_store, tmp_path):
     done = sorted(out.glob("rows/*/*.json"))
     assert 1 <= len(done) < 6
     before = {path: path.stat().st_mtime_ns for path in done}
-    finished = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=True)
+    finished = runner.invoke(main, arguments)
+    assert finished.exit_code == 0, finished.output
     assert {path: path.stat().st_mtime_ns for path in done} == before
     assert len(list(out.glob("rows/*/*.json"))) == 6
     assert list(out.glob("runs/*/.*")) == []  # nothing half-trained is left
