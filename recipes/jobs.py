@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from avr.core import UsageError, options_of, sha256_of
+from avr.core import UsageError, check_known, options_of, sha256_of
 from avr.heads import choose_layers, head_class, read_options
 from avr.store import FeatureStore
 from avr.training import Training, read_training
@@ -81,18 +81,14 @@ def check_changes(recipe: Recipe, changes: Changes) -> None:
     types = {row.head: options_of(head_class(row.head)) for row in recipe.rows}
     known = sorted({option for options in types.values() for option in options})
     for option in changes.options:
-        if option not in known:
-            raise UsageError(f"no head of {recipe.name} has an option '{option}'; known: {', '.join(known)}")
+        check_known(f"option of the heads of {recipe.name}", option, known)
         given = [(row.head, read_options(row.head, row.options).get(option)) for row in recipe.rows]
         _check_alike(recipe, option, given, "--set")
     for setting in changes.training:
         _check_alike(recipe, setting, [(r.head, r.training.get(setting)) for r in recipe.rows], "--training")
     asked = sorted({name for row in recipe.rows for name in row.scores})
     for name, path in changes.scores.items():
-        if name not in asked:
-            raise UsageError(
-                f"no row of {recipe.name} asks for scores '{name}'; asked for: {', '.join(asked) or 'none'}"
-            )
+        check_known(f"outside scores of {recipe.name}", name, asked)
         if not path.is_file():
             raise UsageError(f"--scores {name}={path}: no such file")
 

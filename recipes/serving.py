@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from avr.core import UsageError
+from avr.core import UsageError, check_known
 from avr.heads import choose_splits
 from avr.store import FeatureStore
 
@@ -26,12 +26,12 @@ def assign_stores(recipe: Recipe, stores: Sequence[tuple[str, Path]]) -> dict[st
     """
     served: dict[str, Path] = {}
     for name, path in stores:
-        if name and name not in recipe.stores:
-            raise UsageError(f"{recipe.name} has no store section '{name}'; it has {', '.join(recipe.stores)}")
+        if not name:
+            continue
+        check_known("store section", name, recipe.stores, where=f"{recipe.name}: ")
         if name in served:
             raise UsageError(f"two stores for section {name}, {served[name]} and {path}: give one")
-        if name:
-            served[name] = path
+        served[name] = path
     for path in (path for name, path in stores if not name):
         with FeatureStore(path) as store:
             fitting = [name for name, spec in recipe.stores.items() if _fits(store, spec, recipe.varies)]
@@ -62,16 +62,15 @@ def look_at(served: Mapping[str, Path], splits: str) -> tuple[str, tuple[str, ..
     """
     if not served:
         raise UsageError("no store: give one with --store PATH, or --store SECTION=PATH")
-    dataset = ""
-    common: tuple[str, ...] | None = None
+    asked = "all" if splits in ("all", "first") else tuple(splits.split(","))
+    names: dict[str, list[tuple[str, ...]]] = {}  # data set -> splits, a store
     for path in dict.fromkeys(served.values()):
         with FeatureStore(path) as store:
-            if dataset and store.dataset != dataset:
-                raise UsageError(f"stores of different data sets, {dataset} and {store.dataset}: run one at a time")
-            dataset = store.dataset
-            asked = "all" if splits in ("all", "first") else tuple(splits.split(","))
-            names = choose_splits(store, asked)
-            common = names if common is None else tuple(name for name in common if name in names)
+            names.setdefault(store.dataset, []).append(choose_splits(store, asked))
+    if len(names) > 1:
+        raise UsageError(f"stores of different data sets, {' and '.join(names)}: run one at a time")
+    ((dataset, (first, *others)),) = names.items()
+    common = tuple(name for name in first if all(name in other for other in others))
     if not common:
         raise UsageError("the stores have no split in common: extract them with the same split lists")
     return dataset, common[:1] if splits == "first" else common

@@ -1,9 +1,15 @@
 """What came out of runs, to look at: accuracy tables, confusion matrices, learning curves, on one HTML page."""
 
-from .attention import Drawn, draw_attention
-from .page import Report, write_report
-from .reading import Curve, Outcome, newest_runs, read_outcomes
-from .tables import most_confused, per_class_accuracy
+from typing import TYPE_CHECKING
+
+from avr.core import lazy
+
+if TYPE_CHECKING:
+    from .attention import Drawn, draw_attention
+    from .page import Report, most_confused, per_class_accuracy, write_report
+    from .reading import Curve, Outcome, newest_runs, read_outcomes
+else:
+    __getattr__, __dir__ = lazy(__name__)  # drawing attention needs torch, a page does not
 
 __all__ = [
     "Curve",

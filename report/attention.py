@@ -2,16 +2,18 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+import cv2
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from PIL import Image  # torchvision brings Pillow
 
-from avr.core import UsageError, check_known, write_whole
-
-if TYPE_CHECKING:
-    from avr.heads import TrainedRun
-    from avr.store import FeatureStore
+from avr.core import UsageError, check_known, item_names, write_whole
+from avr.extract import Origin, Settings, crop_images, restore_video
+from avr.heads import Head, TrainedRun, head_class, load_run
+from avr.store import FeatureStore
+from avr.video import read_frames
 
 Images = NDArray[np.uint8]  # (N, H, W, 3) RGB
 FRAME_MILLISECONDS = 400  # of one step in the GIF
@@ -64,10 +66,6 @@ def draw_attention(
     Raises:
         UsageError: a head without attention, an unknown video or view, a video file or store that is not there.
     """
-    from avr.extract import Origin
-    from avr.heads import load_run
-    from avr.store import FeatureStore
-
     trained = load_run(run, split=split)
     path = store or Origin.of(trained.metadata, trained.folder).store
     if path is None or not path.exists():
@@ -94,8 +92,6 @@ def over_positions(images: Images, weights: NDArray) -> Images:
 
     Maps that each sum to one are scaled each by itself; maps that sum to one together, by the largest of all.
     """
-    import cv2
-
     each = np.allclose(weights.sum((1, 2)), 1, atol=1e-2)
     shown = np.empty_like(images)
     for step, (image, map_) in enumerate(zip(images, weights, strict=True)):
@@ -116,17 +112,12 @@ def over_segments(images: Images, weights: NDArray) -> Images:
     return shown
 
 
-def _weights(trained: "TrainedRun", store: "FeatureStore", place: int, view: int) -> dict[str, NDArray[np.float32]]:
+def _weights(trained: TrainedRun, store: FeatureStore, place: int, view: int) -> dict[str, NDArray[np.float32]]:
     """A head's attention on one view of one video, `(N, h, w)` or `(N,)` by kind.
 
     Raises:
         UsageError: the head has none, or the video has no such view.
     """
-    import torch
-
-    from avr.core import item_names
-    from avr.heads import Head, head_class
-
     views = int(store.rows([place])[0])
     if not 0 <= view < views:
         raise UsageError(f"the video has views 0 to {views - 1}, not {view}")
@@ -145,17 +136,12 @@ def _weights(trained: "TrainedRun", store: "FeatureStore", place: int, view: int
     return weights
 
 
-def _images(store: "FeatureStore", place: int, view: int, root: Path | None) -> tuple[list[int], Images]:
+def _images(store: FeatureStore, place: int, view: int, root: Path | None) -> tuple[list[int], Images]:
     """Numbers and pictures of the frames of one view, `(N, H, W, 3)`, resized and cropped as they were extracted.
 
     Raises:
         UsageError: the video is not where it should be, or the store does not say how its frames were taken.
     """
-    import torch
-
-    from avr.extract import Settings, crop_images, restore_video
-    from avr.video import read_frames
-
     video = restore_video(store, place, root)
     kept = store.provenance.get("settings", {})
     try:
@@ -170,8 +156,6 @@ def _images(store: "FeatureStore", place: int, view: int, root: Path | None) -> 
 
 
 def _write_png(path: Path, image: Images) -> Path:
-    from PIL import Image
-
     with write_whole(path) as temporary:
         Image.fromarray(image).save(temporary, format="PNG")
     return path
@@ -179,8 +163,6 @@ def _write_png(path: Path, image: Images) -> Path:
 
 def _write_gif(path: Path, images: Images) -> Path:
     """All steps as one endless animation."""
-    from PIL import Image  # torchvision brings Pillow
-
     first, *others = [Image.fromarray(image) for image in images]
     with write_whole(path) as temporary:
         first.save(temporary, format="GIF", save_all=True, append_images=others, duration=FRAME_MILLISECONDS, loop=0)

@@ -6,12 +6,12 @@ from pathlib import Path
 import numpy as np
 from jinja2 import Environment
 from markupsafe import Markup
+from numpy.typing import NDArray
 
 from avr.core import UsageError, write_whole
 
 from .drawing import heat_map, line_chart
 from .reading import Outcome, read_outcomes
-from .tables import most_confused, per_class_accuracy
 
 STYLE = """
 body{font:15px/1.5 system-ui,sans-serif;color:#222;background:#fff;max-width:1100px;margin:2rem auto;padding:0 1rem}
@@ -170,3 +170,31 @@ def learning_curves(outcome: Outcome) -> str:
         }
         charts.append(line_chart(lines, title=f"{what} by epoch"))
     return "".join(charts)
+
+
+def per_class_accuracy(confusion: NDArray) -> NDArray[np.float64]:
+    """Accuracy `(K,)` of each class, from counts `(K, K)` with true classes as rows; NaN where a class has no video."""
+    counts = confusion.sum(axis=1)
+    right: NDArray[np.float64] = np.full(len(counts), np.nan)
+    np.divide(np.diag(confusion), counts, out=right, where=counts > 0)
+    return right
+
+
+def most_confused(confusion: NDArray, count: int = 10) -> list[tuple[int, int, int, float]]:
+    """The pairs of classes most often taken for one another's.
+
+    Args:
+        confusion: counts `(K, K)`, row the true class, column the predicted one.
+        count: how many pairs at most.
+
+    Returns:
+        (true class, predicted class, videos, share of the true class's videos), most videos first; ties by larger
+        share, then by smaller class numbers. Pairs that never occur are left out.
+    """
+    sizes = confusion.sum(axis=1)
+    pairs = [
+        (int(true), int(predicted), int(confusion[true, predicted]), float(confusion[true, predicted] / sizes[true]))
+        for true, predicted in np.argwhere(confusion > 0)
+        if true != predicted
+    ]
+    return sorted(pairs, key=lambda pair: (-pair[2], -pair[3], pair[0], pair[1]))[:count]

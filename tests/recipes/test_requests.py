@@ -76,7 +76,10 @@ def test_show_prints_training(runner, tmp_path):
 
 # --- options ----------------------------------------------------------------------------------------------------------
 def test_an_option_that_no_head_has_is_refused(toy_store, tmp_path, untrained):
-    with pytest.raises(UsageError, match=r"no head of stfn-table2 has an option 'fuson'; known: .*fusion"):
+    with pytest.raises(
+        UsageError,
+        match=r"unknown option of the heads of stfn-table2 'fuson' \(did you mean fusion\?\); known: .*fusion",
+    ):
         go("stfn-table2", toy_store, tmp_path, changes={"options": {"fuson": "maximum"}})
     assert not untrained
 
@@ -162,7 +165,7 @@ def test_score_files_are_looked_for_first(toy_store, tmp_path, untrained):
             stores=[("resnet101", toy_store)],
             changes={"scores": {"mifs": tmp_path / "none.h5"}},
         )
-    with pytest.raises(UsageError, match="no row of stfn-table2 asks for scores 'mifs'; asked for: none"):
+    with pytest.raises(UsageError, match="unknown outside scores of stfn-table2 'mifs'; known: none"):
         go("stfn-table2", toy_store, tmp_path, changes={"scores": {"mifs": tmp_path / "none.h5"}})
     assert not untrained
 

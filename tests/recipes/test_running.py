@@ -85,7 +85,7 @@ def test_a_store_serves_the_rows_it_fits(toy_store, tmp_path):
         changes=Changes(training=QUICK),
     )
     assert [bool(measured.values) for measured in named.rows] == [False] * 3 + [True] * 3
-    with pytest.raises(UsageError, match="no store section 'vgg'; it has resnet101, inception"):
+    with pytest.raises(UsageError, match="unknown store section 'vgg'; known: resnet101, inception"):
         run_recipe(load_recipe("stfn-table5"), stores=[("vgg", toy_store)], out=tmp_path)
 
 
