@@ -94,14 +94,14 @@ class Fuser(Rule):
         check_options(options_of(type(self)), self.get_params(deep=False))
         scores = check_scores(X)
         labels = check_labels(y, len(scores), scores.shape[2])
-        if groups is not None and np.shape(groups) != labels.shape:
-            raise UsageError(f"groups of shape {np.shape(groups)} for {len(scores)} videos")
+        names = np.arange(len(scores)) if groups is None else np.asarray(groups)
+        if names.shape != labels.shape:
+            raise UsageError(f"groups of shape {names.shape} for {len(scores)} videos")
         if self.trained:
             check_learnable(labels)
         self.classes_ = np.arange(scores.shape[2])
         self.kinds_ = kinds_of(scores, self.kind)
         self.floors_ = floors_of(scores, self.kinds_)
-        names = np.arange(len(scores)) if groups is None else np.asarray(groups)
         self._learn(scores, labels, np.unique(names, return_inverse=True)[1])
         return self
 

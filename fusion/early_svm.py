@@ -142,9 +142,9 @@ def feature_tables(
                 continue
             table = Table(
                 X=X[rows],
-                labels=np.asarray(opened.labels)[rows].astype(np.int64),
-                groups=np.asarray(opened.groups)[rows],
-                ids=np.asarray(opened.ids)[rows],
+                labels=opened.labels[rows],
+                groups=opened.groups[rows],
+                ids=opened.ids[rows],
                 fold=np.where(test[rows], TEST_VIDEO, 0).astype(np.int32),
                 streams=tuple(wanted),
                 kinds=("features",) * len(wanted),

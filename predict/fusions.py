@@ -39,15 +39,8 @@ class Fusion:
     def open(cls, fuse: Path, given: Sequence[Path], *, split: str) -> "Fusion":
         """Open what `avr fuse` wrote: a folder with a fusion.json (or that file), or with one a split.
 
-        Args:
-            fuse: its path.
-            given: the user's runs; the others are looked for beside it.
-            split: "" is the one it was fitted on, of several the first.
-
-        Raises:
-            UsageError: no such split, or another one than it was fitted on: the rule has seen that one's test videos,
-                or knows nothing of its heads; runs that are not there, that it does not read, or that names do not tell
-                apart; a rule over features.
+        Another split than it was fitted on is refused: the rule has seen that one's test videos, or knows nothing of
+        its heads. Runs that are not `given` are looked for beside it.
         """
         place = _choose(fuse, split)
         fuser = load_fuser(place)
@@ -64,11 +57,7 @@ class Fusion:
         return cls(fuser, split or fitted, list(about["sources"]), runs, run_of_source)
 
     def check(self, opened: Sequence[Opened]) -> None:
-        """Refuse runs of other heads or classes than those that were fused.
-
-        Raises:
-            UsageError: naming the run and both heads.
-        """
+        """Refuse runs of other heads or classes than those that were fused."""
         for source, index in zip(self.sources, self.run_of, strict=True):
             run = opened[index].trained
             head, found = source.get("head", ""), str(run.metadata["head"])
@@ -81,18 +70,12 @@ class Fusion:
             raise UsageError("the fusion was fitted on other classes than its runs have now")
 
     def probabilities(self, outputs: Sequence[Outputs]) -> NDArray[np.float64]:
-        """The rule's probabilities `(K,)` of one video, of the outputs of its runs.
-
-        Raises:
-            UsageError: a run lacks a stream that the rule reads.
-        """
+        """The rule's probabilities `(K,)` of one video, of the outputs of its runs."""
         rows = []
         for source, index in zip(self.sources, self.run_of, strict=True):
             if source["stream"] not in outputs[index]:
-                raise UsageError(
-                    f"the fusion reads {source['file']}'s {source['stream']}, and {self.runs[index]} gives "
-                    f"{', '.join(outputs[index])}: name the run that was fused with --run"
-                )
+                given = f"{self.runs[index]} gives {', '.join(outputs[index])}, not {source['stream']}"
+                raise UsageError(f"{given}: name the run that was fused with --run")
             rows.append(outputs[index][source["stream"]])
         fused: NDArray[np.float64] = self.fuser.predict_proba(np.stack(rows)[None])[0]
         return fused

@@ -37,12 +37,7 @@ class Opened:
 def open_runs(
     runs: Sequence[Path], *, split: str = "", weights: Sequence[str] = (), device: str = "auto"
 ) -> list[Opened]:
-    """Open runs; those on the same features share one extractor.
-
-    Raises:
-        UsageError: no such run or split; weights that are gone, that nothing reads, or others than the features were
-            made with; runs of other classes.
-    """
+    """Open runs; those on the same features share one extractor."""
     opened: list[Opened] = []
     extractors: dict[str, Extractor] = {}
     loaded = [load_run(run, split=split or None) for run in runs]

@@ -168,11 +168,7 @@ class Predictor:
 
 
 def check_request(*, top: int, window: float, step: float) -> None:
-    """Refuse what no video can be answered with.
-
-    Raises:
-        UsageError: seconds below 0 or no number, no class.
-    """
+    """Refuse what no video can be answered with: seconds below 0 or no number, no class."""
     if not all(math.isfinite(seconds) and seconds >= 0 for seconds in (window, step)):
         raise UsageError(f"window and step must be seconds, at least 0, not {window:g} and {step:g}")
     if top < 1:

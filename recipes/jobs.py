@@ -43,14 +43,11 @@ class Job:
     """What the rows of one training share, settled.
 
     Attributes:
-        store: path.
-        head: name.
+        store: path. head: name.
         layers: stream -> layer, in the head's order.
         options: all of the head's.
         files: option -> SHA-256 of the file it names, of the options that do.
-        training: settings.
-        digest: the store's content.
-        folds: for out-of-fold scores.
+        training: settings. digest: the store's content. folds: for out-of-fold scores.
     """
 
     store: Path

@@ -14,21 +14,16 @@ from .reading import STORE_SETTINGS, Recipe, StoreSpec
 # Videos of the data sets as published; of others their own count must be given.
 VIDEOS = {"hmdb51": 6766, "ucf101": 13320, "ucf11": 1600, "ucf-sports": 150, "kinetics": 260_000, "weizmann": 90}
 VIDEOS |= {"shapes": 432}
-# Side of the square that the weights were trained on.
-OWN_CROP = {"inception_v3": 299}
-USUAL_CROP = 224
-# Shape of one step of a layer, of a frame of that size.
-POOLED = {"resnet34": 512, "resnet50": 2048, "resnet101": 2048, "inception_v3": 2048, "vgg16": 512, "vgg19": 512}
-MAPS = {
-    ("resnet34", "map"): (512, 7, 7),
-    ("resnet50", "map"): (2048, 7, 7),
-    ("resnet101", "map"): (2048, 7, 7),
-    ("vgg16", "map"): (512, 7, 7),
-    ("vgg16", "conv5_3"): (512, 14, 14),
-    ("vgg16", "conv4_2"): (512, 28, 28),
+# Backbone -> 10⁹ multiplications and additions of a forward pass (torchvision counts its weights; doubled here), side
+# of the square that the weights were trained on, and shape of one step of a layer, of a frame of that size.
+NETWORKS: dict[str, tuple[float, int, dict[str, tuple[int, ...]]]] = {
+    "resnet34": (7.3, 224, {"pooled": (512,), "map": (512, 7, 7)}),
+    "resnet50": (8.2, 224, {"pooled": (2048,), "map": (2048, 7, 7)}),
+    "resnet101": (15.6, 224, {"pooled": (2048,), "map": (2048, 7, 7)}),
+    "inception_v3": (11.4, 299, {"pooled": (2048,)}),
+    "vgg16": (31.0, 224, {"pooled": (512,), "map": (512, 7, 7), "conv5_3": (512, 14, 14), "conv4_2": (512, 28, 28)}),
+    "vgg19": (39.3, 224, {"pooled": (512,)}),
 }
-# 10⁹ multiplications and additions of a forward pass at that size (torchvision's own count of its weights, doubled).
-GFLOP = {"resnet34": 7.3, "resnet50": 8.2, "resnet101": 15.6, "inception_v3": 11.4, "vgg16": 31.0, "vgg19": 39.3}
 
 
 @dataclass(frozen=True)
@@ -106,15 +101,13 @@ def view_shapes(spec: StoreSpec) -> dict[str, tuple[int, ...]]:
     Raises:
         UsageError: a layer whose shape is not known here.
     """
+    _, own, known = NETWORKS.get(spec["backbone"], (0.0, 0, {}))
     shapes: dict[str, tuple[int, ...]] = {}
     for stream in spec["streams"]:
         for layer in spec.layers_of(stream):
-            step = (POOLED.get(spec["backbone"], 0),) if layer == "pooled" else MAPS.get((spec["backbone"], layer), ())
-            if layer != "pooled" and _crop_ratio(spec) != 1:
-                step = ()  # maps grow with the frame
-            if not step or not step[0]:
+            if layer not in known or (layer != "pooled" and spec["crop"] not in (0, own)):  # maps grow with the frame
                 raise UsageError(f"the shape of {layer} of {spec['backbone']} is not known here")
-            shapes[f"{stream}/{layer}"] = (spec.steps, *step)
+            shapes[f"{stream}/{layer}"] = (spec.steps, *known[layer])
     return shapes
 
 
@@ -147,16 +140,11 @@ def _file_word(value: object) -> str:
     return text if re.fullmatch(r"[A-Za-z0-9]+", text) else hashlib.sha256(text.encode()).hexdigest()[:6]
 
 
-def _crop_ratio(spec: StoreSpec) -> float:
-    """Side of the frames the network sees, as a multiple of the weights' own."""
-    own = OWN_CROP.get(spec["backbone"], USUAL_CROP)
-    return float((spec["crop"] or own) / own)
-
-
 def seconds_a_video(spec: StoreSpec, pace: Pace) -> float:
     """Seconds to extract one video: its flow pairs and its forward passes, at most (views may share frames)."""
     frames = spec.steps * int(spec["views"])
     pairs = frames * int(spec["stack"]) if "flow" in spec["streams"] else 0
     passes = frames * len(spec["streams"])
-    work = GFLOP[spec["backbone"]] * _crop_ratio(spec) ** 2
+    work, own, _ = NETWORKS[spec["backbone"]]
+    work *= ((spec["crop"] or own) / own) ** 2
     return pairs * pace.flow_seconds[spec["flow"]] + passes * work / pace.gflops

@@ -8,9 +8,12 @@ notes                    what a reader must know to compare
 [stores.NAME]            what the rows read: the settings of `avr extract`
 [training.DATASET.HEAD]  changes to the head's paper settings on one data set, or with "any" on all; read with
                          --settings paper alone
-[[rows]]                 name, head, options, store, streams, layers: one training;
+[[rows]]                 name: as the paper prints it; head, options, store (its section), streams (those to read; none:
+                         all), layers (stream = layer, where it is not the head's default): one training;
                          training: changes to its settings, the paper's and those for small data alike;
-                         output: whose accuracy counts; or fuse, fuse_options, of, scores: a rule on its scores;
+                         output: whose accuracy counts (none: the head's prediction); or fuse, fuse_options: a rule on
+                         its outputs, of (none: all but the prediction) and scores: outside files, by the names under
+                         which --scores gives them;
                          figures: the paper's, in percent, by data set
 """
 
@@ -71,23 +74,7 @@ class StoreSpec:
 
 @dataclass(frozen=True)
 class Row:
-    """One line of a table.
-
-    Attributes:
-        name: as the paper prints it.
-        head: registry name of the head to train.
-        options: of the head.
-        training: changes to its training settings, whatever --settings says.
-        store: name of the store section.
-        streams: streams to read; empty is all.
-        layers: stream -> layer, where it is not the head's default.
-        output: the output whose accuracy counts; "" is the head's own prediction.
-        fuse: rule of `avr fuse` on the head's outputs; "" takes the head's own.
-        fuse_options: of the rule.
-        of: outputs that the rule fuses; empty is all but the head's own prediction.
-        scores: outside score files by name, given with --scores.
-        figures: data set -> the paper's figure in percent.
-    """
+    """One line of a table; the module's docstring says what each entry is."""
 
     name: str
     head: str
