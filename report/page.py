@@ -42,17 +42,17 @@ TEMPLATE = """
 <h2>Accuracy</h2><div class="scroll">{{ table(accuracy.head, accuracy.rows, (0, 1, 2), accuracy.main) }}</div>
 <h2>Accuracy by class</h2>
 {% for head, rows in classes %}<div class="scroll">{{ table(head, rows, range(2, 99)) }}</div>{% endfor %}
-{% for run in runs %}<h2>Confusion: {{ run.name }}, {{ run.main }}</h2>
+{% for run in outcomes %}<h2>Confusion: {{ run.name }}, {{ run.main }}</h2>
 <p class="note">Rows are the true classes, columns the predicted ones; blue is right, orange wrong, darker a larger
-share of the row. All splits together.</p><div class="scroll">{{ run.map }}</div>
-{% if run.confused %}<h3>Most confused</h3>
-{{ table(["true class", "taken for", "videos", "of the class"], run.confused, (0, 1)) }}
+share of the row. All splits together.</p><div class="scroll">{{ drawn(run) }}</div>
+{% set confused = confused_rows(run) %}{% if confused %}<h3>Most confused</h3>
+{{ table(["true class", "taken for", "videos", "of the class"], confused, (0, 1)) }}
 {% else %}<p>No video is taken for another class's.</p>{% endif %}{% endfor %}
-{% if curves %}<h2>Learning curves</h2>{% endif %}
-{% for run in curves %}<h3>{{ run.name }}</h3>
-{% if run.networks > most %}
-<p class="note">The first {{ most }} of {{ run.networks }} networks are shown.</p>{% endif %}
-{{ run.charts }}{% endfor %}</body></html>
+{% if outcomes|selectattr("curves")|list %}<h2>Learning curves</h2>{% endif %}
+{% for run in outcomes if run.curves %}<h3>{{ run.name }}</h3>
+{% if run.curves|length > most %}
+<p class="note">The first {{ most }} of {{ run.curves|length }} networks are shown.</p>{% endif %}
+{{ charts(run) }}{% endfor %}</body></html>
 """
 
 
@@ -87,32 +87,17 @@ def write_report(paths: list[Path], out: Path = Path("report.html")) -> Report:
 
 def render(outcomes: list[Outcome]) -> str:
     """The page's HTML."""
-    runs = [
-        {
-            "name": outcome.name,
-            "main": outcome.main,
-            "map": Markup(heat_map(outcome.confusion, outcome.class_names)),
-            "confused": confused_rows(outcome),
-        }
-        for outcome in outcomes
-    ]
-    curves = [
-        {"name": outcome.name, "networks": len(outcome.curves), "charts": Markup(learning_curves(outcome))}
-        for outcome in outcomes
-        if outcome.curves
-    ]
-    return (
-        Environment(autoescape=True)
-        .from_string(TEMPLATE)
-        .render(
-            data=", ".join(sorted({outcome.dataset for outcome in outcomes if outcome.dataset})) or "runs",
-            style=Markup(STYLE),
-            accuracy=accuracy_table(outcomes),
-            classes=class_tables(outcomes),
-            runs=runs,
-            curves=curves,
-            most=MAX_CURVES,
-        )
+    page = Environment(autoescape=True).from_string(TEMPLATE)
+    return page.render(
+        data=", ".join(sorted({outcome.dataset for outcome in outcomes if outcome.dataset})) or "runs",
+        style=Markup(STYLE),
+        accuracy=accuracy_table(outcomes),
+        classes=class_tables(outcomes),
+        outcomes=outcomes,
+        drawn=lambda outcome: Markup(heat_map(outcome.confusion, outcome.class_names)),
+        confused_rows=confused_rows,
+        charts=lambda outcome: Markup(learning_curves(outcome)),
+        most=MAX_CURVES,
     )
 
 

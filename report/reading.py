@@ -29,9 +29,9 @@ class Outcome:
         name: the run's folder, or the file.
         dataset: the data set's name.
         class_names: K names.
+        main: the output that stands for the run: its own fused prediction, its only stream, or the streams' average.
         rows: by split, then by output (a stream, the head's own "fused", the streams' "average"), what `measure`
             gives.
-        main: the output that stands for the run: its own fused prediction, its only stream, or the streams' average.
         confusion: counts `(K, K)` of the main output, summed over the splits.
         videos: test videos by split.
         curves: the learning curves.
@@ -63,12 +63,10 @@ def read_outcomes(paths: list[Path]) -> list[Outcome]:
 
 def _names(paths: list[Path]) -> list[str]:
     """Last parts of the paths, with as many more as tell them apart."""
-    parts = 1
-    while parts < 20:
+    for parts in range(1, 20):
         names = [Path(*path.resolve().parts[-parts:]).as_posix() for path in paths]
         if len(set(names)) == len({path.resolve() for path in paths}):
             return names
-        parts += 1
     return [str(path) for path in paths]
 
 
@@ -81,15 +79,14 @@ def _read_outcome(path: Path, name: str) -> Outcome:
         files, logs = [path], []
     else:
         raise UsageError(f"{path}: no such run or score file")
-    outcome = None
-    for file in files:
-        scores = read_scores(file)
-        if outcome is None:
-            outcome = Outcome(name, scores.dataset, scores.class_names, scores.prediction)
-        if scores.class_names != outcome.class_names:
+    found = [read_scores(file) for file in files]
+    classes = found[0].class_names
+    empty = np.zeros((len(classes), len(classes)), dtype=np.int64)
+    outcome = Outcome(name, found[0].dataset, classes, found[0].prediction, confusion=empty)
+    for file, scores in zip(files, found, strict=True):
+        if scores.class_names != classes:
             raise UsageError(f"{file}: has other classes than {files[0]}; report on them one by one")
         _add(outcome, scores, file)
-    assert outcome is not None  # there is at least one file
     outcome.curves = [curve for log in logs if (curve := read_curve(log, log.parent.relative_to(path).as_posix()))]
     return outcome
 
@@ -112,9 +109,7 @@ def _add(outcome: Outcome, scores: Scores, file: Path) -> None:
         raise UsageError(f"{file}: the run has scores of split {split} already; name the score files one by one")
     outcome.rows[split] = {name: measure(values, labels) for name, values in outputs.items()}
     outcome.videos[split] = len(labels)
-    num_classes = len(scores.class_names)
-    counts = confusion_matrix(outputs[outcome.main], labels, num_classes)
-    outcome.confusion = counts if not outcome.confusion.size else outcome.confusion + counts
+    outcome.confusion += confusion_matrix(outputs[outcome.main], labels, len(scores.class_names))
 
 
 def _probabilities(values: NDArray, kind: str) -> NDArray:
