@@ -142,10 +142,9 @@ def gather(files: Sequence[tuple[str, Scores]], *, streams: Sequence[str] | None
     for _, scores in files:
         check_scores(scores)
     check_classes(files)
-    names = stream_names(files)
-    wanted = choose_streams(files, names, streams)
+    wanted = choose_streams(files, streams)
     joined = join(files)
-    X = np.stack([files[index][1].streams[stream][joined[index]] for index, stream in wanted], axis=1)
+    X = np.stack([files[index][1].streams[stream][joined[index]] for index, stream, _ in wanted], axis=1)
     first, rows = files[0][1], joined[0]
     return Table(
         X=X.astype(np.float64),
@@ -153,13 +152,13 @@ def gather(files: Sequence[tuple[str, Scores]], *, streams: Sequence[str] | None
         groups=first.groups[rows],
         ids=first.ids[rows],
         fold=first.fold[rows],
-        streams=tuple(names[index][stream] for index, stream in wanted),
-        kinds=tuple(files[index][1].kind for index, _ in wanted),
+        streams=tuple(name for *_, name in wanted),
+        kinds=tuple(files[index][1].kind for index, *_ in wanted),
         class_names=first.class_names,
         split=first.split,
         dataset=first.dataset,
         sources=tuple(
-            {"head": files[index][1].head, "stream": stream, "file": files[index][0]} for index, stream in wanted
+            {"head": files[index][1].head, "stream": stream, "file": files[index][0]} for index, stream, _ in wanted
         ),
     )
 
@@ -186,40 +185,34 @@ def check_classes(files: Sequence[tuple[str, Scores]]) -> None:
         )
 
 
-def stream_names(files: Sequence[tuple[str, Scores]]) -> list[dict[str, str]]:
-    """For each file, its streams' names in the table: "head/stream", or "source/stream" where heads repeat."""
-    pairs = Counter((scores.head, stream) for _, scores in files for stream in scores.streams)
-    labels = [
-        scores.head if scores.head and all(pairs[scores.head, s] == 1 for s in scores.streams) else where
-        for where, scores in files
-    ]
-    return [
-        {stream: f"{label}/{stream}" for stream in scores.streams}
-        for label, (_, scores) in zip(labels, files, strict=True)
-    ]
+def choose_streams(files: Sequence[tuple[str, Scores]], streams: Sequence[str] | None) -> list[tuple[int, str, str]]:
+    """(file, stream, name in the table) of the streams to take: rgb and flow first within a head, else files in order.
+
+    A name is "head/stream", or "source/stream" where heads repeat.
+    """
+    times = Counter((scores.head, stream) for _, scores in files for stream in scores.streams)
+    heads = [scores.head for _, scores in files]
+    every = []
+    for index, (where, scores) in enumerate(files):
+        told_apart = scores.head and all(times[scores.head, stream] == 1 for stream in scores.streams)
+        label = scores.head if told_apart else where
+        every += [(index, stream, f"{label}/{stream}") for stream in scores.streams]
+    every.sort(key=lambda entry: (heads.index(heads[entry[0]]), stream_rank(entry[1]), entry[0]))
+    if streams is None:
+        sizes = [len(scores.streams) for _, scores in files]
+        return [entry for entry in every if entry[1] != files[entry[0]][1].fused or sizes[entry[0]] == 1]
+    chosen: list[tuple[int, str, str]] = []
+    for wanted in streams:
+        found = [entry for entry in every if wanted in entry[1:]]
+        if not found:
+            raise UsageError(f"no stream '{wanted}'; there are: {', '.join(name for *_, name in every)}")
+        chosen += [entry for entry in found if entry not in chosen]
+    return chosen
 
 
 def stream_rank(stream: str) -> int:
     """Where a stream stands beside others: rgb, flow, then the rest."""
     return {"rgb": 0, "flow": 1}.get(stream, 2)
-
-
-def choose_streams(
-    files: Sequence[tuple[str, Scores]], names: Sequence[dict[str, str]], streams: Sequence[str] | None
-) -> list[tuple[int, str]]:
-    """(file, stream) of the streams to take: rgb and flow first within a file, files in the order given."""
-    every = [(index, stream) for index, (_, scores) in enumerate(files) for stream in scores.streams]
-    heads = [scores.head for _, scores in files]
-    every.sort(key=lambda pair: (heads.index(heads[pair[0]]), stream_rank(pair[1]), pair[0]))
-    if streams is None:
-        return [(i, s) for i, s in every if s != files[i][1].fused or len(files[i][1].streams) == 1]
-    chosen = []
-    for wanted in streams:
-        found = [(i, s) for i, s in every if wanted in (s, names[i][s])]
-        if not found:
-            raise UsageError(f"no stream '{wanted}'; there are: {', '.join(names[i][s] for i, s in every)}")
-        chosen += [pair for pair in found if pair not in chosen]
-    return chosen
 
 
 def join(files: Sequence[tuple[str, Scores]]) -> list[NDArray[np.int64]]:

@@ -18,36 +18,27 @@ INVERSE_TEMPERATURES = (1e-3, 1e3)
 MAX_STEPS = 100
 
 
-def check_scores(X: object, *, name: str = "X") -> NDArray:
-    """Scores as a float array `(M, S, K)`.
-
-    Raises:
-        UsageError: not three axes, no video, no stream, fewer than two classes, NaN or infinite values (with where).
-    """
+def check_scores(X: object) -> NDArray:
+    """Scores as a float array `(M, S, K)`; refused where there is nothing to fuse, or NaN or infinity (with where)."""
     scores = np.asarray(X)
     if scores.ndim != 3:
-        raise UsageError(f"{name} has shape {scores.shape}: scores are (videos, streams, classes)")
+        raise UsageError(f"X has shape {scores.shape}: scores are (videos, streams, classes)")
     M, S, K = scores.shape
     if M == 0 or S == 0:
-        raise UsageError(f"{name} holds {M} videos and {S} streams: there is nothing to fuse")
+        raise UsageError(f"X holds {M} videos and {S} streams: there is nothing to fuse")
     if K < 2:
-        raise UsageError(f"{name} holds scores of {K} class: there is nothing to tell apart")
+        raise UsageError(f"X holds scores of {K} class: there is nothing to tell apart")
     if scores.dtype.kind not in "fiu":
-        raise UsageError(f"{name} holds {scores.dtype} values: scores are numbers")
+        raise UsageError(f"X holds {scores.dtype} values: scores are numbers")
     if not np.isfinite(scores).all():
         video, stream, label = np.argwhere(~np.isfinite(scores))[0]
         count = int((~np.isfinite(scores)).any(axis=(1, 2)).sum())
         raise UsageError(
-            f"{name} holds NaN or infinite scores in {count} of {M} videos, first video {video}, stream {stream}, "
+            f"X holds NaN or infinite scores in {count} of {M} videos, first video {video}, stream {stream}, "
             f"class {label}: write those scores again or leave the videos out"
         )
     dtype = np.float32 if scores.dtype == np.float32 and scores.size > BIG else np.float64
     return scores.astype(dtype, copy=False)
-
-
-def looks_like_probabilities(scores: NDArray) -> bool:
-    """True if no score `(M, K)` is negative and every row sums to one (within 0.005, for files of four decimals)."""
-    return bool(scores.min() >= 0) and bool(np.abs(scores.sum(axis=-1) - 1).max() <= SUM_TOLERANCE)
 
 
 def kinds_of(X: NDArray, kind: str | Sequence[str]) -> list[str]:
@@ -62,9 +53,11 @@ def kinds_of(X: NDArray, kind: str | Sequence[str]) -> list[str]:
         raise UsageError(f"{len(kinds)} kinds for {S} streams: give one, or one a stream")
     for stream, name in enumerate(kinds):
         check_known("kind of scores", name, ("auto", "logits", "probabilities"))
+        negative = X[:, stream].min() < 0
         if name == "auto":
-            kinds[stream] = "probabilities" if looks_like_probabilities(X[:, stream]) else "logits"
-        elif name == "probabilities" and X[:, stream].min() < 0:
+            off = np.abs(X[:, stream].sum(axis=-1) - 1).max()
+            kinds[stream] = "logits" if negative or off > SUM_TOLERANCE else "probabilities"
+        elif name == "probabilities" and negative:
             raise UsageError(f"stream {stream} is said to hold probabilities, but has negative scores: logits?")
     return kinds
 

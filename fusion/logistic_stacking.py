@@ -45,13 +45,7 @@ class LogisticStacking(Fuser):
             # Stopped a little early it is as good: what matters here is the penalty.
             warnings.simplefilter("ignore", ConvergenceWarning)
             machine.fit((rows - self.mean_) / self.scale_, y)
-        weights, bias = machine.coef_, machine.intercept_
-        if len(machine.classes_) == 2:  # one row: the log-odds of the second class
-            weights, bias = (
-                np.concatenate([np.zeros_like(weights), weights]),
-                np.concatenate([np.zeros_like(bias), bias]),
-            )
-        self.coefficients_, self.intercept_ = of_all_classes(weights, bias, machine.classes_, X.shape[2])
+        self.coefficients_, self.intercept_ = of_all_classes(machine, X.shape[2], first=np.zeros_like)
 
     def _combine(self, X: NDArray) -> NDArray:
         rows = (self._log_probabilities(X).reshape(len(X), -1) - self.mean_) / self.scale_

@@ -1,6 +1,8 @@
 """A linear SVM on the streams' concatenated scores."""
 
 import warnings
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,19 +41,18 @@ def fit_linear_svm(features: NDArray, labels: NDArray, num_classes: int, *, C: f
             machine.fit(features, labels)
         except ConvergenceWarning:
             raise WorkError(f"svm: no solution within 5000 steps at C={C:g}; try a smaller C") from None
-    weights, bias = machine.coef_, machine.intercept_
-    if len(machine.classes_) == 2:  # liblinear gives one row, positive for the second class
-        weights, bias = np.concatenate([-weights, weights]), np.concatenate([-bias, bias])
-    return of_all_classes(weights, bias, machine.classes_, num_classes)
+    return of_all_classes(machine, num_classes, first=np.negative)
 
 
-def of_all_classes(
-    weights: NDArray, bias: NDArray, present: NDArray[np.int64], num_classes: int
-) -> tuple[NDArray, NDArray]:
-    """Weights `(P, D)` and bias `(P,)` of the classes that were learnt, laid out for all K: `(K, D)` and `(K,)`."""
-    every, every_bias = np.zeros((num_classes, weights.shape[1])), np.full(num_classes, ABSENT)
-    every[present], every_bias[present] = weights, bias
-    return every, every_bias
+def of_all_classes(machine: Any, num_classes: int, *, first: Callable[[NDArray], NDArray]) -> tuple[NDArray, NDArray]:
+    """What a linear machine has learnt, laid out for all K classes: weights `(K, D)` and bias `(K,)`.
+
+    Of two classes scikit-learn gives one row, positive for the second; `first` makes the first one's of it.
+    """
+    weights, bias = np.zeros((num_classes, machine.coef_.shape[1])), np.full(num_classes, ABSENT)
+    for every, learnt in ((weights, machine.coef_), (bias, machine.intercept_)):
+        every[machine.classes_] = np.concatenate([first(learnt), learnt]) if len(machine.classes_) == 2 else learnt
+    return weights, bias
 
 
 def unit_rows(features: NDArray) -> NDArray:
