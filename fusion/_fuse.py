@@ -1,4 +1,7 @@
-"""`avr fuse`: score files in; a rule judged beside the untrained ones and written, or every rule beside averaging."""
+"""`avr fuse`: score files in; a rule judged beside the untrained ones and written, or every rule beside averaging.
+
+files  _inputs→  a table a split  _trials→  a rule's fused scores  _report→  figures  _saving→  a run folder
+"""
 
 import hashlib
 from collections.abc import Mapping, Sequence
