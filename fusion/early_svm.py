@@ -166,7 +166,7 @@ def pooled_features(store: FeatureStore, layers: Mapping[str, str]) -> NDArray[n
         store: an open store of M videos.
         layers: stream -> layer; a narrower stream's vectors are filled up with zeros.
     """
-    counts = np.asarray(store.rows(np.arange(len(store.ids))))
+    counts = store.views
     width = max(store.array(stream, layer).shape[1] for stream, layer in layers.items())
     vectors = np.zeros((len(counts), len(layers), width))
     for place, (stream, layer) in enumerate(layers.items()):

@@ -118,7 +118,7 @@ def _weights(trained: TrainedRun, store: FeatureStore, place: int, view: int) ->
     Raises:
         UsageError: the head has none, or the video has no such view.
     """
-    views = int(store.rows([place])[0])
+    views = int(store.views[place])
     if not 0 <= view < views:
         raise UsageError(f"the video has views 0 to {views - 1}, not {view}")
     features = {}

@@ -7,8 +7,8 @@ import numpy as np
 
 from avr.core import WorkError
 
-from .features.catalog import INDEX_NAME, open_catalog
-from .features.check import check_packed, report, verify_folder
+from .features.catalog import INDEX_NAME, open_catalog, read_catalog, shard_name
+from .features.check import check_rows, survey
 from .features.plan import PLAN_NAME
 from .features.reader import FeatureStore
 from .scores.file import TRAINED_ON, Scores, is_test, read_scores
@@ -112,14 +112,19 @@ def verify(path: Path | str) -> dict[str, Any]:
     """
     path = Path(path)
     if path.is_dir():
-        return verify_folder(path)
-    damaged = []
-    try:
-        kind = check_whole(path).kind
-        if kind == "packed":
-            check_packed(path)
-        elif kind == "scores":
-            read_scores(path)
-    except WorkError as error:
-        damaged.append({"file": str(path), "problem": str(error)})
-    return report(damaged, missing=0, files=[path])
+        found = survey(path)
+        damaged = [{"file": name, "problem": problem} for name, problem in found.damaged.items()]
+        missing = found.plan.num_shards - len(found.numbers) if found.plan is not None else 0
+        files = [path / name for name in (PLAN_NAME, *map(shard_name, found.numbers), INDEX_NAME)]
+    else:
+        damaged, missing, files = [], 0, [path]
+        try:
+            kind = check_whole(path).kind
+            if kind == "packed":
+                check_rows(read_catalog(path), path)
+            elif kind == "scores":
+                read_scores(path)
+        except WorkError as error:
+            damaged.append({"file": str(path), "problem": str(error)})
+    sizes = [file.stat().st_size for file in files if file.exists()]
+    return {"ok": not damaged, "damaged": damaged, "missing_shards": missing, "files": len(sizes), "bytes": sum(sizes)}

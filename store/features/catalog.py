@@ -25,31 +25,17 @@ def shard_name(number: int) -> str:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Content:
-    """What a shard, or a store, holds of M videos and R rows, the rows themselves aside.
-
-    Attributes:
-        rows: (M,) int32 views of each video.
-        frames: (M,) int32 decoded frames of each video.
-        failures: (id, reason) of the videos that have none.
-        notes: (id, remark) of some that have.
-        places: for every array (R,) PLACE: where each row lies in its file, and its checksum.
-    """
-
-    rows: NDArray[np.int32]
-    frames: NDArray[np.int32]
-    failures: tuple[tuple[str, str], ...]
-    notes: tuple[tuple[str, str], ...]
-    places: Mapping[str, NDArray]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Catalog(Content):
-    """Tables of a store, or of some of its shards.
+class Catalog:
+    """Tables of a store, or of some of its shards, with M videos and R rows, the rows themselves aside.
 
     Attributes:
         plan: ids, labels … of the M videos that have features.
         whole: the plan of all videos, those that failed among them; None where an older file does not hold it.
+        rows: (M,) int32 views of each video.
+        frames: (M,) int32 decoded frames of each video.
+        failures: (id, reason) of the videos that have no features.
+        notes: (id, remark) of some that have.
+        places: for every array (R,) PLACE: where each row lies in its file, and its checksum.
         files: the files that hold rows, with size and SHA-256 of what lies behind their user block.
         file_first_row: (files + 1,) int64: rows file_first_row[i] … file_first_row[i+1] − 1 lie in files[i].
         missing_shards: numbers of the shards not written yet.
@@ -57,6 +43,11 @@ class Catalog(Content):
 
     plan: Plan
     whole: Plan | None
+    rows: NDArray[np.int32]
+    frames: NDArray[np.int32]
+    failures: tuple[tuple[str, str], ...]
+    notes: tuple[tuple[str, str], ...]
+    places: Mapping[str, NDArray]
     files: tuple[tuple[str, int, str], ...]
     file_first_row: NDArray[np.int64]
     missing_shards: tuple[int, ...] = ()
@@ -81,14 +72,18 @@ class Catalog(Content):
         return digest.hexdigest()
 
 
-def content_tables(content: Content) -> dict[str, Any]:
+REMARKS = (("failures", "reason"), ("notes", "note"))  # tables of (id, text)
+
+
+def content_tables(catalog: Catalog) -> dict[str, Any]:
     """The tables that a shard and an index have alike, as `write_tables` takes them."""
     tables: dict[str, Any] = {
-        "index/videos/rows": content.rows,
-        "index/videos/frames": content.frames,
-        **{f"index/rows/{name}": place for name, place in content.places.items()},
+        "index/videos/rows": catalog.rows,
+        "index/videos/frames": catalog.frames,
+        **{f"index/rows/{name}": place for name, place in catalog.places.items()},
     }
-    for remarks, what, value in ((content.failures, "failures", "reason"), (content.notes, "notes", "note")):
+    for what, value in REMARKS:
+        remarks = getattr(catalog, what)
         if remarks or what == "failures":
             tables[f"index/{what}/id"] = [video for video, _ in remarks]
             tables[f"index/{what}/{value}"] = [text for _, text in remarks]
@@ -96,24 +91,22 @@ def content_tables(content: Content) -> dict[str, Any]:
 
 
 def _read_content(tables: Tables, count: int, arrays: Mapping[str, tuple[int, ...]], size: int) -> dict[str, Any]:
-    """The fields of a `Content` of `count` videos, whose rows must lie in a file of `size` bytes."""
+    """What `content_tables` gave, of `count` videos, whose rows must lie in a file of `size` bytes."""
     rows = tables.numbers("index/videos/rows", (count,), "i4")
     if count and rows.min() < 1:
         raise ValueError("a video without rows")
-    remarks: dict[str, tuple[tuple[str, str], ...]] = {"failures": (), "notes": ()}
-    for what, value in (("failures", "reason"), ("notes", "note")):
+    content = {"rows": rows, "frames": tables.numbers("index/videos/frames", (count,), "i4"), "notes": ()}
+    for what, value in REMARKS:
         if what == "failures" or "index/notes/id" in tables.content:
             ids, texts = tables.text(f"index/{what}/id"), tables.text(f"index/{what}/{value}")
-            remarks[what] = tuple(zip(ids, texts, strict=True))
-    places = {}
-    for name, shape in arrays.items():
-        place = tables.numbers(f"index/rows/{name}", (int(rows.sum()),), PLACE)
-        if (place["stored"] != 2 * math.prod(shape)).any():
+            content[what] = tuple(zip(ids, texts, strict=True))
+    content["places"] = {name: tables.numbers(f"index/rows/{name}", (int(rows.sum()),), PLACE) for name in arrays}
+    for name, place in content["places"].items():
+        if (place["stored"] != 2 * math.prod(arrays[name])).any():
             raise ValueError(f"rows/{name}: rows of another size")
         if len(place) and (place["offset"].max() > size or int((place["offset"] + place["stored"]).max()) > size):
             raise ValueError(f"rows/{name} lie outside the file")
-        places[name] = place
-    return {"rows": rows, "frames": tables.numbers("index/videos/frames", (count,), "i4"), **remarks, "places": places}
+    return content
 
 
 def read_shard(folder: Path, number: int, plan: Plan) -> Catalog:
@@ -132,17 +125,12 @@ def read_shard(folder: Path, number: int, plan: Plan) -> Catalog:
         ids = tables.text("index/videos/id")
         content = _read_content(tables, len(ids), plan.arrays, seal.size)
         failed = {video for video, _ in content["failures"]}
-        first, planned = number * plan.shard_videos, plan.shard_ids(number)
-        there = [first + index for index, video in enumerate(planned) if video not in failed]
-        if ids != tuple(plan.ids[index] for index in there) or len(failed) + len(ids) != len(planned):
+        there = plan.shard(number, but=failed)
+        if ids != there.ids or not failed.issubset(plan.shard(number).ids):
             raise WorkError(f"{path}: holds other videos than it should; `avr store repair` drops it")
-        return Catalog(
-            **content,
-            plan=plan.take(np.array(there, dtype=np.intp)),
-            whole=plan,
-            files=((path.name, seal.size, seal.sha256),),
-            file_first_row=np.array([0, content["rows"].sum()], dtype="<i8"),
-        )
+        first_row = np.array([0, content["rows"].sum()], dtype="<i8")
+        files = ((path.name, seal.size, seal.sha256),)
+        return Catalog(**content, plan=there, whole=plan, files=files, file_first_row=first_row)
 
 
 def catalog_of_shards(plan: Plan, shards: Sequence[Catalog]) -> Catalog:

@@ -1,8 +1,7 @@
 """Verify reads everything and names what is damaged; repair drops it, so that extraction does it again."""
 
-from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,79 +16,80 @@ from .rows import NUM_THREADS, RowReader
 from .writer import DOING
 
 
-def verify_folder(folder: Path) -> dict[str, Any]:
-    """Read every byte of a store's folder; see `avr.store.verify`.
+@dataclass
+class Survey:
+    """What a store's folder holds, every byte of it read.
+
+    Attributes:
+        plan: the store's; where its file is damaged, the one that the index tells, if it does.
+        numbers: of the shards that are there.
+        sound: those of them that are sound, as far as the plan tells it.
+        damaged: what is wrong, by file name.
+    """
+
+    plan: Plan | None
+    numbers: list[int]
+    sound: list[Catalog]
+    damaged: dict[str, str]
+
+    @property
+    def complete(self) -> bool:
+        """Whether every shard is there and sound."""
+        return self.plan is not None and len(self.sound) == self.plan.num_shards
+
+
+def survey(folder: Path) -> Survey:
+    """Read every byte of a store's folder.
 
     Without a sound plan, shards are held against the index's; without that, against their own seals alone.
+
+    Raises:
+        UsageError: nothing of a store is there.
     """
-    shards = _shards_there(folder)
-    plan, problem = find_plan(folder)
-    damaged = [] if problem is None else [{"file": PLAN_NAME, "problem": str(problem)}]
-    sound = []
-    with Progress("verify", total=len(shards), unit="shards") as progress, ThreadPoolExecutor(NUM_THREADS) as pool:
-        for number, (shard, wrong) in zip(shards, pool.map(partial(_try, folder, plan), shards), strict=True):
-            damaged += [{"file": shard_name(number), "problem": wrong}] if wrong else []
-            sound += [] if shard is None else [shard]
-            progress.advance()
-    files = [folder / PLAN_NAME, *(folder / shard_name(number) for number in shards), folder / INDEX_NAME]
-    wrong = _index_problem(folder, plan, sound)
-    damaged += [{"file": INDEX_NAME, "problem": wrong}] if wrong else []
-    missing = plan.num_shards - len(shards) if plan is not None else 0
-    return report(damaged, missing=missing, files=files)
-
-
-def report(damaged: list[dict[str, str]], *, missing: int, files: Sequence[Path]) -> dict[str, Any]:
-    """What `verify` returns."""
-    sizes = [file.stat().st_size for file in files if file.exists()]
-    return {"ok": not damaged, "damaged": damaged, "missing_shards": missing, "files": len(sizes), "bytes": sum(sizes)}
-
-
-def check_packed(path: Path) -> None:
-    """Raise AvrError unless a packed file's tables make sense and every row fits its checksum."""
-    _check_rows(read_catalog(path), path)
-
-
-def _check_rows(catalog: Catalog, path: Path) -> None:
-    with closing(RowReader(catalog, path, cache_bytes=0)) as reader:
-        for name in catalog.places:
-            for _ in reader.parts(name):
-                pass
-
-
-def _shards_there(folder: Path) -> list[int]:
-    """Numbers of the shards whose files are there. Raises UsageError where nothing of a store is."""
     ends = (path.stem.removeprefix("shard-") for path in folder.glob("shard-*.h5"))
     numbers = sorted(int(end) for end in ends if end.isdecimal() and f"{int(end):05d}" == end)
     if not numbers and not (folder / PLAN_NAME).exists() and not (folder / INDEX_NAME).exists():
         raise UsageError(f"{folder}: no store (no {PLAN_NAME} in it)")
-    return numbers
+    plan, problem = find_plan(folder)
+    found = Survey(plan, numbers, [], {} if problem is None else {PLAN_NAME: str(problem)})
+    with Progress("verify", total=len(numbers), unit="shards") as progress, ThreadPoolExecutor(NUM_THREADS) as pool:
+        for number, shard in zip(numbers, pool.map(partial(_checked, folder, plan), numbers), strict=True):
+            if isinstance(shard, AvrError):
+                found.damaged[shard_name(number)] = str(shard)
+            elif shard is not None:
+                found.sound.append(shard)
+            progress.advance()
+    index = folder / INDEX_NAME
+    if index.exists():
+        try:
+            check_whole(index, "index")
+            read_catalog(index)
+            if plan is not None and found.complete and not describes(folder, catalog_of_shards(plan, found.sound)):
+                found.damaged[INDEX_NAME] = f"{index}: does not describe the shards that are there"
+        except AvrError as error:
+            found.damaged[INDEX_NAME] = str(error)
+    return found
 
 
-def _try(folder: Path, plan: Plan | None, number: int) -> tuple[Catalog | None, str]:
-    """A shard's tables once all of it has been checked, and what is wrong with it, "" for nothing."""
+def _checked(folder: Path, plan: Plan | None, number: int) -> Catalog | AvrError | None:
+    """A shard's tables once all of it has been checked, None where no plan reads them; or what is wrong with it."""
     try:
         check_whole(folder / shard_name(number), "shard")
         if plan is None:
-            return None, ""
+            return None
         shard = read_shard(folder, number, plan)
-        _check_rows(shard, folder)
-        return shard, ""
+        check_rows(shard, folder)
+        return shard
     except AvrError as error:
-        return None, str(error)
+        return error
 
 
-def _index_problem(folder: Path, plan: Plan | None, shards: Sequence[Catalog]) -> str:
-    """What is wrong with an index that is there; with all shards at hand, whether it describes them."""
-    if not (folder / INDEX_NAME).exists():
-        return ""
-    try:
-        check_whole(folder / INDEX_NAME, "index")
-        read_catalog(folder / INDEX_NAME)
-    except AvrError as error:
-        return str(error)
-    if plan is not None and len(shards) == plan.num_shards and not describes(folder, catalog_of_shards(plan, shards)):
-        return f"{folder / INDEX_NAME}: does not describe the shards that are there"
-    return ""
+def check_rows(catalog: Catalog, path: Path) -> None:
+    """Raise WorkError unless every row of a store, or of a shard in its folder, fits its checksum."""
+    reader = RowReader(catalog, path)
+    for name in catalog.places:
+        for _ in reader.parts(name):
+            pass
 
 
 def repair(path: Path | str, *, failures: bool = False) -> dict[str, Any]:
@@ -113,36 +113,29 @@ def repair(path: Path | str, *, failures: bool = False) -> dict[str, Any]:
     folder = Path(path)
     if not folder.is_dir():
         raise UsageError(f"{folder}: not a store's folder; a damaged packed file is packed again from its folder")
-    shards = _shards_there(folder)
     with FolderLock(folder, doing=DOING):
         try:
-            return _repair(folder, shards, failures=failures)
+            return _repair(folder, survey(folder), failures=failures)
         except OSError as error:
             raise WorkError(f"{folder}: cannot be repaired ({error.strerror})") from error
 
 
-def _repair(folder: Path, shards: list[int], *, failures: bool) -> dict[str, Any]:
+def _repair(folder: Path, found: Survey, *, failures: bool) -> dict[str, Any]:
     dropped = [left.name for left in folder.glob(".*.tmp")]
-    plan, problem = find_plan(folder)
-    if problem is not None and (folder / PLAN_NAME).exists():
-        dropped.append(PLAN_NAME)
-    sound = []
-    for number in shards if plan is not None else ():
-        shard, _ = _try(folder, plan, number)
-        if shard is None or (failures and shard.failures):
-            dropped.append(shard_name(number))
-        else:
-            sound.append(shard)
-    complete = plan is not None and len(sound) == plan.num_shards
+    dropped += [name for name in found.damaged if (folder / name).exists()]
+    if failures:
+        dropped += [shard.files[0][0] for shard in found.sound if shard.failures]
+        found.sound = [shard for shard in found.sound if not shard.failures]
     index = folder / INDEX_NAME
-    if plan is not None and index.exists() and (not complete or _index_problem(folder, plan, sound)):
+    if found.plan is not None and not found.complete and index.exists() and INDEX_NAME not in dropped:
         dropped.append(INDEX_NAME)
     for name in dropped:
         (folder / name).unlink(missing_ok=True)
-    if plan is None:
+    if found.plan is None:
         return {"dropped": dropped, "complete": False, "missing_shards": None}
-    if problem is not None:
-        write_plan(folder, plan)
-    if complete and not index.exists():
-        write_index(folder, catalog_of_shards(plan, sound))
-    return {"dropped": dropped, "complete": complete, "missing_shards": plan.num_shards - len(sound)}
+    if PLAN_NAME in found.damaged:
+        write_plan(folder, found.plan)
+    if found.complete and not index.exists():
+        write_index(folder, catalog_of_shards(found.plan, found.sound))
+    missing = found.plan.num_shards - len(found.sound)
+    return {"dropped": dropped, "complete": found.complete, "missing_shards": missing}

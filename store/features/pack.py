@@ -1,7 +1,6 @@
 """One self-contained file of a store, for moving and publishing it."""
 
 from collections.abc import Iterator
-from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -56,9 +55,7 @@ def pack(store: Path | str, out: Path | str | None = None, *, overwrite: bool = 
         progress.advance(len(part))
         return iter(part)
 
+    reader = RowReader(catalog, store)
     needed = sum(size for _, size, _ in catalog.files) + (1 << 20)
-    with (
-        closing(RowReader(catalog, store, cache_bytes=0)) as reader,
-        Progress("pack", total=total * len(catalog.plan.arrays), unit="rows") as progress,
-    ):
+    with Progress("pack", total=total * len(catalog.plan.arrays), unit="rows") as progress:
         return write_sealed(target, "packed", fill, large=needed)

@@ -4,11 +4,11 @@ import hashlib
 import json
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,21 +22,6 @@ PLAN_NAME = "plan.h5"
 ARRAY_NAME = re.compile(r"\w[\w.-]*/\w[\w.-]*", re.ASCII)
 OUTSIDE, TRAIN, TEST = 0, 1, 2  # a video's part in a split
 SHARD_BYTES = 1 << 26  # about what a shard should weigh; what a crash can cost, and what a writer holds in memory
-
-
-class DatasetLike(Protocol):
-    """What the store needs of a data set, as `avr.datasets.Dataset` has it: videos with `id`, `path`, `label`, `group`,
-    and splits by name, each with the ids in `train` and `test`.
-    """
-
-    @property
-    def name(self) -> str: ...
-    @property
-    def class_names(self) -> Sequence[str]: ...
-    @property
-    def videos(self) -> Sequence[Any]: ...
-    @property
-    def splits(self) -> Mapping[str, Any]: ...
 
 
 @dataclass(frozen=True)
@@ -84,9 +69,11 @@ class Plan:
         fixed = [self.provenance.get("settings"), self.ids, sorted(self.arrays.items()), self.shard_videos]
         return hashlib.sha256(json.dumps(fixed, sort_keys=True).encode()).hexdigest()
 
-    def shard_ids(self, number: int) -> tuple[str, ...]:
-        """The videos of one shard, none for a number that there is not."""
-        return self.ids[max(0, number) * self.shard_videos : (number + 1) * self.shard_videos]
+    def shard(self, number: int, *, but: Container[str] = ()) -> "Plan":
+        """The plan of one shard's videos, but for some; of none for a number that there is not."""
+        stop = min((number + 1) * self.shard_videos, len(self.ids))
+        planned = range(max(0, number) * self.shard_videos, stop)
+        return self.take(np.array([index for index in planned if self.ids[index] not in but], dtype=np.intp))
 
     def take(self, positions: NDArray[np.intp]) -> "Plan":
         """The plan of the videos at these positions."""
@@ -101,13 +88,13 @@ class Plan:
 
 
 def plan_of(
-    dataset: DatasetLike,
+    dataset: Any,
     *,
     arrays: Mapping[str, Sequence[int]],
     provenance: Mapping[str, Any],
     shard_videos: int | None = None,
 ) -> Plan:
-    """The plan of a data set's store; by default with as many videos a shard as make about 64 MB, 1 to 64.
+    """The plan of a data set's store; see `StoreWriter`.
 
     Raises:
         UsageError: ids that repeat, labels without a class, a bad array name or shape.

@@ -93,13 +93,13 @@ class FeatureStore:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def __del__(self) -> None:
-        self.close()
+    def __getstate__(self) -> dict[str, Any]:
+        """A copy in another process starts with no file open and nothing kept."""
+        return {name: value for name, value in vars(self).items() if name != "_rows"}
 
     def close(self) -> None:
-        """Close the files; reading opens them again."""
-        if "_rows" in vars(self):
-            self._rows.close()
+        """Close the files and forget the rows that were kept; reading opens them again."""
+        vars(self).pop("_rows", None)
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -131,13 +131,8 @@ class FeatureStore:
         """Bytes of an array in memory."""
         return int(self.views.sum()) * int(np.prod(self.array(stream, layer).shape)) * 2
 
-    def rows(self, videos: ArrayLike) -> NDArray[np.int32]:
-        """Rows (views) of each of the videos at these positions."""
-        return self.views[np.asarray(videos, dtype=np.intp)]
-
-    def row_numbers(self, videos: ArrayLike) -> NDArray[np.int64]:
+    def _row_numbers(self, chosen: NDArray[np.intp]) -> NDArray[np.int64]:
         """Row numbers of the videos at these positions, video after video."""
-        chosen = np.asarray(videos, dtype=np.intp)
         counts = self.views[chosen].astype(np.int64)
         if counts.sum() == len(chosen):
             return self.first_row[chosen]
@@ -148,25 +143,21 @@ class FeatureStore:
         """Features of the videos at these positions (any order, repeats allowed): all their rows, video after video.
 
         Returns:
-            float16 (rows, *shape); `rows(videos)` says how many are whose.
+            float16 (rows, *shape); `views[videos]` says how many are whose.
 
         Raises:
             UsageError: no such array, or a position outside 0 … M − 1.
             WorkError: damaged, naming file and array.
         """
-        return self.read_rows(stream, layer, self.row_numbers(self._positions(videos)))
+        return self._rows.read(self.array(stream, layer).name, self._row_numbers(self._positions(videos)))
 
     def read_whole(self, stream: str, layer: str) -> NDArray[np.float16]:
         """A whole array `(R, *shape)`, R all rows of all videos."""
         array = self.array(stream, layer)
         return self._rows.read(array.name, np.arange(int(self.views.sum())), keep=False)
 
-    def read_rows(self, stream: str, layer: str, rows: NDArray[np.int64]) -> NDArray[np.float16]:
-        """Rows by number (0 … R − 1), float16 (rows, *shape)."""
-        return self._rows.read(self.array(stream, layer).name, rows)
-
     def iterate(
-        self, stream_layers: Sequence[str], videos: ArrayLike, *, batch_videos: int = 16, read_ahead: int = 2
+        self, stream_layers: Sequence[str], videos: ArrayLike, *, batch_videos: int = 16
     ) -> Iterator[tuple[NDArray[np.intp], Mapping[str, NDArray[np.float16]]]]:
         """Whole videos streamed from disk, in the order given, while a thread reads ahead.
 
@@ -174,27 +165,25 @@ class FeatureStore:
             stream_layers: arrays to read, such as ["rgb/map", "flow/map"].
             videos: positions of the videos.
             batch_videos: videos a step.
-            read_ahead: steps read before they are asked for.
 
         Yields:
             positions (videos of this step,) and for every array its rows (rows, *shape).
         """
         steps = _cut(self._positions(videos), batch_videos)
-        rows = [self.row_numbers(step) for step in steps]
-        yield from zip(steps, self._ahead(stream_layers, rows, read_ahead), strict=True)
+        yield from zip(steps, self._ahead(stream_layers, [self._row_numbers(step) for step in steps]), strict=True)
 
     def iterate_rows(
-        self, stream_layers: Sequence[str], rows: NDArray[np.int64], *, batch_rows: int = 16, read_ahead: int = 2
+        self, stream_layers: Sequence[str], rows: NDArray[np.int64], *, batch_rows: int = 16
     ) -> Iterator[Mapping[str, NDArray[np.float16]]]:
         """Single rows (views) streamed as `iterate` does videos, by their numbers 0 … R − 1, `batch_rows` a step."""
-        return self._ahead(stream_layers, _cut(rows, batch_rows), read_ahead)
+        return self._ahead(stream_layers, _cut(rows, batch_rows))
 
     def _ahead(
-        self, stream_layers: Sequence[str], steps: Sequence[NDArray[np.int64]], depth: int
+        self, stream_layers: Sequence[str], steps: Sequence[NDArray[np.int64]]
     ) -> Iterator[Mapping[str, NDArray[np.float16]]]:
         """For every step's row numbers, the rows of every array, read ahead."""
         names = [self.array(*name.split("/", 1)).name for name in stream_layers]
-        return ahead(lambda rows: {name: self._rows.read(name, rows) for name in names}, steps, depth=depth)
+        return ahead(lambda rows: {name: self._rows.read(name, rows) for name in names}, steps, depth=2)
 
     def _positions(self, videos: ArrayLike) -> NDArray[np.intp]:
         """Positions of videos, checked."""

@@ -10,6 +10,7 @@ at 1.3 times the speed of `pread`; before each, the file must still have its siz
 file's end would kill the process.
 """
 
+import functools
 import math
 import mmap
 import os
@@ -20,7 +21,6 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,10 +38,11 @@ NUM_THREADS = min(4, os.cpu_count() or 1)
 class _OpenFile:
     """A file's handle and, once asked for, its mapping; both closed when nobody refers to it any more."""
 
+    handle = -1
+
     def __init__(self, path: Path, size: int) -> None:
-        self.path, self.size, self.handle = path, size, -1
+        self.path, self.size = path, size
         self.handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-        self._view: memoryview | None = None
         self._check_size()
 
     def _check_size(self) -> None:
@@ -49,12 +50,14 @@ class _OpenFile:
         if size != self.size:
             raise WorkError(f"{self.path}: has {size} bytes, the index says {self.size}: {DAMAGED}")
 
+    @functools.cached_property
+    def _mapped(self) -> memoryview:
+        return memoryview(mmap.mmap(self.handle, self.size, prot=mmap.PROT_READ))
+
     def view(self) -> memoryview:
         """The file's bytes, mapped, which are all still there."""
         self._check_size()
-        if self._view is None:
-            self._view = memoryview(mmap.mmap(self.handle, self.size, prot=mmap.PROT_READ))
-        return self._view
+        return self._mapped
 
     def read_into(self, target: memoryview, offset: int) -> None:
         """Fill `target` from `offset` on."""
@@ -79,38 +82,18 @@ class RowReader:
         cache_bytes: memory that rows may be kept in, all arrays together; an array is kept if it fits whole.
     """
 
-    def __init__(self, catalog: Catalog, path: Path, *, cache_bytes: int) -> None:
-        self.files = [(path / name if path.is_dir() else path, size) for name, size, _ in catalog.files]
-        self._arrays = catalog.plan.arrays
+    def __init__(self, catalog: Catalog, path: Path, *, cache_bytes: int = 0) -> None:
+        files = [(path / name if path.is_dir() else path, size) for name, size, _ in catalog.files]
+        most_open = max(8, resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 4)  # a mapping takes one more
+        self._files, self._file = files, functools.lru_cache(most_open)(lambda number: _OpenFile(*files[number]))
+        self._arrays, self._places = catalog.plan.arrays, catalog.places
         self._first_row = catalog.file_first_row
         counts = np.diff(catalog.file_first_row)
         self._file_of_row = np.repeat(np.arange(len(counts), dtype=np.int32), counts)
-        self._offsets = {name: place["offset"].astype(np.int64) for name, place in catalog.places.items()}
-        self._crc32 = {name: place["crc32"].copy() for name, place in catalog.places.items()}
-        self._unchecked = {name: np.ones(len(place), dtype=bool) for name, place in catalog.places.items()}
+        self._unchecked = {name: np.ones(len(place), dtype=bool) for name, place in self._places.items()}
         self._cache_bytes = cache_bytes
-        self._most_open = max(8, resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 4)  # a mapping takes one more
-        self.__setstate__({})
-
-    def __getstate__(self) -> dict[str, Any]:
-        """A copy in another process starts with no file open and nothing kept."""
-        own = ("_open", "_kept", "_lock", "_keeping", "_pool")
-        return {name: value for name, value in self.__dict__.items() if name not in own}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state)
-        self._open: dict[int, _OpenFile] = {}
         self._kept: dict[str, tuple[NDArray[np.float16], NDArray[np.bool_]] | None] = {}  # rows; which are absent
-        self._lock, self._keeping = threading.Lock(), threading.Lock()
-        self._pool: tuple[int, ThreadPoolExecutor] | None = None
-
-    def close(self) -> None:
-        """Close the files and end the threads; a later read starts them again. What was kept is forgotten."""
-        with self._keeping, self._lock:
-            self._open, self._kept = {}, {}
-            pool, self._pool = self._pool, None
-        if pool is not None and pool[0] == os.getpid():
-            pool[1].shutdown()
+        self._keeping = threading.Lock()
 
     def read(self, name: str, rows: NDArray[np.int64], *, keep: bool = True) -> NDArray[np.float16]:
         """Rows of one array by number, float16 (rows, *shape).
@@ -138,18 +121,18 @@ class RowReader:
 
     def parts(self, name: str) -> Iterator[NDArray[np.float16]]:
         """All rows of one array in order, a few at a time."""
-        numbers = np.arange(len(self._offsets[name]))
+        numbers = np.arange(len(self._places[name]))
         for start in range(0, len(numbers), 64):
             yield self.read(name, numbers[start : start + 64], keep=False)
 
     def _memory_for(self, name: str) -> tuple[NDArray[np.float16], NDArray[np.bool_]] | None:
-        """Where an array's rows are kept, and which are not there yet; None where it does not fit.
+        """Where an array's rows are kept (memory is taken only as they are written), and which are not there yet.
 
-        Memory is taken only as rows are written to it.
+        None where it does not fit.
         """
         with self._keeping:
             if name not in self._kept:
-                shape = (len(self._offsets[name]), *self._arrays[name])
+                shape = (len(self._places[name]), *self._arrays[name])
                 used = sum(kept[0].nbytes for kept in self._kept.values() if kept is not None)
                 fits = used + 2 * math.prod(shape) <= self._cache_bytes
                 self._kept[name] = (np.empty(shape, dtype="<f2"), np.ones(shape[0], dtype=bool)) if fits else None
@@ -160,56 +143,51 @@ class RowReader:
         if not len(rows):
             return
         step = 2 * math.prod(self._arrays[name])
-        files, offsets = self._file_of_row[rows], self._offsets[name][rows]
+        files, offsets = self._file_of_row[rows], self._places[name]["offset"][rows].astype(np.int64)
         edges = _run_edges(files, offsets, places, step)
         starts = edges[:-1]
         found = files[starts].tolist(), offsets[starts].tolist(), places[starts].tolist()
         runs = list(zip(starts, edges[1:], *found, strict=True))
         flat = out.data.cast("B")
-        expected = self._crc32[name][rows].tolist() if self._unchecked[name][rows].any() else None
+        expected = self._places[name]["crc32"][rows].tolist() if self._unchecked[name][rows].any() else None
 
         def load(first: int, last: int) -> None:
             for start, stop, number, offset, place in runs[first:last]:
                 target = flat[place * step : (place + stop - start) * step]
                 try:
-                    file = self._open.get(number) or self._file(number)
+                    file = self._file(number)
                     if expected is None:
                         target[:] = file.view()[offset : offset + len(target)]
                         continue
                     file.read_into(target, offset)
                 except OSError as error:
-                    path = self.files[number][0]
+                    path = self._files[number][0]
                     raise WorkError(f"{path}: cannot be opened or read ({error.strerror}): {DAMAGED}") from error
                 for index in range(start, stop):
                     at = (index - start) * step
                     if zlib.crc32(target[at : at + step]) != expected[index]:
                         row = int(rows[index]) - self._first_row[number]
-                        raise WorkError(f"{self.files[number][0]}: row {row} of {name} is {DAMAGED}")
+                        raise WorkError(f"{file.path}: row {row} of {name} is {DAMAGED}")
 
-        self._in_parallel(load, len(runs), len(rows) * step)
+        _in_parallel(load, len(runs), len(rows) * step)
         if expected is not None:
             self._unchecked[name][rows] = False
 
-    def _in_parallel(self, load: Callable[[int, int], None], num_runs: int, total: int) -> None:
-        parts = min(NUM_THREADS, num_runs, total // PARALLEL_BYTES)
-        if parts < 2:
-            load(0, num_runs)
-            return
-        with self._lock:
-            if self._pool is None or self._pool[0] != os.getpid():  # a parent's threads do not live on in its forks
-                self._pool = (os.getpid(), ThreadPoolExecutor(NUM_THREADS, thread_name_prefix="store"))
-            pool = self._pool[1]
-        edges = [num_runs * part // parts for part in range(parts + 1)]
-        for future in [pool.submit(load, first, last) for first, last in pairwise(edges)]:
-            future.result()
 
-    def _file(self, number: int) -> _OpenFile:
-        with self._lock:
-            if number not in self._open:
-                while len(self._open) >= self._most_open:
-                    del self._open[next(iter(self._open))]
-                self._open[number] = _OpenFile(*self.files[number])
-            return self._open[number]
+def _in_parallel(load: Callable[[int, int], None], num_runs: int, total: int) -> None:
+    parts = min(NUM_THREADS, num_runs, total // PARALLEL_BYTES)
+    if parts < 2:
+        load(0, num_runs)
+        return
+    edges = [num_runs * part // parts for part in range(parts + 1)]
+    for future in [_threads(os.getpid()).submit(load, first, last) for first, last in pairwise(edges)]:
+        future.result()
+
+
+@functools.cache
+def _threads(_process: int) -> ThreadPoolExecutor:
+    """A process's own: a parent's threads do not live on in its forks."""
+    return ThreadPoolExecutor(NUM_THREADS, thread_name_prefix="store")
 
 
 def _run_edges(files: NDArray, offsets: NDArray, places: NDArray, step: int) -> list[int]:

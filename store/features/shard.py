@@ -14,7 +14,7 @@ from avr.core import UsageError, WorkError
 from avr.store.sealed import PLACE
 from avr.store.sealing import write_sealed, write_tables
 
-from .catalog import Content, content_tables, shard_name
+from .catalog import Catalog, content_tables, shard_name
 from .plan import Plan, load_plan
 
 LARGEST_HALF = 65504.0
@@ -57,7 +57,7 @@ class ShardWriter:
     ) -> None:
         self.folder, self.number = Path(folder), number
         self.plan = plan or load_plan(self.folder)
-        self.video_ids = self.plan.shard_ids(number)
+        self.video_ids = self.plan.shard(number).ids
         if not self.video_ids:
             raise UsageError(f"{folder}: no shard {number}; there are {self.plan.num_shards}")
         self._features: dict[str, dict[str, NDArray[np.float16]]] = {}
@@ -139,21 +139,25 @@ class ShardWriter:
             closed()
 
     def _fill(self, file: h5py.File) -> dict[str, NDArray]:
-        stored = [video for video in self.video_ids if video in self._frames]
-        counts = [len(next(iter(self._features[video].values()))) for video in stored]
+        there = self.plan.shard(self.number, but=self._failures)
+        counts = [len(next(iter(self._features[video].values()))) for video in there.ids]
         places = {}
         for name, shape in self.plan.arrays.items():
-            rows = (row for video in stored for row in self._features[video][name])
+            rows = (row for video in there.ids for row in self._features[video][name])
             places[name] = write_rows(file, name, sum(counts), shape, rows)
-        content = Content(
+        catalog = Catalog(
+            plan=there,
+            whole=self.plan,
             rows=np.array(counts, dtype="<i4"),
-            frames=np.array([self._frames[video] for video in stored], dtype="<i4"),
+            frames=np.array([self._frames[video] for video in there.ids], dtype="<i4"),
             failures=tuple((video, self._failures[video]) for video in self.video_ids if video in self._failures),
-            notes=tuple((video, self._notes[video]) for video in stored if video in self._notes),
+            notes=tuple((video, self._notes[video]) for video in there.ids if video in self._notes),
             places=places,
+            files=(),
+            file_first_row=np.zeros(1, dtype="<i8"),
         )
         about = {"number": self.number, "plan": self.plan.identity}
-        write_tables(file, {"index/videos/id": stored, **content_tables(content), "index/about": about})
+        write_tables(file, {"index/videos/id": there.ids, **content_tables(catalog), "index/about": about})
         return places
 
 

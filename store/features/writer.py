@@ -11,7 +11,7 @@ from avr.store.records import changes
 
 from .catalog import INDEX_NAME, catalog_of_shards, read_shard, shard_name
 from .index import describes, find_plan, write_index
-from .plan import PLAN_NAME, DatasetLike, Plan, plan_changes, plan_of, write_plan
+from .plan import PLAN_NAME, Plan, plan_changes, plan_of, write_plan
 from .shard import ShardWriter
 
 DOING = "writes to this store"  # what a folder's lock is held for
@@ -48,7 +48,7 @@ class StoreWriter:
     def __init__(
         self,
         path: Path | str,
-        dataset: DatasetLike,
+        dataset: Any,
         *,
         arrays: Mapping[str, Sequence[int]],
         provenance: Mapping[str, Any],

@@ -43,7 +43,7 @@ def test_any_videos_in_any_order(toy, any_store, videos, options):
                 assert got.shape[1:] == array.shape
                 if videos:
                     np.testing.assert_array_equal(got, toy.expected(name, ids))
-            assert store.rows(videos).sum() == len(got)
+            assert store.views[videos].sum() == len(got)
 
 
 def test_a_caller_may_change_what_it_was_given(toy, toy_store):
@@ -138,7 +138,7 @@ def test_iterate_streams_whole_videos_in_order(toy, any_store, options):
     with FeatureStore(any_store, **options) as store:
         order = np.array([18, 0, 5, 4, 9, 9, 2])
         seen = []
-        for positions, rows in store.iterate(["rgb/pooled", "flow/map"], order, batch_videos=3, read_ahead=2):
+        for positions, rows in store.iterate(["rgb/pooled", "flow/map"], order, batch_videos=3):
             seen += positions.tolist()
             for name in ("rgb/pooled", "flow/map"):
                 np.testing.assert_array_equal(rows[name], toy.expected(name, store.ids[positions]))
