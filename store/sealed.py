@@ -26,7 +26,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -43,7 +43,7 @@ RESERVED = "index"  # the group that holds all tables but scores; no stream may 
 PLACE = np.dtype([("offset", "<u8"), ("stored", "<u4"), ("crc32", "<u4"), ("filter_mask", "<u4")])
 DTYPE = re.compile(r"<i8|<i4|\|i1|<f4|\|S[1-9]\d{0,8}")
 
-Read = Callable[[int, int], Any]  # offset and count to that many bytes
+Read = Callable[[int, int], bytes]  # offset and count to that many bytes
 
 
 @dataclass(frozen=True)
@@ -70,36 +70,26 @@ class Seal:
 
 
 class Tables(NamedTuple):
-    """The tables of one file, by name; every method raises ValueError for a table that is not what it should be."""
+    """The tables of one file, by name; a method raises whatever it meets in a table that is not what it should be."""
 
     content: Mapping[str, NDArray]
 
     def json(self, name: str) -> Any:
         """A value that was written as JSON."""
-        return json.loads(self._bytes(name, ()).item().decode())
+        return json.loads(self.content[name].item().decode())
 
     def text(self, name: str) -> tuple[str, ...]:
         """A column of text."""
-        column = self._bytes(name, (len(self.get(name)),))
-        return tuple(value.decode("utf-8", "surrogateescape") for value in column.tolist())
+        values = self.content[name]
+        if values.dtype.kind != "S" or values.ndim != 1:
+            raise ValueError(f"{name} holds {values.dtype} {values.shape}, not a column of text")
+        return tuple(value.decode("utf-8", "surrogateescape") for value in values.tolist())
 
     def numbers(self, name: str, shape: tuple[int, ...], dtype: str | np.dtype) -> NDArray:
         """Numbers of exactly this dtype and shape."""
-        values = self.get(name)
+        values = self.content[name]
         if values.dtype != np.dtype(dtype).newbyteorder("<") or values.shape != shape:
             raise ValueError(f"{name} holds {values.dtype} {values.shape}, not {dtype} {shape}")
-        return values
-
-    def get(self, name: str) -> NDArray:
-        """A table as it is."""
-        if name not in self.content:
-            raise ValueError(f"no table {name}")
-        return self.content[name]
-
-    def _bytes(self, name: str, shape: tuple[int, ...]) -> NDArray[np.bytes_]:
-        values = self.get(name)
-        if values.dtype.kind != "S" or values.shape != shape:
-            raise ValueError(f"{name} holds {values.dtype} {values.shape}, not text {shape}")
         return values
 
 
@@ -137,39 +127,36 @@ def check_whole(path: Path, *kinds: str) -> Seal:
 def _opened(path: Path, kinds: Sequence[str]) -> Iterator[tuple[Seal, Read]]:
     """A file's seal, checked, and a way to read its bytes; inside, whatever is wrong becomes a WorkError naming it."""
     try:
-        handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        file = open(path, "rb")  # noqa: SIM115 (what goes wrong below is another error)
     except OSError as error:
         raise UsageError(f"{path}: cannot be opened ({error.strerror})") from error
-    try:
-
-        def read(offset: int, count: int) -> bytes:
-            return _read_exactly(handle, offset, count, path)
-
-        seal = _read_seal(read, os.fstat(handle).st_size, path)
-        if kinds and seal.kind not in kinds:
-            raise UsageError(f"{path}: holds {seal.kind!r}, not {' or '.join(kinds)}")
-        yield seal, read
-    except AvrError:
-        raise
-    except MemoryError as error:
-        raise WorkError(f"{path}: not enough memory to read it ({error})") from error
-    except Exception as error:  # a damaged table can make any code raise nearly any built-in error
-        place = f" at key {error.args[0]!r}" if isinstance(error, KeyError) and error.args else ""
-        line = " ".join(str(error).split())[:200]
-        raise WorkError(f"{path}: damaged{place} ({type(error).__name__}: {line})") from error
-    finally:
-        os.close(handle)
+    with file:
+        try:
+            seal = _read_seal(file, path)
+            if kinds and seal.kind not in kinds:
+                raise UsageError(f"{path}: holds {seal.kind!r}, not {' or '.join(kinds)}")
+            yield seal, read_from(file)
+        except AvrError:
+            raise
+        except MemoryError as error:
+            raise WorkError(f"{path}: not enough memory to read it ({error})") from error
+        except Exception as error:  # a damaged table can make any code raise nearly any built-in error
+            place = f" at key {error.args[0]!r}" if isinstance(error, KeyError) and error.args else ""
+            line = " ".join(str(error).split())[:200]
+            raise WorkError(f"{path}: damaged{place} ({type(error).__name__}: {line})") from error
 
 
-def _read_exactly(handle: int, offset: int, count: int, path: Path) -> bytes:
-    parts = []
-    while count:
-        part = os.pread(handle, min(count, 1 << 30), offset)
-        if not part:
-            raise WorkError(f"{path}: cut short at byte {offset}; `avr store repair` drops damaged shards")
-        parts.append(part)
-        offset, count = offset + len(part), count - len(part)
-    return b"".join(parts)
+def read_from(file: BinaryIO) -> Read:
+    """Read from an open file by offset and count. Raises ValueError where it is cut short."""
+
+    def read(offset: int, count: int) -> bytes:
+        file.seek(offset)
+        found = file.read(count)
+        if len(found) < count:
+            raise ValueError(f"cut short at byte {offset + len(found)}")
+        return found
+
+    return read
 
 
 def hash_parts(
@@ -203,8 +190,9 @@ def table_of(name: str, entry: Any, size: int) -> tuple[int, int, np.dtype, tupl
     return offset, count, dtype, tuple(shape)
 
 
-def _read_seal(read: Read, size: int, path: Path) -> Seal:
+def _read_seal(file: BinaryIO, path: Path) -> Seal:
     """Read and check the user block of an open file."""
+    read, size = read_from(file), file.seek(0, os.SEEK_END)
     start = read(0, min(size, 1024))
     if not start.startswith(MAGIC):
         if start.strip(b"\0") == b"" or start.startswith(b"avr"):

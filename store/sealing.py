@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from avr.core import WorkError, write_whole
 
-from .sealed import FORMAT_VERSION, MAGIC, PLACE, Seal, hash_parts, table_of
+from .sealed import FORMAT_VERSION, MAGIC, PLACE, Seal, hash_parts, read_from, table_of
 
 SMALLEST_BLOCK = 1 << 12
 
@@ -69,13 +69,7 @@ def _seal(raw: io.BytesIO | io.FileIO, kind: str, fill: Fill, *, block: int = SM
     with h5py.File(target, "w", libver=("v110", "v110"), userblock_size=block, locking=False) as file:
         places = dict(fill(file))
         tables, crc32 = _list_tables(file)
-    size = raw.seek(0, os.SEEK_END)
-
-    def read(offset: int, count: int) -> bytes | memoryview:
-        if isinstance(raw, io.BytesIO):
-            return raw.getbuffer()[offset : offset + count]
-        raw.seek(offset)
-        return raw.read(count)
+    size, read = raw.seek(0, os.SEEK_END), read_from(raw)
 
     def check(name: str, offset: int, count: int, crc32: int) -> None:
         if count and zlib.crc32(read(offset, count)) != crc32:
@@ -83,16 +77,17 @@ def _seal(raw: io.BytesIO | io.FileIO, kind: str, fill: Fill, *, block: int = SM
 
     for name, entry in tables.items():
         check(name, *table_of(name, entry, size)[:2], crc32[name])
-    rows = []
+    stretches = []
     for name, place in places.items():
-        for offset, stored, checksum, _ in place[[0, -1]].tolist() if len(place) else ():
+        if not len(place):
+            continue
+        for offset, stored, checksum, _ in place[[0, -1]].tolist():
             check(name, offset, stored, checksum)
         if (np.diff(place["offset"]) != place["stored"][:-1]).any():
             raise WorkError(f"{name}: this HDF5 library scatters rows, which avr does not know")
-        if len(place):
-            rows.append((int(place["offset"][0]), int(place["offset"][-1]) + int(place["stored"][-1])))
-    stretches = tuple(sorted(rows))
-    seal = Seal(kind, block, size, *hash_parts(read, block, size, stretches), stretches, tables)
+        stretches.append((int(place["offset"][0]), int(place["offset"][-1]) + int(place["stored"][-1])))
+    rows = tuple(sorted(stretches))
+    seal = Seal(kind, block, size, *hash_parts(read, block, size, rows), rows, tables)
     fields = {name: value for name, value in vars(seal).items() if name != "block"}
     head = MAGIC + b"%d\n" % FORMAT_VERSION + json.dumps(fields, sort_keys=True).encode() + b"\n"
     head += b"%08x\n" % zlib.crc32(head)
