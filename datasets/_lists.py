@@ -1,6 +1,7 @@
 """Official lists: where they are, their lines, and which file on disk each listed clip is."""
 
 import re
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TypeVar
@@ -68,45 +69,30 @@ def read_list(path: Path, parse: Callable[[str], T]) -> Iterator[tuple[int, T]]:
                 raise UsageError(f"{path}:{number}: {error}; found {line.strip()[:80]!r}") from error
 
 
-class OnDisk:
-    """The video files under a root, to be found by class folder and clip name as the official lists write them.
+def match(name: str, root: Path, clip_ids: Sequence[str]) -> dict[str, Path]:
+    """Paths of the listed clips that are there; warns of those that are not, and tells of files in no list.
 
-    A clip is matched by its class folder and name without suffix, wherever the class folder lies under the root: first
-    as written, then with letters of either case and `_` for signs, so that re-encoded and renamed copies are found.
-    """
-
-    def __init__(self, root: Path) -> None:
-        self.root = root
-        self.paths = find_videos(root)
-        self._exact: dict[str, Path] = {}
-        self._loose: dict[str, Path | None] = {}
-        # Shallow paths last, so that they win over copies in deeper folders.
-        for path in sorted(self.paths, key=lambda path: -len(path.parts)):
-            name = "/".join(path.with_suffix("").parts[-2:])
-            self._exact[name] = path
-        for name, path in self._exact.items():
-            loose = _loosened(name)
-            self._loose[loose] = None if loose in self._loose else path  # two candidates: none is taken
-
-    def find(self, clip_id: str) -> Path | None:
-        """The path of clip "class/name", or None."""
-        found = self._exact.get(clip_id) or self._loose.get(_loosened(clip_id))
-        return self.root / found if found else None
-
-
-def _loosened(name: str) -> str:
-    return re.sub(r"[^0-9a-z/]", "_", name.lower())
-
-
-def match(name: str, on_disk: OnDisk, clip_ids: Sequence[str]) -> dict[str, Path]:
-    """Paths of the listed clips that are there; warns of those that are not.
+    A clip "class/name" is matched by its class folder and name without suffix, wherever the class folder lies under the
+    root: first as written, then with letters of either case and `_` for signs, so that re-encoded and renamed copies
+    are found.
 
     Raises:
         UsageError: none is there.
     """
-    found = {clip: path for clip in clip_ids if (path := on_disk.find(clip)) is not None}
-    say_missing(name, on_disk.root, clip_ids, found, besides=f"; {len(on_disk.paths)} other video files are")
-    unlisted = len(on_disk.paths) - len(set(found.values()))
+    paths = find_videos(root)
+    # Shallow paths last, so that they win over copies in deeper folders.
+    by_depth = sorted(paths, key=lambda path: -len(path.parts))
+    exact = {"/".join(path.with_suffix("").parts[-2:]): path for path in by_depth}
+    times = Counter(map(_loosened, exact))
+    loose = {_loosened(clip): path for clip, path in exact.items() if times[_loosened(clip)] == 1}
+    near = {clip: exact.get(clip) or loose.get(_loosened(clip)) for clip in clip_ids}
+    found = {clip: root / path for clip, path in near.items() if path is not None}
+    say_missing(name, root, clip_ids, found, besides=f"; {len(paths)} other video files are")
+    unlisted = len(paths) - len(set(found.values()))
     if unlisted:
-        note(f"{name}: {unlisted} video files under {on_disk.root} are in no list and left out")
+        note(f"{name}: {unlisted} video files under {root} are in no list and left out")
     return found
+
+
+def _loosened(name: str) -> str:
+    return re.sub(r"[^0-9a-z/]", "_", name.lower())

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from avr.core import UsageError
 
-from ._lists import OnDisk, find_lists, match, read_list
+from ._lists import find_lists, match, read_list
 from ._types import Dataset, Split, Video, numbered
 
 DESCRIPTION = "51 actions, 6766 clips; three official splits"
@@ -53,7 +53,7 @@ def index(root: Path, *, splits: Path | None = None) -> Dataset:
             clip = f"{named[1]}/{name}"
             class_of[clip] = named[1]
             marks.setdefault(clip, {})[named[2]] = mark
-    found = match("hmdb51", OnDisk(root), sorted(marks))
+    found = match("hmdb51", root, sorted(marks))
     number = numbered(class_of.values())
     videos = tuple(Video(clip, path, number[class_of[clip]], group_of(clip) or clip) for clip, path in found.items())
     names = sorted({name for by_split in marks.values() for name in by_split})

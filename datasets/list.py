@@ -14,15 +14,15 @@ Where a split has both val and test lists, val is left out. Class names come fro
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from avr.core import UsageError
 
-from ._annotations import Line, parse_lines, read_class_names
-from ._files import say_missing
+from ._files import is_video, say_missing
 from ._groups import groups_by_pattern
-from ._lists import named_lists
+from ._lists import named_lists, read_list
 from ._types import Dataset, RawFrames, Split, Video
 
 DESCRIPTION = "annotation files of TSN and mmaction2, videos or raw-frame folders"
@@ -58,26 +58,28 @@ def index(
             the class names, or none of the listed videos there.
     """
     _check_templates(image=image, flow=flow)
-    templates = (image, flow.replace("{axis}", "x"), flow.replace("{axis}", "y"))
+    frames = RawFrames(0, image=image, flow_x=flow.replace("{axis}", "x"), flow_y=flow.replace("{axis}", "y"))
     found = named_lists(root, splits, files, _split_and_part, kind=KIND)
-    lines: dict[str, Line] = {}
+    listed: dict[str, tuple[Video, str]] = {}
     parts: dict[tuple[str, str], list[str]] = {}
     for file, split_and_part in found.items():
         members = parts.setdefault(split_and_part, [])
-        for line in parse_lines(file, root, first_label=first_label):
-            known = lines.setdefault(line.id, line)
-            if not known.path.exists() and line.path.exists():
-                lines[line.id] = line  # listed as frames and as a video, of which one is there
-            if known.label != line.label:
-                raise UsageError(
-                    f"{line.where}: {line.id} has label {line.label} here and {known.label} at {known.where}"
-                )
-            members.append(line.id)
-    there = {video_id: line for video_id, line in lines.items() if line.path.exists()}
-    say_missing("list", root, list(lines), there)
-    class_names = read_class_names(classes, next(iter(found)).parent, list(lines.values()), first_label=first_label)
+        for video, where in _read_videos(file, root, first_label, frames):
+            known, known_where = listed.setdefault(video.id, (video, where))
+            if not known.path.exists() and video.path.exists():
+                listed[video.id] = video, where  # listed as frames and as a video, of which one is there
+            if known.label != video.label:
+                raise UsageError(f"{where}: {video.id} has label {video.label} here and {known.label} at {known_where}")
+            members.append(video.id)
+    there = {name: video for name, (video, _) in listed.items() if video.path.exists()}
+    say_missing("list", root, list(listed), there)
+    beside = next(iter(found)).parent
+    class_names = _class_names(classes, beside, [video for video, _ in listed.values()], first_label)
     groups = groups_by_pattern(list(there), group_pattern)
-    videos = tuple(_video(line, group, templates) for line, group in zip(there.values(), groups, strict=True))
+    videos = tuple(
+        replace(video, group=group, frames=video.frames and _counted(video.path, video.frames))
+        for video, group in zip(there.values(), groups, strict=True)
+    )
     made = {}
     for name in sorted({name for name, _ in parts}):
         test = parts.get((name, "test")) or parts.get((name, "val")) or []
@@ -108,15 +110,67 @@ def _split_and_part(file: Path) -> tuple[str, str] | None:
     return ((number[1] or number[2]) if number else "1", part[0])
 
 
-def _video(line: Line, group: str, templates: Sequence[str]) -> Video:
-    if line.count is None:
-        return Video(line.id, line.path, line.label, group)
-    image, flow_x, flow_y = templates
-    # Whichever stream is there tells where the count starts.
-    zero = any((line.path / template.format(0)).exists() for template in templates)
-    start = line.start or None
-    frames = RawFrames(
-        count=line.count + (line.start or 0), first=0 if zero else 1, image=image, flow_x=flow_x, flow_y=flow_y
-    )
-    end = None if start is None else start + line.count
-    return Video(line.id, line.path, line.label, group, start=start, end=end, frames=frames)
+def _read_videos(file: Path, root: Path, first_label: int, frames: RawFrames) -> Iterator[tuple[Video, str]]:
+    """Each listed video, of no group yet, and where it is listed ("file:line")."""
+    for number, (listed, numbers) in read_list(file, _parse_line):
+        label = numbers[-1] - first_label
+        if label < 0:
+            raise UsageError(f"{file}:{number}: label {numbers[-1]} is below the first label, {first_label}")
+        path = root / listed  # an absolute path stays itself
+        inside = path.relative_to(root) if path.is_relative_to(root) else path.relative_to(path.anchor)
+        video = Video(inside.with_suffix("").as_posix(), path, label, "")
+        if len(numbers) > 1:
+            start, count = numbers[0] if len(numbers) > 2 else 0, numbers[-2]
+            video = replace(video, id=inside.as_posix(), frames=replace(frames, count=start + count))
+            if len(numbers) > 2:  # several stretches of one folder are several videos
+                video = replace(video, id=f"{video.id}@{start}")
+            if start:
+                video = replace(video, start=start, end=start + count)
+        yield video, f"{file}:{number}"
+
+
+def _counted(folder: Path, frames: RawFrames) -> RawFrames:
+    """The frames with the number that their count starts from, which whichever stream is there tells."""
+    zero = any((folder / template.format(0)).exists() for template in (frames.image, frames.flow_x, frames.flow_y))
+    return replace(frames, first=0 if zero else 1)
+
+
+def _parse_line(line: str) -> tuple[str, list[int]]:
+    """The path, which may hold spaces, and the numbers behind it: 1 for a video, 2 or 3 for a raw-frame folder.
+
+    Raises:
+        ValueError: saying what was expected.
+    """
+    words = line.split()
+    # The path of a video ends where its suffix does; a folder is followed by two numbers, or by three.
+    for wanted in (1, 3, 2):
+        path, numbers = " ".join(line.rsplit(maxsplit=wanted)[:1]), words[-wanted:]
+        enough = len(words) > wanted and all(re.fullmatch(r"\d+", word) for word in numbers)
+        if enough and (is_video(Path(path).name) if wanted == 1 else not is_video(Path(path).name)):
+            return path, [int(word) for word in numbers]
+    raise ValueError("expected '<video file> <label>' or '<folder> [<start>] <frames> <label>'")
+
+
+def _class_names(given: Path | None, folder: Path, videos: Sequence[Video], first_label: int) -> tuple[str, ...]:
+    """Class names in label order: from a file, from the class folders, or else the numbers.
+
+    Raises:
+        UsageError: the file given is missing, or has fewer names than there are labels.
+    """
+    most = max(video.label for video in videos)
+    file = given
+    if file is None:
+        candidates = [folder / "classInd.txt", *sorted(folder.glob("label_map*.txt"))]
+        file = next((path for path in candidates if path.is_file()), None)
+    if file is not None:
+        names = tuple(re.sub(r"^\d+\s+", "", name) for _, name in read_list(file, str))
+        if most >= len(names):
+            hint = "; --set first_label=1 may be meant" if most == len(names) and not first_label else ""
+            raise UsageError(f"{file}: {len(names)} class names, but a label is {most + first_label}{hint}")
+        return names
+    folders: dict[int, set[str]] = {}
+    for video in videos:
+        folders.setdefault(video.label, set()).add(video.path.parent.name)
+    names = tuple(min(folders.get(label, {""})) for label in range(most + 1))
+    told = all(len(of_label) == 1 for of_label in folders.values()) and len(set(names)) == len(names) and all(names)
+    return names if told else tuple(str(label + first_label) for label in range(most + 1))

@@ -53,13 +53,20 @@ def index(root: Path) -> Dataset:
         UsageError: the root holds other files, so nothing is written there.
         WorkError: this OpenCV cannot write Motion JPEG.
     """
-    if _is_complete(root):
-        return _index(root)
-    make(root)
-    return _index(root)
+    if not _is_complete(root):
+        _make(root)
+    videos = tuple(
+        Video(f"{name}/scene{scene:02d}", _clip_path(root, label, scene), label, f"scene{scene:02d}")
+        for label, name in enumerate(CLASS_NAMES)
+        for scene in range(NUM_SCENES)
+    )
+    names = [str(number + 1) for number in range(NUM_SPLITS)]
+    tests = [{f"scene{scene:02d}" for scene in range(first, NUM_SCENES, NUM_SPLITS)} for first in range(NUM_SPLITS)]
+    splits = {name: split_of_groups(videos, name, groups) for name, groups in zip(names, tests, strict=True)}
+    return Dataset("shapes", root, CLASS_NAMES, videos, splits)
 
 
-def make(root: Path) -> None:
+def _make(root: Path) -> None:
     """Draw every clip into `root`, each whole or not at all, the marker last: an interrupted run starts over."""
     import numpy as np
 
@@ -117,16 +124,3 @@ def _is_complete(root: Path) -> bool:
         return False
     clips = (_clip_path(root, label, scene) for label in range(len(PAIRS)) for scene in range(NUM_SCENES))
     return all(clip.is_file() for clip in clips)
-
-
-def _index(root: Path) -> Dataset:
-    videos = tuple(
-        Video(f"{CLASS_NAMES[label]}/scene{scene:02d}", _clip_path(root, label, scene), label, f"scene{scene:02d}")
-        for label in range(len(PAIRS))
-        for scene in range(NUM_SCENES)
-    )
-    splits = {}
-    for number in range(NUM_SPLITS):
-        tests = {f"scene{scene:02d}" for scene in range(NUM_SCENES) if scene % NUM_SPLITS == number}
-        splits[str(number + 1)] = split_of_groups(videos, str(number + 1), tests)
-    return Dataset("shapes", root, CLASS_NAMES, videos, splits)

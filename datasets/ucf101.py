@@ -16,7 +16,7 @@ from pathlib import Path
 
 from avr.core import UsageError
 
-from ._lists import OnDisk, find_lists, match, read_list
+from ._lists import find_lists, match, read_list
 from ._types import Dataset, Split, Video
 
 DESCRIPTION = "101 actions, 13320 clips; three official splits"
@@ -61,7 +61,7 @@ def index(root: Path, *, splits: Path | None = None) -> Dataset:
     if not lists:
         raise UsageError(f"{folder}: no trainlist01.txt and testlist01.txt beside classInd.txt")
     listed = sorted({clip for parts in lists.values() for clips in parts.values() for clip in clips})
-    found = match("ucf101", OnDisk(root), listed)
+    found = match("ucf101", root, listed)
     videos = tuple(
         Video(clip, path, numbers[clip.partition("/")[0]] - 1, group_of(clip) or clip) for clip, path in found.items()
     )

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -31,21 +31,6 @@ def prediction_of(outputs: Iterable[str]) -> str:
     """The name of a head's prediction, given its outputs': "fused", else its only one, else "average" of them all."""
     names = list(outputs)
     return FUSED if FUSED in names else names[0] if len(names) == 1 else AVERAGE
-
-
-class VideosLike(Protocol):
-    """What a store, scores and a list of videos all say of their M videos: the columns of `Videos`."""
-
-    @property
-    def ids(self) -> NDArray[np.str_]: ...
-    @property
-    def labels(self) -> NDArray[np.int64]: ...
-    @property
-    def groups(self) -> NDArray[np.str_]: ...
-    @property
-    def class_names(self) -> tuple[str, ...]: ...
-    @property
-    def dataset(self) -> str: ...
 
 
 @dataclass(frozen=True)
@@ -112,7 +97,7 @@ class Scores:
     @classmethod
     def of(
         cls,
-        videos: VideosLike,
+        videos: Any,
         outputs: Mapping[str, NDArray],
         *,
         at: NDArray[np.intp] | None = None,
@@ -125,7 +110,7 @@ class Scores:
         """Scores of a store's, a table's or a data set's videos. An output called "fused" is the head's own.
 
         Args:
-            videos: whose scores they are.
+            videos: whose scores they are: a store, scores or `Videos`, whatever has its columns.
             outputs: name to (M, K), of any dtype.
             at: (M,) positions in `videos`, in the outputs' order; None: all of them.
             kind: what the numbers are.

@@ -86,20 +86,18 @@ def _from_arrays(arrays: Mapping[str, Any], path: Path, form: str) -> Foreign:
     def first_of(*names: str) -> Any:
         return next((arrays[name] for name in names if name in arrays), None)
 
-    values = first_of(*SCORE_KEYS, "arr_0")
+    values, labels = first_of(*SCORE_KEYS, "arr_0"), first_of("labels", "label")
+    names, classes = first_of("names", "ids", "videos", "video_names"), first_of("class_names", "classes")
     if values is None:
         raise UsageError(f"{path}: no array 'scores' in it, only {', '.join(map(str, arrays)) or 'nothing'}")
     foreign = _from_items(values, path, form)
-    labels = first_of("labels", "label")
     if labels is not None:
         own = _whole_numbers(labels, path)
         if foreign.labels is not None and not np.array_equal(foreign.labels, own):
             raise UsageError(f"{path}: the labels beside the scores and the array of labels disagree")
         foreign.labels = own
-    names = first_of("names", "ids", "videos", "video_names")
     if names is not None:
         foreign.ids = _texts(names, path)
-    classes = first_of("class_names", "classes")
     if classes is not None:
         foreign.class_names = _texts(classes, path)
     return foreign
@@ -111,20 +109,16 @@ def _from_items(items: Any, path: Path, form: str) -> Foreign:
         if items.ndim < 2 or not items.size:
             raise UsageError(f"{path}: scores of shape {items.shape}, expected (videos, classes)")
         return Foreign(_mean_over_crops(items, 1), form)
-    vectors, labels, ids = [], [], []
-    for index, item in enumerate(items):
-        vector, label, video = _one_video(item, path, index)
-        vectors.append(vector)
-        labels.append(label)
-        ids.append(video)
-    widths = {len(vector) for vector in vectors}
+    videos = [_one_video(item, path, index) for index, item in enumerate(items)]
+    widths = {len(vector) for vector, _, _ in videos}
     if len(widths) != 1:
         raise UsageError(f"{path}: videos with {' and '.join(map(str, sorted(widths)[:4])) or 'no'} scores each")
+    vectors, labels, ids = zip(*videos, strict=True)
     foreign = Foreign(np.stack(vectors), form)
-    if all(label is not None for label in labels):
+    if None not in labels:
         foreign.labels = _whole_numbers(labels, path)
-    if all(video is not None for video in ids):
-        foreign.ids = [str(video) for video in ids]
+    if None not in ids:
+        foreign.ids = list(ids)
     return foreign
 
 
@@ -150,7 +144,7 @@ def _one_video(item: Any, path: Path, index: int) -> tuple[NDArray[np.float64], 
 
 
 def _numbers(values: Any) -> NDArray[np.float64] | None:
-    """Values as an array; None where they are no numbers."""
+    """Values as an array; None where they are no numbers, nor texts of numbers."""
     try:
         with np.errstate(all="ignore"):
             return np.asarray(values, dtype=np.float64)
@@ -167,9 +161,8 @@ def _mean_over_crops(values: NDArray, axes: int) -> NDArray[np.float64]:
 
 def _column(values: Any) -> list[Any]:
     """The items of an array or list; anything else is an item itself."""
-    if isinstance(values, np.ndarray):
-        return list(values.reshape(-1).tolist())
-    return list(values) if isinstance(values, list | tuple) else [values]
+    items: list[Any] = np.asarray(values, dtype=object).reshape(-1).tolist()
+    return items
 
 
 def _whole_numbers(values: Any, path: Path) -> NDArray[np.int64]:
@@ -195,11 +188,11 @@ def _read_csv(path: Path) -> Foreign:
         raise UsageError(f"{path}: cannot be read as csv ({error})") from error
     if not rows:
         raise UsageError(f"{path}: empty")
-    header, rows = ([], rows) if _is_number(rows[0][-1]) else (rows[0], rows[1:])
+    header, rows = (rows[0], rows[1:]) if _numbers(rows[0][-1]) is None else ([], rows)
     if not rows or len({len(row) for row in [header or rows[0], *rows]}) != 1:
         raise UsageError(f"{path}: lines of unequal length, or none")
     label_column = next((index for index, name in enumerate(header) if name.strip().lower() == "label"), None)
-    has_ids = not _is_number(rows[0][0])
+    has_ids = _numbers(rows[0][0]) is None
     columns = [index for index in range(len(rows[0])) if index != label_column and not (has_ids and index == 0)]
     try:
         values = np.array([[float(row[index]) for index in columns] for row in rows])
@@ -212,11 +205,3 @@ def _read_csv(path: Path) -> Foreign:
         labels=None if label_column is None else _whole_numbers([row[label_column] for row in rows], path),
         class_names=[header[index].strip() for index in columns] if header else None,
     )
-
-
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-        return True
-    except ValueError:
-        return False

@@ -4,14 +4,14 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from avr.core import UsageError, sha256_of
 
-from .file import Kind, Scores, Videos, VideosLike, check_scores
+from .file import Kind, Scores, Videos, check_scores
 from .foreign import Foreign, read_foreign
 from .matching import match_ids, reordered, without_suffix
 
@@ -39,7 +39,7 @@ def import_scores(
     labels: Mapping[str, int] | Sequence[int] | None = None,
     class_names: Sequence[str] | None = None,
     group_rule: GroupRule = each_its_own,
-    like: VideosLike | None = None,
+    like: Any = None,
     kind: Literal["auto", "logits", "probabilities"] = "auto",
 ) -> Imported:
     """Read a file of scores that another tool wrote. Crops and segments of a video are averaged.
@@ -57,8 +57,8 @@ def import_scores(
         class_names: K names. Where ids name the classes, too, the columns are put into this order.
         group_rule: from all ids to their groups (source film, scene) and, in words, how they were told, such as
             `avr.datasets.groups_by_name`; by default each video is its own group.
-        like: a store or other scores of the same videos (ids, labels, groups, class_names): its ids are taken for
-            the videos that meet one, also by sanitised names, with its groups; labels and classes must fit its own.
+        like: a store, `Videos` or other scores of the same videos: its ids are taken for the videos that meet one,
+            also by sanitised names, with its groups; labels and classes must fit its own.
         kind: what the numbers are; "auto" looks: rows of non-negative numbers that sum to 1 are probabilities.
 
     Raises:
@@ -92,9 +92,7 @@ def import_scores(
     return Imported(_fitted(scores, class_names, like, path, notes), notes)
 
 
-def _fitted(
-    scores: Scores, class_names: Sequence[str] | None, like: VideosLike | None, path: Path, notes: list[str]
-) -> Scores:
+def _fitted(scores: Scores, class_names: Sequence[str] | None, like: Any, path: Path, notes: list[str]) -> Scores:
     """Scores that make sense, in the order of the classes given, under the ids and groups of the videos given."""
     width = next(iter(scores.streams.values())).shape[1]
     if width != len(scores.class_names):
@@ -110,7 +108,7 @@ def _fitted(
     return scores
 
 
-def _like(scores: Scores, like: VideosLike, path: Path, notes: list[str]) -> Scores:
+def _like(scores: Scores, like: Any, path: Path, notes: list[str]) -> Scores:
     """Scores under the ids and groups that `like` has for its videos; labels must agree."""
     if tuple(like.class_names) != scores.class_names:
         raise UsageError(f"{path}: its classes are not those given, such as {scores.class_names[0]}")
@@ -208,7 +206,7 @@ def _class_names(
 
 def ids_from_list(path: Path) -> list[str]:
     """Video names, one a line; a line may go on with more fields (TSN and mmaction2 lists), which are left out."""
-    return [_first_field(line) for _, line in _lines(path)]
+    return [name for _, name, _ in _lines(path)]
 
 
 def labels_from_list(path: Path) -> dict[str, int]:
@@ -218,23 +216,20 @@ def labels_from_list(path: Path) -> dict[str, int]:
         UsageError: a line without a label (file:line).
     """
     found: dict[str, int] = {}
-    for number, line in _lines(path):
-        match = re.search(r"[ \t,](-?\d+)$", line)
-        if match is None:
+    for number, name, numbers in _lines(path):
+        if not numbers:
             raise UsageError(f"{path}:{number}: expected 'video … label'")
-        found[_first_field(line)] = int(match[1])
+        found[name] = int(numbers[-1])
     return found
 
 
-def _lines(path: Path) -> Iterator[tuple[int, str]]:
-    """Number and text of each line that is not empty."""
+def _lines(path: Path) -> Iterator[tuple[int, str, list[str]]]:
+    """Place, name and trailing whole numbers of each line that is not empty; names with spaces stay whole."""
     try:
         lines = path.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(f"{path}: cannot be read as text ({error})") from error
-    yield from ((number, line.strip()) for number, line in enumerate(lines, 1) if line.strip())
-
-
-def _first_field(line: str) -> str:
-    """The name in a line: all but trailing whole numbers, so that names with spaces stay whole."""
-    return re.sub(r"(?:[ \t,]+-?\d+)+$", "", line)
+    for number, line in enumerate(map(str.strip, lines), 1):
+        if line:
+            name = re.sub(r"(?:[ \t,]+-?\d+)+$", "", line)
+            yield number, name, line[len(name) :].replace(",", " ").split()

@@ -184,19 +184,18 @@ def load_npy(content: bytes, path: Path) -> NDArray:
         shape, fortran, dtype = readers[version](stream)
     except Exception as error:  # the header is text of a stranger: NumPy raises what its parser raises
         raise UsageError(f"{path}: no npy array ({' '.join(str(error).split())[:200]})") from error
-    rest = content[stream.tell() :]
     if dtype.kind == "O":
-        objects = load_pickle(rest, path, what="array of pickled objects")
+        objects = load_pickle(stream.read(), path, what="array of pickled objects")
         if not isinstance(objects, np.ndarray) or objects.shape != tuple(shape):
             raise UsageError(f"{path}: its objects have another shape than its header says")
         return objects
     if dtype.kind not in "biufSU":
         raise UsageError(f"{path}: an array of {dtype}, which are no scores")
-    count = int(np.prod(shape, dtype=object))
-    if len(rest) < count * dtype.itemsize:
-        raise WorkError(f"{path}: cut short ({len(rest)} of {count * dtype.itemsize} bytes)")
-    values = np.frombuffer(rest, dtype=dtype, count=count)
-    return values.reshape(shape, order="F" if fortran else "C")
+    try:
+        flat = np.frombuffer(content, dtype, int(np.prod(shape, dtype=object)), stream.tell())
+    except ValueError as error:
+        raise WorkError(f"{path}: cut short ({error})") from error
+    return flat.reshape(shape, order="F" if fortran else "C")
 
 
 def load_npz(path: Path) -> dict[str, NDArray]:
