@@ -10,7 +10,7 @@ from .ahead import Busy, Stages, ahead
 from .child import Child
 from .errors import AvrError, UsageError, WorkError
 from .faces import lazy
-from .files import make_folder, sha256_of, sync_folder, write_whole
+from .files import make_folder, sha256_of, write_whole
 from .locks import FolderLock
 from .marks import About, NonNegativeFloat, NonNegativeInt, OneOf, PositiveFloat, PositiveInt, Range, Share
 from .options import Option, check_fields, check_options, options_of, plain, read_options, read_value
@@ -65,7 +65,6 @@ __all__ = [
     "sha256_of",
     "softmax",
     "split_groups",
-    "sync_folder",
     "top_k_accuracy",
     "validation_part",
     "warn",

@@ -95,16 +95,14 @@ class Child:
         code = self.process.returncode
         why = signal.Signals(-code).name if code and code < 0 else f"exit code {code}"
         # An error's own line is the last that is neither indented nor the heading of a traceback.
-        lines = [line for line in self._read_printed() if line.strip() and line[0] != " "]
+        printed = b""
+        if not self._printed.closed:
+            self._printed.seek(0)
+            printed = self._printed.read()
+        lines = [line for line in printed.decode(errors="replace").splitlines() if line.strip() and line[0] != " "]
         said = next((line.strip() for line in reversed(lines) if not line.endswith(":")), "")
         self.close()
         return f"{why}: {said[:300]}" if said else why
-
-    def _read_printed(self) -> list[str]:
-        if self._printed.closed:
-            return []
-        self._printed.seek(0)
-        return self._printed.read().decode(errors="replace").splitlines()
 
     def kill(self) -> None:
         """End it at once, from any thread; whoever waits for its pipe is told that it has broken."""

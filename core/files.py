@@ -22,27 +22,18 @@ def write_whole(path: Path) -> Iterator[Path]:
     # Process numbers repeat among machines and containers that share a folder: the random part does not.
     temporary = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}.tmp")
     try:
-        mode = _own_mode(temporary)
+        temporary.touch(exist_ok=False)
+        mode = temporary.stat().st_mode
         yield temporary
         with open(temporary, "rb+") as file:
-            if stat.S_IMODE(os.fstat(file.fileno()).st_mode) != mode:
-                os.fchmod(file.fileno(), mode)
+            if os.fstat(file.fileno()).st_mode != mode:
+                os.fchmod(file.fileno(), stat.S_IMODE(mode))
             os.fsync(file.fileno())
         os.replace(temporary, path)
-        sync_folder(path.parent)
+        _sync_folder(path.parent)
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
-
-
-def _own_mode(path: Path) -> int:
-    """The permissions of a new file at `path`, found by making it: asking for the umask would change it meanwhile."""
-    handle = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666)
-    try:
-        return stat.S_IMODE(os.fstat(handle).st_mode)
-    finally:
-        os.close(handle)
-        os.unlink(path)
 
 
 def make_folder(folder: Path) -> Path:
@@ -61,7 +52,7 @@ def make_folder(folder: Path) -> Path:
     return folder
 
 
-def sync_folder(folder: Path) -> None:
+def _sync_folder(folder: Path) -> None:
     """Make a rename in `folder` survive a power cut."""
     handle = os.open(folder, os.O_RDONLY)
     try:

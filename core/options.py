@@ -79,13 +79,9 @@ class Option:
         return f"{self.name}={takes(self.hint)}{default}"
 
 
-def options_of(made: Callable[..., Any]) -> dict[str, Option]:
-    """Options by name: the fields of a dataclass, else the keyword-only parameters of a function or of a class."""
-    return {option.name: option for option in _options_of(made)}
-
-
 @functools.cache  # resolving annotations takes 0.3 ms, and each fit of a rule checks its options
-def _options_of(made: Callable[..., Any]) -> tuple[Option, ...]:
+def options_of(made: Callable[..., Any]) -> Mapping[str, Option]:
+    """Options by name: the fields of a dataclass, else the keyword-only parameters of a function or of a class."""
     if dataclasses.is_dataclass(made):
         source: Any = made
         defaults = {field.name: field.default for field in dataclasses.fields(made)}
@@ -94,7 +90,7 @@ def _options_of(made: Callable[..., Any]) -> tuple[Option, ...]:
         own = [p for p in inspect.signature(source).parameters.values() if p.kind is p.KEYWORD_ONLY]
         defaults = {p.name: dataclasses.MISSING if p.default is p.empty else p.default for p in own}
     hints = typing.get_type_hints(source, include_extras=True)
-    return tuple(Option(name, hints[name], default) for name, default in defaults.items())
+    return types.MappingProxyType({name: Option(name, hints[name], default) for name, default in defaults.items()})
 
 
 def read_options(known: Mapping[str, Option], given: Mapping[str, object], *, kind: str) -> dict[str, Any]:
@@ -133,18 +129,29 @@ def check_options(known: Mapping[str, Option], values: Mapping[str, object], *, 
         UsageError: naming the first one at fault and what it takes, behind `where`.
     """
     for name, option in known.items():
-        _read(name, values[name], option.hint, texts=False, where=where)
+        read_value(name, values[name], option.hint, texts=False, where=where)
 
 
-def read_value(name: str, value: object, hint: Any) -> Any:
+def read_value(name: str, value: object, hint: Any, *, texts: bool = True, where: str = "") -> Any:
     """Turn a text into the type an annotation asks for; check a value that has a type already.
 
     Example: ("kernels", "2,3,4,5", tuple[int, ...]) gives (2, 3, 4, 5).
 
+    Args:
+        name: the option's.
+        value: a text or a value.
+        hint: the annotation.
+        texts: whether a text stands for a value of another type.
+        where: stands before the message.
+
     Raises:
         UsageError: naming the option and what it takes.
     """
-    return _read(name, value, hint, texts=True)
+    try:
+        return _as(hint, value, texts)
+    except (TypeError, ValueError, OverflowError):
+        finite = ", finite" if plain(value) in ("nan", "inf", "-inf") else ""
+        raise UsageError(f"{where}{name}={plain(value)} is not possible; {name} takes {takes(hint)}{finite}") from None
 
 
 def takes(hint: Any) -> str:
@@ -173,14 +180,6 @@ def plain(value: object) -> str:
 def _none_first(kinds: tuple[Any, ...]) -> list[Any]:
     """None before the others: as a text, "none" would do for a str."""
     return sorted(kinds, key=lambda kind: kind is not types.NoneType)
-
-
-def _read(name: str, value: object, hint: Any, *, texts: bool, where: str = "") -> Any:
-    try:
-        return _as(hint, value, texts)
-    except (TypeError, ValueError, OverflowError):
-        finite = ", finite" if plain(value) in ("nan", "inf", "-inf") else ""
-        raise UsageError(f"{where}{name}={plain(value)} is not possible; {name} takes {takes(hint)}{finite}") from None
 
 
 def _as(hint: Any, value: Any, texts: bool) -> Any:

@@ -51,10 +51,10 @@ def index_dataset(name: str, root: Path | None = None, *, splits: Path | None = 
     """
     item = load_item("avr.datasets", name, "data set")
     known = options_of(item.index)
-    reads_splits = known.pop("splits", None) is not None
-    options = read_options(known, options, kind=f"option of data set {name}")
+    own = {key: option for key, option in known.items() if key != "splits"}
+    options = read_options(own, options, kind=f"option of data set {name}")
     if splits is not None:
-        if not reads_splits:
+        if "splits" not in known:
             raise UsageError(f"data set {name} reads no split lists; leave --splits out")
         if not Path(splits).exists():
             raise UsageError(f"{splits}: no such file or folder of split lists")

@@ -3,11 +3,9 @@
 Beside them the folders of runs, which hold scores: `runs.py`.
 """
 
-from .describe import describe, verify
-from .export import export
+from .describe import describe, export, verify
 from .features.check import repair
-from .features.index import default_store
-from .features.pack import pack
+from .features.index import default_store, pack
 from .features.reader import FeatureStore, StreamLayer
 from .features.shard import ShardWriter
 from .features.writer import StoreWriter

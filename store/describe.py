@@ -1,11 +1,18 @@
-"""What lies at a path, a store or a file of scores: described in plain values, and checked to the last byte."""
+"""What lies at a path, a store or a file of scores: described in plain values, checked to the last byte, and written
+as plain files for tools that know neither avr nor HDF5.
+"""
 
+import csv
+import io
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from avr.core import WorkError
+from avr.core import UsageError, WorkError, write_whole
 
 from .features.catalog import INDEX_NAME, open_catalog, read_catalog, shard_name
 from .features.check import check_rows, survey
@@ -15,7 +22,7 @@ from .scores.file import TRAINED_ON, Scores, is_test, read_scores
 from .sealed import check_whole, open_sealed
 
 
-def scores_at(path: Path) -> Scores | None:
+def _scores_at(path: Path) -> Scores | None:
     """The scores at a path; None where a store lies there.
 
     Raises:
@@ -36,7 +43,7 @@ def describe(path: Path | str) -> dict[str, Any]:
         WorkError: damaged.
     """
     path = Path(path)
-    scores = scores_at(path)
+    scores = _scores_at(path)
     return _describe_store(path) if scores is None else _describe_scores(path, scores)
 
 
@@ -128,3 +135,84 @@ def verify(path: Path | str) -> dict[str, Any]:
             damaged.append({"file": str(path), "problem": str(error)})
     sizes = [file.stat().st_size for file in files if file.exists()]
     return {"ok": not damaged, "damaged": damaged, "missing_shards": missing, "files": len(sizes), "bytes": sum(sizes)}
+
+
+def export(path: Path | str, out: Path | str) -> list[Path]:
+    """Write every array as `.npy`, `videos.csv` (a line a video) and `classes.txt` (a line a class).
+
+    Of a store: `<stream>_<layer>.npy` float16 (R, N, …), and in the csv which rows are whose. Of a score file:
+    `<stream>.npy` float32 (M, K), and labels, groups, folds.
+
+    Args:
+        path: a store's folder, a packed file, or a score file.
+        out: a folder; made when missing.
+
+    Returns:
+        the files written.
+
+    Raises:
+        UsageError: nothing of avr's there, or a file to be written is there already.
+        WorkError: damaged, or the disk is full.
+    """
+    path, out = Path(path), Path(out)
+    scores = _scores_at(path)
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        return _export_store(path, out) if scores is None else _export_scores(scores, out)
+    except OSError as error:
+        raise WorkError(f"{out}: cannot be written ({error.strerror})") from error
+
+
+def _export_store(path: Path, out: Path) -> list[Path]:
+    with FeatureStore(path) as store:
+        names = ("ids", "paths", "labels", "groups", "frames", "first_row", "views")
+        columns = {name: getattr(store, name) for name in names}
+        for name in store.split_names:
+            train, test = store.split(name)
+            columns[f"split {name}"] = np.where(train, "train", np.where(test, "test", ""))
+        written = _write_lists(out, columns, store.class_names)
+        for array in store.arrays.values():
+            shape = (int(store.views.sum()), *array.shape)
+            parts = (rows[array.name] for _, rows in store.iterate([array.name], np.arange(len(store))))
+            written.append(_write_array(out / f"{array.stream}_{array.layer}.npy", "<f2", shape, parts))
+        return written
+
+
+def _export_scores(scores: Scores, out: Path) -> list[Path]:
+    columns = {name: getattr(scores, name) for name in ("ids", "labels", "groups", "fold")}
+    written = _write_lists(out, columns, scores.class_names)
+    for name, values in scores.streams.items():
+        written.append(_write_array(out / f"{name}.npy", "<f4", values.shape, [np.ascontiguousarray(values)]))
+    return written
+
+
+def _write_lists(out: Path, columns: dict[str, NDArray], class_names: Iterable[str]) -> list[Path]:
+    """videos.csv, columns of equal length with their names first, and classes.txt."""
+    text = io.StringIO(newline="")
+    writer = csv.writer(text)
+    writer.writerow(columns)
+    writer.writerows(zip(*(column.tolist() for column in columns.values()), strict=True))
+    lines = "".join(f"{name}\n" for name in class_names)
+    for path, content in ((out / "videos.csv", text.getvalue()), (out / "classes.txt", lines)):
+        with _new_file(path) as file:
+            file.write(content.encode())
+    return [out / "videos.csv", out / "classes.txt"]
+
+
+def _write_array(path: Path, dtype: str, shape: tuple[int, ...], parts: Iterable[NDArray]) -> Path:
+    """An array from its parts, one after another in memory's order."""
+    with _new_file(path) as file:
+        header = {"descr": dtype, "fortran_order": False, "shape": shape}
+        np.lib.format.write_array_header_1_0(file, header)
+        for part in parts:
+            file.write(part.data.cast("B"))
+    return path
+
+
+@contextmanager
+def _new_file(path: Path) -> Iterator[IO[bytes]]:
+    """A file to write, whole or not at all."""
+    if path.exists():
+        raise UsageError(f"{path}: is there already; choose another folder")
+    with write_whole(path) as temporary, open(temporary, "wb") as file:
+        yield file

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from avr.core import UsageError, WorkError
-from avr.store.sealed import PLACE, Seal, Tables, open_sealed
+from avr.store.sealed import PLACE, Tables, open_sealed
 
 from .plan import PLAN_NAME, Plan, load_plan, plan_tables, read_plan
 
@@ -176,29 +176,34 @@ def catalog_tables(catalog: Catalog) -> dict[str, Any]:
     return tables
 
 
-def _read_tables(tables: Tables, seal: Seal) -> Catalog:
-    """The catalog that `catalog_tables` gave; call it inside `open_sealed`."""
-    plan = read_plan(tables)
-    names = tables.text("index/files/name")
-    sizes = tables.numbers("index/files/size", (len(names),), "i8")
-    first = tables.numbers("index/files/first_row", (len(names) + 1,), "i8")
-    if any("/" in name or name in ("", "..") for name in names):
-        raise ValueError("a file outside the store")
-    size = int(sizes.max(initial=0)) if seal.kind == "index" else seal.size
-    content = _read_content(tables, len(plan.ids), plan.arrays, size)
-    catalog = Catalog(
-        **content,
-        plan=plan,
-        whole=_whole_plan(plan, tables, [video for video, _ in content["failures"]]),
-        files=tuple(zip(names, sizes.tolist(), tables.text("index/files/sha256"), strict=True)),
-        file_first_row=first,
-    )
-    total = int(catalog.rows.sum())
-    if first[0] != 0 or first[-1] != total or (np.diff(first) < 0).any() or (total and not plan.arrays):
-        raise ValueError("files/first_row does not fit the rows")
-    if (tables.numbers("index/videos/first_row", (len(plan.ids),), "i8") != catalog.first_row).any():
-        raise ValueError("videos/first_row does not fit the rows")
-    return catalog
+def read_catalog(path: Path) -> Catalog:
+    """The tables of an index file or a packed file, as `catalog_tables` gave them.
+
+    Raises:
+        UsageError: no such file, not avr's, or of another format version.
+        WorkError: damaged.
+    """
+    with open_sealed(path, "index", "packed") as (seal, tables):
+        plan = read_plan(tables)
+        names = tables.text("index/files/name")
+        sizes = tables.numbers("index/files/size", (len(names),), "i8")
+        first = tables.numbers("index/files/first_row", (len(names) + 1,), "i8")
+        if any("/" in name or name in ("", "..") for name in names):
+            raise ValueError("a file outside the store")
+        files = tuple(zip(names, sizes.tolist(), tables.text("index/files/sha256"), strict=True))
+        if seal.kind == "packed":
+            if len(files) != 1:
+                raise ValueError("a packed file that names others")
+            files = ((path.name, seal.size, seal.sha256),)
+        content = _read_content(tables, len(plan.ids), plan.arrays, max([0, *(size for _, size, _ in files)]))
+        whole = _whole_plan(plan, tables, [video for video, _ in content["failures"]])
+        catalog = Catalog(**content, plan=plan, whole=whole, files=files, file_first_row=first)
+        total = int(catalog.rows.sum())
+        if first[0] != 0 or first[-1] != total or (np.diff(first) < 0).any() or (total and not plan.arrays):
+            raise ValueError("files/first_row does not fit the rows")
+        if (tables.numbers("index/videos/first_row", (len(plan.ids),), "i8") != catalog.first_row).any():
+            raise ValueError("videos/first_row does not fit the rows")
+        return catalog
 
 
 def _whole_plan(plan: Plan, tables: Tables, failed: list[str]) -> Plan | None:
@@ -223,22 +228,6 @@ def _whole_plan(plan: Plan, tables: Tables, failed: list[str]) -> Plan | None:
         splits=np.concatenate([plan.splits, splits]),
     )
     return joined.take(order)
-
-
-def read_catalog(path: Path) -> Catalog:
-    """The tables of an index file or a packed file.
-
-    Raises:
-        UsageError: no such file, not avr's, or of another format version.
-        WorkError: damaged.
-    """
-    with open_sealed(path, "index", "packed") as (seal, tables):
-        catalog = _read_tables(tables, seal)
-        if seal.kind == "packed":
-            if len(catalog.files) != 1:
-                raise ValueError("a packed file that names others")
-            catalog = replace(catalog, files=((path.name, seal.size, seal.sha256),))
-        return catalog
 
 
 def open_catalog(path: Path) -> Catalog:
