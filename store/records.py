@@ -4,7 +4,7 @@ import json
 import platform
 import sys
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import dataclass, field, fields
 from typing import Any, Literal
 
 import numpy as np
@@ -116,7 +116,10 @@ class RunRecord:
         torch = sys.modules.get("torch")
         versions = {"avr": avr.__version__, "torch": torch.__version__} if torch else {"avr": avr.__version__}
         content = {name: value for name, value in vars(self).items() if value not in ("", {})}
-        splits = {name: _without_empty(asdict(split)) for name, split in self.splits.items()}
+        splits = {
+            name: {key: value for key, value in vars(split).items() if value not in ("", [], {}) or key == "results"}
+            for name, split in self.splits.items()
+        }
         return {**content, "splits": splits, "versions": {**versions, "python": platform.python_version()}}
 
     @classmethod
@@ -130,7 +133,10 @@ class RunRecord:
         if content["kind"] not in KINDS:
             raise ValueError(f"unknown kind {content['kind']!r}")
         known = {entry.name: content[entry.name] for entry in fields(cls) if entry.name in content}
-        splits = {name: _split_record(split) for name, split in content.get("splits", {}).items()}
+        splits = {
+            name: SplitRecord(**{entry.name: split[entry.name] for entry in fields(SplitRecord) if entry.name in split})
+            for name, split in content.get("splits", {}).items()
+        }
         record = cls(**{**known, "splits": splits})
         for entry in fields(cls):
             default = getattr(cls("head"), entry.name)
@@ -156,14 +162,6 @@ def changes(before: Mapping[str, Any], now: Mapping[str, Any], prefix: str = "")
             shown = [text if len(text) <= 80 else text[:77] + "…" for text in shown]
             lines.append(f"{prefix}{name} {shown[0]} → {shown[1]}")
     return lines
-
-
-def _split_record(content: Mapping[str, Any]) -> SplitRecord:
-    return SplitRecord(**{e.name: content[e.name] for e in fields(SplitRecord) if e.name in content})
-
-
-def _without_empty(split: dict[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in split.items() if value not in ("", [], {}) or name == "results"}
 
 
 def _of_before(content: Mapping[str, Any]) -> dict[str, Any]:

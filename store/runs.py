@@ -167,7 +167,10 @@ def claim_run(out: Path | None, prefix: Path | str, record: RunRecord) -> Iterat
     if before is not None and before.complete:
         yield folder
         return
-    lock = _hold(folder)
+    lock = FolderLock(make_folder(folder))
+    while not (folder / LOCK).exists():  # its holder has failed meanwhile, and took the folder away
+        lock.release()
+        lock = FolderLock(make_folder(folder))
     try:
         before = _begun(folder, record)  # as it is now that nobody else writes there
         if before is not None:
@@ -284,12 +287,3 @@ def _begun(folder: Path, record: RunRecord) -> RunRecord | None:
     if differing:
         raise UsageError(f"{folder} holds {KINDS[before.kind]} with other settings ({differing}): choose another --out")
     return before
-
-
-def _hold(folder: Path) -> FolderLock:
-    """The folder, made and locked, so that the same command cannot write there twice at once."""
-    while True:
-        lock = FolderLock(make_folder(folder))
-        if (folder / LOCK).exists():
-            return lock
-        lock.release()  # its holder has failed meanwhile, and took the folder away

@@ -48,17 +48,7 @@ Read = Callable[[int, int], bytes]  # offset and count to that many bytes
 
 @dataclass(frozen=True)
 class Seal:
-    """What a sealed file says of itself.
-
-    Attributes:
-        kind: "plan", "shard", "index", "packed" or "scores".
-        block: bytes of the user block.
-        size: bytes of the whole file.
-        sha256: of the bytes behind the block, hexadecimal.
-        structure_sha256: of the bytes behind the block that are no feature rows.
-        rows: byte ranges (start, stop) of the file that hold feature rows, ascending, one an array.
-        tables: where each table lies: name to [offset, dtype, shape].
-    """
+    """What a sealed file says of itself: README.md tells each field. `block`: bytes of the user block."""
 
     kind: str
     block: int
@@ -94,48 +84,36 @@ class Tables(NamedTuple):
 
 
 @contextmanager
-def open_sealed(path: Path, *kinds: str) -> Iterator[tuple[Seal, Tables]]:
+def open_sealed(path: Path, *kinds: str, whole: bool = False) -> Iterator[tuple[Seal, Tables]]:
     """The seal and tables of a file whose structure has been checked; inside, whatever is wrong becomes avr's error.
 
     Args:
         path: the file.
         kinds: what it may be, such as "index"; anything by default.
+        whole: check feature rows, too.
 
     Raises:
         UsageError: no such file, not avr's, another kind or format version.
         WorkError: damaged.
     """
-    with _opened(path, kinds) as (seal, read):
-        if hash_parts(read, seal.block, seal.size, seal.rows, whole=False)[1] != seal.structure_sha256:
-            raise WorkError(f"{path}: damaged (its structure does not hash to what its seal says)")
-        content = {}
-        for name, entry in seal.tables.items():
-            offset, count, dtype, shape = table_of(name, entry, seal.size)
-            content[name] = np.frombuffer(read(offset, count), dtype=dtype).reshape(shape)
-        yield seal, Tables(content)
-
-
-def check_whole(path: Path, *kinds: str) -> Seal:
-    """Hash a whole file against its seal. Raises as `open_sealed`."""
-    with _opened(path, kinds) as (seal, read):
-        if hash_parts(read, seal.block, seal.size, seal.rows) != (seal.sha256, seal.structure_sha256):
-            raise WorkError(f"{path}: damaged (its bytes do not hash to what its seal says)")
-        return seal
-
-
-@contextmanager
-def _opened(path: Path, kinds: Sequence[str]) -> Iterator[tuple[Seal, Read]]:
-    """A file's seal, checked, and a way to read its bytes; inside, whatever is wrong becomes a WorkError naming it."""
     try:
         file = open(path, "rb")  # noqa: SIM115 (what goes wrong below is another error)
     except OSError as error:
         raise UsageError(f"{path}: cannot be opened ({error.strerror})") from error
     with file:
         try:
-            seal = _read_seal(file, path)
+            seal, read = _read_seal(file, path), read_from(file)
             if kinds and seal.kind not in kinds:
                 raise UsageError(f"{path}: holds {seal.kind!r}, not {' or '.join(kinds)}")
-            yield seal, read_from(file)
+            expected = seal.sha256 if whole else "", seal.structure_sha256
+            if hash_parts(read, seal.block, seal.size, seal.rows, whole=whole) != expected:
+                what = "bytes do" if whole else "structure does"
+                raise WorkError(f"{path}: damaged (its {what} not hash to what its seal says)")
+            content = {}
+            for name, entry in seal.tables.items():
+                offset, count, dtype, shape = table_of(name, entry, seal.size)
+                content[name] = np.frombuffer(read(offset, count), dtype=dtype).reshape(shape)
+            yield seal, Tables(content)
         except AvrError:
             raise
         except MemoryError as error:
@@ -144,6 +122,12 @@ def _opened(path: Path, kinds: Sequence[str]) -> Iterator[tuple[Seal, Read]]:
             place = f" at key {error.args[0]!r}" if isinstance(error, KeyError) and error.args else ""
             line = " ".join(str(error).split())[:200]
             raise WorkError(f"{path}: damaged{place} ({type(error).__name__}: {line})") from error
+
+
+def check_whole(path: Path, *kinds: str) -> Seal:
+    """The seal of a file whose every byte has been hashed against it. Raises as `open_sealed`."""
+    with open_sealed(path, *kinds, whole=True) as (seal, _):
+        return seal
 
 
 def read_from(file: BinaryIO) -> Read:

@@ -109,14 +109,14 @@ def _read_content(tables: Tables, count: int, arrays: Mapping[str, tuple[int, ..
     return content
 
 
-def read_shard(folder: Path, number: int, plan: Plan) -> Catalog:
-    """Read a shard's tables, its structure checked (its rows are not).
+def read_shard(folder: Path, number: int, plan: Plan, *, whole: bool = False) -> Catalog:
+    """Read a shard's tables, its structure checked (its rows only where `whole` says so).
 
     Raises:
         WorkError: damaged, or not made for this plan: another run's, other videos or arrays than the plan gives it.
     """
     path = folder / shard_name(number)
-    with open_sealed(path, "shard") as (seal, tables):
+    with open_sealed(path, "shard", whole=whole) as (seal, tables):
         about = tables.json("index/about")
         if str(about["plan"]) not in (plan.identity, plan.seal):
             raise WorkError(f"{path}: belongs to another run; `avr store repair` drops it")
@@ -176,14 +176,9 @@ def catalog_tables(catalog: Catalog) -> dict[str, Any]:
     return tables
 
 
-def read_catalog(path: Path) -> Catalog:
-    """The tables of an index file or a packed file, as `catalog_tables` gave them.
-
-    Raises:
-        UsageError: no such file, not avr's, or of another format version.
-        WorkError: damaged.
-    """
-    with open_sealed(path, "index", "packed") as (seal, tables):
+def read_catalog(path: Path, *, whole: bool = False) -> Catalog:
+    """The tables of an index file or a packed file, as `catalog_tables` gave them. Raises as `open_sealed`."""
+    with open_sealed(path, "index", "packed", whole=whole) as (seal, tables):
         plan = read_plan(tables)
         names = tables.text("index/files/name")
         sizes = tables.numbers("index/files/size", (len(names),), "i8")
@@ -231,12 +226,7 @@ def _whole_plan(plan: Plan, tables: Tables, failed: list[str]) -> Plan | None:
 
 
 def open_catalog(path: Path) -> Catalog:
-    """The tables of a store; of an unfinished one, those of the shards that are there.
-
-    Raises:
-        UsageError: no store there.
-        WorkError: damaged.
-    """
+    """The tables of a store; of an unfinished one, those of the shards that are there. Raises as `open_sealed`."""
     if not path.is_dir():
         return read_catalog(path)
     if (path / INDEX_NAME).exists():

@@ -62,8 +62,7 @@ def survey(folder: Path) -> Survey:
     index = folder / INDEX_NAME
     if index.exists():
         try:
-            check_whole(index, "index")
-            read_catalog(index)
+            read_catalog(index, whole=True)
             if plan is not None and found.complete and not describes(folder, catalog_of_shards(plan, found.sound)):
                 found.damaged[INDEX_NAME] = f"{index}: does not describe the shards that are there"
         except AvrError as error:
@@ -74,10 +73,10 @@ def survey(folder: Path) -> Survey:
 def _checked(folder: Path, plan: Plan | None, number: int) -> Catalog | AvrError | None:
     """A shard's tables once all of it has been checked, None where no plan reads them; or what is wrong with it."""
     try:
-        check_whole(folder / shard_name(number), "shard")
         if plan is None:
+            check_whole(folder / shard_name(number), "shard")
             return None
-        shard = read_shard(folder, number, plan)
+        shard = read_shard(folder, number, plan, whole=True)
         check_rows(shard, folder)
         return shard
     except AvrError as error:

@@ -94,11 +94,7 @@ def plan_of(
     provenance: Mapping[str, Any],
     shard_videos: int | None = None,
 ) -> Plan:
-    """The plan of a data set's store; see `StoreWriter`.
-
-    Raises:
-        UsageError: ids that repeat, labels without a class, a bad array name or shape.
-    """
+    """The plan of a data set's store; see `StoreWriter`. Raises UsageError for what cannot be one."""
     ids = tuple(str(video.id) for video in dataset.videos)
     labels = np.array([video.label for video in dataset.videos], dtype=np.int64)
     position = {video: index for index, video in enumerate(ids)}
@@ -200,12 +196,7 @@ def with_seal(plan: Plan) -> Plan:
 
 
 def load_plan(folder: Path) -> Plan:
-    """A store's plan, from its own file.
-
-    Raises:
-        UsageError: there is none, or it is of another format version.
-        WorkError: damaged.
-    """
+    """A store's plan, from its own file. Raises as `open_sealed`."""
     with open_sealed(Path(folder) / PLAN_NAME, "plan") as (seal, tables):
         return replace(read_plan(tables), seal=seal.sha256)
 

@@ -96,12 +96,9 @@ class RowReader:
         self._keeping = threading.Lock()
 
     def read(self, name: str, rows: NDArray[np.int64], *, keep: bool = True) -> NDArray[np.float16]:
-        """Rows of one array by number, float16 (rows, *shape).
+        """Rows of the array "stream/layer" by number, float16 (rows, *shape).
 
-        Args:
-            name: "stream/layer".
-            rows: their numbers.
-            keep: keep them in memory, where the array fits; False for a caller who keeps the result itself.
+        Without `keep` they are not kept in memory: for a caller who keeps the result itself.
 
         Raises:
             WorkError: damaged or gone, naming file, array and row.
