@@ -100,11 +100,7 @@ def validation_part(labels: NDArray, *, groups: NDArray, share: float, seed: int
 
 
 def _numbered(labels: NDArray, groups: NDArray | None) -> NDArray[np.intp]:
-    """Number of each video's group, `(M,)`, of labels and groups that can be what they are said to be.
-
-    Raises:
-        UsageError: labels that are no `(M,)` whole numbers, or groups of another length.
-    """
+    """Number of each video's group, `(M,)`; UsageError where labels or groups cannot be what they are said to be."""
     labels = np.asarray(labels)
     if labels.ndim != 1 or labels.dtype.kind not in "iu":
         raise UsageError(f"labels {labels.dtype} {labels.shape}: they are class numbers (M,); name the groups groups=…")

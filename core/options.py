@@ -79,9 +79,13 @@ class Option:
         return f"{self.name}={takes(self.hint)}{default}"
 
 
-@functools.cache  # resolving annotations takes 0.3 ms, and each fit of a rule checks its options
 def options_of(made: Callable[..., Any]) -> Mapping[str, Option]:
     """Options by name: the fields of a dataclass, else the keyword-only parameters of a function or of a class."""
+    return _options_of(made)
+
+
+@functools.cache  # resolving annotations takes 0.3 ms, and each fit of a rule checks its options
+def _options_of(made: Callable[..., Any]) -> Mapping[str, Option]:
     if dataclasses.is_dataclass(made):
         source: Any = made
         defaults = {field.name: field.default for field in dataclasses.fields(made)}
@@ -183,11 +187,7 @@ def _none_first(kinds: tuple[Any, ...]) -> list[Any]:
 
 
 def _as(hint: Any, value: Any, texts: bool) -> Any:
-    """The value as an annotation has it, read from a text where `texts` allows it.
-
-    Raises:
-        TypeError, ValueError, OverflowError: it is none.
-    """
+    """A value as an annotation has it, read from a text where `texts` allows it, or a ValueError or the like."""
     origin, arguments = typing.get_origin(hint) or hint, typing.get_args(hint)
     if origin is Annotated:
         found = _as(arguments[0], value, texts)

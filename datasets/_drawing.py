@@ -29,10 +29,7 @@ SWINGS = {"sideways": 6.0, "upright": 6.0, "turning": 0.4, "pulsing": 0.22}  # p
 def draw_clip(appearance: str, motion: str, rng: np.random.Generator) -> NDArray[np.uint8]:
     """Draw one clip: frames `(NUM_FRAMES, SIZE, SIZE, 3)` uint8, BGR.
 
-    Args:
-        appearance: one of `APPEARANCES`.
-        motion: one of `MOTIONS`.
-        rng: all that is random in the clip: noise, hue, pose, phase, speed.
+    All that is random in it comes from `rng`: noise, hue, pose, phase, speed.
     """
     texture = _texture(appearance, rng)
     background = np.full((SIZE, SIZE, 3), 128.0, dtype=np.float32)

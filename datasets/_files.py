@@ -48,13 +48,7 @@ def ids_of(paths: Sequence[Path]) -> list[str]:
 def videos_by_class(
     root: Path, class_of: Mapping[Path, str], group_of: Callable[[Path, str], str]
 ) -> tuple[tuple[str, ...], tuple[Video, ...]]:
-    """Class names, in the order of their numbers, and videos.
-
-    Args:
-        root: folder that the paths start from.
-        class_of: the class of each relative path.
-        group_of: from a relative path and its video's id to the group.
-    """
+    """Class names, in the order of their numbers, and videos; `group_of` tells the group from path and id."""
     number = numbered(class_of.values())
     ids = zip(class_of, ids_of(list(class_of)), strict=True)
     videos = (Video(name, root / path, number[class_of[path]], group_of(path, name)) for path, name in ids)
@@ -62,11 +56,7 @@ def videos_by_class(
 
 
 def require_videos(root: Path, paths: Iterable[Path], *, layout: str, folders: int = 0) -> list[Path]:
-    """The relative paths that lie at least that many folders down.
-
-    Raises:
-        UsageError: there is none; tells the expected layout.
-    """
+    """The relative paths that lie at least that many folders down; UsageError, with the layout, where none does."""
     deep = [path for path in paths if len(path.parts) > folders]
     if not deep:
         raise UsageError(f"{root}: no videos found; expected {layout}")

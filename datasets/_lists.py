@@ -14,11 +14,7 @@ T = TypeVar("T")
 
 
 def find_lists(root: Path, splits: Path | None, *, folder: str, pattern: str) -> Path:
-    """The folder that holds files matching `pattern`: `splits`, or else the root, in either a sub-folder `folder`.
-
-    Raises:
-        UsageError: none of the places has such a file.
-    """
+    """The folder that holds files matching `pattern`: `splits`, or else the root, in either a sub-folder `folder`."""
     places = [splits, splits / folder] if splits else [root / folder, root, root.parent / folder]
     for place in places:
         if place.is_dir() and any(place.glob(pattern)):
@@ -37,10 +33,7 @@ def named_lists(
         splits: folder of the lists, or one list.
         pattern: of the lists' names.
         told: from a list's path to what it is of; None leaves a file out.
-        kind: what to call the lists in the error.
-
-    Raises:
-        UsageError: none of the places has such a file.
+        kind: what to call the lists in the UsageError where there are none.
     """
     places = [splits] if splits is not None else [root, root / "annotations"]
     for place in places:

@@ -33,15 +33,7 @@ CLASS_NAMES = (  # noqa: SIM905
 
 
 def index(root: Path, *, splits: Path | None = None) -> Dataset:
-    """Index HMDB51 with its three official splits.
-
-    Args:
-        root: folder of the class folders.
-        splits: folder of the official lists, or one that holds `testTrainMulti_7030_splits`.
-
-    Raises:
-        UsageError: no lists, a line that does not parse (file:line), or none of the listed videos is there.
-    """
+    """Index HMDB51 with its three official splits; see `index_dataset`."""
     folder = find_lists(root, splits, folder=LISTS, pattern="*_test_split*.txt")
     marks: dict[str, dict[str, int]] = {}  # clip id -> split -> mark
     class_of: dict[str, str] = {}

@@ -32,15 +32,7 @@ COLUMNS = ("label", "youtube_id", "time_start", "time_end")
 
 
 def index(root: Path, *, splits: Path | None = None) -> Dataset:
-    """Index the listed clips that are there.
-
-    Args:
-        root: folder that holds the clips.
-        splits: a csv file, or the folder of the csv files.
-
-    Raises:
-        UsageError: no lists, a list without its columns, a line that does not parse (file:line), or no clip there.
-    """
+    """Index the listed clips that are there; `splits` is a csv file or the folder of them. See `index_dataset`."""
     paths = require_videos(root, find_videos(root), layout=LAYOUT)
     by_stem = {path.stem: path for path in reversed(paths)}
     part_of: dict[str, str] = {}

@@ -136,11 +136,7 @@ def _counted(folder: Path, frames: RawFrames) -> RawFrames:
 
 
 def _parse_line(line: str) -> tuple[str, list[int]]:
-    """The path, which may hold spaces, and the numbers behind it: 1 for a video, 2 or 3 for a raw-frame folder.
-
-    Raises:
-        ValueError: saying what was expected.
-    """
+    """The path, which may hold spaces, and the numbers behind it: 1 for a video, 2 or 3 for a raw-frame folder."""
     words = line.split()
     # The path of a video ends where its suffix does; a folder is followed by two numbers, or by three.
     for wanted in (1, 3, 2):
@@ -152,11 +148,7 @@ def _parse_line(line: str) -> tuple[str, list[int]]:
 
 
 def _class_names(given: Path | None, folder: Path, videos: Sequence[Video], first_label: int) -> tuple[str, ...]:
-    """Class names in label order: from a file, from the class folders, or else the numbers.
-
-    Raises:
-        UsageError: the file given is missing, or has fewer names than there are labels.
-    """
+    """Class names in label order: from a file, from the class folders, or else the numbers."""
     most = max(video.label for video in videos)
     file = given
     if file is None:

@@ -27,16 +27,7 @@ FOLDERS = {"HandStandPushups": "HandstandPushups"}  # a class as clips are named
 
 
 def index(root: Path, *, splits: Path | None = None) -> Dataset:
-    """Index UCF101 with its three official splits.
-
-    Args:
-        root: folder of the class folders.
-        splits: folder of the official lists, or one that holds `ucfTrainTestlist`.
-
-    Raises:
-        UsageError: no lists, a line that does not parse or whose number is not its class's (file:line), or none of the
-            listed videos is there.
-    """
+    """Index UCF101 with its three official splits; see `index_dataset`."""
     folder = find_lists(root, splits, folder=LISTS, pattern="classInd.txt")
     numbers = dict(parsed for _, parsed in read_list(folder / "classInd.txt", _parse_class))
     class_names = tuple(sorted(numbers, key=lambda name: numbers[name]))

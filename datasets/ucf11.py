@@ -19,11 +19,7 @@ SOURCE = "https://www.crcv.ucf.edu/data/UCF_YouTube_Action.php"
 
 
 def index(root: Path, *, test_share: float = 0.3, num_splits: int = 3, seed: int = 0) -> Dataset:
-    """Index UCF11; splits "1", "2", … are drawn by group from seed, seed + 1, ….
-
-    Raises:
-        UsageError: no videos laid out as expected.
-    """
+    """Index UCF11; splits "1", "2", … are drawn by group from seed, seed + 1, …. See `index_dataset`."""
     top = root / "UCF11_updated_mpg"
     top = top if top.is_dir() else root
     paths = require_videos(top, find_videos(top), layout=LAYOUT, folders=1)

@@ -25,11 +25,7 @@ SOURCE = "https://www.crcv.ucf.edu/data/UCF_Sports_Action.php"
 
 
 def index(root: Path, *, test_share: float = 0.3, num_splits: int = 3, seed: int = 0) -> Dataset:
-    """Index UCF Sports; splits "1", "2", … are drawn by group from seed, seed + 1, ….
-
-    Raises:
-        UsageError: no videos laid out as expected.
-    """
+    """Index UCF Sports; splits "1", "2", … are drawn by group from seed, seed + 1, …. See `index_dataset`."""
     top = next((root / name for name in ("ucf action", "ucf_action") if (root / name).is_dir()), root)
     paths = require_videos(top, find_videos(top), layout=LAYOUT, folders=1)
     class_of = {path: class_of_folder(path.parts[0]) for path in paths}

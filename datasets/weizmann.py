@@ -21,11 +21,7 @@ ACTIONS = ("bend", "jack", "jump", "pjump", "run", "side", "skip", "walk", "wave
 
 
 def index(root: Path) -> Dataset:
-    """Index Weizmann: labels in the order of `ACTIONS`, group and split name = person.
-
-    Raises:
-        UsageError: no videos, or a file whose name is not `<person>_<action>`.
-    """
+    """Index Weizmann: labels in the order of `ACTIONS`, group and split name = person. See `index_dataset`."""
     paths = require_videos(root, find_videos(root), layout=LAYOUT)
     videos = []
     for path, video_id in zip(paths, ids_of(paths), strict=True):

@@ -17,7 +17,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from avr.core import AvrError, UsageError, WorkError, write_whole
-from avr.store import prediction_of, read_head_record, split_folder, split_name, split_names
+from avr.store import prediction_of, read_head_record, run_of, split_folder, split_names
 
 from ._base import Head, build_head, head_class
 from ._examples import MemoryExamples
@@ -184,7 +184,7 @@ def load_run(path: Path, *, split: str | None = None) -> TrainedRun:
         WorkError: damaged run.json or checkpoint.
     """
     path = Path(path)
-    if split is None and split_name(path) is not None:
+    if split is None and run_of(path) != path.resolve():
         folder = path
     else:
         folder = split_folder(path, split or next(iter(read_head_record(path).splits)))

@@ -23,12 +23,7 @@ from .sealed import check_whole, open_sealed
 
 
 def _scores_at(path: Path) -> Scores | None:
-    """The scores at a path; None where a store lies there.
-
-    Raises:
-        UsageError: nothing of avr's there, or of another format version.
-        WorkError: damaged.
-    """
+    """The scores at a path; None where a store lies there. Raises as `describe`."""
     if path.is_dir():
         return None
     with open_sealed(path) as (seal, _):

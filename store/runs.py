@@ -75,16 +75,10 @@ def split_folder(run: Path, name: str) -> Path:
     return run / f"{SPLIT}{name}"
 
 
-def split_name(folder: Path) -> str | None:
-    """The split that a folder is of; None for a folder of no split."""
-    name = folder.resolve().name
-    return name.removeprefix(SPLIT) if name.startswith(SPLIT) else None
-
-
 def run_of(folder: Path) -> Path:
     """The run of a split's folder; a run is its own."""
     folder = folder.resolve()
-    return folder if split_name(folder) is None else folder.parent
+    return folder.parent if folder.name.startswith(SPLIT) else folder
 
 
 def split_names(run: Path) -> list[str]:

@@ -99,11 +99,7 @@ def _seal(raw: io.BytesIO | io.FileIO, kind: str, fill: Fill, *, block: int = SM
 
 
 def write_tables(file: h5py.File, tables: Mapping[str, Any]) -> dict[str, NDArray]:
-    """Write tables by their full names: arrays as they are, a dict as a JSON text, other sequences as text columns.
-
-    Returns:
-        No rows, as a `Fill` that writes tables alone.
-    """
+    """Write tables: arrays as they are, a dict as JSON, other sequences as text columns; no rows, as a `Fill` tells."""
     for name, values in tables.items():
         if isinstance(values, dict):
             text = json.dumps(values, sort_keys=True, ensure_ascii=False).encode()

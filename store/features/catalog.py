@@ -95,7 +95,11 @@ def _read_content(tables: Tables, count: int, arrays: Mapping[str, tuple[int, ..
     rows = tables.numbers("index/videos/rows", (count,), "i4")
     if count and rows.min() < 1:
         raise ValueError("a video without rows")
-    content = {"rows": rows, "frames": tables.numbers("index/videos/frames", (count,), "i4"), "notes": ()}
+    content: dict[str, Any] = {
+        "rows": rows,
+        "frames": tables.numbers("index/videos/frames", (count,), "i4"),
+        "notes": (),
+    }
     for what, value in REMARKS:
         if what == "failures" or "index/notes/id" in tables.content:
             ids, texts = tables.text(f"index/{what}/id"), tables.text(f"index/{what}/{value}")
@@ -191,8 +195,8 @@ def read_catalog(path: Path, *, whole: bool = False) -> Catalog:
                 raise ValueError("a packed file that names others")
             files = ((path.name, seal.size, seal.sha256),)
         content = _read_content(tables, len(plan.ids), plan.arrays, max([0, *(size for _, size, _ in files)]))
-        whole = _whole_plan(plan, tables, [video for video, _ in content["failures"]])
-        catalog = Catalog(**content, plan=plan, whole=whole, files=files, file_first_row=first)
+        everything = _whole_plan(plan, tables, [video for video, _ in content["failures"]])
+        catalog = Catalog(**content, plan=plan, whole=everything, files=files, file_first_row=first)
         total = int(catalog.rows.sum())
         if first[0] != 0 or first[-1] != total or (np.diff(first) < 0).any() or (total and not plan.arrays):
             raise ValueError("files/first_row does not fit the rows")

@@ -76,10 +76,7 @@ class _OpenFile:
 class RowReader:
     """Reads rows of a store by array name and row number. Several threads may use one at once.
 
-    Args:
-        catalog: the store's tables.
-        path: the store's folder, or its packed file.
-        cache_bytes: memory that rows may be kept in, all arrays together; an array is kept if it fits whole.
+    Rows are kept in memory up to `cache_bytes`, all arrays together; an array is kept if it fits whole.
     """
 
     def __init__(self, catalog: Catalog, path: Path, *, cache_bytes: int = 0) -> None:

@@ -156,11 +156,7 @@ class RestrictedUnpickler(pickle.Unpickler):
 
 
 def load_pickle(content: bytes, path: Path, *, what: str = "pickle") -> Any:
-    """The value of a pickle (Python 2's too), arrays as NumPy arrays, text that was Python 2's bytes as Latin-1.
-
-    Raises:
-        UsageError: it asks for a name that is not on the list, or is no pickle.
-    """
+    """The value of a pickle (Python 2's too), arrays as NumPy arrays, text that was Python 2's bytes as Latin-1."""
     try:
         return plain(RestrictedUnpickler(io.BytesIO(content), encoding="latin1").load())
     except AvrError:
@@ -171,12 +167,7 @@ def load_pickle(content: bytes, path: Path, *, what: str = "pickle") -> Any:
 
 
 def load_npy(content: bytes, path: Path) -> NDArray:
-    """An array from the bytes of an npy file; one of objects goes through the restricted unpickler.
-
-    Raises:
-        UsageError: no npy file, or pickled objects that are not plain arrays.
-        WorkError: cut short.
-    """
+    """An array from the bytes of an npy file; one of objects goes through the restricted unpickler."""
     stream = io.BytesIO(content)
     try:
         version = np.lib.format.read_magic(stream)
@@ -199,7 +190,7 @@ def load_npy(content: bytes, path: Path) -> NDArray:
 
 
 def load_npz(path: Path) -> dict[str, NDArray]:
-    """All arrays of an npz file, by name. Raises as `load_npy`; UsageError also for one that is absurdly large."""
+    """All arrays of an npz file, by name."""
     try:
         with zipfile.ZipFile(path) as archive:
             members = [member for member in archive.infolist() if member.filename.endswith(".npy")]
