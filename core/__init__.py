@@ -13,7 +13,7 @@ from .faces import lazy
 from .files import make_folder, sha256_of, write_whole
 from .locks import FolderLock
 from .marks import About, NonNegativeFloat, NonNegativeInt, OneOf, PositiveFloat, PositiveInt, Range, Share
-from .options import Option, check_fields, check_options, options_of, plain, read_options, read_value
+from .options import Option, check_fields, options_of, plain, read_options, read_value
 from .progress import Progress, note, quiet, warn
 from .registry import check_known, item_names, item_summary, load_item
 
@@ -44,7 +44,6 @@ __all__ = [
     "ahead",
     "check_fields",
     "check_known",
-    "check_options",
     "confusion_matrix",
     "grouped_folds",
     "item_names",

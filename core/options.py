@@ -114,26 +114,17 @@ def read_options(known: Mapping[str, Option], given: Mapping[str, object], *, ki
 
 
 def check_fields(record: Any, *, where: str = "") -> None:
-    """Refuse a dataclass's instance that holds what its annotations do not allow; a `__post_init__` calls it.
+    """Refuse an instance that holds what its options do not take. A text is a value of those alone that are texts.
 
     Args:
-        record: the instance.
+        record: of a dataclass, whose `__post_init__` calls this; or of a class that keeps its options as attributes.
         where: stands before the message, such as the name of the file it was read from and a colon.
 
     Raises:
         UsageError: naming the first field at fault and what it takes.
     """
-    check_options(options_of(type(record)), vars(record), where=where)
-
-
-def check_options(known: Mapping[str, Option], values: Mapping[str, object], *, where: str = "") -> None:
-    """Refuse values that options do not take. A text is a value of those options alone that are texts.
-
-    Raises:
-        UsageError: naming the first one at fault and what it takes, behind `where`.
-    """
-    for name, option in known.items():
-        read_value(name, values[name], option.hint, texts=False, where=where)
+    for name, option in options_of(type(record)).items():
+        read_value(name, getattr(record, name), option.hint, texts=False, where=where)
 
 
 def read_value(name: str, value: object, hint: Any, *, texts: bool = True, where: str = "") -> Any:

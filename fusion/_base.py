@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils.validation import check_is_fitted
 
-from avr.core import UsageError, check_options, item_names, load_item, options_of, read_options, softmax
+from avr.core import UsageError, check_fields, item_names, load_item, options_of, read_options, softmax
 
 from ._probabilities import check_scores, floors_of, kinds_of, log_probabilities, probabilities
 
@@ -91,7 +91,7 @@ class Fuser(Rule):
             UsageError: an option's value that it does not take, shapes that do not fit, labels out of range, NaN or
                 infinite scores, one class or one video.
         """
-        check_options(options_of(type(self)), self.get_params(deep=False))
+        check_fields(self)
         scores = check_scores(X)
         labels = check_labels(y, len(scores), scores.shape[2])
         names = np.arange(len(scores)) if groups is None else np.asarray(groups)

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.utils.validation import check_is_fitted
 
-from avr.core import PositiveFloat, PositiveInt, UsageError, check_known, check_options, log_softmax, note, options_of
+from avr.core import PositiveFloat, PositiveInt, UsageError, check_fields, check_known, log_softmax, note
 from avr.store import TEST_VIDEO, FeatureStore, default_store, is_test
 
 from ._base import Rule, check_labels, check_learnable, make_fuser
@@ -52,7 +52,7 @@ class EarlySvm(Rule):
         Raises:
             UsageError: shapes that do not fit, NaN or infinite features, labels out of range, one class or one video.
         """
-        check_options(options_of(type(self)), self.get_params(deep=False))
+        check_fields(self)
         units = unit_features(X)
         most = int(np.asarray(y).max(initial=0)) + 1
         num_classes = most if self.num_classes is None else self.num_classes

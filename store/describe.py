@@ -167,8 +167,9 @@ def _export_store(path: Path, out: Path) -> list[Path]:
             columns[f"split {name}"] = np.where(train, "train", np.where(test, "test", ""))
         written = _write_lists(out, columns, store.class_names)
         for array in store.arrays.values():
-            shape = (int(store.views.sum()), *array.shape)
-            parts = (rows[array.name] for _, rows in store.iterate([array.name], np.arange(len(store))))
+            rows = np.arange(int(store.views.sum()))
+            parts = (found[array.name] for found in store.iterate_rows([array.name], rows))
+            shape = (len(rows), *array.shape)
             written.append(_write_array(out / f"{array.stream}_{array.layer}.npy", "<f2", shape, parts))
         return written
 

@@ -156,34 +156,22 @@ class FeatureStore:
         array = self.array(stream, layer)
         return self._rows.read(array.name, np.arange(int(self.views.sum())), keep=False)
 
-    def iterate(
-        self, stream_layers: Sequence[str], videos: ArrayLike, *, batch_videos: int = 16
-    ) -> Iterator[tuple[NDArray[np.intp], Mapping[str, NDArray[np.float16]]]]:
-        """Whole videos streamed from disk, in the order given, while a thread reads ahead.
-
-        Args:
-            stream_layers: arrays to read, such as ["rgb/map", "flow/map"].
-            videos: positions of the videos.
-            batch_videos: videos a step.
-
-        Yields:
-            positions (videos of this step,) and for every array its rows (rows, *shape).
-        """
-        steps = _cut(self._positions(videos), batch_videos)
-        yield from zip(steps, self._ahead(stream_layers, [self._row_numbers(step) for step in steps]), strict=True)
-
     def iterate_rows(
         self, stream_layers: Sequence[str], rows: NDArray[np.int64], *, batch_rows: int = 16
     ) -> Iterator[Mapping[str, NDArray[np.float16]]]:
-        """Single rows (views) streamed as `iterate` does videos, by their numbers 0 … R − 1, `batch_rows` a step."""
-        return self._ahead(stream_layers, _cut(rows, batch_rows))
+        """Rows (views) streamed from disk by their numbers 0 … R − 1, in the order given, while a thread reads ahead.
 
-    def _ahead(
-        self, stream_layers: Sequence[str], steps: Sequence[NDArray[np.int64]]
-    ) -> Iterator[Mapping[str, NDArray[np.float16]]]:
-        """For every step's row numbers, the rows of every array, read ahead."""
+        Args:
+            stream_layers: arrays to read, such as ["rgb/map", "flow/map"].
+            rows: their numbers; those of video v are first_row[v] … first_row[v] + views[v] − 1.
+            batch_rows: rows a step.
+
+        Returns:
+            for each step every array's rows (rows of this step, *shape).
+        """
         names = [self.array(*name.split("/", 1)).name for name in stream_layers]
-        return ahead(lambda rows: {name: self._rows.read(name, rows) for name in names}, steps, depth=2)
+        steps = [rows[start : start + batch_rows] for start in range(0, len(rows), batch_rows)]
+        return ahead(lambda step: {name: self._rows.read(name, step) for name in names}, steps, depth=2)
 
     def _positions(self, videos: ArrayLike) -> NDArray[np.intp]:
         """Positions of videos, checked."""
@@ -193,7 +181,3 @@ class FeatureStore:
         if chosen.size and not (chosen.min() >= 0 and chosen.max() < len(self.ids)):
             raise UsageError(f"{self.path}: video positions must lie in 0 … {len(self.ids) - 1}")
         return chosen.astype(np.intp)
-
-
-def _cut(numbers: NDArray, size: int) -> list[NDArray]:
-    return [numbers[start : start + size] for start in range(0, len(numbers), size)]

@@ -250,7 +250,7 @@ def test_reading_a_store_opens_nothing_for_writing(dataset, tmp_path):
     before = {path: path.stat().st_mtime_ns for path in [store, *store.iterdir()]}
     with FeatureStore(store) as opened:
         opened.read("rgb", "pooled", np.arange(6))
-        assert sum(len(positions) for positions, _ in opened.iterate(["flow/pooled"], np.arange(6))) == 6
+        assert sum(len(found["flow/pooled"]) for found in opened.iterate_rows(["flow/pooled"], np.arange(6))) == 6
     assert verify(store)["ok"]
     watching = False
     assert touched == []

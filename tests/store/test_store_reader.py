@@ -134,15 +134,15 @@ def test_wrong_names_and_positions_list_the_known_ones(toy_store):
 
 
 @pytest.mark.parametrize("options", [{}, {"cache_bytes": 0}])
-def test_iterate_streams_whole_videos_in_order(toy, any_store, options):
+def test_rows_are_streamed_in_the_order_given(toy, any_store, options):
     with FeatureStore(any_store, **options) as store:
         order = np.array([18, 0, 5, 4, 9, 9, 2])
-        seen = []
-        for positions, rows in store.iterate(["rgb/pooled", "flow/map"], order, batch_videos=3):
-            seen += positions.tolist()
-            for name in ("rgb/pooled", "flow/map"):
-                np.testing.assert_array_equal(rows[name], toy.expected(name, store.ids[positions]))
-        assert seen == order.tolist()
+        rows = np.concatenate([store.first_row[video] + np.arange(store.views[video]) for video in order])
+        steps = list(store.iterate_rows(["rgb/pooled", "flow/map"], rows, batch_rows=3))
+        assert [len(step["rgb/pooled"]) for step in steps] == [len(rows[at : at + 3]) for at in range(0, len(rows), 3)]
+        for name in ("rgb/pooled", "flow/map"):
+            seen = np.concatenate([step[name] for step in steps])
+            np.testing.assert_array_equal(seen, toy.expected(name, store.ids[order]))
 
 
 def test_threads_may_share_a_store(toy, toy_store):
