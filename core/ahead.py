@@ -22,9 +22,6 @@ def ahead(load: Callable[[Item], Result], steps: Iterable[Item], *, depth: int) 
 
     An error in `load` is raised where its result would have come. A caller that stops early stops the threads.
     """
-    if depth < 1:
-        yield from map(load, steps)
-        return
     with Stages() as stages:
         yield from stages.map("ahead", load, steps, ahead=depth - 1)
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from avr.core import UsageError, WorkError, write_whole
 
-from .features.catalog import INDEX_NAME, open_catalog, read_catalog, shard_name
+from .features.catalog import INDEX_NAME, read_catalog, shard_name
 from .features.check import check_rows, survey
 from .features.plan import PLAN_NAME
 from .features.reader import FeatureStore
@@ -64,8 +64,8 @@ def _describe_scores(path: Path, scores: Scores) -> dict[str, Any]:
 
 
 def _describe_store(path: Path) -> dict[str, Any]:
-    catalog = open_catalog(path)
     with FeatureStore(path) as store:
+        catalog = store.catalog
         parts = {name: store.split(name) for name in store.split_names}
         files = [path / name for name, _, _ in catalog.files] if path.is_dir() else [path]
         files += [path / INDEX_NAME, path / PLAN_NAME] if path.is_dir() else []

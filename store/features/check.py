@@ -10,7 +10,7 @@ from avr.core import AvrError, FolderLock, Progress, UsageError, WorkError
 from avr.store.sealed import check_whole
 
 from .catalog import INDEX_NAME, Catalog, catalog_of_shards, read_catalog, read_shard, shard_name
-from .index import describes, find_plan, write_index
+from .index import find_plan, write_index
 from .plan import PLAN_NAME, Plan, write_plan
 from .rows import NUM_THREADS, RowReader
 from .writer import DOING
@@ -62,8 +62,8 @@ def survey(folder: Path) -> Survey:
     index = folder / INDEX_NAME
     if index.exists():
         try:
-            read_catalog(index, whole=True)
-            if plan is not None and found.complete and not describes(folder, catalog_of_shards(plan, found.sound)):
+            there = read_catalog(index, whole=True)
+            if plan is not None and found.complete and not there.equals(catalog_of_shards(plan, found.sound)):
                 found.damaged[INDEX_NAME] = f"{index}: does not describe the shards that are there"
         except AvrError as error:
             found.damaged[INDEX_NAME] = str(error)

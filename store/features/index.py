@@ -96,15 +96,6 @@ def pack(store: Path | str, out: Path | str | None = None, *, overwrite: bool = 
         return write_sealed(target, "packed", fill, large=needed)
 
 
-def describes(folder: Path, catalog: Catalog) -> bool:
-    """Whether a store has a sound index, of just these shards."""
-    try:
-        there = read_catalog(folder / INDEX_NAME)
-    except AvrError:
-        return False
-    return (there.files, there.digest) == (catalog.files, catalog.digest)
-
-
 def find_plan(folder: Path) -> tuple[Plan | None, AvrError | None]:
     """A store's plan and what is wrong with its file: where that is damaged or gone, the index still tells the plan.
 

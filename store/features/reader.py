@@ -57,7 +57,7 @@ class FeatureStore:
 
     def __init__(self, path: Path | str, *, cache_bytes: int = 1 << 30) -> None:
         self.path = Path(path)
-        self._catalog = catalog = open_catalog(self.path)
+        self.catalog = catalog = open_catalog(self.path)
         plan = catalog.plan
         self.dataset, self.class_names, self.split_names = plan.dataset, plan.class_names, plan.split_names
         self.ids: NDArray[np.str_] = np.array(plan.ids, dtype=str)
@@ -85,7 +85,7 @@ class FeatureStore:
 
     @cached_property
     def _rows(self) -> RowReader:
-        return RowReader(self._catalog, self.path, cache_bytes=self._cache_bytes)
+        return RowReader(self.catalog, self.path, cache_bytes=self._cache_bytes)
 
     def __enter__(self) -> "FeatureStore":
         return self
@@ -116,7 +116,7 @@ class FeatureStore:
         """
         if name not in self.split_names:
             raise UsageError(f"{self.path}: no split '{name}'; known: {', '.join(self.split_names)}")
-        parts = self._catalog.plan.splits[:, self.split_names.index(name)]
+        parts = self.catalog.plan.splits[:, self.split_names.index(name)]
         return parts == TRAIN, parts == TEST
 
     def array(self, stream: str, layer: str) -> StreamLayer:

@@ -2,15 +2,16 @@
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from avr.core import FolderLock, UsageError, make_folder, note, warn
+from avr.core import AvrError, FolderLock, UsageError, make_folder, note, warn
 from avr.store.records import changes
 
-from .catalog import INDEX_NAME, catalog_of_shards, read_shard, shard_name
-from .index import describes, find_plan, write_index
+from .catalog import INDEX_NAME, catalog_of_shards, read_catalog, read_shard, shard_name
+from .index import find_plan, write_index
 from .plan import PLAN_NAME, Plan, plan_changes, plan_of, write_plan
 from .shard import ShardWriter
 
@@ -158,9 +159,11 @@ class StoreWriter:
                 return True  # of many workers, one reads all the shards
             shards = [read_shard(self.path, number, self.plan) for number in range(self.plan.num_shards)]
             catalog = catalog_of_shards(self.plan, shards)
-            if not describes(self.path, catalog):
-                self._clean(INDEX_NAME)
-                write_index(self.path, catalog)
+            with suppress(AvrError):
+                if read_catalog(self.path / INDEX_NAME).equals(catalog):
+                    return True
+            self._clean(INDEX_NAME)
+            write_index(self.path, catalog)
         return True
 
     def close(self) -> None:

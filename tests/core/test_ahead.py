@@ -113,10 +113,3 @@ def test_read_ahead_stops_with_its_caller_and_passes_errors_on():
     assert [next(steps), next(steps)] == [0, 1]
     with pytest.raises(WorkError, match="damaged"):
         next(steps)
-
-
-def test_nothing_is_done_ahead_where_nothing_is_asked_for_ahead():
-    begun = []
-    steps = ahead(lambda number: begun.append(number) or number, range(5), depth=0)
-    assert next(steps) == 0
-    assert begun == [0]
