@@ -77,8 +77,7 @@ def pack(store: Path | str, out: Path | str | None = None, *, overwrite: bool = 
     def fill(file: h5py.File) -> dict[str, NDArray]:
         places = {}
         for name, shape in catalog.plan.arrays.items():
-            parts = reader.parts(name)
-            places[name] = write_rows(file, name, total, shape, (row for part in parts for row in counted(part)))
+            places[name] = write_rows(file, name, total, shape, rows(name))
         first = np.array([0, total], dtype="<i8")
         one = replace(catalog, places=places, files=(("packed", 0, ""),), file_first_row=first)
         if one.digest != catalog.digest:
@@ -86,9 +85,10 @@ def pack(store: Path | str, out: Path | str | None = None, *, overwrite: bool = 
         write_tables(file, catalog_tables(one))
         return places
 
-    def counted(part: NDArray[np.float16]) -> Iterator[NDArray[np.float16]]:
-        progress.advance(len(part))
-        return iter(part)
+    def rows(name: str) -> Iterator[NDArray[np.float16]]:
+        for part in reader.parts(name):
+            progress.advance(len(part))
+            yield from part
 
     reader = RowReader(catalog, store)
     needed = sum(size for _, size, _ in catalog.files) + (1 << 20)

@@ -206,18 +206,11 @@ def plan_changes(old: Plan, new: Plan, *, keep_shard_videos: bool = False) -> li
     lines = changes(old.provenance.get("settings", {}), new.provenance.get("settings", {}))
     names = ("dataset", "arrays", *(() if keep_shard_videos else ("shard_videos",)))
     lines += changes({name: getattr(old, name) for name in names}, {name: getattr(new, name) for name in names})
-    for name in ("class_names", "split_names", "ids", "groups"):
-        before, after = getattr(old, name), getattr(new, name)
-        if before != after:
-            lines.append(f"{name.replace('ids', 'videos')} ({_first_difference(before, after)})")
-    if old.ids == new.ids:
-        same = {name: np.array_equal(getattr(old, name), getattr(new, name)) for name in ("labels", "splits")}
-        lines += [f"{name} differ" for name in same if not same[name]]
+    for name in ("class_names", "split_names", "ids", "groups", "labels", "splits"):
+        before, after = (np.asarray(getattr(plan, name)).tolist() for plan in (old, new))
+        if len(before) != len(after):
+            lines.append(f"{name.replace('ids', 'videos')} ({len(before)} → {len(after)})")
+        elif before != after:
+            first = next(index for index, pair in enumerate(zip(before, after, strict=True)) if pair[0] != pair[1])
+            lines.append(f"{name.replace('ids', 'videos')} (number {first}: {before[first]} → {after[first]})")
     return lines
-
-
-def _first_difference(old: Sequence[str], new: Sequence[str]) -> str:
-    if len(old) != len(new):
-        return f"{len(old)} → {len(new)}"
-    first = next(index for index, pair in enumerate(zip(old, new, strict=True)) if pair[0] != pair[1])
-    return f"number {first}: {old[first]} → {new[first]}"
