@@ -99,6 +99,8 @@ def _fitted(scores: Scores, class_names: Sequence[str] | None, like: Any, path: 
         raise UsageError(f"{path}: {width} scores a video, but {len(scores.class_names)} class names")
     check_scores(scores, where=f"{path}: ")
     if class_names is not None and tuple(class_names) != scores.class_names:
+        if sorted(class_names) != sorted(scores.class_names):
+            raise UsageError(f"{path}: its classes are not those given, such as {scores.class_names[0]}")
         scores = reordered(scores, tuple(class_names))
         notes.append("columns put into the order of the class names given: the file numbers its classes otherwise")
     if like is not None:

@@ -99,6 +99,14 @@ def test_npy_and_csv(values, tmp_path):
     assert import_scores(tmp_path / "d.csv", ids=CLEAN, labels=LABELS).scores.ids.tolist() == CLEAN
 
 
+def test_a_file_whose_columns_have_other_names_than_those_given_is_refused(tmp_path):
+    (tmp_path / "a.csv").write_text("id,b,a,c,label\nx,1,2,3,0\ny,1,2,3,1\n")
+    assert import_scores(tmp_path / "a.csv", class_names=["a", "b", "c"]).scores.class_names == ("a", "b", "c")
+    for names in (["x", "y", "z"], ["a", "b"]):
+        with pytest.raises(UsageError, match="its classes are not those given, such as b"):
+            import_scores(tmp_path / "a.csv", class_names=names)
+
+
 def test_python_2_pickles(values, tmp_path):
     """Written as Python 2 wrote them: byte strings for text and for an array's bytes, protocol 2, old module names."""
 
