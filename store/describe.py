@@ -19,7 +19,7 @@ from .features.check import check_rows, survey
 from .features.plan import PLAN_NAME
 from .features.reader import FeatureStore
 from .scores.file import TRAINED_ON, Scores, is_test, read_scores
-from .sealed import check_whole, open_sealed
+from .sealed import open_sealed
 
 
 def _scores_at(path: Path) -> Scores | None:
@@ -121,11 +121,11 @@ def verify(path: Path | str) -> dict[str, Any]:
     else:
         damaged, missing, files = [], 0, [path]
         try:
-            kind = check_whole(path).kind
-            if kind == "packed":
-                check_rows(read_catalog(path), path)
-            elif kind == "scores":
-                read_scores(path)
+            with open_sealed(path, whole=True) as (seal, _):
+                if seal.kind == "packed":
+                    check_rows(read_catalog(path), path)
+                elif seal.kind == "scores":
+                    read_scores(path)
         except WorkError as error:
             damaged.append({"file": str(path), "problem": str(error)})
     sizes = [file.stat().st_size for file in files if file.exists()]

@@ -8,7 +8,7 @@ A sealed file is an ordinary HDF5 file with a user block (bytes before the HDF5 
 
 The seal holds SHA-256 of everything behind the block, and SHA-256 of everything behind the block but feature rows
 ("structure"). So a reader checks a file's structure whatever the size of the rows, and rows are checked one by one with
-the CRC-32 that the (checked) structure holds for each. Here is how such a file is read; `sealing.py` writes it.
+the CRC-32 that the (checked) structure holds for each.
 
 Note [why past the library]: a forged file whose hashes fit can make the HDF5 library loop or crash; bytes at a place
 with a dtype and a shape cannot. So tables are read from the places that the seal names. They are ordinary contiguous
@@ -16,10 +16,12 @@ data sets all the same, so h5py reads them too.
 """
 
 import hashlib
+import io
 import json
 import math
 import os
 import re
+import shutil
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -28,14 +30,15 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
+import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from avr.core import AvrError, UsageError, WorkError
+from avr.core import AvrError, UsageError, WorkError, write_whole
 
 MAGIC = b"avr-store "
 FORMAT_VERSION = 1
-LARGEST_BLOCK = 1 << 26  # bytes; no seal avr writes comes near it
+SMALLEST_BLOCK, LARGEST_BLOCK = 1 << 12, 1 << 26  # bytes; no seal avr writes comes near the second
 HDF5_SIGNATURE = b"\x89HDF\r\n\x1a\n"
 RESERVED = "index"  # the group that holds all tables but scores; no stream may be called so
 
@@ -43,7 +46,7 @@ RESERVED = "index"  # the group that holds all tables but scores; no stream may 
 PLACE = np.dtype([("offset", "<u8"), ("stored", "<u4"), ("crc32", "<u4"), ("filter_mask", "<u4")])
 DTYPE = re.compile(r"<i8|<i4|\|i1|<f4|\|S[1-9]\d{0,8}")
 
-Read = Callable[[int, int], bytes]  # offset and count to that many bytes
+Fill = Callable[[h5py.File], Mapping[str, NDArray]]
 
 
 @dataclass(frozen=True)
@@ -102,18 +105,15 @@ def open_sealed(path: Path, *kinds: str, whole: bool = False) -> Iterator[tuple[
         raise UsageError(f"{path}: cannot be opened ({error.strerror})") from error
     with file:
         try:
-            seal, read = _read_seal(file, path), read_from(file)
+            seal = _read_seal(file, path)
             if kinds and seal.kind not in kinds:
                 raise UsageError(f"{path}: holds {seal.kind!r}, not {' or '.join(kinds)}")
             expected = seal.sha256 if whole else "", seal.structure_sha256
-            if hash_parts(read, seal.block, seal.size, seal.rows, whole=whole) != expected:
+            if _hash(file, seal.block, seal.size, seal.rows, whole=whole) != expected:
                 what = "bytes do" if whole else "structure does"
                 raise WorkError(f"{path}: damaged (its {what} not hash to what its seal says)")
-            content = {}
-            for name, entry in seal.tables.items():
-                offset, count, dtype, shape = table_of(name, entry, seal.size)
-                content[name] = np.frombuffer(read(offset, count), dtype=dtype).reshape(shape)
-            yield seal, Tables(content)
+            tables = {name: _read_table(file, name, entry, seal.size) for name, entry in seal.tables.items()}
+            yield seal, Tables(tables)
         except AvrError:
             raise
         except MemoryError as error:
@@ -124,34 +124,23 @@ def open_sealed(path: Path, *kinds: str, whole: bool = False) -> Iterator[tuple[
             raise WorkError(f"{path}: damaged{place} ({type(error).__name__}: {line})") from error
 
 
-def check_whole(path: Path, *kinds: str) -> Seal:
-    """The seal of a file whose every byte has been hashed against it. Raises as `open_sealed`."""
-    with open_sealed(path, *kinds, whole=True) as (seal, _):
-        return seal
+def _read(file: BinaryIO, offset: int, count: int) -> bytes:
+    file.seek(offset)
+    found = file.read(count)
+    if len(found) < count:
+        raise ValueError(f"cut short at byte {offset + len(found)}")
+    return found
 
 
-def read_from(file: BinaryIO) -> Read:
-    """Read from an open file by offset and count. Raises ValueError where it is cut short."""
-
-    def read(offset: int, count: int) -> bytes:
-        file.seek(offset)
-        found = file.read(count)
-        if len(found) < count:
-            raise ValueError(f"cut short at byte {offset + len(found)}")
-        return found
-
-    return read
-
-
-def hash_parts(
-    read: Read, block: int, size: int, rows: Sequence[tuple[int, int]], *, whole: bool = True
+def _hash(
+    file: BinaryIO, block: int, size: int, rows: Sequence[tuple[int, int]], *, whole: bool = True
 ) -> tuple[str, str]:
     """SHA-256 of all bytes behind the block ("" where not `whole`), and of those that are no feature rows."""
     all_bytes, structure = hashlib.sha256(), hashlib.sha256()
     for number, (start, stop) in enumerate(pairwise(_edges(block, size, rows))):
         hashes = [*([all_bytes] if whole else []), *([] if number % 2 else [structure])]
         for offset in range(start, stop if hashes else start, 1 << 24):
-            part = read(offset, min(stop - offset, 1 << 24))
+            part = _read(file, offset, min(stop - offset, 1 << 24))
             for one in hashes:
                 one.update(part)
     return all_bytes.hexdigest() if whole else "", structure.hexdigest()
@@ -162,8 +151,8 @@ def _edges(block: int, size: int, rows: Sequence[tuple[int, int]]) -> list[int]:
     return [block, *(edge for pair in rows for edge in pair), size]
 
 
-def table_of(name: str, entry: Any, size: int) -> tuple[int, int, np.dtype, tuple[int, ...]]:
-    """Offset, bytes, dtype and shape of a table as a seal lists it. Raises ValueError when it cannot be."""
+def _read_table(file: BinaryIO, name: str, entry: Any, size: int) -> NDArray:
+    """A table of a file of `size` bytes, as its seal lists it."""
     offset, kind, shape = entry
     dtype = PLACE if kind == "place" else np.dtype(kind) if DTYPE.fullmatch(kind) else None
     if dtype is None or not all(type(number) is int and 0 <= number <= size for number in (offset, *shape)):
@@ -171,13 +160,13 @@ def table_of(name: str, entry: Any, size: int) -> tuple[int, int, np.dtype, tupl
     count = math.prod(shape) * dtype.itemsize
     if offset + count > size:
         raise ValueError(f"table {name} lies outside the file")
-    return offset, count, dtype, tuple(shape)
+    return np.frombuffer(_read(file, offset, count), dtype=dtype).reshape(shape)
 
 
 def _read_seal(file: BinaryIO, path: Path) -> Seal:
     """Read and check the user block of an open file."""
-    read, size = read_from(file), file.seek(0, os.SEEK_END)
-    start = read(0, min(size, 1024))
+    size = file.seek(0, os.SEEK_END)
+    start = _read(file, 0, min(size, 1024))
     if not start.startswith(MAGIC):
         if start.strip(b"\0") == b"" or start.startswith(b"avr"):
             raise WorkError(f"{path}: damaged (its first bytes are gone)")
@@ -189,11 +178,11 @@ def _read_seal(file: BinaryIO, path: Path) -> Seal:
             "update avr (pip install --upgrade avr), or extract again"
         )
     block = 1024
-    while block + 8 > size or read(block, 8) != HDF5_SIGNATURE:
+    while block + 8 > size or _read(file, block, 8) != HDF5_SIGNATURE:
         block *= 2
         if block > min(size, LARGEST_BLOCK):
             raise ValueError("no HDF5 signature behind its seal")
-    magic, line, checksum, padding = read(0, block).split(b"\n", 3)
+    magic, line, checksum, padding = _read(file, 0, block).split(b"\n", 3)
     if checksum != b"%08x" % zlib.crc32(magic + b"\n" + line + b"\n"):
         raise ValueError("the seal's checksum is wrong")
     fields = json.loads(line)
@@ -209,3 +198,101 @@ def _read_seal(file: BinaryIO, path: Path) -> Seal:
     if not all(isinstance(text, str) for text in texts) or not isinstance(seal.tables, dict):
         raise ValueError("the seal's fields are of other types")
     return seal
+
+
+def write_sealed(path: Path, kind: str, fill: Fill, *, large: int = 0) -> Path:
+    """Write a sealed file, whole or not at all.
+
+    Args:
+        path: where it shall be; its folder is made.
+        kind: what it is, for the seal.
+        fill: writes the data sets; returns, for each array of feature rows in this file, where they lie: (R,) PLACE.
+        large: about how many bytes, of a file that does not fit the memory: the library then writes to the disk. Any
+            other is made in memory first, so that a full disk meets one plain write, or a WorkError.
+    """
+    image = None if large else seal_of(kind, fill)[1]
+    needed = len(image) if image else large
+    try:
+        with write_whole(path) as temporary:
+            if image:
+                temporary.write_bytes(image)
+                return path
+            free = shutil.disk_usage(path.parent).free
+            if free < needed:
+                raise WorkError(f"{path}: {needed} bytes needed, {free} are free")
+            with open(temporary, "w+b", buffering=0) as file:
+                _seal(file, kind, fill)
+    except OSError as error:
+        raise WorkError(
+            f"{path}: cannot be written, {needed} bytes needed ({error.strerror or error}); nothing written before "
+            "is lost: make room or choose another --out, then run the same command again to continue"
+        ) from error
+    return path
+
+
+def seal_of(kind: str, fill: Fill) -> tuple[Seal, memoryview]:
+    """The seal and the bytes of a sealed file; see `write_sealed`. Equal content gives equal bytes."""
+    buffer = io.BytesIO()
+    return _seal(buffer, kind, fill), buffer.getbuffer()
+
+
+def _seal(raw: io.BytesIO | io.FileIO, kind: str, fill: Fill, *, block: int = SMALLEST_BLOCK) -> Seal:
+    """Fill an HDF5 file and write its seal; anew where the seal needs a larger block."""
+    raw.truncate(0)
+    target = raw if isinstance(raw, io.BytesIO) else raw.name
+    # The bounds of versions are fixed so that equal content gives equal bytes.
+    with h5py.File(target, "w", libver=("v110", "v110"), userblock_size=block, locking=False) as file:
+        places = dict(fill(file))
+        tables, written = _list_tables(file)
+    size = raw.seek(0, os.SEEK_END)
+    stretches = []
+    for name, place in places.items():
+        if (np.diff(place["offset"]) != place["stored"][:-1]).any():
+            raise WorkError(f"{name}: this HDF5 library scatters rows, which avr does not know")
+        if len(place):
+            written += [(name, *row[:3]) for row in place[[0, -1]].tolist()]
+            stretches.append((int(place["offset"][0]), int(place["offset"][-1]) + int(place["stored"][-1])))
+    for name, offset, count, crc32 in written:
+        if zlib.crc32(_read(raw, offset, count)) != crc32:
+            raise WorkError(f"this HDF5 library counts offsets in a way avr does not know ({name})")
+    rows = tuple(sorted(stretches))
+    seal = Seal(kind, block, size, *_hash(raw, block, size, rows), rows, tables)
+    fields = {name: value for name, value in vars(seal).items() if name != "block"}
+    head = MAGIC + b"%d\n" % FORMAT_VERSION + json.dumps(fields, sort_keys=True).encode() + b"\n"
+    head += b"%08x\n" % zlib.crc32(head)
+    if len(head) > block:
+        return _seal(raw, kind, fill, block=2 * block)
+    raw.seek(0)
+    raw.write(head.ljust(block, b"\0"))
+    return seal
+
+
+def write_tables(file: h5py.File, tables: Mapping[str, Any]) -> dict[str, NDArray]:
+    """Write tables: arrays as they are, a dict as JSON, other sequences as text columns; no rows, as a `Fill` tells."""
+    for name, values in tables.items():
+        if isinstance(values, dict):
+            text = json.dumps(values, sort_keys=True, ensure_ascii=False).encode()
+            values = np.array(text, dtype=h5py.string_dtype("utf-8", max(1, len(text))))
+        elif not isinstance(values, np.ndarray):
+            encoded = [value.encode("utf-8", "surrogateescape") for value in values]
+            width = max([1, *(len(value) for value in encoded)])
+            values = np.array(encoded, dtype=h5py.string_dtype("utf-8", width))
+        file.create_dataset(name, data=values, track_times=False)
+    return {}
+
+
+def _list_tables(file: h5py.File) -> tuple[dict[str, list[Any]], list[tuple[str, int, int, int]]]:
+    """Where an open file's tables lie, name to [offset, dtype, shape]; and name, offset, bytes and CRC-32 of each."""
+    found: dict[str, list[Any]] = {}
+    written: list[tuple[str, int, int, int]] = []
+
+    def visit(name: str, item: Any) -> None:
+        if isinstance(item, h5py.Dataset) and item.chunks is None and not item.is_virtual and item.dtype != np.float16:
+            kind, offset = "place" if item.dtype == PLACE else item.dtype.str, item.id.get_offset() if item.size else 0
+            content = np.asarray(item[()]).tobytes()
+            found[name] = [offset, kind, list(item.shape)]
+            written.append((name, offset, len(content), zlib.crc32(content)))
+
+    file.flush()
+    file.visititems(visit)
+    return found, written

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from avr.core import AvrError, FolderLock, Progress, UsageError, WorkError
-from avr.store.sealed import check_whole
+from avr.store.sealed import open_sealed
 
 from .catalog import INDEX_NAME, Catalog, catalog_of_shards, read_catalog, read_shard, shard_name
 from .index import find_plan, write_index
@@ -74,8 +74,8 @@ def _checked(folder: Path, plan: Plan | None, number: int) -> Catalog | AvrError
     """A shard's tables once all of it has been checked, None where no plan reads them; or what is wrong with it."""
     try:
         if plan is None:
-            check_whole(folder / shard_name(number), "shard")
-            return None
+            with open_sealed(folder / shard_name(number), "shard", whole=True):
+                return None
         shard = read_shard(folder, number, plan, whole=True)
         check_rows(shard, folder)
         return shard

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from avr.core import AvrError, Progress, UsageError, WorkError, note
-from avr.store.sealing import write_sealed, write_tables
+from avr.store.sealed import write_sealed, write_tables
 
 from .catalog import INDEX_NAME, Catalog, catalog_tables, open_catalog, read_catalog
 from .plan import PLAN_NAME, Plan, load_plan, with_seal

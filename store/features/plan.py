@@ -15,8 +15,7 @@ from numpy.typing import NDArray
 
 from avr.core import UsageError
 from avr.store.records import changes
-from avr.store.sealed import RESERVED, Tables, open_sealed
-from avr.store.sealing import seal_of, write_sealed, write_tables
+from avr.store.sealed import RESERVED, Tables, open_sealed, seal_of, write_sealed, write_tables
 
 PLAN_NAME = "plan.h5"
 ARRAY_NAME = re.compile(r"\w[\w.-]*/\w[\w.-]*", re.ASCII)

@@ -11,8 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from avr.core import UsageError, WorkError
-from avr.store.sealed import PLACE
-from avr.store.sealing import write_sealed, write_tables
+from avr.store.sealed import PLACE, write_sealed, write_tables
 
 from .catalog import Catalog, content_tables, shard_name
 from .plan import Plan, load_plan
