@@ -14,7 +14,7 @@ from pathlib import Path
 
 from avr.core import UsageError
 
-from ._lists import find_lists, match, read_list
+from ._files import find_lists, match, read_list
 from ._types import Dataset, Split, Video, numbered
 
 DESCRIPTION = "51 actions, 6766 clips; three official splits"

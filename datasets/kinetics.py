@@ -20,8 +20,7 @@ from pathlib import Path
 
 from avr.core import UsageError
 
-from ._files import find_videos, require_videos, say_missing
-from ._lists import named_lists
+from ._files import find_videos, named_lists, require_videos, say_missing
 from ._types import Dataset, Split, Video, numbered
 
 DESCRIPTION = "400-700 human actions, by the official csv lists; train, validation"

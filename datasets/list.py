@@ -20,9 +20,8 @@ from pathlib import Path
 
 from avr.core import UsageError
 
-from ._files import is_video, say_missing
+from ._files import is_video, named_lists, read_list, say_missing
 from ._groups import groups_by_pattern
-from ._lists import named_lists, read_list
 from ._types import Dataset, RawFrames, Split, Video
 
 DESCRIPTION = "annotation files of TSN and mmaction2, videos or raw-frame folders"

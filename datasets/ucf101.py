@@ -16,7 +16,7 @@ from pathlib import Path
 
 from avr.core import UsageError
 
-from ._lists import find_lists, match, read_list
+from ._files import find_lists, match, read_list
 from ._types import Dataset, Split, Video
 
 DESCRIPTION = "101 actions, 13320 clips; three official splits"
