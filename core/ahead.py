@@ -10,6 +10,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -34,7 +35,7 @@ class Busy:
     seconds: float = 0.0
 
 
-class Stages:
+class Stages(AbstractContextManager["Stages"]):
     """Stages of one run. As a context manager it stops all threads on the way out, whatever happened.
 
     Example:
@@ -49,9 +50,6 @@ class Stages:
         self.busy: dict[str, Busy] = {}
         self._counting = threading.Lock()
         self._pools: list[ThreadPoolExecutor] = []
-
-    def __enter__(self) -> "Stages":
-        return self
 
     def __exit__(self, *_: object) -> None:
         for wait in (False, True):  # first all are told

@@ -16,7 +16,7 @@ import os
 import socket
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 
 from .errors import UsageError, WorkError
@@ -41,7 +41,7 @@ def _forget() -> None:
 os.register_at_fork(after_in_child=_forget)
 
 
-class FolderLock:
+class FolderLock(AbstractContextManager["FolderLock"]):
     """A folder, held from construction to `release`; the kernel lets go when the process ends, SIGKILL included.
 
     Where the file system cannot lock (some network file systems), one line warns and the lock is taken to be held.
@@ -127,9 +127,6 @@ class FolderLock:
                 os.close(self._handle)
                 self._handle = -1
                 _held.discard(self.path)
-
-    def __enter__(self) -> "FolderLock":
-        return self
 
     def __exit__(self, *_: object) -> None:
         self.release()

@@ -1,6 +1,7 @@
 """Reading a feature store: a folder of shards with its index, or one packed file."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -30,7 +31,7 @@ class StreamLayer:
         return f"{self.stream}/{self.layer}"
 
 
-class FeatureStore:
+class FeatureStore(AbstractContextManager["FeatureStore"]):
     """A store, read only. Rows are checked against their checksum when they are first read.
 
     Several threads may read one `FeatureStore` at once, and it may be pickled or forked.
@@ -86,9 +87,6 @@ class FeatureStore:
     @cached_property
     def _rows(self) -> RowReader:
         return RowReader(self.catalog, self.path, cache_bytes=self._cache_bytes)
-
-    def __enter__(self) -> "FeatureStore":
-        return self
 
     def __exit__(self, *_: object) -> None:
         self.close()

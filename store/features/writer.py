@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from .shard import ShardWriter
 DOING = "writes to this store"  # what a folder's lock is held for
 
 
-class StoreWriter:
+class StoreWriter(AbstractContextManager["StoreWriter"]):
     """Writes the features of a data set to a folder; continues a run that was interrupted, and joins one that is on.
 
     Any number of processes, on any machines that share the folder, may write one store at once: each claims shards,
@@ -172,9 +172,6 @@ class StoreWriter:
             self.finish()
         finally:
             self._lock.release()
-
-    def __enter__(self) -> "StoreWriter":
-        return self
 
     def __exit__(self, kind: object, *_: object) -> None:
         if kind is None:

@@ -56,6 +56,7 @@ def test_shards_are_checked_though_the_plan_is_damaged(toy_store, plan, index):
     result = verify(toy_store)
     assert [item["file"] for item in result["damaged"]] == ["plan.h5", "shard-00002.h5"]
     assert result["files"] == 5 + index - (plan == "gone")
+    assert "shard-00002.h5" in repair(toy_store)["dropped"]
 
 
 def test_a_plan_of_a_newer_format_is_neither_damaged_nor_dropped(toy_store):
