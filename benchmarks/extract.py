@@ -36,8 +36,8 @@ import torch
 from avr.core import quiet
 from avr.datasets import Dataset, Video
 from avr.extract import Extractor, Running, Settings, Summary, extract
-from avr.extract.pipeline import num_cores
 from avr.extract.run import shard_videos
+from avr.extract.worker import num_cores
 from avr.store import StoreWriter
 from avr.video import Decoder, decode
 
@@ -83,8 +83,7 @@ class Alone:
                 self.groups[-1].append(decoded)
             else:
                 self.groups.append([decoded])
-        self.made = [extractor.images(group) for group in self.groups]
-        made = [extractor.prepare(*both) for both in zip(self.groups, self.made, strict=True)]
+        made = [extractor.prepare(group) for group in self.groups]
         self.calls = [(group, call) for group in made for call in group.calls(extractor.batch_size)]
         self.features = [extractor.features_of(decoded) for decoded in self.decoded]
         self.shapes = extractor.networks.shapes
@@ -96,14 +95,9 @@ class Alone:
             self.decoder(video)
 
     def images(self) -> None:
-        """As in the pipeline: a group at a time, its pairs on all cores."""
-        for group in self.groups:
-            self.extractor.images(group)
-
-    def resize(self) -> None:
-        """One thread."""
-        for group, images in zip(self.groups, self.made, strict=True):
-            self.extractor.prepare(group, images)
+        """As in the pipeline: two groups at a time on a CPU, their pairs on all cores; resized and cropped."""
+        with ThreadPoolExecutor(1 if self.extractor.device.type == "cuda" else 2) as pool:
+            list(pool.map(self.extractor.prepare, self.groups))
 
     def network(self) -> None:
         """Calls side by side, a core each."""
@@ -168,7 +162,7 @@ def compare(settings: Settings, running: Running, dataset: Dataset, repeats: int
     if extractor.device.type == "cpu":
         torch.set_num_threads(1)
     alone = Alone(extractor, dataset, folder)
-    names = ["decode", "images", "resize", "network", "write"]
+    names = ["decode", "images", "network", "write"]
     one, every, cpu = ({name: [] for name in names} for _ in range(3))
     summaries: list[Summary] = []
     whole, whole_cpu, ratios = [], [], {"one core": [], "all cores": [], "the floor": []}

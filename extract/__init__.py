@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING
 
 from avr.core import lazy
 
-from .running import Engine, Running
-from .settings import Settings
+from .settings import Engine, Running, Settings
 
 if TYPE_CHECKING:
     from .cache import CACHE_FOLDER, ClipCache, leave_out

@@ -16,9 +16,9 @@ from typing import Any
 from avr.core import AvrError, Busy, UsageError, WorkError, note
 from avr.store import ShardWriter
 
+from .engines import ATTEMPTS, one_line
 from .extractor import Extractor
-from .pipeline import OnStep, Step, write_shards
-from .worker import ATTEMPTS, Task, about, empty_queue, one_line, one_thread_a_call, open_store
+from .worker import OnStep, Step, Task, about, empty_queue, open_store, write_shards
 
 STARTS = 3  # attempts to start Ray on this machine
 _AT_ONCE = 2  # tasks an actor has: while it works on one shard, the next one's videos are decoded
@@ -187,22 +187,20 @@ class ExtractionWorker:
             return self._extractor
 
     def _work(self) -> None:
-        extractor = self._started()
-        with one_thread_a_call(extractor):
-            while (first := self._shards.get()) is not None:
-                try:
-                    videos = self.task.videos()
-                    busy = write_shards(extractor, self._taken(first), videos, on_step=self._on_step)
-                except AvrError as error:
-                    while self._calls:
-                        self._calls.popitem()[1].set_exception(error)
-                except BaseException:  # such as a CUDA error, after which nothing works here: Ray starts another
-                    traceback.print_exc()
-                    sys.stderr.flush()
-                    os._exit(1)
-                else:
-                    for name, more in busy.items():
-                        self._busy.setdefault(name, Busy(more.threads)).seconds += more.seconds
+        extractor, dataset = self._started(), self.task.dataset
+        while (first := self._shards.get()) is not None:
+            try:
+                busy = write_shards(extractor, dataset, self._taken(first), on_step=self._on_step)
+            except AvrError as error:
+                while self._calls:
+                    self._calls.popitem()[1].set_exception(error)
+            except BaseException:  # such as a CUDA error, after which nothing works here: Ray starts another
+                traceback.print_exc()
+                sys.stderr.flush()
+                os._exit(1)
+            else:
+                for name, more in busy.items():
+                    self._busy.setdefault(name, Busy(more.threads)).seconds += more.seconds
 
     def _taken(self, number: int | None) -> Iterator[ShardWriter]:
         while number is not None:

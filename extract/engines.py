@@ -5,29 +5,29 @@ A shard's bytes depend on the settings and its videos alone, so the store is the
 
 import contextlib
 import os
+import threading
+from collections import Counter
 from dataclasses import dataclass, field
-from multiprocessing.connection import wait
+from multiprocessing.connection import Connection, wait
 from typing import Any
 
-from avr.core import Busy, Child, UsageError, WorkError, warn
+from avr.core import AvrError, Busy, Child, UsageError, WorkError, quiet, warn
 
 from .extractor import Extractor
-from .pipeline import OnStep, Step
-from .running import Engine
-from .worker import ATTEMPTS, Task, work
+from .settings import Engine
+from .worker import OnStep, Step, Task, work
+
+ATTEMPTS = 3  # workers that a shard, or a device, may lose before it is given up
 
 
 def run_workers(engine: Engine, task: Task, extractor: Extractor | None, on_step: OnStep) -> list[dict[str, Busy]]:
-    """Start the workers and wait for them.
+    """Start the workers and wait for them; gives how long each one's stages were busy (a lost one's time is lost).
 
     Args:
         engine: where.
         task: what every worker is told.
         extractor: of a worker in this process.
         on_step: called with how far each shard is.
-
-    Returns:
-        How long each worker's stages were busy; a lost one's time is lost with it.
 
     Raises:
         UsageError, WorkError: as a worker's; or workers were lost again and again on the same shard.
@@ -57,7 +57,7 @@ class _Children:
 
     def __init__(self, task: Task, on_step: OnStep) -> None:
         self.task, self.on_step = task, on_step
-        self.lost: dict[int, int] = {}  # shard: workers lost on it
+        self.lost: Counter[int] = Counter()  # workers, of each shard
         self.busy: list[dict[str, Busy]] = []
         self.workers: list[_Worker] = []
 
@@ -113,7 +113,7 @@ class _Children:
         """
         worker.child.close()
         for shard in sorted(worker.held):
-            self.lost[shard] = self.lost.get(shard, 0) + 1
+            self.lost[shard] += 1
             if self.lost[shard] >= ATTEMPTS:
                 named = self.task.named(shard)
                 raise WorkError(f"{ATTEMPTS} workers were lost on {named}, the last one: {why}; run again to go on")
@@ -131,7 +131,41 @@ class _Children:
 
 
 def _child(device: str) -> Child:
-    return Child(f"the worker on {device}", "avr.extract.worker:serve")
+    return Child(f"the worker on {device}", "avr.extract.engines:serve")
+
+
+def serve(pipe: Connection) -> None:
+    """A child's side: what to do comes through the pipe; back go its steps and how it ends."""
+    one_thread = threading.Lock()
+
+    def say(*message: Any) -> None:
+        try:
+            with one_thread:
+                pipe.send(message)
+        except (BrokenPipeError, ConnectionResetError):  # the parent is gone
+            os._exit(1)
+
+    try:
+        task, cores = pipe.recv()
+    except (EOFError, ConnectionResetError):
+        return
+    try:
+        if cores:
+            os.sched_setaffinity(0, cores)
+        task.go_there()
+        with quiet():
+            busy = work(task, on_step=lambda step: say("step", step))
+    except AvrError as error:
+        say("error", isinstance(error, UsageError), str(error))
+    except Exception as error:
+        say("crash", one_line(error))
+    else:
+        say("end", busy)
+
+
+def one_line(error: BaseException) -> str:
+    """An error that is not avr's own."""
+    return f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
 
 
 def shares_of_cores(devices: tuple[str, ...]) -> list[tuple[int, ...]]:

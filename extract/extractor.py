@@ -3,10 +3,10 @@
 A group's network calls are full but for its last one; which rows share a call depends on the group's videos alone.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -15,13 +15,13 @@ from torch import Tensor
 
 from avr.core import UsageError
 from avr.datasets import Video
+from avr.training import choose_device
 from avr.video import Answer, Decoded, Need, Steps, decode
 
 from .cache import ClipCache
 from .networks import Networks, load_networks
 from .preprocess import crop_images
-from .running import Running
-from .settings import Settings
+from .settings import Running, Settings
 from .streams import open_streams
 
 Features = dict[str, NDArray[np.float32]]  # {"rgb/pooled": (V, N, D), …}
@@ -43,7 +43,7 @@ class Extractor:
 
     def __init__(self, settings: Settings, *, running: Running | None = None, networks: Networks | None = None) -> None:
         self.running = running or Running()
-        self.device = self.running.torch_device()
+        self.device = choose_device(self.running.device)
         cuda = self.device.type == "cuda"
         self.networks = networks or load_networks(settings, cuda=cuda)
         self.batch_size = self.running.batch_size or (128 if cuda else 8)
@@ -90,10 +90,8 @@ class Extractor:
 
     def features_of(self, decoded: Decoded) -> Features:
         """Features of a video decoded already: {"rgb/pooled": (V, N, D), …}."""
-        group = self.prepare([decoded], self.images([decoded]))
-        for call in group.calls(self.batch_size):
-            group.take(call, self.forward(group, call))
-        return group.features()[0]
+        group = self.prepare([decoded])
+        return group.features([self.forward(group, call) for call in group.calls(self.batch_size)])[0]
 
     def fits(self, videos: Sequence[Decoded]) -> bool:
         """Whether videos make one group: they fill at most one network call, and their pairs the device's memory."""
@@ -105,13 +103,14 @@ class Extractor:
         """Each stream's images of each video, `(n, C, H, W)`, on the device."""
         return {name: stream.images([video.answers[name] for video in videos]) for name, stream in self.streams.items()}
 
-    def prepare(self, videos: Sequence[Decoded], images: Mapping[str, Sequence[Tensor]]) -> "Group":
-        """Resize and crop the images of videos."""
-        group = Group([video.steps for video in videos])
-        for name, stream in self.streams.items():
-            group.stacks[name] = [video.answers[name].stacks for video in videos]
-            group.images[name] = [crop_images(own, self.settings, stream.mirror) for own in images[name]]
-        return group
+    def prepare(self, videos: Sequence[Decoded]) -> "Group":
+        """Make the images of videos, resize and crop them."""
+        crops = {
+            name: [crop_images(images, self.settings, self.streams[name].mirror) for images in several]
+            for name, several in self.images(videos).items()
+        }
+        stacks = {name: [video.answers[name].stacks for video in videos] for name in self.streams}
+        return Group([video.steps for video in videos], crops, stacks)
 
     def forward(self, group: "Group", call: "Call") -> Features:
         """Layers of one network call, `{"rgb/pooled": (rows, D), …}`."""
@@ -133,8 +132,7 @@ def _pair_pixels(answer: Answer) -> int:
     return len(answer.pairs.firsts) * height * width
 
 
-@dataclass(frozen=True)
-class Call:
+class Call(NamedTuple):
     """One network call: which items of a group's stream it takes."""
 
     stream: str
@@ -142,8 +140,9 @@ class Call:
     stop: int
 
 
+@dataclass(frozen=True)
 class Group:
-    """Videos on their way through the networks: their crops, and the rows that have come back.
+    """Videos on their way through the networks.
 
     A video's items are every crop of every different frame, item = crop · R + frame; a group's are its videos', in
     order.
@@ -154,12 +153,9 @@ class Group:
         stacks: stream to each video's stacks, `(R, L)` positions in its images.
     """
 
-    def __init__(self, steps: Sequence[Steps]) -> None:
-        self.steps = list(steps)
-        self.images: dict[str, list[Tensor]] = {}
-        self.stacks: dict[str, list[NDArray[np.intp]]] = {}
-        self._rows: Features = {}
-        self._taken = 0
+    steps: list[Steps]
+    images: dict[str, list[Tensor]]
+    stacks: dict[str, list[NDArray[np.intp]]]
 
     @property
     def counts(self) -> list[int]:
@@ -167,17 +163,11 @@ class Group:
         crops = next(iter(self.images.values()))
         return [len(own) * len(steps.frames) for own, steps in zip(crops, self.steps, strict=True)]
 
-    @property
-    def missing(self) -> int:
-        """Rows that have not come back."""
-        return sum(self.counts) * len(self.images) - self._taken
-
-    def calls(self, batch_size: int) -> Iterator[Call]:
+    def calls(self, batch_size: int) -> list[Call]:
         """The network calls, full but for each stream's last."""
         total = sum(self.counts)
-        for stream in self.images:
-            for start in range(0, total, batch_size):
-                yield Call(stream, start, min(total, start + batch_size))
+        starts = range(0, total, batch_size)
+        return [Call(stream, start, min(total, start + batch_size)) for stream in self.images for start in starts]
 
     def inputs(self, call: Call) -> Tensor:
         """Network inputs of a call, `(b, L·C, h, w)`."""
@@ -185,31 +175,28 @@ class Group:
         for video, count in enumerate(self.counts):
             start, stop = max(0, call.start - offset), min(count, call.stop - offset)
             if start < stop:
-                parts.append(self._inputs(call.stream, video, start, stop))
+                crops, num_frames = self.images[call.stream][video], len(self.steps[video].frames)
+                items = torch.arange(start, stop, device=crops.device)
+                stacks = torch.as_tensor(self.stacks[call.stream][video], device=crops.device)[items % num_frames]
+                # (b, L, C, h, w) to (b, L·C, h, w): x1 y1 x2 y2 …
+                parts.append(crops[(items // num_frames)[:, None], stacks].flatten(1, 2))
             offset += count
         return torch.cat(parts) if len(parts) > 1 else parts[0]
 
-    def _inputs(self, stream: str, video: int, start: int, stop: int) -> Tensor:
-        crops, num_frames = self.images[stream][video], len(self.steps[video].frames)
-        items = torch.arange(start, stop, device=crops.device)
-        crop, frame = items // num_frames, items % num_frames
-        stacks = torch.as_tensor(self.stacks[stream][video], device=crops.device)[frame]  # (b, L)
-        return crops[crop[:, None], stacks].flatten(1, 2)  # (b, L, C, h, w) to (b, L·C, h, w): x1 y1 x2 y2 …
+    def features(self, outputs: Iterable[Features]) -> list[Features]:
+        """Of each video {"rgb/pooled": (V · A, N, D), …}; all crops of a view stand together.
 
-    def take(self, call: Call, outputs: Features) -> None:
-        """Keep what a call gave."""
-        for name, output in outputs.items():
-            if name not in self._rows:
-                self._rows[name] = np.empty((sum(self.counts), *output.shape[1:]), np.float32)
-            self._rows[name][call.start : call.stop] = output
-        self._taken += call.stop - call.start
-
-    def features(self) -> list[Features]:
-        """Of each video {"rgb/pooled": (V · A, N, D), …}; all crops of a view stand together."""
+        Args:
+            outputs: what each of `calls` gave, in their order.
+        """
+        parts: dict[str, list[NDArray[np.float32]]] = {}
+        for output in outputs:
+            for name, rows in output.items():
+                parts.setdefault(name, []).append(rows)
         ends = np.cumsum(self.counts)[:-1]
         several: list[Features] = [{} for _ in self.steps]
-        for name, rows in self._rows.items():
-            for features, steps, own in zip(several, self.steps, np.split(rows, ends), strict=True):
-                by_crop = own.reshape(-1, len(steps.frames), *rows.shape[1:])[:, steps.views]  # (A, V, N, …)
-                features[name] = by_crop.swapaxes(0, 1).reshape(-1, steps.views.shape[1], *rows.shape[1:])
+        for name, blocks in parts.items():
+            for features, steps, own in zip(several, self.steps, np.split(np.concatenate(blocks), ends), strict=True):
+                by_crop = own.reshape(-1, len(steps.frames), *own.shape[1:])[:, steps.views]  # (A, V, N, …)
+                features[name] = by_crop.swapaxes(0, 1).reshape(-1, steps.views.shape[1], *own.shape[1:])
         return several

@@ -18,11 +18,9 @@ from .cache import ClipCache
 from .engines import run_workers
 from .extractor import Extractor
 from .networks import Networks, load_networks
-from .pipeline import Step
-from .running import Engine, Running
-from .settings import Settings
+from .settings import Engine, Running, Settings
 from .weights import trained_on
-from .worker import Task
+from .worker import Step, Task
 
 DEFAULT_FOLDER = Path("features")
 

@@ -3,31 +3,34 @@
 A claim is a lock that the worker's death frees, so a lost worker's shard is taken by another, and any number of workers
 may come and go: in this process, in children of it, or in other runs on the same store. Whoever sees every shard there
 builds the index.
+
+All stages of the work run at once: decode, images (flow, resized and cropped), networks, write. Behind the decoder
+videos go in groups that fill a network call. A group never crosses a shard, and where it ends depends on the shard's
+videos alone: so do the shard's bytes, whichever worker has it and however often it was begun.
 """
 
 import contextlib
 import os
-import threading
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import closing
+from dataclasses import dataclass, field, replace
+from functools import partial
 from itertools import chain
-from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 
-from avr.core import AvrError, Busy, UsageError, WorkError, quiet
+from avr.core import AvrError, Busy, Stages, WorkError
 from avr.datasets import Dataset, Video
 from avr.store import ShardWriter, StoreWriter
+from avr.video import Decoded, Decoder, VideoError, decode
 
-from .extractor import Extractor
-from .pipeline import OnStep, Step, write_shards
-from .running import Running
-from .settings import Settings
+from .extractor import Call, Extractor, Features, Group
+from .settings import Running, Settings
 
-ATTEMPTS = 3  # workers that a shard, or a device, may lose before it is given up
 LOOK = 0.5  # seconds between two looks for a shard that another worker has left
 
 
@@ -55,10 +58,6 @@ class Task:
         """The same on a device."""
         return replace(self, running=replace(self.running, device=device))
 
-    def videos(self) -> dict[str, Video]:
-        """The data set's videos by id."""
-        return {video.id: video for video in self.dataset.videos}
-
     def named(self, shard: int) -> str:
         """A shard as a person can find it."""
         return f"shard {shard} ({self.dataset.videos[shard * self.running.shard_videos].id} …)"
@@ -75,65 +74,43 @@ class Task:
             raise WorkError(f"{self.folder}: not on this machine; workers need the run's folder shared") from error
 
 
+class Step(NamedTuple):
+    """How far a shard is: how many of its videos are done, how many of these failed, and whether it is written."""
+
+    shard: int
+    videos: int = 0
+    failed: int = 0
+    written: bool = False
+
+
+OnStep = Callable[[Step], None]
+
+
 def work(task: Task, extractor: Extractor | None = None, *, on_step: OnStep) -> dict[str, Busy]:
-    """A worker's whole life: until every shard is there, whoever wrote it.
+    """A worker's whole life: until every shard is there, whoever wrote it; gives how long each stage was busy.
 
     Args:
         task: what to do.
         extractor: made already, else it is made.
         on_step: told how far each shard is.
 
-    Returns:
-        How long each stage was busy.
-
     Raises:
         UsageError: settings that this worker cannot meet, or a store begun with others.
         WorkError: what no other worker would do better: a full disk, weights that are not there.
     """
     extractor = extractor or Extractor(task.settings, running=task.running)
-    with open_store(task, about(extractor)) as store, one_thread_a_call(extractor):
-        return empty_queue(
-            store,
-            lambda shards: write_shards(extractor, shards, task.videos(), on_step=on_step),
-            on_step=on_step,
-        )
-
-
-def empty_queue(
-    store: StoreWriter, write: Callable[[Iterator[ShardWriter]], dict[str, Busy]], *, on_step: OnStep
-) -> dict[str, Busy]:
-    """Claim and write shards until all are there; where others hold the last ones, wait for them or for their death.
-
-    Args:
-        store: begun or joined.
-        write: takes claimed shards one by one, writes them, gives how long each stage was busy.
-        on_step: told of each claim.
-    """
-    busy: dict[str, Busy] = {}
-    while store.missing():
-        claimed = _claims(store, on_step)
-        first = next(claimed, None)
-        if first is None:
-            time.sleep(LOOK)
-        else:
-            for name, more in write(chain([first], claimed)).items():
-                busy.setdefault(name, Busy(more.threads)).seconds += more.seconds
-    return busy
-
-
-def _claims(store: StoreWriter, on_step: OnStep) -> Iterator[ShardWriter]:
-    while (shard := store.claim_next()) is not None:
-        on_step(Step(shard.number))
-        yield shard
+    write = partial(write_shards, extractor, task.dataset, on_step=on_step)
+    with open_store(task, about(extractor)) as store:
+        return empty_queue(store, write, on_step=on_step)
 
 
 def about(extractor: Extractor) -> dict[str, Any]:
-    """What a store keeps of how an extractor makes features: arguments of `open_store`, which can be pickled."""
+    """What a store keeps of how an extractor makes features: for `open_store`; it can be pickled."""
     files = extractor.networks.files
     return {"arrays": extractor.networks.shapes, "settings": extractor.settings.to_dict(), "weights_files": files}
 
 
-def open_store(task: Task, about: dict[str, Any]) -> StoreWriter:
+def open_store(task: Task, about: Mapping[str, Any]) -> StoreWriter:
     """The store of a task, begun or joined, of `about(extractor)`.
 
     Raises:
@@ -149,8 +126,161 @@ def open_store(task: Task, about: dict[str, Any]) -> StoreWriter:
     return StoreWriter(task.store, task.dataset, arrays=about["arrays"], provenance=provenance, shard_videos=size)
 
 
+def empty_queue(
+    store: StoreWriter, write: Callable[[Iterator[ShardWriter]], dict[str, Busy]], *, on_step: OnStep
+) -> dict[str, Busy]:
+    """Claim and write shards until all are there; where others hold the last ones, wait for them or for their death.
+
+    Args:
+        store: begun or joined.
+        write: takes claimed shards one by one, writes them, gives how long each stage was busy.
+        on_step: told of each claim.
+    """
+
+    def claims() -> Iterator[ShardWriter]:
+        while (shard := store.claim_next()) is not None:
+            on_step(Step(shard.number))
+            yield shard
+
+    busy: dict[str, Busy] = {}
+    while store.missing():
+        claimed = claims()
+        first = next(claimed, None)
+        if first is None:
+            time.sleep(LOOK)
+        else:
+            for name, more in write(chain([first], claimed)).items():
+                busy.setdefault(name, Busy(more.threads)).seconds += more.seconds
+    return busy
+
+
+class _Work(NamedTuple):
+    """One video on its way: decoded, or a reason why not."""
+
+    shard: ShardWriter
+    video: Video
+    decoded: Decoded | None = None
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class _Part:
+    """Consecutive videos of a shard, failed ones among them, the group of the others, and what its calls gave."""
+
+    works: list[_Work]
+    group: Group
+    calls: list[Call]
+    outputs: list[Features] = field(default_factory=list)
+
+    def put(self) -> int:
+        """Hand the videos to their shard; gives how many failed."""
+        features, failed = iter(self.group.features(self.outputs)), 0
+        for shard, video, decoded, reason in self.works:
+            if decoded is None:
+                shard.fail(video.id, reason)
+                failed += 1
+            else:
+                frames, noted = decoded.steps.num_frames, decoded.note
+                failed += shard.add(video.id, next(features), frames=frames, note=noted) is not None
+        return failed
+
+
+def write_shards(
+    extractor: Extractor, dataset: Dataset, shards: Iterable[ShardWriter], *, on_step: OnStep
+) -> dict[str, Busy]:
+    """Extract shards and write them; gives how long each stage was busy.
+
+    Args:
+        extractor: settings, networks, device.
+        dataset: whose videos.
+        shards: taken one by one, a little ahead of their work.
+        on_step: called in this thread after every few videos and with each shard written.
+
+    Raises:
+        WorkError: the store cannot be written (a full disk); shards written before stay.
+    """
+    videos = {video.id: video for video in dataset.videos}
+    works = (_Work(shard, videos[video]) for shard in shards for video in shard.video_ids)
+    decoder = Decoder(
+        partial(decode, sampling=extractor.settings.sampling, needs=extractor.needs),
+        time_limit=extractor.running.time_limit,
+    )
+    failed: Counter[int] = Counter()
+
+    def write(item: tuple[_Part, Features]) -> Step | None:
+        part, outputs = item
+        part.outputs.append(outputs)
+        if len(part.outputs) < len(part.calls):
+            return None
+        shard = part.works[0].shard
+        failed[shard.number] += part.put()
+        done = len(shard.video_ids) - len(shard.missing)
+        if not shard.missing:
+            shard.finish()
+        return Step(shard.number, done, failed[shard.number], written=not shard.missing)
+
+    # On the way out: first the decoding children are killed, so that no stage waits for them, then the stages end.
+    with _one_thread_a_call(extractor), closing(decoder), Stages() as stages, decoder:
+        for step in stages.map("write", write, _results(extractor, stages, decoder, works)):
+            if step is not None:
+                on_step(step)
+    return stages.busy
+
+
+def _results(
+    extractor: Extractor, stages: Stages, decoder: Decoder[Decoded], works: Iterator[_Work]
+) -> Iterator[tuple[_Part, Features]]:
+    """The stages, one behind the other; yields what the last one gives, a network call at a time."""
+
+    def read(work: _Work) -> _Work:
+        try:
+            return work._replace(decoded=extractor.cached(work.video) or decoder(work.video))
+        except VideoError as error:
+            return work._replace(reason=error.reason)
+
+    def images(works: list[_Work]) -> _Part:
+        group = extractor.prepare(_decoded(works))
+        # Frames have become crops: let go of them.
+        works = [work._replace(decoded=work.decoded and replace(work.decoded, answers={})) for work in works]
+        return _Part(works, group, group.calls(extractor.batch_size))
+
+    def network(item: tuple[_Part, Call | None]) -> tuple[_Part, Features]:
+        part, call = item
+        return part, extractor.forward(part.group, call) if call else {}
+
+    on_cuda = extractor.device.type == "cuda"
+    cores = num_cores()
+    decoding = extractor.running.decoders or max(1, min(8, cores // 2))
+    groups = _groups(extractor, stages.map("decode", read, works, threads=decoding, ahead=2))
+    # On a CPU one group is resized and cropped, on one core, while the next one's flow is computed.
+    parts = stages.map("images", images, groups, threads=1 if on_cuda else 2, ahead=1)
+    # Of videos that all failed, no call.
+    calls = ((part, call) for part in parts for call in part.calls or [None])
+    # On a CPU a call runs on one thread, and calls run side by side: no thread ever waits for another inside a layer,
+    # and the sums do not depend on the number of cores.
+    threads = 1 if on_cuda else cores
+    return stages.map("network", network, calls, threads=threads, ahead=threads)
+
+
+def _decoded(works: list[_Work]) -> list[Decoded]:
+    return [work.decoded for work in works if work.decoded is not None]
+
+
+def _groups(extractor: Extractor, works: Iterable[_Work]) -> Iterator[list[_Work]]:
+    """Videos joined as long as they fit (`Extractor.fits`), to the end of their shard."""
+    group: list[_Work] = []
+    for work in works:
+        if work.decoded is not None and _decoded(group) and not extractor.fits(_decoded([*group, work])):
+            yield group
+            group = []
+        group.append(work)
+        if work.video.id == work.shard.video_ids[-1]:
+            yield group
+            group = []
+
+
 @contextlib.contextmanager
-def one_thread_a_call(extractor: Extractor) -> Iterator[None]:
+def _one_thread_a_call(extractor: Extractor) -> Iterator[None]:
     """On a CPU, torch's own threads are put to one inside the block."""
     before = torch.get_num_threads()
     if extractor.device.type == "cpu":
@@ -161,35 +291,6 @@ def one_thread_a_call(extractor: Extractor) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def serve(pipe: Connection) -> None:
-    """A worker in a process of its own: what to do comes through the pipe; back go its steps and how it ends."""
-    one_thread = threading.Lock()
-
-    def say(*message: Any) -> None:
-        try:
-            with one_thread:
-                pipe.send(message)
-        except (BrokenPipeError, ConnectionResetError):  # the parent is gone
-            os._exit(1)
-
-    try:
-        task, cores = pipe.recv()
-    except (EOFError, ConnectionResetError):
-        return
-    try:
-        if cores:
-            os.sched_setaffinity(0, cores)
-        task.go_there()
-        with quiet():
-            busy = work(task, on_step=lambda step: say("step", step))
-    except AvrError as error:
-        say("error", isinstance(error, UsageError), str(error))
-    except Exception as error:
-        say("crash", one_line(error))
-    else:
-        say("end", busy)
-
-
-def one_line(error: BaseException) -> str:
-    """An error that is not avr's own."""
-    return f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
+def num_cores() -> int:
+    """Cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

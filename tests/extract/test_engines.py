@@ -18,9 +18,9 @@ import pytest
 from avr.core import Busy, UsageError, WorkError
 from avr.datasets import Dataset, Split, Video
 from avr.extract import Engine, Running, Settings, extract
-from avr.extract.engines import shares_of_cores
+from avr.extract.engines import serve, shares_of_cores
 from avr.extract.run import shares
-from avr.extract.worker import Task, serve
+from avr.extract.worker import Task
 from avr.store import verify
 
 SETTINGS = Settings(
@@ -128,7 +128,7 @@ def test_numbers_are_gpus():
 @pytest.mark.slow
 def test_three_worker_processes_one_killed_write_the_same_bytes(sixteen, alone, tmp_path, capsys):
     killed: list[int] = []
-    watcher = kill_one_worker(tmp_path / "store", "avr.extract.worker:serve", killed)
+    watcher = kill_one_worker(tmp_path / "store", "avr.extract.engines:serve", killed)
     summary = extract(
         sixteen, tmp_path / "store", settings=SETTINGS, running=RUNNING, engine=Engine(devices=("cpu",) * 3)
     )
@@ -185,7 +185,7 @@ def test_a_shard_that_ends_every_worker_ends_the_run(sixteen, tmp_path):
     def kill() -> None:
         while not over.wait(0.02):
             claimed = (store / ".lock").read_bytes()[128:256] if (store / ".lock").exists() else b""
-            for pid in processes("avr.extract.worker:serve"):
+            for pid in processes("avr.extract.engines:serve"):
                 if f'"pid": {pid},'.encode() in claimed:
                     with contextlib.suppress(ProcessLookupError):
                         os.kill(pid, signal.SIGKILL)

@@ -162,8 +162,8 @@ def test_killed_at_twenty_random_moments(runs, many, uninterrupted, tmp_path):
         assert len(now) == len(set(now))
         lost = set(now) - videos_in_shards(store, many)
         # A kill costs what was on its way: 3 decoded and one in hand, then groups, here a shard's two videos each: one
-        # being filled, 3 with flow and 3 resized, their two calls each in 3 of the network's hands, one being written.
-        assert len(lost) <= 3 + 1 + RUNNING.shard_videos * (1 + 3 + 3 + 2 + 1)
+        # being filled, 4 becoming images, their two calls each in 3 of the network's hands, one being written.
+        assert len(lost) <= 3 + 1 + RUNNING.shard_videos * (1 + 4 + 2 + 1)
         partly += bool(lost)
         if code == 0:
             finished += 1

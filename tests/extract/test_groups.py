@@ -88,15 +88,13 @@ def test_features_together_are_features_one_by_one(dataset):
     settings = SETTINGS.change(flow="dis", views=2, crops="corners")
     extractor = Extractor(settings, running=Running(device="cpu", batch_size=7))  # calls end inside videos
     videos = decoded(dataset, extractor)
-    group = extractor.prepare(videos, extractor.images(videos))
-    calls = list(group.calls(7))
+    group = extractor.prepare(videos)
+    calls = group.calls(7)
     sizes = [call.stop - call.start for call in calls if call.stream == "rgb"]
     assert set(sizes[:-1]) == {7}
     assert sum(sizes) == 4 * sum(len(video.steps.frames) for video in videos)
-    for call in calls:
-        group.take(call, extractor.forward(group, call))
-    assert group.missing == 0
-    for video, features in zip(videos, group.features(), strict=True):
+    found = group.features([extractor.forward(group, call) for call in calls])
+    for video, features in zip(videos, found, strict=True):
         for name, rows in extractor.features_of(video).items():
             assert rows.shape == (8, 2, 512)
             np.testing.assert_allclose(features[name], rows, rtol=1e-5, atol=1e-5)

@@ -37,8 +37,8 @@ def test_flow_values_are_those_of_the_papers_tool():
 def test_a_stack_is_x1_y1_x2_y2():
     images = torch.arange(4 * 2).reshape(1, 4, 2, 1, 1)  # of one crop; pair p: x = 2p, y = 2p + 1
     stacks = np.array([[0, 1, 2], [1, 2, 3]])
-    group = Group([Steps(np.array([[0, 1]]), np.array([1, 2]), num_frames=5)])
-    group.images["flow"], group.stacks["flow"] = [images], [stacks]
+    steps = Steps(np.array([[0, 1]]), np.array([1, 2]), num_frames=5)
+    group = Group([steps], {"flow": [images]}, {"flow": [stacks]})
     (call,) = group.calls(8)
     assert group.inputs(call).shape == (2, 6, 1, 1)
     assert group.inputs(call)[..., 0, 0].tolist() == [[0, 1, 2, 3, 4, 5], [2, 3, 4, 5, 6, 7]]

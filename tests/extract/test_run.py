@@ -351,10 +351,10 @@ def test_several_layers_a_stream(dataset, tmp_path):
 
 def test_a_device_that_is_not_there():
     with pytest.raises(UsageError, match="unknown device 'gpu'"):
-        Running(device="gpu").torch_device()
+        Extractor(SMALL, running=Running(device="gpu"))
     if not torch.cuda.is_available():
         with pytest.raises(UsageError, match="no CUDA device here"):
-            Running(device="cuda").torch_device()
+            Extractor(SMALL, running=Running(device="cuda"))
 
 
 def test_real_clips_with_imagenet_weights(real_data, tmp_path):

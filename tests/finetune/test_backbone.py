@@ -57,7 +57,7 @@ def test_its_own_scores_are_the_mean_over_fixed_frames(dataset, workplace):
     video = next(v for v in dataset.videos if v.id == scores.ids[1])
     extractor = Extractor(settings)
     decoded = decode(video, settings.sampling, extractor.needs)
-    group = extractor.prepare([decoded], extractor.images([decoded]))
+    group = extractor.prepare([decoded])
     (call,) = (call for call in group.calls(1000) if call.stream == "flow")
     with torch.no_grad():
         rows = model(extractor.streams["flow"].normalise(group.inputs(call)))
@@ -75,7 +75,7 @@ def test_the_cache_gives_the_networks_what_extraction_gives_them(dataset, workpl
     found = fixed_inputs(videos, cache, settings, device=torch.device("cpu"), at_once=1)
     for video, inputs in zip(videos, found, strict=True):
         decoded = decode(video, settings.sampling, extractor.needs)
-        group = extractor.prepare([decoded], extractor.images([decoded]))
+        group = extractor.prepare([decoded])
         for call in group.calls(1000):
             items = group.inputs(call)[torch.as_tensor(decoded.steps.views.ravel())]
             assert torch.equal(inputs[call.stream], extractor.streams[call.stream].normalise(items))
