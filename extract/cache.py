@@ -18,11 +18,9 @@ import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import Tensor
 
 from avr.core import Progress, WorkError, note, warn, write_whole
 from avr.datasets import Video
@@ -53,8 +51,7 @@ class ClipCache:
 
     def path(self, video: Video, stream: str) -> Path:
         """The file of one video's stream."""
-        settings = self.settings
-        shaped: dict[str, Any] = {"stream": stream, "resize": settings.resize, "with": settings.interpolation}
+        shaped = {"stream": stream, "resize": self.settings.resize, "with": self.settings.interpolation}
         shaped |= self.streams[stream].shaping
         try:
             status = os.stat(video.path)
@@ -103,11 +100,8 @@ class ClipCache:
             generator: draws random views.
         """
         arrays = {stream: self._open(self.path(video, stream)) for stream in self.settings.streams}
-        num_frames = 0
-        for name, array in arrays.items():
-            alone = array.ndim == 5
-            num_frames = 1 if alone else len(array) + (self.streams[name].pairs > 0)
-            arrays[name] = array[0] if alone else array
+        name, array = next(iter(arrays.items()))
+        num_frames = 1 if array.ndim == 5 else len(array) + (self.streams[name].pairs > 0)
         views = settings.sampling.sample(num_frames, key=video.id, generator=generator)
         if settings.plan == "clips" and generator is not None:
             views = views[[int(generator.integers(len(views)))]]  # training draws one of the video's clips
@@ -116,7 +110,8 @@ class ClipCache:
         for name, array in arrays.items():
             num_pairs = self.streams[name].pairs
             pairs = steps.pairs(num_pairs) if num_pairs else None
-            ready = np.ascontiguousarray(array[steps.frames if pairs is None else pairs.firsts])
+            images = array[0] if array.ndim == 5 else array
+            ready = np.ascontiguousarray(images[steps.frames if pairs is None else pairs.firsts])
             ready = ready if ready.dtype == np.uint8 else ready.astype(np.float32)
             answers[name] = Answer(np.zeros((0, 0, 0), np.uint8), pairs, ready)
         return Decoded(steps, answers)
@@ -137,7 +132,10 @@ class ClipCache:
         decoded = answer(frames, Steps.of(np.arange(frames.count)[None], frames.count), needs)
         written = 0
         for name, stream in self.streams.items():
-            images = self._shrink(stream.images([decoded.answers[name]])[0].cpu())
+            made = stream.images([decoded.answers[name]])[0].cpu()
+            if min(made.shape[-2:]) > self.settings.resize:  # extraction would resize them to it, and then leaves them
+                made = resize_images(made, self.settings)
+            images = np.ascontiguousarray(made.numpy())
             if stream.pairs and frames.count == 1:
                 images = images[None]
             path = self.path(video, name)
@@ -148,11 +146,6 @@ class ClipCache:
                 raise WorkError(f"cannot write the cache at {self.folder}: {error.strerror or error}") from error
             written += images.nbytes
         return written
-
-    def _shrink(self, images: Tensor) -> NDArray:
-        """Images at the size that extraction resizes them to, where that is smaller: it then leaves them so."""
-        small = min(images.shape[-2:]) <= self.settings.resize
-        return np.ascontiguousarray((images if small else resize_images(images, self.settings)).numpy())
 
 
 def leave_out(videos: Sequence[Video], failures: dict[str, str]) -> list[Video]:

@@ -1,29 +1,28 @@
-"""The Ray engine: a shard is a task of Ray's, an actor a GPU does it. Ray hands out, balances and retries.
+"""The Ray engine: a worker is a task of Ray's, one a GPU, and takes its shards from a desk that the driver fills.
 
 Every machine needs avr, the videos and the store at the same paths (shared storage). The driver alone claims shards and
 builds the index, so no lock has to work across machines.
 """
 
 import os
-import queue
 import sys
-import threading
 import traceback
+from collections import deque
 from collections.abc import Iterator
-from concurrent.futures import Future
+from functools import lru_cache
 from typing import Any
+
+import torch
 
 from avr.core import AvrError, Busy, UsageError, WorkError, note
 from avr.store import ShardWriter
 
-from .engines import ATTEMPTS, one_line
+from .engines import ATTEMPTS, Crew, one_line
 from .extractor import Extractor
-from .worker import OnStep, Step, Task, about, empty_queue, open_store, write_shards
+from .settings import Running, Settings
+from .worker import LOOK, OnStep, Step, Task, about, empty_queue, open_store, write_shards
 
 STARTS = 3  # attempts to start Ray on this machine
-_AT_ONCE = 2  # tasks an actor has: while it works on one shard, the next one's videos are decoded
-_NEXT = 1.0  # seconds that an actor's stages wait for the next shard before they come to rest
-_LAST = 30.0  # seconds that actors may take to say how busy they were
 
 
 def run_on_ray(task: Task, workers: int, address: str, *, on_step: OnStep) -> list[dict[str, Busy]]:
@@ -33,16 +32,39 @@ def run_on_ray(task: Task, workers: int, address: str, *, on_step: OnStep) -> li
         UsageError: Ray is not installed, or there is no cluster at the address.
     """
     ray = _connected(address)
+    resources = ray.cluster_resources()
+    gpus = int(resources.get("GPU", 0)) if not task.running.device.startswith("cpu") else 0
+    count = max(1, min(workers or gpus or 1, -(-len(task.dataset.videos) // task.running.shard_videos)))
+    if gpus and count > gpus:
+        raise UsageError(f"{count} workers need a GPU each; the cluster has {gpus}")
+    # A process may take one task after another, with the networks that it has (`max_calls`).
+    options: dict[str, Any] = {"num_cpus": 1 if gpus else max(1, int(resources.get("CPU", 1)) // count)}
+    options |= {"num_gpus": 1 if gpus else 0, "max_calls": 0, "max_retries": 0}
+    note(f"extract: {count} Ray workers, {'a GPU' if gpus else 'CPU'} each")
+    # Ray shows a worker its own GPU alone; it is number 0 there.
+    told = ray.put(task.on("cuda" if gpus else "cpu"))
+    busy: list[dict[str, Busy]] = []
+
+    def write(shards: Iterator[ShardWriter]) -> dict[str, Busy]:
+        claimed = list(shards)
+        crew = Crew(task, [f"Ray, number {number}" for number in range(count)], on_step)
+        _watch(ray, ray.remote(**options)(extract_shards), told, crew, [shard.number for shard in claimed])
+        for shard in claimed:
+            shard.release()
+        busy.extend(crew.busy)
+        return {}
+
     try:
-        with _Actors(ray, task, workers) as actors, open_store(task, actors.about()) as store:
-            empty_queue(store, lambda shards: actors.write(shards, on_step), on_step=on_step)
-            return actors.busy()
+        kept = ray.get(ray.remote(**options | {"max_retries": ATTEMPTS - 1})(describe).remote(told))
+        with open_store(task, kept) as store:
+            empty_queue(store, write, on_step=on_step)
     except ray.exceptions.RayTaskError as error:
         cause = error.cause
         kind = UsageError if isinstance(cause, UsageError) else WorkError
         raise kind(str(cause) if isinstance(cause, AvrError) else one_line(cause)) from error
     except ray.exceptions.RayError as error:
         raise WorkError(f"Ray lost its workers ({_first_line(error)}); run again to go on") from error
+    return busy
 
 
 def _connected(address: str) -> Any:
@@ -51,175 +73,124 @@ def _connected(address: str) -> Any:
         import ray
     except ImportError as error:
         raise UsageError("--engine ray needs Ray: pip install 'avr[ray]'") from error
-    if not ray.is_initialized():
-        _connect(ray, address)
-    return ray
-
-
-def _connect(ray: Any, address: str) -> None:
+    if ray.is_initialized():
+        return ray
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is reported to anybody
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # the coming behaviour, and no warning of it
     options: dict[str, Any] = {"address": address} if address else {"include_dashboard": False}
     for attempt in range(STARTS):
         try:
             ray.init(**options, log_to_driver=False, logging_level="ERROR")
-            return
+            break
         except Exception as error:
             ray.shutdown()
             if not address and attempt < STARTS - 1:  # Ray gives its own processes 30 s; a busy machine may need more
                 continue
             where = f"connect to Ray at {address}" if address else "start Ray on this machine"
             raise UsageError(f"cannot {where}: {_first_line(error)}") from error
+    return ray
 
 
 def _first_line(error: Exception) -> str:
     return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
-class _Actors:
-    """The actors of one run; Ray starts one that died again, elsewhere if need be, and does its tasks once more."""
-
-    def __init__(self, ray: Any, task: Task, workers: int) -> None:
-        self.ray, self.task = ray, task
-        resources = ray.cluster_resources()
-        gpus = int(resources.get("GPU", 0)) if not task.running.device.startswith("cpu") else 0
-        count = max(1, min(workers or gpus or 1, -(-len(task.dataset.videos) // task.running.shard_videos)))
-        if gpus and count > gpus:
-            raise UsageError(f"{count} workers need a GPU each; the cluster has {gpus}")
-        cores = max(1, int(resources.get("CPU", 1)) // count)
-        options: dict[str, Any] = {"num_gpus": 1, "num_cpus": 1} if gpus else {"num_cpus": cores}
-        options |= {"max_restarts": -1, "max_task_retries": ATTEMPTS - 1, "max_concurrency": _AT_ONCE}
-        # Ray shows a worker its own GPU alone; it is number 0 there.
-        task = task.on("cuda" if gpus else "cpu")
-        note(f"extract: {count} Ray workers, {'a GPU' if gpus else 'CPU'} each")
-        self.actors: list[Any] = [ray.remote(**options)(ExtractionWorker).remote(task) for _ in range(count)]
-
-    def __enter__(self) -> "_Actors":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        for actor in self.actors:
-            self.ray.kill(actor)
-
-    def about(self) -> dict[str, Any]:
-        """What the store is to keep, as one of the actors sees it."""
-        found: dict[str, Any] = self.ray.get(self.actors[0].about.remote())
-        return found
-
-    def write(self, shards: Iterator[ShardWriter], on_step: OnStep) -> dict[str, Busy]:
-        """Have claimed shards written.
-
-        Raises:
-            WorkError: a shard ended every worker that had it.
-        """
-        from ray.util import ActorPool
-
-        tasks: dict[Any, int] = {}
-
-        def submit(actor: Any, number: int) -> Any:
-            task = actor.write.remote(number)
-            tasks[task] = number
-            return task
-
-        pool = ActorPool(self.actors * _AT_ONCE)
-        try:
-            for step in pool.map_unordered(submit, [shard.number for shard in shards]):
-                on_step(step)
-        except self.ray.exceptions.RayActorError as error:
-            lost = next((number for task, number in tasks.items() if self._died(task)), 0)
-            named = self.task.named(lost)
-            raise WorkError(
-                f"{ATTEMPTS} workers were lost on {named}; Ray's logs say why ({_first_line(error)})"
-            ) from error
-        return {}
-
-    def _died(self, task: Any) -> bool:
-        ready, _ = self.ray.wait([task], timeout=0)
-        try:
-            self.ray.get(ready)
-        except self.ray.exceptions.RayActorError:
-            return True
-        return False
-
-    def busy(self) -> list[dict[str, Busy]]:
-        """How long the stages of each actor were busy, of those that still say."""
-        asked = [actor.end.remote() for actor in self.actors]
-        ready, _ = self.ray.wait(asked, num_returns=len(asked), timeout=_LAST)
-        return list(self.ray.get(ready))
+def _watch(ray: Any, work: Any, told: Any, crew: Crew, numbers: list[int]) -> None:
+    """Have shards written by tasks `work`, one a worker; one that is lost is replaced, on whatever machine."""
+    desk = ray.remote(num_cpus=0)(Desk).remote(numbers)
+    tasks = {work.remote(told, desk, worker): worker for worker in crew.lives}
+    try:
+        while tasks:
+            ended, _ = ray.wait(list(tasks), timeout=LOOK)
+            for worker, step in ray.get(desk.hear.remote()):
+                crew.step(worker, step)
+            for one in ended:
+                worker = tasks.pop(one)
+                held = sorted(crew.held[worker])
+                try:
+                    crew.end(worker, ray.get(one))
+                except ray.exceptions.RayTaskError:  # what no other could do better
+                    raise
+                except ray.exceptions.RayError as error:
+                    again = crew.lost(worker, _first_line(error))
+                    ray.get(desk.take_back.remote(held))
+                    if again:
+                        tasks[work.remote(told, desk, worker)] = worker
+    finally:
+        for one in tasks:
+            ray.cancel(one, force=True)
+        ray.kill(desk)
 
 
-class ExtractionWorker:
-    """A worker as a Ray actor: its stages run in a thread of their own, and a call waits there for one shard."""
+class Desk:
+    """Where workers take numbers of shards and say how far they are, as an actor of Ray's."""
 
-    def __init__(self, task: Task) -> None:
-        self.task = task
-        self._starting = threading.Lock()
-        self._extractor: Extractor | None = None
-        self._shards: queue.SimpleQueue[int | None] = queue.SimpleQueue()
-        self._calls: dict[int, Future[Step]] = {}
-        self._busy: dict[str, Busy] = {}
-        self._thread = threading.Thread(target=self._work, name="shards", daemon=True)
+    def __init__(self, numbers: list[int]) -> None:
+        self.numbers = deque(numbers)
+        self.said: list[tuple[int, Step]] = []
 
-    def about(self) -> dict[str, Any]:
-        """What a store keeps of how this worker makes features."""
-        return about(self._started())
+    def take(self, worker: int) -> int | None:
+        """The next shard; None: there is none."""
+        if not self.numbers:
+            return None
+        self.said.append((worker, Step(self.numbers[0])))
+        return self.numbers.popleft()
 
-    def write(self, number: int) -> Step:
-        """Write a shard of the store."""
-        self._started()
-        call = self._calls[number] = Future()
-        self._shards.put(number)
-        return call.result()
+    def take_back(self, numbers: list[int]) -> None:
+        """Shards whose worker was lost: they come next."""
+        self.numbers.extendleft(reversed(numbers))
 
-    def end(self) -> dict[str, Busy]:
-        """How long each stage was busy; nothing is written any more."""
-        self._shards.put(None)
-        if self._thread.is_alive():
-            self._thread.join()
-        return self._busy
+    def say(self, worker: int, step: Step) -> None:
+        """How far a worker is."""
+        self.said.append((worker, step))
 
-    def _started(self) -> Extractor:
-        with self._starting:
-            if self._extractor is None:
-                self.task.go_there()
-                self._extractor = Extractor(self.task.settings, running=self.task.running)
-                self._thread.start()
-            return self._extractor
+    def hear(self) -> list[tuple[int, Step]]:
+        """What was said since."""
+        said, self.said = self.said, []
+        return said
 
-    def _work(self) -> None:
-        extractor, dataset = self._started(), self.task.dataset
-        while (first := self._shards.get()) is not None:
-            try:
-                busy = write_shards(extractor, dataset, self._taken(first), on_step=self._on_step)
-            except AvrError as error:
-                while self._calls:
-                    self._calls.popitem()[1].set_exception(error)
-            except BaseException:  # such as a CUDA error, after which nothing works here: Ray starts another
-                traceback.print_exc()
-                sys.stderr.flush()
-                os._exit(1)
-            else:
-                for name, more in busy.items():
-                    self._busy.setdefault(name, Busy(more.threads)).seconds += more.seconds
 
-    def _taken(self, number: int | None) -> Iterator[ShardWriter]:
-        while number is not None:
-            shard = ShardWriter(self.task.store, number)
-            self._check(shard.plan.provenance["settings"])
+@lru_cache(1)
+def _extractor(settings: Settings, running: Running) -> Extractor:
+    return Extractor(settings, running=running)
+
+
+def describe(task: Task) -> dict[str, Any]:
+    """What the store is to keep of how workers make features, as one of them sees it."""
+    task.go_there()
+    return about(_extractor(task.settings, task.running))
+
+
+def extract_shards(task: Task, desk: Any, worker: int) -> dict[str, Busy]:
+    """A worker's whole life, as a task of Ray's: until the desk has no more shards.
+
+    Raises:
+        WorkError: it would extract with other settings than the store was begun with.
+    """
+    import ray
+
+    def shards() -> Iterator[ShardWriter]:
+        while (number := ray.get(desk.take.remote(worker))) is not None:
+            shard = ShardWriter(task.store, number)
+            kept = shard.plan.provenance["settings"]
+            names = ", ".join(name for name, value in kept.items() if mine.get(name) != value)
+            if names:
+                raise WorkError(f"a worker would extract with other settings ({names}): share weights, mix no devices")
             yield shard
-            try:
-                number = self._shards.get(timeout=_NEXT)
-            except queue.Empty:
-                return
-        self._shards.put(None)  # for `_work` to see
 
-    def _check(self, kept: dict[str, Any]) -> None:
-        """Raise WorkError unless this worker extracts with the settings that the store was begun with."""
-        mine = self._started().settings.to_dict()
-        names = ", ".join(name for name, value in kept.items() if mine.get(name) != value)
-        if names:
-            raise WorkError(f"a worker would extract with other settings ({names}): share weights, mix no devices")
-
-    def _on_step(self, step: Step) -> None:
-        if step.written:
-            self._calls.pop(step.shard).set_result(step)
+    try:
+        task.go_there()
+        extractor = _extractor(task.settings, task.running)
+        mine = extractor.settings.to_dict()
+        return write_shards(
+            extractor, task.dataset, shards(), on_step=lambda step: ray.get(desk.say.remote(worker, step))
+        )
+    except AvrError:
+        raise
+    except BaseException:  # such as a CUDA error, after which nothing works here: another process takes its place
+        traceback.print_exc()
+        sys.stderr.flush()
+        os._exit(1)
+    finally:
+        _extractor.cache_clear()
+        torch.cuda.empty_cache()

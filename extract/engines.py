@@ -5,9 +5,8 @@ A shard's bytes depend on the settings and its videos alone, so the store is the
 
 import contextlib
 import os
-import threading
 from collections import Counter
-from dataclasses import dataclass, field
+from collections.abc import Iterable
 from multiprocessing.connection import Connection, wait
 from typing import Any
 
@@ -38,110 +37,117 @@ def run_workers(engine: Engine, task: Task, extractor: Extractor | None, on_step
         from .cluster import run_on_ray
 
         return run_on_ray(task, engine.workers, engine.address, on_step=on_step)
-    return _Children(task, on_step).run(engine.devices)
+    return _run_children(task, engine.devices, on_step=on_step)
 
 
-@dataclass
-class _Worker:
-    """One device and the child that works there; `held` are the shards it is at."""
+class Crew:
+    """The workers of a run as they fare: which shards each is at, and how often one was lost.
 
-    device: str
-    cores: tuple[int, ...]  # those it may use; () is all
-    child: Child
-    lives: int = ATTEMPTS
-    held: set[int] = field(default_factory=set)
+    Args:
+        task: what they do.
+        names: what to call each to a person, by its number.
+        on_step: told of their steps.
+    """
 
-
-class _Children:
-    """A child a device, watched; one that dies is replaced, and whoever comes to its shards next does them again."""
-
-    def __init__(self, task: Task, on_step: OnStep) -> None:
-        self.task, self.on_step = task, on_step
-        self.lost: Counter[int] = Counter()  # workers, of each shard
+    def __init__(self, task: Task, names: Iterable[str], on_step: OnStep) -> None:
+        self.task, self.names, self.on_step = task, list(names), on_step
+        self.lives = dict.fromkeys(range(len(self.names)), ATTEMPTS)  # of those that have not come to their end
+        self.held: dict[int, set[int]] = {worker: set() for worker in self.lives}
+        self.lost_on: Counter[int] = Counter()  # workers, of each shard
         self.busy: list[dict[str, Busy]] = []
-        self.workers: list[_Worker] = []
 
-    def run(self, devices: tuple[str, ...]) -> list[dict[str, Busy]]:
-        """Until every worker has come to its end."""
-        try:
-            for device, cores in zip(devices, shares_of_cores(devices), strict=True):
-                self.workers.append(_Worker(device, cores, _child(device)))
-            for worker in self.workers:
-                self._start(worker)
-            while self.workers:
-                by_pipe: dict[Any, _Worker] = {worker.child.pipe: worker for worker in self.workers}
-                for pipe in wait(list(by_pipe)):
-                    self._hear(by_pipe[pipe])
-        finally:
-            for worker in self.workers:
-                worker.child.close()
-        return self.busy
+    def step(self, worker: int, step: Step) -> None:
+        """Take a worker's step."""
+        (self.held[worker].discard if step.written else self.held[worker].add)(step.shard)
+        self.on_step(step)
 
-    def _start(self, worker: _Worker) -> None:
-        worker.child.started()
-        with contextlib.suppress(OSError):  # one that died since is heard of by `_hear`
-            worker.child.pipe.send((self.task.on(worker.device), worker.cores))
+    def end(self, worker: int, busy: dict[str, Busy]) -> None:
+        """A worker has come to its end."""
+        self.busy.append(busy)
+        del self.lives[worker]
 
-    def _hear(self, worker: _Worker) -> None:
-        """Take one message.
-
-        Raises:
-            AvrError: what the worker says no other could do better.
-        """
-        try:
-            kind, *rest = worker.child.pipe.recv()
-        except (EOFError, OSError):
-            kind, rest = "crash", [worker.child.ended()]
-        if kind == "step":
-            step: Step = rest[0]
-            (worker.held.discard if step.written else worker.held.add)(step.shard)
-            self.on_step(step)
-        elif kind == "error":
-            raise (UsageError if rest[0] else WorkError)(rest[1])
-        elif kind == "crash":
-            self._lost(worker, rest[0])
-        else:
-            self.busy.append(rest[0])
-            worker.child.close()
-            self.workers.remove(worker)
-
-    def _lost(self, worker: _Worker, why: str) -> None:
-        """Put another in a lost worker's place.
+    def lost(self, worker: int, why: str) -> bool:
+        """A worker was lost, whose shards are for whoever comes to them next; gives whether another takes its place.
 
         Raises:
             WorkError: too many were lost.
         """
-        worker.child.close()
-        for shard in sorted(worker.held):
-            self.lost[shard] += 1
-            if self.lost[shard] >= ATTEMPTS:
+        for shard in sorted(self.held[worker]):
+            self.lost_on[shard] += 1
+            if self.lost_on[shard] >= ATTEMPTS:
                 named = self.task.named(shard)
                 raise WorkError(f"{ATTEMPTS} workers were lost on {named}, the last one: {why}; run again to go on")
-        worker.held.clear()
-        worker.lives -= 1
-        if worker.lives:
-            warn(f"extract: the worker on {worker.device} was lost ({why}); another takes its shards")
-            worker.child = _child(worker.device)
-            self._start(worker)
-            return
-        self.workers.remove(worker)
-        if not self.workers:
-            raise WorkError(f"every worker was lost, the last one on {worker.device}: {why}; run again to go on")
-        warn(f"extract: {worker.device} is given up after {ATTEMPTS} lost workers ({why})")
+        self.held[worker].clear()
+        self.lives[worker] -= 1
+        name = self.names[worker]
+        if self.lives[worker]:
+            warn(f"extract: the worker on {name} was lost ({why}); another takes its shards")
+            return True
+        del self.lives[worker]
+        if not self.lives:
+            raise WorkError(f"every worker was lost, the last one on {name}: {why}; run again to go on")
+        warn(f"extract: {name} is given up after {ATTEMPTS} lost workers ({why})")
+        return False
 
 
-def _child(device: str) -> Child:
-    return Child(f"the worker on {device}", "avr.extract.engines:serve")
+def _run_children(task: Task, devices: tuple[str, ...], *, on_step: OnStep) -> list[dict[str, Busy]]:
+    """A child a device, watched; one that dies is replaced."""
+    crew, cores = Crew(task, devices, on_step), shares_of_cores(devices)
+    children: dict[int, Child] = {}
+
+    def make(worker: int) -> None:
+        children[worker] = Child(f"the worker on {devices[worker]}", "avr.extract.engines:serve")
+
+    def start(worker: int) -> None:
+        children[worker].started()
+        with contextlib.suppress(OSError):  # one that died since is heard of below
+            children[worker].pipe.send((task.on(devices[worker]), cores[worker]))
+
+    try:
+        for worker in crew.lives:
+            make(worker)
+        for worker in crew.lives:
+            start(worker)
+        while crew.lives:
+            for pipe in wait([children[worker].pipe for worker in crew.lives]):
+                worker = next(one for one, child in children.items() if child.pipe is pipe)
+                kind, said = _hear(children[worker])
+                if kind == "step":
+                    crew.step(worker, said)
+                    continue
+                children[worker].close()
+                if kind == "end":
+                    crew.end(worker, said)
+                elif crew.lost(worker, said):
+                    make(worker)
+                    start(worker)
+    finally:
+        for child in children.values():
+            child.close()
+    return crew.busy
+
+
+def _hear(child: Child) -> tuple[str, Any]:
+    """One message of a child; "crash" and why where it is gone.
+
+    Raises:
+        AvrError: what the worker says no other could do better.
+    """
+    try:
+        kind, said = child.pipe.recv()
+    except (EOFError, OSError):
+        return "crash", child.ended()
+    if isinstance(said, AvrError):
+        raise said
+    return kind, said
 
 
 def serve(pipe: Connection) -> None:
     """A child's side: what to do comes through the pipe; back go its steps and how it ends."""
-    one_thread = threading.Lock()
 
-    def say(*message: Any) -> None:
+    def say(kind: str, said: Any) -> None:
         try:
-            with one_thread:
-                pipe.send(message)
+            pipe.send((kind, said))
         except (BrokenPipeError, ConnectionResetError):  # the parent is gone
             os._exit(1)
 
@@ -156,7 +162,7 @@ def serve(pipe: Connection) -> None:
         with quiet():
             busy = work(task, on_step=lambda step: say("step", step))
     except AvrError as error:
-        say("error", isinstance(error, UsageError), str(error))
+        say("error", (UsageError if isinstance(error, UsageError) else WorkError)(str(error)))
     except Exception as error:
         say("crash", one_line(error))
     else:
@@ -176,8 +182,6 @@ def shares_of_cores(devices: tuple[str, ...]) -> list[tuple[int, ...]]:
     cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
     on_cpu = [index for index, device in enumerate(devices) if device == "cpu"]
     shares: list[tuple[int, ...]] = [()] * len(devices)
-    if not cores:
-        return shares
-    for place, index in enumerate(on_cpu):
+    for place, index in enumerate(on_cpu if cores else []):
         shares[index] = tuple(cores[place % len(cores) :: len(on_cpu)])
     return shares

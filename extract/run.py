@@ -3,8 +3,8 @@
 import math
 import platform
 import subprocess
-import threading
 import time
+from collections import Counter, defaultdict
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -97,17 +97,21 @@ def extract(
     where = engine.where(running)
     extractor = Extractor(settings, running=running) if engine.alone else None
     networks = extractor.networks if extractor else load_networks(settings)
-    shapes = networks.shapes
-    running = replace(running, shard_videos=running.shard_videos or shard_videos(shapes, networks.settings))
-    _say_what(dataset, out, networks, where)
-    _warn_of_leaks(dataset, networks)
-    if extractor is not None and extractor.cache is not None:
-        _say_cached(extractor.cache, dataset)
+    running = replace(running, shard_videos=running.shard_videos or shard_videos(networks.shapes, networks.settings))
+    _say_what(dataset, out, networks, where, cache=extractor.cache if extractor else None)
     task = Task(dataset, out.absolute(), settings, running, made_with(), Path.cwd())
     watch = _Watch(dataset, out, running.shard_videos)
     with watch.progress:
         busy = run_workers(engine, task, extractor, watch)
-    summary = watch.summary(busy)
+    summary = Summary(out, len(dataset.videos), seconds=watch.ended - watch.began)
+    with FeatureStore(out) as store:
+        summary.failures = [(failure["id"], failure["reason"]) for failure in store.failures]
+        summary.notes = [(noted["id"], noted["note"]) for noted in store.notes]
+    failed, size = dict(summary.failures), running.shard_videos
+    own = (video for number in watch.own for video in dataset.videos[number * size : (number + 1) * size])
+    summary.extracted = sum(video.id not in failed for video in own)
+    if watch.own:
+        summary.busy = shares(busy, summary.seconds)
     _list(note, "note", summary.notes)
     _list(warn, "no features", summary.failures)
     if strict and summary.failures:
@@ -120,59 +124,33 @@ class _Watch:
     """A run as its steps tell it: the bar, and which shards are its own."""
 
     def __init__(self, dataset: Dataset, out: Path, shard_videos: int) -> None:
-        self.dataset, self.out, self.shard_videos = dataset, out, shard_videos
-        self._one_thread = threading.Lock()
         self.own: dict[int, Step] = {}  # how far each shard is that this run's workers claimed
         self.began = self.ended = 0.0
         self.failed = 0
-        there = sum(len(self._ids(int(path.stem[6:]))) for path in out.glob("shard-*.h5") if path.stem[6:].isdigit())
-        self.progress = Progress("extract", total=len(dataset.videos) - there, unit="videos")
+        count, numbers = len(dataset.videos), (path.stem[6:] for path in out.glob("shard-*.h5"))
+        there = sum(min(shard_videos, count - int(number) * shard_videos) for number in numbers if number.isdigit())
+        self.progress = Progress("extract", total=count - there, unit="videos")
 
     def __call__(self, step: Step) -> None:
         """Take a step. Of a shard that is done again after its worker was lost, only what is new counts."""
-        with self._one_thread:
-            self.ended = time.perf_counter()
-            self.began = self.began or self.ended
-            before = self.own.get(step.shard, Step(step.shard))
-            if step.videos >= before.videos:
-                self.own[step.shard] = step
-                self.failed += step.failed - before.failed
-            shown = {"failed": self.failed} if self.failed else {}
-            self.progress.advance(max(0, step.videos - before.videos), **shown)
-
-    def _ids(self, number: int) -> list[str]:
-        start = number * self.shard_videos
-        return [video.id for video in self.dataset.videos[start : start + self.shard_videos]]
-
-    def summary(self, workers: list[dict[str, Busy]]) -> Summary:
-        """What was done, as the store tells it."""
-        summary = Summary(self.out, len(self.dataset.videos), seconds=self.ended - self.began)
-        with FeatureStore(self.out) as store:
-            summary.failures = [(failure["id"], failure["reason"]) for failure in store.failures]
-            summary.notes = [(noted["id"], noted["note"]) for noted in store.notes]
-        failed = {video for video, _ in summary.failures}
-        summary.extracted = sum(video not in failed for number in self.own for video in self._ids(number))
-        if self.own:
-            summary.busy = shares(workers, summary.seconds)
-        return summary
+        self.ended = time.perf_counter()
+        self.began = self.began or self.ended
+        before = self.own.get(step.shard, Step(step.shard))
+        if step.videos >= before.videos:
+            self.own[step.shard] = step
+            self.failed += step.failed - before.failed
+        shown = {"failed": self.failed} if self.failed else {}
+        self.progress.advance(max(0, step.videos - before.videos), **shown)
 
 
 def shares(workers: list[dict[str, Busy]], seconds: float) -> dict[str, float]:
     """Share of so many seconds that each stage's threads were busy, over all workers, 0…1."""
-    threads: dict[str, float] = {}
-    worked: dict[str, float] = {}
-    for busy in workers:
-        for name, stage in busy.items():
-            threads[name] = threads.get(name, 0) + stage.threads
-            worked[name] = worked.get(name, 0) + stage.seconds
+    threads: Counter[str] = Counter()
+    worked: dict[str, float] = defaultdict(float)
+    for name, stage in (item for busy in workers for item in busy.items()):
+        threads[name] += stage.threads
+        worked[name] += stage.seconds
     return {name: worked[name] / max(1e-9, seconds * threads[name]) for name in threads}
-
-
-def _warn_of_leaks(dataset: Dataset, networks: Networks) -> None:
-    """Fine-tuned backbones have seen the training videos of one split, and some of those are tested on in others."""
-    for split in sorted({trained_on(Path(file)) for file in networks.files.values()}):
-        if split[1] in dataset.splits and len(dataset.splits) > 1 and split[0] in ("", dataset.name):
-            warn(f"these weights were trained on split {split[1]}: train heads on that split alone")
 
 
 def expected_bytes(shapes: dict[str, tuple[int, ...]], settings: Settings, num_videos: int) -> int:
@@ -186,22 +164,23 @@ def shard_videos(shapes: dict[str, tuple[int, ...]], settings: Settings) -> int:
     return max(1, min(64, (1 << 26) // expected_bytes(shapes, settings, 1)))
 
 
-def _say_what(dataset: Dataset, out: Path, networks: Networks, where: str) -> None:
-    settings, shapes = networks.settings, networks.shapes
-    size = _size(expected_bytes(shapes, settings, len(dataset.videos)))
+def _say_what(dataset: Dataset, out: Path, networks: Networks, where: str, *, cache: ClipCache | None) -> None:
+    settings, shapes, count = networks.settings, networks.shapes, len(dataset.videos)
+    size = _size(expected_bytes(shapes, settings, count))
     arrays = ", ".join(f"{name} {'×'.join(map(str, shape))}" for name, shape in shapes.items())
     views = settings.views * settings.crops_a_view
     most = "at most " if settings.plan == "clips" else ""
     weights = ", ".join(settings.weights)
-    note(f"extract: {len(dataset.videos)} videos of {dataset.name} → {out}; {settings.backbone} ({weights}) on {where}")
+    note(f"extract: {count} videos of {dataset.name} → {out}; {settings.backbone} ({weights}) on {where}")
     note(f"extract: {most}{views} view{'s' * (views > 1)} a video of {arrays}; {most or 'about '}{size} in all")
-
-
-def _say_cached(cache: ClipCache, dataset: Dataset) -> None:
-    there = sum(cache.has(video) for video in dataset.videos)
-    if there:
-        note(f"extract: frames and flow of {there} of {len(dataset.videos)} videos are taken from {cache.folder}")
-    else:
+    # Fine-tuned backbones have seen the training videos of one split, and some of those are tested on in others.
+    for name, split in sorted({trained_on(Path(file)) for file in networks.files.values()}):
+        if split in dataset.splits and len(dataset.splits) > 1 and name in ("", dataset.name):
+            warn(f"these weights were trained on split {split}: train heads on that split alone")
+    there = sum(cache.has(video) for video in dataset.videos) if cache else 0
+    if there and cache:
+        note(f"extract: frames and flow of {there} of {count} videos are taken from {cache.folder}")
+    elif cache:
         warn(f"{cache.folder} holds none of the videos at these settings (streams, flow, resize): all are decoded")
 
 

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from avr.core import check_known
 from avr.extract.weights import download
 
-from ._base import Preprocessing, Source
+from . import Preprocessing, Source
 
 # These change RGB's normalisation from ImageNet's mean and deviation to ±1 themselves.
 _RESCALED = ("inception_v3", "googlenet")

@@ -11,7 +11,7 @@ from avr.extract.backbones import Preprocessing
 from avr.extract.settings import Settings
 from avr.video import Answer, Need
 
-from ._base import Stream
+from . import Stream
 
 
 class Flow(Stream):

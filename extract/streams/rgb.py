@@ -11,7 +11,7 @@ from avr.extract.preprocess import to_device
 from avr.extract.settings import Settings
 from avr.video import Answer
 
-from ._base import Stream
+from . import Stream
 
 
 class Rgb(Stream):

@@ -147,7 +147,7 @@ def test_three_worker_processes_one_killed_write_the_same_bytes(sixteen, alone, 
 def test_two_ray_workers_one_killed_write_the_same_bytes(sixteen, alone, tmp_path, monkeypatch):
     monkeypatch.setenv("RAY_memory_monitor_refresh_ms", "0")  # what else runs here must not make Ray kill more
     killed: list[int] = []
-    watcher = kill_one_worker(tmp_path / "store", "ray::ExtractionWorker", killed)
+    watcher = kill_one_worker(tmp_path / "store", "ray::extract_shards", killed)
     try:
         summary = extract(
             sixteen, tmp_path / "store", settings=SETTINGS, running=RUNNING, engine=Engine(name="ray", workers=2)
@@ -213,9 +213,9 @@ def test_a_worker_whose_decoder_does_not_start_says_so(sixteen, tmp_path, monkey
         while said[-1][0] == "step":
             said.append(ours.recv())
         served.result()
-    kind, usage, message = said[-1]
-    assert (kind, usage) == ("error", False)
-    assert "the decoding process does not start: exit code 1" in message
+    kind, error = said[-1]
+    assert (kind, type(error)) == ("error", WorkError)
+    assert "the decoding process does not start: exit code 1" in str(error)
 
 
 def test_workers_on_the_cpu_share_its_cores():
