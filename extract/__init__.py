@@ -12,8 +12,7 @@ from .settings import Engine, Running, Settings
 if TYPE_CHECKING:
     from .cache import CACHE_FOLDER, ClipCache, leave_out
     from .extractor import Extractor
-    from .layers import LayerReader
-    from .networks import Networks, build_backbone, load_networks
+    from .networks import LayerReader, Networks, build_backbone, load_networks
     from .preprocess import crop_images
     from .restore import Origin, refuse_unused, restore_video
     from .run import Summary, extract

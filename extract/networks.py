@@ -1,10 +1,11 @@
-"""Each stream's network, and the settings that its weights bring.
+"""Each stream's network, its layers read by name, and the settings that its weights bring.
 
-A stream's network is the RGB network; where the stream has other channels its first convolution is wider: the weights'
-mean over RGB, repeated. So a stream is a number of input channels, not a network of its own.
+Short names of layers are the backbone source's own, any other name is a graph node. A stream's network is the RGB
+network; where the stream has other channels its first convolution is wider: the weights' mean over RGB, repeated. So a
+stream is a number of input channels, not a network of its own.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -12,11 +13,11 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torchvision.models.feature_extraction import create_feature_extractor, get_graph_node_names
 
 from avr.core import UsageError, WorkError, item_names
 
 from .backbones import source_of
-from .layers import LayerReader
 from .settings import STREAMS, Settings
 from .streams import open_streams, stream_class
 from .weights import first_convolution, fit_state, is_file, load_weights, widen
@@ -58,15 +59,69 @@ def _build(
         build = source_of(name).build
         model = build(name, in_channels=in_channels, num_classes=num_classes, trained=bool(state))
     if in_channels != 3:
-        _widen_first(model, in_channels, name)
+        _, first = first_convolution(model, name)
+        first.weight = nn.Parameter(widen(first.weight.detach(), in_channels))
+        first.in_channels = in_channels
     left = fit_state(model, state, name=name, source=source, say=say) if state else []
     return model.eval(), left
 
 
-def _widen_first(model: nn.Module, in_channels: int, name: str) -> None:
-    _, first = first_convolution(model, name)
-    first.weight = nn.Parameter(widen(first.weight.detach(), in_channels))
-    first.in_channels = in_channels
+class LayerReader(nn.Module):
+    """A network whose forward returns named layers, `(B, 3 or 2L, H, W)` to `{layer: (B, D) or (B, C, h, w)}`.
+
+    It holds the network's own parameters, under their own names, so it trains; layers behind the last one read are not
+    in it.
+    """
+
+    def __init__(self, model: nn.Module, name: str, layers: Sequence[str]) -> None:
+        """Trace a network.
+
+        Args:
+            model: a classification network.
+            name: its name, such as "resnet50".
+            layers: short names or graph nodes.
+
+        Raises:
+            UsageError: no such layer; the short names and the nodes are listed.
+        """
+        super().__init__()
+        nodes = _nodes(model, name, layers)
+        self.layers = tuple(layers)
+        self.means = {layer for layer, node in nodes.items() if node.startswith("mean ")}
+        self.nodes = {layer: node.removeprefix("mean ") for layer, node in nodes.items()}
+        names = sorted(set(self.nodes.values()))
+        self.graph = create_feature_extractor(model, {node: node for node in names})
+
+    def forward(self, images: Tensor) -> dict[str, Tensor]:
+        """Layers by name."""
+        outputs = self.graph(images)
+        return {
+            layer: outputs[node].mean((2, 3)) if layer in self.means else outputs[node]
+            for layer, node in self.nodes.items()
+        }
+
+    def trunk_state(self) -> dict[str, Tensor]:
+        """Its tensors under the network's own names, as a weights file has them."""
+        return {name.removeprefix("graph."): value for name, value in self.state_dict().items()}
+
+
+def _nodes(model: nn.Module, name: str, layers: Sequence[str]) -> dict[str, str]:
+    """Graph nodes of layers by short or own name; "mean NODE" is that node's mean over positions."""
+    training = model.training
+    _, (_, *known) = get_graph_node_names(model)  # the first is the input
+    model.train(training)
+    short = source_of(name).short_layers(model, name)
+    nodes = {}
+    for layer in layers:
+        node = short.get(layer, layer)
+        node = f"mean {short['map']}" if node == "mean map" else node
+        wanted = node.removeprefix("mean ")
+        if not any(other == wanted or other.startswith(wanted + ".") for other in known):
+            raise UsageError(
+                f"{name} has no layer '{layer}'; short names: {', '.join(short) or 'none'}; nodes: {', '.join(known)}"
+            )
+        nodes[layer] = node
+    return nodes
 
 
 @dataclass(frozen=True)

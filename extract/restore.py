@@ -3,7 +3,7 @@
 import contextlib
 import glob
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -103,7 +103,7 @@ class Origin:
 
 
 def _dataset_of(store: FeatureStore) -> Dataset:
-    videos = tuple(Video(*_kept(store, place)) for place in range(len(store.ids)))
+    videos = tuple(_kept(store, place) for place in range(len(store.ids)))
     gone = [video for video in videos if not video.path.is_file()]
     if gone:
         raise WorkError(f"{len(gone)} videos are not where they were, first {gone[0].path}: give their folder, --root")
@@ -114,9 +114,10 @@ def _dataset_of(store: FeatureStore) -> Dataset:
     return Dataset(store.dataset, Path(), store.class_names, videos, splits)
 
 
-def _kept(store: FeatureStore, place: int) -> tuple[str, Path, int, str]:
-    """What a store keeps of a video: id, path, label, group."""
-    return str(store.ids[place]), Path(store.paths[place]), int(store.labels[place]), str(store.groups[place])
+def _kept(store: FeatureStore, place: int) -> Video:
+    """What a store keeps of a video."""
+    name, group = str(store.ids[place]), str(store.groups[place])
+    return Video(name, Path(store.paths[place]), int(store.labels[place]), group)
 
 
 def restore_video(store: FeatureStore, place: int, root: Path | None = None) -> Video:
@@ -130,49 +131,50 @@ def restore_video(store: FeatureStore, place: int, root: Path | None = None) -> 
     Raises:
         UsageError: it is not where it should be.
     """
-    name, path, label, group = _kept(store, place)
+    video = _kept(store, place)
     if store.dataset in PARTS:
         with contextlib.suppress(UsageError):
-            return {video.id: video for video in index_dataset(store.dataset, root).videos}[name]
+            return {video.id: video for video in index_dataset(store.dataset, root).videos}[video.id]
+    path = video.path
     if root is not None:
-        places = [root / name, *sorted(root.glob(f"{glob.escape(name)}.*")), root / path.name]
+        places = [root / video.id, *sorted(root.glob(f"{glob.escape(video.id)}.*")), root / path.name]
         path = next((one for one in places if one.exists()), root / path.name)
     if not path.exists():
         raise UsageError(f"the video is not at {path}: name the folder of the videos with --root")
     if path.is_file():
-        return Video(name, path, label, group)
+        return replace(video, path=path)
     first = [number for number in (0, 1) if (path / RawFrames.image.format(number)).exists()]
     if not first:
         raise UsageError(f"{path} is a folder without {RawFrames.image.format(1)}: give the data set's folder, --root")
-    return Video(name, path, label, group, frames=RawFrames(count=int(store.frames[place]), first=first[0]))
+    return replace(video, path=path, frames=RawFrames(count=int(store.frames[place]), first=first[0]))
 
 
 def _find_weights(
-    settings: Settings, known: Mapping[str, str | Path], given: Iterable[str], folders: list[Path]
+    settings: Settings, known: Mapping[str, str], given: Iterable[str], folders: list[Path]
 ) -> dict[str, Path]:
     """The weights file of each stream that has one; a file stands in the settings by name and SHA-256."""
     found: dict[str, Path] = {}
     hashes = dict(entry.split("=", 1) for entry in settings.weights_sha256)
     own = dict((entry if "=" in entry else f"={entry}").split("=", 1) for entry in given)
     for stream in settings.streams:
-        name = settings.weights_of(stream)
+        name, wanted = settings.weights_of(stream), hashes.get(stream, "")
         if is_named(settings.backbone, name):
             continue
         named = own.get(stream, own.get(""))
         places = [Path(named)] if named else [Path(known.get(stream, name)), *(folder / name for folder in folders)]
         there = [place for place in places if place.is_file()]
-        if not there:
+        right = [place for place in there if wanted in ("", sha256_of(place))]
+        if right:
+            found[stream] = right[0]
+        elif there:
+            raise UsageError(
+                f"{there[0]} is not the weights file of stream {stream} that the features were made with (its SHA-256 "
+                f"is {sha256_of(there[0])[:12]}…, theirs {wanted[:12]}…): name the right one, --weights {stream}=FILE"
+            )
+        else:
             raise UsageError(
                 f"the weights of stream {stream} are gone ({places[0]}): name them, --weights {stream}=FILE"
             )
-        right = [place for place in there if not hashes.get(stream) or sha256_of(place) == hashes[stream]]
-        if not right:
-            raise UsageError(
-                f"{there[0]} is not the weights file of stream {stream} that the features were made with (its SHA-256 "
-                f"is {sha256_of(there[0])[:12]}…, theirs {hashes[stream][:12]}…): name the right one, --weights "
-                f"{stream}=FILE"
-            )
-        found[stream] = right[0]
     return found
 
 
@@ -186,18 +188,18 @@ def refuse_unused(given: Iterable[str], several: Iterable[Settings]) -> None:
     Raises:
         UsageError: naming the entry.
     """
-    sources: dict[str, list[tuple[str, bool]]] = {}
+    sources: dict[str, dict[str, bool]] = {}  # each stream's weights, and whether they are a file
     for settings in several:
         for stream in settings.streams:
             name = settings.weights_of(stream)
-            sources.setdefault(stream, []).append((name, not is_named(settings.backbone, name)))
+            sources.setdefault(stream, {})[name] = not is_named(settings.backbone, name)
     for entry in given:
         stream, separator, _ = entry.partition("=")
         if separator and stream not in sources:
             raise UsageError(
                 f"--weights {entry}: there is no stream '{stream}' to read them; known: {', '.join(sources)}"
             )
-        read = sources[stream] if separator else [source for found in sources.values() for source in found]
-        if not any(file for _, file in read):
-            names = ", ".join(sorted({name for name, _ in read}))
+        read = sources[stream] if separator else dict(item for own in sources.values() for item in own.items())
+        if not any(read.values()):
+            names = ", ".join(sorted(read))
             raise UsageError(f"--weights {entry}: the run's own weights are no file ({names}): leave the option out")
