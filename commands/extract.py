@@ -5,7 +5,6 @@ from typing import Any
 import click
 
 from avr.extract import Engine, Running, Settings
-from avr.video import Sampling
 
 from ._options import PATH, dataset_option, dataset_options, record_options
 from ._output import Reply, answering, print_table
@@ -16,7 +15,6 @@ from ._output import Reply, answering, print_table
 @dataset_options
 @click.option("--out", type=PATH, help="The store's folder.  [default: features/<dataset>]")
 @record_options("settings", Settings, flags={"streams": "--stream"}, many=("weights",))
-@record_options("sampling", Sampling)
 @record_options("running", Running)
 @record_options("engine", Engine, flags={"name": "--engine"})
 @click.option("--strict", is_flag=True, help="Videos without features are an error, once the others are done.")
@@ -31,8 +29,7 @@ def command(dataset: str, where: dict[str, Any], profile: bool, **options: Any) 
     from avr.datasets import index_dataset
     from avr.extract import extract
 
-    settings = options.pop("settings").change(**vars(options.pop("sampling")))
-    summary = extract(index_dataset(dataset, **where), options.pop("out"), settings=settings, **options)
+    summary = extract(index_dataset(dataset, **where), options.pop("out"), **options)
 
     def show() -> None:
         if profile and summary.busy:

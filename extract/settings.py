@@ -23,12 +23,12 @@ FLOW = "avr.extract.flow"
 
 
 @dataclass(frozen=True)
-class Settings:
+class Settings(Sampling):
     """Everything that changes a feature. Zero and "auto" ask for what the weights and the device bring; a store holds
     the settings with all of them filled in (`avr.extract.load_networks`).
 
-    The fields from `plan` to `seed` are those of `avr.video.Sampling`. Fields that say nothing of themselves are filled
-    in. In a store, `weights` hold a file's name without its folder.
+    Which frames of a video are looked at is among them. Fields that say nothing of themselves are filled in. In a
+    store, `weights` hold a file's name without its folder.
 
     Attributes:
         weights_sha256: "stream=SHA-256" of each stream's weights file.
@@ -53,13 +53,6 @@ class Settings:
             "NAMES",
         ),
     ] = ("pooled", "map")
-    plan: Literal["segments", "strided", "clips"] = Sampling.plan
-    segments: NonNegativeInt = Sampling.segments
-    per_segment: PositiveInt = Sampling.per_segment
-    views: NonNegativeInt = Sampling.views
-    view: Literal["fixed", "random"] = Sampling.view
-    clip_stride: PositiveInt = Sampling.clip_stride
-    seed: NonNegativeInt = Sampling.seed
     stack: Annotated[PositiveInt, About("Flow pairs centred on a frame.", "L")] = 10
     flow: Annotated[str, About("dis, farneback, tvl1, raft or raft=FILE (its weights).")] = "dis"
     flow_backend: str = ""
@@ -93,12 +86,7 @@ class Settings:
             value = getattr(self, field.name)
             if isinstance(value, list):
                 object.__setattr__(self, field.name, tuple(value))
-        check_fields(self)
-        for name, value in vars(self.sampling).items():
-            object.__setattr__(self, name, value)
-        self._check_together()
-
-    def _check_together(self) -> None:
+        super().__post_init__()
         check_known("flow method", self.flow.partition("=")[0], item_names(FLOW))
         streams = item_names(STREAMS)
         for stream in self.streams:
@@ -132,13 +120,8 @@ class Settings:
 
     @property
     def sampling(self) -> Sampling:
-        """Which frames of a video are looked at."""
+        """Which frames of a video are looked at, alone."""
         return Sampling(**{field.name: getattr(self, field.name) for field in fields(Sampling)})
-
-    @property
-    def num_steps(self) -> int:
-        """N, time steps of one view."""
-        return self.sampling.num_steps
 
     @property
     def crops_a_view(self) -> int:

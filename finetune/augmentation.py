@@ -15,7 +15,7 @@ testing then differ in scale as the papers' do, whatever the frames' size.
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -91,13 +91,9 @@ AUGMENTATIONS: dict[str, Augmentation] = {
 def draw_crop(
     name: str, size: tuple[int, int], generator: np.random.Generator, *, mirror: bool = True, part: float = PART
 ) -> Crop:
-    """One sample's crop, mirrored with probability one half where `mirror` allows it.
+    """One sample's crop of images of a size (height, width), mirrored with probability one half where `mirror` allows.
 
     Args:
-        name: "corners", "random-resized", "jitter" or "centre".
-        size: height and width of the images, pixels.
-        generator: gives every draw; the same generator state gives the same crop.
-        mirror: whether mirroring is allowed: not where left and right are what the classes differ in.
         part: share of the shorter side that testing sees, above 0 and at most 1.
 
     Raises:
@@ -106,4 +102,4 @@ def draw_crop(
     check_known("augmentation", name, AUGMENTATIONS)
     crop = AUGMENTATIONS[name](*size, generator, part)
     mirrored = bool(generator.integers(2)) and mirror  # drawn in any case: `mirror` does not shift later draws
-    return Crop(crop.top, crop.left, crop.height, crop.width, mirrored)
+    return replace(crop, mirrored=mirrored)

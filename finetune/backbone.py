@@ -39,7 +39,6 @@ class BackboneResult:
     """A fine-tuned backbone.
 
     Attributes:
-        folder: what was written.
         weights: the safetensors file.
         history: one row an epoch.
         accuracy: top-1, top-5 and mean class accuracy of the test videos by the network's own classifier.
@@ -147,15 +146,9 @@ class _BackboneTask(Task):
         if self.seed != seed:
             redraw(classifier_of(model), self.seed)
         set_dropout(model, keys, self.tuning.dropout)
-        network = SegmentNetwork(
-            model,
-            self.prediction,
-            self.settings.num_steps,
-            keys=keys,
-            label_smoothing=self.training.label_smoothing,
-        )
         model.to(self.processes.device).to(memory_format=torch.channels_last)
-        return network
+        smoothing = self.training.label_smoothing
+        return SegmentNetwork(model, self.prediction, self.settings.num_steps, keys=keys, label_smoothing=smoothing)
 
     def write(self, folder: Path, network: SegmentNetwork, fitted: Fitted, identity: Mapping[str, Any]) -> None:
         """Weights, test scores and the record; then the state is no longer needed."""
@@ -163,8 +156,7 @@ class _BackboneTask(Task):
         save_tensors(folder / "weights.safetensors", network.model.state_dict(), about)
         outputs = self.outputs(network, self.videos[1])
         self.write_scores(folder, outputs, head="backbone", provenance=identity)
-        results = self.accuracies(outputs)
-        split = SplitRecord(results, history=fitted.history, losses=fitted.losses)
+        split = SplitRecord(self.accuracies(outputs), history=fitted.history, losses=fitted.losses)
         record_split(folder, self.split.name, split)
         for name in (STATE, LAST_GOOD):
             (folder / name).unlink(missing_ok=True)

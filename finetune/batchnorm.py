@@ -22,11 +22,8 @@ from .tuning import Mode
 class SyncedBatchNorm(nn.Module):
     """Batch norm over the batches of all processes, by differentiable sums; torch's own runs on CUDA alone.
 
-    Shares the parameters and running statistics of the layer it stands for, so its state has the same names.
-
-    Attributes:
-        share: what this process's images count for in the statistics: 1, or 0 where they only stand in for a part of
-            the batch that is empty (`count_images`).
+    Shares the parameters and running statistics of the layer it stands for, so its state has the same names. `share` is
+    what this process's images count for in the statistics: 1, or 0 where they only stand in (`count_images`).
     """
 
     def __init__(self, layer: _BatchNorm) -> None:
@@ -88,15 +85,10 @@ def _summed(x: Tensor) -> Tensor:
     return x if alone else _Summed.apply(x)  # type: ignore[no-untyped-call]
 
 
-def set_mode(network: nn.Module, mode: Mode) -> nn.Module:
+def set_mode(network: nn.Module, mode: Mode) -> None:
     """Make a network's batch norm follow `mode`; the rest of the network goes to training. Call it before each epoch.
 
-    Args:
-        network: changed in place where `sync` replaces layers; state keys stay as they were.
-        mode: see the module's head.
-
-    Returns:
-        The network.
+    It is changed in place where `sync` replaces layers; state keys stay as they were.
     """
     network.train()
     if mode == "sync":
@@ -107,7 +99,6 @@ def set_mode(network: nn.Module, mode: Mode) -> nn.Module:
     layers = [module for module in network.modules() if isinstance(module, (_BatchNorm, SyncedBatchNorm))]
     for layer in layers[1 if mode == "partial" else 0 :] if mode in ("partial", "frozen") else []:
         layer.eval()
-    return network
 
 
 def count_images(network: nn.Module, *, counted: bool) -> None:

@@ -103,10 +103,7 @@ class Processes:
 
 @contextmanager
 def join_processes(device: str = "auto") -> Iterator[Processes]:
-    """Join the processes that torchrun started, if it did.
-
-    Args:
-        device: "auto" (a GPU when there is one), "cpu", "cuda" (the process's own, by its number) or "cuda:1".
+    """Join the processes that torchrun started, if it did; "cuda" is a process's own GPU, by its number.
 
     Raises:
         UsageError: a device that is not there.
@@ -130,9 +127,6 @@ def join_processes(device: str = "auto") -> Iterator[Processes]:
 
 
 def claim_together(out: Path | None, prefix: str, record: RunRecord, *, processes: Processes) -> Path:
-    """The run's folder, the same in all processes, as `avr.store.claim_run` finds it.
-
-    The first process decides, and holds the folder until they part.
-    """
+    """The run's folder, as `avr.store.claim_run` finds it for the first process, which holds it until they part."""
     found = processes.closing.enter_context(claim_run(out, prefix, record)) if processes.first else None
     return Path(processes.agree(str(found)))

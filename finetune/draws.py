@@ -80,25 +80,19 @@ class KeyedDropout(nn.Module):
         super().__init__()
         self.p, self.keys, self.layer = p, keys, layer
 
-    def extra_repr(self) -> str:
-        return f"p={self.p}"
-
     def mask(self, shape: Sequence[int], device: torch.device) -> Tensor:
         """What the input is multiplied by: 0 with probability p, else 1 / (1 - p). Drawn on the CPU, for any device."""
-        keys = self.keys
-        rows = shape[0] // len(keys.videos)
-        if rows * len(keys.videos) == shape[0]:
-            parts = [self._draw((video,), (rows, *shape[1:])) for video in keys.videos]
-            uniform = torch.cat(parts)
+        videos = self.keys.videos
+        rows = shape[0] // len(videos)
+        if rows * len(videos) == shape[0]:
+            uniform = torch.cat([self._draw([video], (rows, *shape[1:])) for video in videos])
         else:
-            uniform = self._draw(tuple(keys.videos), shape)
+            uniform = self._draw(videos, shape)
         return ((uniform >= self.p) / (1 - self.p)).to(device)
 
-    def _draw(self, videos: tuple[int, ...], shape: Sequence[int]) -> Tensor:
-        generator = torch.Generator().manual_seed(
-            seed_for(self.keys.seed, self.purpose, self.keys.step, self.layer, *videos)
-        )
-        return torch.rand(tuple(shape), generator=generator)
+    def _draw(self, videos: Sequence[int], shape: Sequence[int]) -> Tensor:
+        seed = seed_for(self.keys.seed, self.purpose, self.keys.step, self.layer, *videos)
+        return torch.rand(tuple(shape), generator=torch.Generator().manual_seed(seed))
 
     def forward(self, x: Tensor) -> Tensor:
         if not self.training or self.p == 0:
@@ -147,13 +141,8 @@ class KeyedHeadDropout(TorchFunctionMode):
 def key_dropout(network: nn.Module, keys: DropoutKeys, *, p: float | None = None) -> int:
     """Replace every `nn.Dropout` in a network by a `KeyedDropout`, in place, and stochastic depth by a keyed one.
 
-    Args:
-        network: the module to change.
-        keys: shared by all layers.
-        p: probability for all dropout layers; None keeps each one's own. Stochastic depth keeps its own.
-
-    Returns:
-        How many dropout layers there were. Dropout in functional form is left: see `KeyedHeadDropout`.
+    With `p`, all dropout layers get this probability; stochastic depth keeps its own. Dropout in functional form is
+    left (`KeyedHeadDropout`). Gives how many dropout layers there were.
     """
     from torchvision.ops import StochasticDepth  # takes seconds to load
 

@@ -39,7 +39,6 @@ class EndToEndResult:
     """A run fine-tuned end to end.
 
     Attributes:
-        folder: the new run.
         results: split -> output -> top-1, top-5, mean class accuracy of the test videos.
         before: the same of the run it started from, measured in the same way.
         history: split -> one row an epoch.
@@ -159,15 +158,10 @@ def _train_splits(
 
 @dataclass(frozen=True)
 class EndToEndTask(Task):
-    """One split's training of a run's head and backbones together.
-
-    Attributes:
-        trained: the head and its metadata.
-        networks: the backbones, on the CPU.
-    """
+    """One split's training of a run's head and backbones together."""
 
     trained: TrainedRun
-    networks: Networks
+    networks: Networks  # on the CPU
 
     @classmethod
     def open(
@@ -215,8 +209,6 @@ class EndToEndTask(Task):
         network.to(device)
         network.freeze_unused()
         return network
-
-    # --- what is written ----------------------------------------------------------------------------------------------
 
     def write(
         self, folder: Path, network: EndToEnd, fitted: Fitted, *, before: dict[str, dict[str, float]]
@@ -286,7 +278,6 @@ class EndToEndTask(Task):
 
 
 def _read_result(folder: Path) -> EndToEndResult:
-    """The result of an end-to-end run, from its folder."""
     splits = read_record(folder).splits
     return EndToEndResult(
         folder,

@@ -19,41 +19,27 @@ from contextlib import nullcontext
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from avr.core import Progress, UsageError, WorkError, ahead
+from avr.core import Progress, UsageError, WorkError, ahead, write_whole
 from avr.heads import save_tensors
-from avr.store import write_log
+from avr.store import differences, write_log
 from avr.training import Schedule, Training, build_optimizer, deterministic
 
 from .batchnorm import count_images
 from .distributed import Processes
 from .draws import cut, epoch_order, seed_for, share
 from .networks import TunedNetwork
-from .state import load_state, save_state
+from .samples import VideoSamples
 from .tuning import Tuning
 
 LAST_GOOD = "last-good.safetensors"
 STATE = "state.pt"
 
 Piece = tuple[list[int], Any]  # videos of a batch that go through the network together, and what was read of them
-
-
-class Samples(Protocol):
-    """The training videos, as the loop sees them."""
-
-    @property
-    def names(self) -> Sequence[str]:
-        """The videos' ids."""
-
-    def read(self, videos: Sequence[int], epoch: int) -> Any:
-        """Draw and read the videos' frames for an epoch; called in a thread, ahead of time."""
-
-    def prepare(self, raw: Any, device: torch.device) -> tuple[Any, Tensor]:
-        """Augment what was read, on the device: the network's input, and labels `(B,)` int64."""
 
 
 @dataclass
@@ -70,10 +56,7 @@ class Loop:
 
     Args:
         network: what is trained, on the device.
-        samples: the training videos.
-        training: optimiser, schedule, epochs, batch size (over all processes).
-        tuning: batch norm, the new part's rate, how memory is saved, when the state is written.
-        seed: of every draw.
+        samples: the training videos; `read` is called in a thread, ahead of time.
         validate: loss of the validation part; None where there is no such part.
         folder: where `state.pt` and the log are written; None: nowhere.
         settings: what the training is, for the state; it is not continued with others.
@@ -82,7 +65,7 @@ class Loop:
     def __init__(
         self,
         network: TunedNetwork,
-        samples: Samples,
+        samples: VideoSamples,
         *,
         training: Training,
         tuning: Tuning,
@@ -100,18 +83,14 @@ class Loop:
         self.settings = {**(settings or {}), "videos": f"{count} ({ids[:12]})"}
         self.steps_per_epoch = math.ceil(count / min(training.batch_size or count, count))
         self.schedule = Schedule(training, self.steps_per_epoch)
-        self.sums, self.fitted = [0.0, 0.0, 0.0], Fitted()
+        self.sums, self.fitted = [0.0, 0.0, 0.0], Fitted()  # loss, right and videos of the epoch
         self.best: dict[str, Tensor] = {}
         self.groups = network.groups(tuning.new_factor)
         self.optimizer: torch.optim.Optimizer  # made as a stage begins
         self.processes = Processes()
 
     def run(self, processes: Processes, *, stop_after: int | None = None) -> Fitted:
-        """Train to the end.
-
-        Args:
-            processes: this one's place among them.
-            stop_after: leave after so many steps, as if interrupted.
+        """Train to the end, or leave after `stop_after` steps, as if interrupted.
 
         Raises:
             WorkError: the loss or its gradient is not finite; step and videos are named, the state on disk stays that
@@ -260,15 +239,17 @@ class Loop:
             "history": self.fitted.history,
             "losses": self.fitted.losses,
         }
-        save_state(self.folder / STATE, state)
+        try:
+            with write_whole(self.folder / STATE) as temporary:
+                torch.save(state, temporary)
+        except (OSError, RuntimeError) as error:  # torch reports a failed write as a RuntimeError
+            raise WorkError(f"cannot write the training's state to {self.folder / STATE}: {error}") from error
         if self.fitted.history:
             write_log(self.folder, self.fitted.history)
 
     def _continue(self) -> None:
-        found = None
-        if self.folder is not None and self.processes.first:
-            found = load_state(self.folder / STATE, self.settings)
-        state = self.processes.agree(found)
+        reads = self.folder if self.processes.first else None
+        state = self.processes.agree(load_state(reads / STATE, self.settings) if reads else None)
         if state is None:
             return
         self._begin_stage()
@@ -277,3 +258,22 @@ class Loop:
         self.schedule.restore(state["schedule"])
         self.best, self.sums = state["best"], state["sums"]
         self.fitted = Fitted(state["history"], state["losses"])
+
+
+def load_state(path: Path, settings: Mapping[str, Any]) -> dict[str, Any] | None:
+    """What a loop wrote, on the CPU; None where nothing was.
+
+    Raises:
+        UsageError: the file is of a training with other settings than these; they are named.
+        WorkError: the file is damaged.
+    """
+    if not path.exists():
+        return None
+    try:
+        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:
+        raise WorkError(f"{path} is damaged ({type(error).__name__}): remove it to start again") from error
+    differing = differences(state["settings"], settings)
+    if differing:
+        raise UsageError(f"{path.parent} holds a training with other settings ({differing}): choose another --out")
+    return state

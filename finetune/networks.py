@@ -52,12 +52,8 @@ class TunedNetwork(nn.Module):
         raise NotImplementedError
 
     def test(self, inputs: Inputs, *, num_steps: int, bf16: bool) -> Outputs:
-        """Scores of fixed views, whose softmax is the probability, by output: as prediction has them.
-
-        Args:
-            inputs: `(b·V·N, C, H, W)` by stream.
-            num_steps: N.
-            bf16: autocast the backbones to bfloat16.
+        """Scores of fixed views `(b·V·N, C, H, W)`, whose softmax is the probability, by output: as prediction has
+        them. `num_steps` is N; with `bf16` the backbones are autocast to bfloat16.
         """
         raise NotImplementedError
 
@@ -115,12 +111,9 @@ class EndToEnd(TunedNetwork):
     """Backbones, one a stream, and a head that reads their layers.
 
     Args:
-        readers: stream -> `LayerReader`: images to layers by name.
-        head: stream -> features to class scores.
+        readers: stream -> `LayerReader`, its dropout keyed already (`key_dropout`).
         layers: stream -> the layer that the head reads.
         num_steps: N, frames of a view.
-        keys: of the dropout masks; the backbones' own are keyed already (`key_dropout`).
-        label_smoothing: of the head's loss.
         recompute: hold activations of one video at a time and make them again in the backward pass.
     """
 
@@ -155,26 +148,21 @@ class EndToEnd(TunedNetwork):
 
     def features(self, stream: str, images: Tensor) -> Tensor:
         """The layer that the head reads of a stream, `(B, N, …)` float32, of its images `(B·N, C, H, W)`."""
-        images = images.contiguous(memory_format=torch.channels_last)
-        if not (self.recompute and self.training and torch.is_grad_enabled()):
-            found = self.run[stream](images)[self.layers[stream]]
-        else:
-            found = self._video_by_video(stream, images)
-        return found.float().unflatten(0, (-1, self.num_steps))  # (B, N, …)
-
-    def _video_by_video(self, stream: str, images: Tensor) -> Tensor:
-        """Activations are held for one video at a time and made again in the backward pass."""
         step, videos = self.keys.step, self.keys.videos
 
-        def layer(part: Tensor, video: int) -> Tensor:
-            self.keys.set(step, [video])
+        def layer(part: Tensor, named: list[int]) -> Tensor:
+            self.keys.set(step, named)
             found: Tensor = self.run[stream](part)[self.layers[stream]]
             return found
 
-        pairs = zip(torch.split(images, self.num_steps), videos, strict=True)
-        parts = [checkpoint(layer, part, video, use_reentrant=False) for part, video in pairs]
-        self.keys.set(step, videos)
-        return torch.cat(parts)
+        images = images.contiguous(memory_format=torch.channels_last)
+        if self.recompute and self.training and torch.is_grad_enabled():
+            pairs = zip(torch.split(images, self.num_steps), videos, strict=True)
+            found = torch.cat([checkpoint(layer, part, [video], use_reentrant=False) for part, video in pairs])
+            self.keys.set(step, videos)
+        else:
+            found = layer(images, videos)
+        return found.float().unflatten(0, (-1, self.num_steps))  # (B, N, …)
 
     def loss(self, outputs: Outputs, labels: Tensor) -> Tensor:
         return self.head.loss(outputs, labels)

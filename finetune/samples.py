@@ -13,16 +13,14 @@ from avr.video import Decoded
 
 from .augmentation import Crop, draw_crop
 from .draws import generator_for
+from .tuning import Tuning
 
 Inputs = dict[str, Tensor]
 
 
 @dataclass(frozen=True)
 class Drawn:
-    """One video as drawn for an epoch: its frames and pairs, and the box taken of all of them.
-
-    The box is in pixels of the frames where a stream has any, else of the images of pairs.
-    """
+    """One video as drawn for an epoch: its frames and pairs, and the box taken of all of them, in `_drawn_size`."""
 
     decoded: Decoded
     crop: Crop
@@ -34,28 +32,17 @@ class VideoSamples:
 
     Args:
         videos: the training videos, all in the cache.
-        cache: frames and flow pairs.
         settings: an extraction's, filled in: the plan whose random form is drawn, the crop's side, normalisation.
-        augmentation: how crops are drawn; see `avr.finetune.augmentation`.
-        mirror: whether half of the samples are mirrored.
-        seed: of all draws.
     """
 
     def __init__(
-        self,
-        videos: Sequence[Video],
-        cache: ClipCache,
-        *,
-        settings: Settings,
-        augmentation: str = "corners",
-        mirror: bool = True,
-        seed: int = 0,
+        self, videos: Sequence[Video], cache: ClipCache, *, settings: Settings, tuning: Tuning, seed: int = 0
     ) -> None:
         self.videos, self.cache = list(videos), cache
         self.names = [video.id for video in videos]
         view = "fixed" if settings.plan == "clips" else "random"  # one of the fixed clips is drawn
         self.settings = settings.change(view=view, views=settings.views if settings.plan == "clips" else 1)
-        self.augmentation, self.mirror, self.seed = augmentation, mirror, seed
+        self.tuning, self.seed = tuning, seed
 
     def read(self, videos: Sequence[int], epoch: int) -> list[Drawn]:
         """Draw and read some videos for an epoch; a video's draws depend on seed, epoch and its number alone."""
@@ -66,7 +53,8 @@ class VideoSamples:
         video = self.videos[index]
         decoded = self.cache.decoded(video, self.settings, generator=generator)
         tested = min(1.0, self.settings.crop / self.settings.resize)
-        crop = draw_crop(self.augmentation, _drawn_size(decoded), generator, mirror=self.mirror, part=tested)
+        how, size = self.tuning, _drawn_size(decoded)
+        crop = draw_crop(how.augmentation, size, generator, mirror=how.mirror, part=tested)
         return Drawn(decoded, crop, video.label)
 
     def prepare(self, raw: list[Drawn], device: torch.device) -> tuple[Inputs, Tensor]:
@@ -112,15 +100,8 @@ def scale_crop(crop: Crop, size: tuple[int, ...], other: tuple[int, ...]) -> Cro
 def fixed_inputs(
     videos: Sequence[Video], cache: ClipCache, settings: Settings, *, device: torch.device, at_once: int = 8
 ) -> Iterator[Inputs]:
-    """Network inputs of fixed views and crops, as extraction makes them: `(b·V·A·N, C, crop, crop)` by stream.
-
-    Args:
-        videos: in the order wanted; a few at a time come together.
-        cache: holds them.
-        settings: the plan and the crops.
-        device: where the inputs are wanted.
-        at_once: videos a batch.
-    """
+    """Network inputs of fixed views and crops, as extraction makes them: `(b·V·A·N, C, crop, crop)` by stream, of
+    `at_once` videos (b) together, in order."""
     for start in range(0, len(videos), at_once):
         parts: dict[str, list[Tensor]] = {stream: [] for stream in settings.streams}
         for video in videos[start : start + at_once]:
@@ -136,23 +117,14 @@ def fixed_inputs(
         yield {stream: cache.streams[stream].normalise(torch.cat(part)) for stream, part in parts.items()}
 
 
-def apply_crop(images: Tensor, crop: Crop, side: int, *, mirror: Callable[[Tensor], Tensor] | None = None) -> Tensor:
-    """Take a crop of all images of a sample and resize it.
-
-    Args:
-        images: `(N, C, H, W)`, uint8 or floating point.
-        crop: the box.
-        side: height and width of the result, pixels.
-        mirror: a stream's own, how its images are mirrored; None exchanges left and right.
-
-    Returns:
-        `(N, C, side, side)` floating point, in the images' own range (float32 for uint8). Bilinear with
-        anti-aliasing, as the weights' own preprocessing resizes.
+def apply_crop(images: Tensor, crop: Crop, side: int, *, mirror: Callable[[Tensor], Tensor]) -> Tensor:
+    """Take a crop of all images of a sample and resize it: `(N, C, H, W)`, uint8 or floating point, to `(N, C, side,
+    side)` floating point in the same range. Bilinear with anti-aliasing, as the weights' own preprocessing resizes.
     """
     part = images[..., crop.top : crop.top + crop.height, crop.left : crop.left + crop.width]
     part = part if part.is_floating_point() else part.float()
     if crop.mirrored:
-        part = mirror(part) if mirror is not None else part.flip(-1)
+        part = mirror(part)
     if part.shape[-2:] == (side, side):
         return part
     return F.interpolate(part, size=(side, side), mode="bilinear", align_corners=False, antialias=True)

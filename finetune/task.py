@@ -32,12 +32,7 @@ class Task(ABC):
     """One fine-tuning on one split, settled.
 
     Attributes:
-        dataset: its videos.
-        split: which of them train and test.
         settings: of the extraction, filled in.
-        training: optimiser, schedule, epochs, batch size over all processes.
-        tuning: augmentation, batch norm, dropout, memory.
-        seed: of all that is drawn.
         cache_folder: of decoded frames and flow; None is `cache/<dataset>`.
         processes: this one's place among them, and where it trains.
     """
@@ -104,14 +99,7 @@ class Task(ABC):
             train = [video for video, out in zip(train, apart, strict=True) if not out]
         if self.tuning.compile:
             network.run = {stream: compiled(part) for stream, part in network.run.items()}
-        samples = VideoSamples(
-            train,
-            self.cache,
-            settings=self.settings,
-            augmentation=self.tuning.augmentation,
-            mirror=self.tuning.mirror,
-            seed=self.seed,
-        )
+        samples = VideoSamples(train, self.cache, settings=self.settings, tuning=self.tuning, seed=self.seed)
         loop = Loop(
             network,
             samples,

@@ -41,11 +41,7 @@ class Tuning:
     save_every: Annotated[NonNegativeInt, About("Write the state every so many steps too. 0: after epochs alone.")] = 0
 
     def __post_init__(self) -> None:
-        """Refuse values that a setting does not take, and settings that contradict one another.
-
-        Raises:
-            UsageError: naming the setting and what it takes or needs.
-        """
+        """Refuse values that a setting does not take, and settings that contradict one another."""
         check_fields(self)
         if self.recompute and self.batch_norm != "frozen":
             raise UsageError(

@@ -39,10 +39,7 @@ def choose_device(name: str) -> "torch.device":
 def deterministic(device: "torch.device", *, seed: int = 0, threads: int = 0) -> Iterator[None]:
     """Inside, torch's generators start from the seed and CUDA picks deterministic kernels; all is put back after.
 
-    Args:
-        device: where the block computes.
-        seed: of torch's generators.
-        threads: CPU threads that compute; 0 leaves their number.
+    `threads` is how many CPU threads compute; 0 leaves their number.
     """
     import torch
 

@@ -87,20 +87,15 @@ class Training:
     bf16: Annotated[bool, About("Autocast to bfloat16 on CUDA.")] = True
 
     def __post_init__(self) -> None:
-        """Refuse values that a setting does not take, and settings that contradict one another.
-
-        Raises:
-            UsageError: naming the setting and what it takes or needs.
-        """
+        """Refuse values that a setting does not take, and settings that contradict one another."""
         check_fields(self)
         if self.schedule == "step" and self.drop_every <= 0:
             raise UsageError("schedule step needs drop_every: the epochs or steps (drop_unit) between two drops")
         if self.schedule == "two-stage" and self.second_epochs <= 0:
             raise UsageError("schedule two-stage needs second_epochs: the length of its second stage")
-        if self.schedule == "plateau" and not self.validation:
-            raise UsageError("schedule plateau needs a validation part: set validation, such as validation=0.2")
-        if self.early_stopping and not self.validation:
-            raise UsageError("early_stopping needs a validation part: set validation, such as validation=0.2")
+        for needy, there in (("schedule plateau", self.schedule == "plateau"), ("early_stopping", self.early_stopping)):
+            if there and not self.validation:
+                raise UsageError(f"{needy} needs a validation part: set validation, such as validation=0.2")
 
 
 def read_training(base: Training, given: Mapping[str, object]) -> Training:

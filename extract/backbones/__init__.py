@@ -1,13 +1,19 @@
-"""Where networks come from: one file a library (`torchvision.py`), which gives names, networks, weights and layers."""
+"""Where networks come from: one file a library (`torchvision.py`), a module of five functions.
 
-from abc import ABC, abstractmethod
-from typing import NamedTuple
+    weights(name)                 names of a network's weights
+    load(name, weights)           tensors of named weights, or of "DEFAULT", and the SHA-256 of their file ("": unknown)
+    build(name, in_channels=…, num_classes=…, trained=…)    the network, for 3 channels, its tensors random
+    preprocessing(name, weights)  of named weights; of a file or random ones, that of the default weights
+    short_layers(model, name)     short layer names and their graph nodes; "mean map": the map's mean over positions
 
-from torch import Tensor, nn
+An unknown name is a UsageError that lists the known ones; weights that cannot be had are a WorkError.
+"""
+
+from typing import Any, NamedTuple
 
 from avr.core import load_item
 
-__all__ = ["Preprocessing", "Source", "source_of"]
+__all__ = ["Preprocessing", "source_of"]
 
 
 class Preprocessing(NamedTuple):
@@ -28,42 +34,6 @@ class Preprocessing(NamedTuple):
     rescaled: bool
 
 
-class Source(ABC):
-    """A library of networks; an unknown `name` is a UsageError that lists the known ones."""
-
-    @abstractmethod
-    def weights(self, name: str) -> list[str]:
-        """Names of a network's weights."""
-
-    @abstractmethod
-    def load(self, name: str, weights: str) -> tuple[dict[str, Tensor], str]:
-        """Tensors of named weights, or of "DEFAULT", and the SHA-256 of their file, "" where it is not known.
-
-        Raises:
-            WorkError: they cannot be had.
-        """
-
-    @abstractmethod
-    def build(self, name: str, *, in_channels: int, num_classes: int, trained: bool) -> nn.Module:
-        """The network, for 3 channels, its tensors random.
-
-        Args:
-            name: of the network.
-            in_channels: what its first convolution will be widened to.
-            num_classes: of the classifier; 0 is what the weights' own has.
-            trained: whether all tensors will be replaced, so that a slow start can be left out.
-        """
-
-    @abstractmethod
-    def preprocessing(self, name: str, weights: str) -> Preprocessing:
-        """Of named weights; of a file or random ones, that of the default weights."""
-
-    @abstractmethod
-    def short_layers(self, model: nn.Module, name: str) -> dict[str, str]:
-        """Short layer names and their graph nodes; "mean map" is the map's mean over positions."""
-
-
-def source_of(name: str) -> Source:
-    """The source of a backbone by its name."""
-    found: Source = load_item("avr.extract.backbones", "torchvision", "source of backbones").SOURCE
-    return found
+def source_of(name: str) -> Any:
+    """The source of a backbone by its name: torchvision has them all."""
+    return load_item("avr.extract.backbones", "torchvision", "source of backbones")

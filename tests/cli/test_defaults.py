@@ -12,7 +12,6 @@ import pytest
 
 from avr.cli import main
 from avr.extract import Engine, Running, Settings
-from avr.video import Sampling
 
 # The function behind each command. Those without one have no options of their own.
 FUNCTIONS = {
@@ -106,5 +105,5 @@ def test_command_and_function_have_the_same_defaults(path):
 def test_every_setting_of_an_extraction_is_an_option():
     """But those that the weights and the device fill in; `name` of the engine is --engine."""
     given = {option.name for option in command_at("extract").params}
-    known = {field.name for kind in (Settings, Sampling, Running, Engine) for field in fields(kind)}
+    known = {field.name for kind in (Settings, Running, Engine) for field in fields(kind)}
     assert known - given == {"weights_sha256", "flow_backend", "mean", "std", "flow_mean", "flow_std"}

@@ -9,6 +9,7 @@ import torch
 import avr.extract.streams
 from avr.core import UsageError
 from avr.extract import ClipCache, Extractor, Running, Settings, extract, load_networks
+from avr.finetune import Tuning
 from avr.finetune.samples import VideoSamples
 from avr.store import FeatureStore
 
@@ -72,7 +73,7 @@ def test_a_stream_is_one_file(change, dataset, tmp_path):
     assert cache.build(dataset.videos[:2]) == {}
     cached = cache.decoded(dataset.videos[1], extractor.settings)
     np.testing.assert_array_equal(extractor.features_of(cached)["change/map"], expected["change/map"])
-    samples = VideoSamples(dataset.videos[:2], cache, settings=extractor.settings)
+    samples = VideoSamples(dataset.videos[:2], cache, settings=extractor.settings, tuning=Tuning())
     inputs, _ = samples.prepare(samples.read([0, 1], 0), torch.device("cpu"))
     assert {name: tuple(images.shape) for name, images in inputs.items()} == {
         "change": (6, 2, 36, 36),

@@ -87,7 +87,7 @@ def test_a_crop_resizes_as_torchvision_does(mirrored):
     from torchvision.transforms import functional as reference
 
     images = torch.randint(0, 256, (4, 3, 50, 70), dtype=torch.uint8)
-    ours = apply_crop(images, Crop(5, 11, 40, 33, mirrored), 24)
+    ours = apply_crop(images, Crop(5, 11, 40, 33, mirrored), 24, mirror=stream_class("rgb").mirror)
     theirs = reference.resized_crop(images.float(), 5, 11, 40, 33, [24, 24], antialias=True)
     # Both interpolate in float32; mirroring before or after resizing sums the same products in another order.
     torch.testing.assert_close(ours, reference.hflip(theirs) if mirrored else theirs, atol=1e-3, rtol=0)
@@ -95,7 +95,7 @@ def test_a_crop_resizes_as_torchvision_does(mirrored):
 
 def test_all_frames_of_a_sample_get_the_same_box():
     image = torch.rand(1, 3, 32, 40)
-    out = apply_crop(image.expand(5, -1, -1, -1), Crop(2, 3, 20, 20, True), 16)
+    out = apply_crop(image.expand(5, -1, -1, -1), Crop(2, 3, 20, 20, True), 16, mirror=stream_class("rgb").mirror)
     assert torch.equal(out, out[:1].expand_as(out))
 
 

@@ -107,7 +107,7 @@ def test_a_samples_frames_share_one_crop_and_rgb_and_flow_too(dataset, workplace
     settings = load_networks(SETTINGS).settings
     cache = ClipCache(workplace / "cache", settings)
     cache.build(dataset.videos)
-    samples = VideoSamples(dataset.videos, cache, settings=settings, seed=4)
+    samples = VideoSamples(dataset.videos, cache, settings=settings, tuning=Tuning(), seed=4)
     drawn = samples.read([0, 5], 2)
     again = samples.read([5], 2)
     inputs, labels = samples.prepare(drawn, torch.device("cpu"))
@@ -148,9 +148,8 @@ class Ramps:
 def test_streams_of_different_sizes_see_the_same_part_of_the_scene(dataset, augmentation, rgb, flow):
     settings = load_networks(SETTINGS).settings
     videos = dataset.videos[:8]
-    samples = VideoSamples(
-        videos, Ramps(rgb, flow, settings), settings=settings, augmentation=augmentation, mirror=False
-    )
+    tuning = Tuning(augmentation=augmentation, mirror=False)
+    samples = VideoSamples(videos, Ramps(rgb, flow, settings), settings=settings, tuning=tuning)
     drawn = samples.read(range(8), 0)
     inputs, _ = samples.prepare(drawn, torch.device("cpu"))
     mean, std = (torch.tensor(values[:2]).view(2, 1, 1) for values in (settings.mean, settings.std))
@@ -171,8 +170,10 @@ def test_a_mirrored_sample_is_the_mirrored_network_input(dataset, workplace):
     settings = load_networks(SETTINGS).settings
     cache = ClipCache(workplace / "cache", settings)
     cache.build(dataset.videos)
-    plain = VideoSamples(dataset.videos, cache, settings=settings, augmentation="centre", mirror=False)
-    mirrored = VideoSamples(dataset.videos, cache, settings=settings, augmentation="centre")
+    plain, mirrored = (
+        VideoSamples(dataset.videos, cache, settings=settings, tuning=Tuning(augmentation="centre", mirror=mirror))
+        for mirror in (False, True)
+    )
     index = next(i for i in range(24) if mirrored.read([i], 0)[0].crop.mirrored)
     left, _ = plain.prepare(plain.read([index], 0), torch.device("cpu"))
     right, _ = mirrored.prepare(mirrored.read([index], 0), torch.device("cpu"))
