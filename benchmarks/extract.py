@@ -204,11 +204,11 @@ def compare(settings: Settings, running: Running, dataset: Dataset, repeats: int
 
 def decoder_peak(settings: Settings, dataset: Dataset) -> float:
     """Peak memory of a decoding child that has decoded every clip, MB (Linux)."""
-    decoder = Decoder(partial(decode, sampling=settings.sampling, needs=Extractor(settings).needs))
-    for video in dataset.videos[:6]:
-        decoder(video)
-    status = Path(f"/proc/{decoder.pid}/status").read_text()
-    decoder.close()
+    with Decoder(partial(decode, sampling=settings.sampling, needs=Extractor(settings).needs)) as decoder:
+        for video in dataset.videos[:6]:
+            decoder(video)
+        (pid,) = decoder.pids
+        status = Path(f"/proc/{pid}/status").read_text()
     return int(status.split("VmHWM:")[1].split()[0]) / 1024
 
 

@@ -39,7 +39,6 @@ class ClipCache:
     Args:
         folder: made when missing; may be shared by runs and processes.
         settings: an extraction's, filled in; streams, flow, flow size, quantisation, resize and interpolation count.
-        device: where images are made.
         streams: those of the settings, where they are open already.
     """
 
@@ -92,13 +91,7 @@ class ClipCache:
         return failures
 
     def decoded(self, video: Video, settings: Settings, *, generator: np.random.Generator | None = None) -> Decoded:
-        """What `avr.video.decode` gives for a plan, with the flow computed, from the stored files.
-
-        Args:
-            video: one that `build` stored.
-            settings: the plan; otherwise the cache's own.
-            generator: draws random views.
-        """
+        """What `avr.video.decode` gives for the plan of some settings, out of the files, with the flow computed."""
         arrays = {stream: self._open(self.path(video, stream)) for stream in self.settings.streams}
         name, array = next(iter(arrays.items()))
         num_frames = 1 if array.ndim == 5 else len(array) + (self.streams[name].pairs > 0)

@@ -22,12 +22,6 @@ ATTEMPTS = 3  # workers that a shard, or a device, may lose before it is given u
 def run_workers(engine: Engine, task: Task, extractor: Extractor | None, on_step: OnStep) -> list[dict[str, Busy]]:
     """Start the workers and wait for them; gives how long each one's stages were busy (a lost one's time is lost).
 
-    Args:
-        engine: where.
-        task: what every worker is told.
-        extractor: of a worker in this process.
-        on_step: called with how far each shard is.
-
     Raises:
         UsageError, WorkError: as a worker's; or workers were lost again and again on the same shard.
     """

@@ -74,12 +74,7 @@ class LayerReader(nn.Module):
     """
 
     def __init__(self, model: nn.Module, name: str, layers: Sequence[str]) -> None:
-        """Trace a network.
-
-        Args:
-            model: a classification network.
-            name: its name, such as "resnet50".
-            layers: short names or graph nodes.
+        """Trace a classification network of a name, such as "resnet50".
 
         Raises:
             UsageError: no such layer; the short names and the nodes are listed.
@@ -153,11 +148,7 @@ class Networks:
 
 
 def load_networks(settings: Settings, *, cuda: bool = False) -> Networks:
-    """Build every stream's network and fill the settings in.
-
-    Args:
-        settings: as asked.
-        cuda: whether they will run on CUDA, which "auto" precision asks.
+    """Build every stream's network and fill the settings in; `cuda` is where "auto" precision is bfloat16.
 
     Raises:
         UsageError, WorkError: as `build_backbone`; unknown layers.

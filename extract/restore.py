@@ -53,10 +53,7 @@ class Origin:
         return cls(settings, str(about["dataset"]), store, videos, folder)
 
     def restore_networks(self, given: Iterable[str] = ()) -> Networks:
-        """The networks again, on the CPU.
-
-        Args:
-            given: where weights files lie now, the user's word for it: "rgb=FILE", or "FILE" for every stream.
+        """The networks again, on the CPU; `given` says where weights files lie now, "rgb=FILE", or "FILE" for all.
 
         Raises:
             UsageError: weights that are gone, or others than the features were made with; says in what they differ.
@@ -80,10 +77,7 @@ class Origin:
         return Networks(settings, networks.readers, networks.files)
 
     def restore_dataset(self, root: Path | None = None) -> Dataset:
-        """The videos, from the data set's folder, or from the paths that the store keeps.
-
-        Args:
-            root: the data set's folder; None takes the videos where they were.
+        """The videos, from the data set's folder `root`, or by default from the paths that the store keeps.
 
         Raises:
             UsageError: they are found neither way.
@@ -179,11 +173,7 @@ def _find_weights(
 
 
 def refuse_unused(given: Iterable[str], several: Iterable[Settings]) -> None:
-    """Refuse weights files that nothing would read: of a stream that is not there, or whose weights are no file.
-
-    Args:
-        given: the user's word, "rgb=FILE", or "FILE" for every stream.
-        several: the settings of all the runs that it is for.
+    """Refuse weights files that no run of these settings reads: of a stream that is not there, or that has no file.
 
     Raises:
         UsageError: naming the entry.

@@ -14,7 +14,6 @@ import os
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import closing
 from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import chain
@@ -89,11 +88,6 @@ OnStep = Callable[[Step], None]
 def work(task: Task, extractor: Extractor | None = None, *, on_step: OnStep) -> dict[str, Busy]:
     """A worker's whole life: until every shard is there, whoever wrote it; gives how long each stage was busy.
 
-    Args:
-        task: what to do.
-        extractor: made already, else it is made.
-        on_step: told how far each shard is.
-
     Raises:
         UsageError: settings that this worker cannot meet, or a store begun with others.
         WorkError: what no other worker would do better: a full disk, weights that are not there.
@@ -131,10 +125,7 @@ def empty_queue(
 ) -> dict[str, Busy]:
     """Claim and write shards until all are there; where others hold the last ones, wait for them or for their death.
 
-    Args:
-        store: begun or joined.
-        write: takes claimed shards one by one, writes them, gives how long each stage was busy.
-        on_step: told of each claim.
+    `write` takes claimed shards one by one, and gives how long each stage was busy.
     """
 
     def claims() -> Iterator[ShardWriter]:
@@ -188,13 +179,7 @@ class _Part:
 def write_shards(
     extractor: Extractor, dataset: Dataset, shards: Iterable[ShardWriter], *, on_step: OnStep
 ) -> dict[str, Busy]:
-    """Extract shards and write them; gives how long each stage was busy.
-
-    Args:
-        extractor: settings, networks, device.
-        dataset: whose videos.
-        shards: taken one by one, a little ahead of their work.
-        on_step: called in this thread after every few videos and with each shard written.
+    """Extract shards, taken a little ahead of their work, and write them; gives how long each stage was busy.
 
     Raises:
         WorkError: the store cannot be written (a full disk); shards written before stay.
@@ -220,7 +205,7 @@ def write_shards(
         return Step(shard.number, done, failed[shard.number], written=not shard.missing)
 
     # On the way out: first the decoding children are killed, so that no stage waits for them, then the stages end.
-    with _one_thread_a_call(extractor), closing(decoder), Stages() as stages, decoder:
+    with _one_thread_a_call(extractor), Stages() as stages, decoder:
         for step in stages.map("write", write, _results(extractor, stages, decoder, works)):
             if step is not None:
                 on_step(step)

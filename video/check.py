@@ -2,9 +2,7 @@
 
 import os
 import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -52,7 +50,6 @@ def check_dataset(dataset: Dataset, *, workers: int = 0, time_limit: float = TIM
     one clip of UCF101 in a hundred has that, and avr never trusts it.
 
     Args:
-        dataset: what `index_dataset` returned.
         workers: child processes; 0 takes one a core.
         time_limit: seconds that one video may take.
 
@@ -67,7 +64,6 @@ def check_dataset(dataset: Dataset, *, workers: int = 0, time_limit: float = TIM
     start, frames = time.monotonic(), 0
     bad: list[Finding] = []
     notes: list[Finding] = []
-    # On the way out: first the children are ended, so that no thread waits for them, then the threads.
     decoder = Decoder(_examine, time_limit=time_limit)
 
     def examine(video: Video) -> _Examined:
@@ -76,12 +72,9 @@ def check_dataset(dataset: Dataset, *, workers: int = 0, time_limit: float = TIM
         except VideoError as error:
             return 0, error.reason, ""
 
-    with (
-        Progress("check", total=len(dataset.videos), unit="videos") as progress,
-        closing(decoder),
-        ThreadPoolExecutor(workers or os.cpu_count() or 1) as pool,
-        decoder,
-    ):
+    # On the way out: first the children are ended, so that no thread waits for them, then the threads.
+    threads = ThreadPoolExecutor(workers or os.cpu_count() or 1)
+    with Progress("check", total=len(dataset.videos), unit="videos") as progress, threads as pool, decoder:
         for video, (count, fault, remark) in zip(dataset.videos, pool.map(examine, dataset.videos), strict=True):
             frames += count
             if fault or remark:
@@ -129,13 +122,8 @@ def _fault_in_folder(video: Video) -> str:
         gone = next((path for path in paths if not path.exists()), None)
         if gone is not None:
             return f"{gone.name} is missing, of {end - start} frames listed"
-        same_size(_shapes(paths, grey=template != names.image), video.path)
+        same_size((read_image(path, grey=template != names.image).shape for path in paths), video.path)
     return ""
-
-
-def _shapes(paths: list[Path], *, grey: bool) -> Iterator[tuple[int, ...]]:
-    for path in paths:
-        yield read_image(path, grey=grey).shape
 
 
 def bytes_missing(path: Path) -> int | None:

@@ -2,7 +2,6 @@
 
 import contextlib
 import pickle
-import threading
 from collections.abc import Callable
 from multiprocessing.connection import Connection
 from typing import Any, Generic, TypeVar
@@ -20,7 +19,7 @@ _GONE = (EOFError, BrokenPipeError, ConnectionResetError)  # what a pipe says on
 
 
 class Decoder(Generic[Result]):
-    """Child processes that do one thing with one video at a time, one for each thread that asks.
+    """Child processes that do one thing with one video at a time, as many as are asked at once.
 
     As a context manager it ends them all, and the calls under way, on leaving.
 
@@ -30,14 +29,14 @@ class Decoder(Generic[Result]):
         time_limit: seconds a video may take.
 
     Example:
-        decoder = Decoder(partial(decode, sampling=Sampling(), needs={"rgb": Need()}))
-        decoded = decoder(video)
+        with Decoder(partial(decode, sampling=Sampling(), needs={"rgb": Need()})) as decoder:
+            decoded = decoder(video)
     """
 
     def __init__(self, work: Callable[[Video], Result], *, time_limit: float = TIME_LIMIT) -> None:
         self.work, self.time_limit = work, time_limit
-        self._mine = threading.local()  # its `child` is this thread's
         self._children: list[Child] = []
+        self._idle: list[Child] = []
         self._over = False
 
     def __call__(self, video: Video) -> Result:
@@ -49,17 +48,21 @@ class Decoder(Generic[Result]):
         """
         if self._over:
             raise VideoError("the run was stopped")
-        child = getattr(self._mine, "child", None) or self._start()
+        try:
+            child = self._idle.pop()
+        except IndexError:
+            child = self._start()
         try:
             child.pipe.send((self.work, video))
             if not child.pipe.poll(self.time_limit):
-                self._forget(child)
+                self._end(child)
                 raise VideoError(f"decoding took more than {self.time_limit:g} s", video.path)
             answer = _receive(child.pipe)
         except _GONE:
             why = child.ended()
-            self._forget(child)
+            self._end(child)
             raise VideoError(f"the decoder crashed on it ({why})", video.path) from None
+        self._idle.append(child)
         if isinstance(answer, str):
             raise VideoError(answer, video.path)
         result: Result = answer[0]
@@ -73,34 +76,30 @@ class Decoder(Generic[Result]):
         except WorkError:
             self._children.remove(child)
             raise
-        self._mine.child = child
         return child
 
-    def _forget(self, child: Child) -> None:
-        """End this thread's child; its next call starts another."""
+    def _end(self, child: Child) -> None:
         child.close()
         self._children.remove(child)
-        self._mine.child = None
 
     @property
-    def pid(self) -> int | None:
-        """Of this thread's child, when there is one."""
-        child = getattr(self._mine, "child", None)
-        return child.process.pid if child else None
+    def pids(self) -> list[int]:
+        """Of the children there are."""
+        return [child.process.pid for child in self._children]
 
     def __enter__(self) -> "Decoder[Result]":
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._over = True
-        for child in list(self._children):
-            child.kill()
+        self.close()
 
     def close(self) -> None:
-        """Clean up, once no thread asks any more; a call after it starts anew."""
-        for child in self._children:
-            child.close()
-        self._children, self._mine = [], threading.local()
+        """End all children; nothing is decoded any more."""
+        self._over = True
+        # Their pipes stay: another thread may wait for one, and is told that it has broken.
+        for child in list(self._children):
+            child.kill()
+            child.process.wait()
 
 
 def serve(pipe: Connection) -> None:

@@ -70,7 +70,7 @@ class Steps:
 
     def pairs(self, num_pairs: int) -> Pairs:
         """The pairs of stacks of `num_pairs` (L) centred on each step."""
-        wanted: NDArray = np.array([centred_pairs(int(frame), num_pairs, self.num_frames) for frame in self.frames])
+        wanted = np.array([centred_pairs(int(frame), num_pairs, self.num_frames) for frame in self.frames])
         firsts, positions = np.unique(wanted, return_inverse=True)
         both = np.stack([firsts, np.minimum(firsts + 1, self.num_frames - 1)])
         frames, ends = np.unique(both, return_inverse=True)
@@ -122,8 +122,6 @@ def decode(
     """Decode what is needed of one video.
 
     Args:
-        video: a file, or a folder of raw frames.
-        sampling: which frames are looked at.
         needs: what each network looks at there, by names of the asker's own.
         generator: draws random views (training); without it they come from the seed and the video's id.
 

@@ -77,7 +77,7 @@ def open_frames(video: Video, *, hold: int = HOLD_BYTES) -> Frames:
 
 
 def read_frames(video: Video, numbers: Iterable[int]) -> NDArray[np.uint8]:
-    """Given frames of one video, `(n, H, W, 3)` uint8 RGB; each must be below the number of frames decoded.
+    """Given frames of one video, `(n, H, W, 3)` uint8 RGB.
 
     Raises:
         VideoError: the video cannot be read, or is shorter.
@@ -106,11 +106,23 @@ class _FileFrames(Frames):
     """Those of a video file."""
 
     def __init__(self, video: Video, hold: int) -> None:
-        self._path, self._start, self._hold = video.path, video.start or 0, hold
-        self._held: dict[int, Frame] = {}
-        self._held_bytes = 0
+        self._path, self._start = video.path, video.start or 0
+        self._held: dict[int, Frame] | None = {}
+        room = hold
         with VideoFile(video.path) as file:
-            self._read(file, video.end)
+            while video.end is None or file.position < video.end:
+                number = file.position - self._start
+                if number < 0 or self._held is None:
+                    if not file.skip():
+                        break
+                    continue
+                frame = file.read()
+                if frame is None:
+                    break
+                self._held[number] = frame
+                room -= frame.nbytes
+                if room < 0:
+                    self._held = None  # too long to hold: count on, and decode again
             total, promised = file.position, file.promised
         if total <= self._start:
             short = f"only {total} frames decode, it starts at {self._start}"
@@ -119,24 +131,9 @@ class _FileFrames(Frames):
         self.promised = max(0, (video.end if video.end is not None else promised) - self._start)
         self.note = f"{self.count} frames decode of {self.promised} promised" if self.promised > self.count else ""
 
-    def _read(self, file: VideoFile, end: int | None) -> None:
-        """Read to the end, holding frames while they are few."""
-        while end is None or file.position < end:
-            if file.position >= self._start and self._held_bytes <= self._hold:
-                frame = file.read()
-                if frame is None:
-                    return
-                self._held[file.position - 1 - self._start] = frame
-                self._held_bytes += frame.nbytes
-            else:
-                if file.position >= self._start:
-                    self._held.clear()  # too long to hold: count on, and decode again
-                if not file.skip():
-                    return
-
     def take(self, numbers: Iterable[int]) -> dict[int, Frame]:
         wanted = set(numbers)
-        found = self._held if self._held_bytes <= self._hold else self._decode_again(wanted)
+        found = self._decode_again(wanted) if self._held is None else self._held
         frames = {number: found[number] for number in wanted}
         same_size((frame.shape for frame in frames.values()), self._path)
         return frames
@@ -146,16 +143,11 @@ class _FileFrames(Frames):
         with VideoFile(self._path) as file:
             while len(found) < len(wanted):
                 number = file.position - self._start
-                if number not in wanted:
-                    if not file.skip():
-                        break
-                    continue
-                frame = file.read()
-                if frame is None:
-                    break
-                found[number] = frame
-        if len(found) < len(wanted):
-            raise VideoError("decodes differently each time", self._path)
+                frame = file.read() if number in wanted else None
+                if frame is not None:
+                    found[number] = frame
+                elif number in wanted or not file.skip():
+                    raise VideoError("decodes differently each time", self._path)
         return found
 
 

@@ -6,6 +6,7 @@ than the plan repeats its last frame. A pair is named by its first frame: pair 7
 
 import zlib
 from dataclasses import dataclass
+from functools import partial
 from itertools import pairwise
 from typing import Annotated, Literal
 
@@ -41,11 +42,7 @@ class Sampling:
     seed: Annotated[NonNegativeInt, About("Of random weights and random views.")] = 0
 
     def __post_init__(self) -> None:
-        """Check, and fill in the plan's own numbers.
-
-        Raises:
-            UsageError: a value that makes no sense, or an unknown name; the known ones are listed.
-        """
+        """Refuse values that make no sense, and fill in the plan's own numbers."""
         check_fields(self)
         own_segments, own_views = PLANS[self.plan]
         object.__setattr__(self, "segments", self.segments or own_segments)
@@ -63,31 +60,26 @@ class Sampling:
     def sample(
         self, num_frames: int, *, key: str = "", generator: np.random.Generator | None = None
     ) -> NDArray[np.intp]:
-        """The frames of every view of one video.
+        """The frames of every view of one video, (V, N); V is `views` but for clips, where it depends on the length.
 
         Args:
             num_frames: frames decoded, at least 1.
             key: the video's id: random views are drawn from the seed and it, so they do not depend on other videos.
             generator: draws random views instead of seed and key.
-
-        Returns:
-            (V, N) frame numbers. V is `views` but for clips, where it depends on the length.
         """
         if self.plan == "clips":
             found = clips(num_frames, length=self.segments, stride=self.clip_stride, most=self.views)
         elif self.view == "random":
             draw = generator or np.random.default_rng([self.seed, zlib.crc32(key.encode())])
-            found = [self._random_view(num_frames, draw) for _ in range(self.views)]
+            random = (
+                random_strided if self.plan == "strided" else partial(random_segments, per_segment=self.per_segment)
+            )
+            found = [random(num_frames, self.segments, draw) for _ in range(self.views)]
         elif self.plan == "strided":
             found = [strided(num_frames, self.segments)]
         else:
             found = segments(num_frames, self.num_steps, num_views=self.views)
         return np.array(found)
-
-    def _random_view(self, num_frames: int, generator: np.random.Generator) -> View:
-        if self.plan == "strided":
-            return random_strided(num_frames, self.segments, generator)
-        return random_segments(num_frames, self.segments, generator, per_segment=self.per_segment)
 
 
 def _repeat_last(num_frames: int, num_wanted: int) -> View:
@@ -156,9 +148,7 @@ def strided(num_frames: int, num_wanted: int) -> View:
     return [step * (index + 1) - 1 for index in range(num_wanted)]
 
 
-def random_strided(
-    num_frames: int, num_wanted: int, generator: np.random.Generator, *, stride_range: tuple[int, int] = (2, 10)
-) -> View:
+def random_strided(num_frames: int, num_wanted: int, generator: np.random.Generator) -> View:
     """Ou & Sun's training frames: a stride drawn from [2, 10] and a start, so that T frames fit.
 
         F = 11, T = 3, stride 4, start 1:   .x...x...x.
@@ -166,9 +156,7 @@ def random_strided(
     Where not even the smallest stride fits, the test frames (`strided`).
     """
     _check(num_frames, num_wanted=num_wanted)
-    smallest, largest = stride_range
-    gaps = max(1, num_wanted - 1)
-    largest = min(largest, (num_frames - 1) // gaps)
+    smallest, largest = 2, min(10, (num_frames - 1) // max(1, num_wanted - 1))
     if largest < smallest:
         return strided(num_frames, num_wanted)
     stride = int(generator.integers(smallest, largest + 1))

@@ -26,15 +26,7 @@ PAIRS_AT_ONCE = {"cpu": 16, "cuda": 256}
 
 
 def encode_flow(flow: Tensor, *, quantise: bool = True) -> Tensor:
-    """Flow in pixels as image values, on its device.
-
-    Args:
-        flow: (…, 2, H, W) float32, pixels, x then y.
-        quantise: round to whole values.
-
-    Returns:
-        (…, 2, H, W), uint8 0…255, or float32 0…255 unquantised.
-    """
+    """Flow `(…, 2, H, W)` in pixels, x then y, as image values 0…255: uint8, or unquantised float32."""
     scaled = flow.clamp(-BOUND, BOUND).add_(BOUND).mul_(255 / (2 * BOUND))
     return scaled.round_().to(torch.uint8) if quantise else scaled
 
@@ -43,15 +35,8 @@ def encode_flow(flow: Tensor, *, quantise: bool = True) -> Tensor:
 def encoded_flows(method: FlowMethod, videos: Sequence[Answer], *, quantise: bool = True) -> list[Tensor]:
     """Encoded flow of several videos' pairs, computed together: one video's, 70 by default, do not fill a GPU.
 
-    A pair's flow does not depend on the pairs beside it, so neither does a video's on the videos beside it.
-
-    Args:
-        method: of `load`.
-        videos: the frames of each video's pairs, of one size or several.
-        quantise: round to whole values.
-
-    Returns:
-        For each video (P, 2, H, W), uint8, or float32 unquantised, on the method's device.
+    A pair's flow does not depend on the pairs beside it, so neither does a video's on the videos beside it, which
+    may be of several sizes. For each video (P, 2, H, W), uint8, or float32 unquantised, on the method's device.
     """
     found: list[Tensor] = [torch.empty(0)] * len(videos)
     sizes: dict[tuple[int, ...], list[int]] = {}

@@ -188,8 +188,7 @@ def test_raw_frames_of_several_sizes_are_refused(folder):
 
 
 def test_the_child_gives_what_this_process_gives(clip, folder):
-    decoder = Decoder(decode)
-    try:
+    with Decoder(decode) as decoder:
         for video in (clip(num_frames=20), folder[0]):
             here, there = decode(video), decoder(video)
             assert there.note == here.note
@@ -202,36 +201,28 @@ def test_the_child_gives_what_this_process_gives(clip, folder):
         with pytest.raises(VideoError, match="no such file"):
             decoder(Video("none", clip().path.with_name("none.avi"), 0, "g"))
         assert len(decoder(clip(num_frames=9)).answers["rgb"].images) == 3  # goes on after a failure
-    finally:
-        decoder.close()
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs a pipe that blocks who opens it")
 def test_a_video_that_hangs_the_decoder_is_given_up(tmp_path, clip):
     os.mkfifo(tmp_path / "hangs.avi")  # opening it waits for a writer that never comes
-    decoder = Decoder(decode_rgb, time_limit=1.0)
-    try:
+    with Decoder(decode_rgb, time_limit=1.0) as decoder:
         start = time.monotonic()
         with pytest.raises(VideoError, match="decoding took more than 1 s"):
             decoder(Video("hangs", tmp_path / "hangs.avi", 0, "g"))
         assert time.monotonic() - start < 60
         decoder.time_limit = 60.0
         assert len(decoder(clip(num_frames=9)).answers["rgb"].images) == 3
-    finally:
-        decoder.close()
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="signals")
 def test_a_crash_of_the_decoder_costs_one_video(clip):
-    decoder = Decoder(decode_rgb)
-    try:
+    with Decoder(decode_rgb) as decoder:
         decoder(clip(num_frames=9))
-        os.kill(decoder.pid, signal.SIGKILL)
+        os.kill(*decoder.pids, signal.SIGKILL)
         with pytest.raises(VideoError, match=r"the decoder crashed on it .SIGKILL."):
             decoder(clip(num_frames=9))
         assert len(decoder(clip(num_frames=9)).answers["rgb"].images) == 3
-    finally:
-        decoder.close()
 
 
 def test_a_decoder_that_does_not_start_says_why(tmp_path, monkeypatch, clip):
@@ -246,11 +237,8 @@ def test_a_decoder_that_does_not_start_says_why(tmp_path, monkeypatch, clip):
 def test_a_decoder_imports_nothing_from_the_working_directory(tmp_path, monkeypatch, clip):
     (tmp_path / "queue.py").write_text("raise SystemExit('taken from the working directory')")
     monkeypatch.chdir(tmp_path)
-    decoder = Decoder(decode)
-    try:
+    with Decoder(decode) as decoder:
         assert decoder(clip(num_frames=9)).steps.num_frames == 9
-    finally:
-        decoder.close()
 
 
 def test_frames_in_memory_are_decoded_as_a_file_is(clip):
