@@ -4,6 +4,7 @@ Every machine needs avr, the videos and the store at the same paths (shared stor
 builds the index, so no lock has to work across machines.
 """
 
+import importlib
 import os
 import sys
 import traceback
@@ -70,7 +71,7 @@ def run_on_ray(task: Task, workers: int, address: str, *, on_step: OnStep) -> li
 def _connected(address: str) -> Any:
     """The module `ray`, connected; the connection lasts as long as this process."""
     try:
-        import ray
+        ray: Any = importlib.import_module("ray")
     except ImportError as error:
         raise UsageError("--engine ray needs Ray: pip install 'avr[ray]'") from error
     if ray.is_initialized():

@@ -160,7 +160,7 @@ class _Part:
 
     works: list[_Work]
     group: Group
-    calls: list[Call]
+    calls: list[Call | None]  # of videos that all failed, None alone
     outputs: list[Features] = field(default_factory=list)
 
     def put(self) -> int:
@@ -227,7 +227,7 @@ def _results(
         group = extractor.prepare(_decoded(works))
         # Frames have become crops: let go of them.
         works = [work._replace(decoded=work.decoded and replace(work.decoded, answers={})) for work in works]
-        return _Part(works, group, group.calls(extractor.batch_size))
+        return _Part(works, group, [*group.calls(extractor.batch_size)] or [None])
 
     def network(item: tuple[_Part, Call | None]) -> tuple[_Part, Features]:
         part, call = item
@@ -239,8 +239,7 @@ def _results(
     groups = _groups(extractor, stages.map("decode", read, works, threads=decoding, ahead=2))
     # On a CPU one group is resized and cropped, on one core, while the next one's flow is computed.
     parts = stages.map("images", images, groups, threads=1 if on_cuda else 2, ahead=1)
-    # Of videos that all failed, no call.
-    calls = ((part, call) for part in parts for call in part.calls or [None])
+    calls = ((part, call) for part in parts for call in part.calls)
     # On a CPU a call runs on one thread, and calls run side by side: no thread ever waits for another inside a layer,
     # and the sums do not depend on the number of cores.
     threads = 1 if on_cuda else cores

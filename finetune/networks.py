@@ -150,19 +150,19 @@ class EndToEnd(TunedNetwork):
         """The layer that the head reads of a stream, `(B, N, …)` float32, of its images `(B·N, C, H, W)`."""
         step, videos = self.keys.step, self.keys.videos
 
-        def layer(part: Tensor, named: list[int]) -> Tensor:
+        def layer(part: Tensor, named: list[int]) -> Any:
             self.keys.set(step, named)
-            found: Tensor = self.run[stream](part)[self.layers[stream]]
-            return found
+            return self.run[stream](part)[self.layers[stream]]
 
         images = images.contiguous(memory_format=torch.channels_last)
         if self.recompute and self.training and torch.is_grad_enabled():
             pairs = zip(torch.split(images, self.num_steps), videos, strict=True)
-            found = torch.cat([checkpoint(layer, part, [video], use_reentrant=False) for part, video in pairs])
+            found: Any = torch.cat([checkpoint(layer, part, [video], use_reentrant=False) for part, video in pairs])
             self.keys.set(step, videos)
         else:
             found = layer(images, videos)
-        return found.float().unflatten(0, (-1, self.num_steps))  # (B, N, …)
+        features: Tensor = found.float().unflatten(0, (-1, self.num_steps))  # (B, N, …)
+        return features
 
     def loss(self, outputs: Outputs, labels: Tensor) -> Tensor:
         return self.head.loss(outputs, labels)

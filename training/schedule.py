@@ -56,6 +56,8 @@ class Schedule:
         step_of_epoch: steps taken of the epoch that goes on.
     """
 
+    training: "Training"
+
     def __init__(self, training: "Training", steps_per_epoch: int) -> None:
         self.training, self.steps_per_epoch = training, steps_per_epoch
         wanted = max(training.epochs, math.ceil(training.min_steps / steps_per_epoch)) * steps_per_epoch

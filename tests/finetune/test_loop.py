@@ -1,8 +1,8 @@
 """The loop's promises: continued equals uninterrupted, several processes equal one, what is not finite stops."""
 
 import csv
-import json
 import os
+import socket
 import subprocess
 import sys
 from dataclasses import replace
@@ -14,7 +14,7 @@ import torch
 from safetensors.torch import load_file
 
 from avr.core import UsageError, WorkError
-from avr.finetune.distributed import Processes
+from avr.finetune.distributed import Processes, join_processes
 from avr.finetune.draws import cut
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -199,18 +199,25 @@ def test_pieces_of_a_batch_give_the_losses_of_the_whole():
 
 
 @pytest.mark.slow
-def test_two_processes_train_as_one(tmp_path):
+def test_two_processes_train_as_one(monkeypatch):
     """Equal losses for twelve steps, batches of 5, 4 and 4 videos, shared as 3 + 2 and 2 + 2; dropout on.
 
     In batches of one video the second process has none: what goes along there counts in no statistics.
     """
-    script = str(Path(__file__).parent / "toy.py")
-    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    subprocess.run(
-        [*torchrun, script, str(tmp_path / "two")], check=True, capture_output=True, env=environment, timeout=240
-    )
-    found = {"one": all_losses(Processes()), "two": json.loads((tmp_path / "two").read_text())}
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    # This process is the first, a child the second: what torchrun would tell them.
+    told = {"WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    for name, value in {**told, "RANK": "0", "LOCAL_RANK": "0"}.items():
+        monkeypatch.setenv(name, value)
+    script, second = str(Path(__file__).parent / "toy.py"), {"RANK": "1", "LOCAL_RANK": "1", "OMP_NUM_THREADS": "1"}
+    child = subprocess.Popen([sys.executable, script], env={**os.environ, **second})
+    with join_processes("cpu") as processes:
+        assert (processes.rank, processes.world) == (0, 2)
+        found = {"two": all_losses(processes)}
+    assert child.wait() == 0
+    found["one"] = all_losses(Processes())
     for kind in ("plain", "pieces", "sync", "frozen"):
         assert len(found["one"][kind]) == 12
         # float32: each process sums its part before the parts are added.
