@@ -13,7 +13,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torchvision.models.feature_extraction import create_feature_extractor, get_graph_node_names
 
 from avr.core import UsageError, WorkError, item_names
 
@@ -79,6 +78,8 @@ class LayerReader(nn.Module):
         Raises:
             UsageError: no such layer; the short names and the nodes are listed.
         """
+        from torchvision.models.feature_extraction import create_feature_extractor
+
         super().__init__()
         nodes = _nodes(model, name, layers)
         self.layers = tuple(layers)
@@ -102,6 +103,8 @@ class LayerReader(nn.Module):
 
 def _nodes(model: nn.Module, name: str, layers: Sequence[str]) -> dict[str, str]:
     """Graph nodes of layers by short or own name; "mean NODE" is that node's mean over positions."""
+    from torchvision.models.feature_extraction import get_graph_node_names
+
     training = model.training
     _, (_, *known) = get_graph_node_names(model)  # the first is the input
     model.train(training)
