@@ -29,7 +29,7 @@ RUNNING = Running(device="cpu", decoders=1, shard_videos=2)
 # seconds or left to end. A decoder is told of each video in a log, which outlives the child.
 SERVER = """
 import json, os, pickle, signal, sys, time
-import torch
+import torch, torchvision.models.feature_extraction, torchvision.transforms.v2  # else each run would
 from avr.core import quiet
 from avr.extract import extract
 from avr.video import Decoder
