@@ -27,7 +27,7 @@ STARTS = 3  # attempts to start Ray on this machine
 
 
 def run_on_ray(task: Task, workers: int, address: str, *, on_step: OnStep) -> list[dict[str, Busy]]:
-    """Extract with one worker a GPU of a Ray cluster; see `run_workers`.
+    """Extract with one worker a GPU of a Ray cluster; gives how long each one's stages were busy.
 
     Raises:
         UsageError: Ray is not installed, or there is no cluster at the address.

@@ -1,4 +1,4 @@
-"""Engines: where workers run. One in this process, one a device in children of it, or one a GPU of a Ray cluster.
+"""Workers in children of this process, one a device; and the crew that they, or those of a cluster, are.
 
 A shard's bytes depend on the settings and its videos alone, so the store is the same whoever did which shard.
 """
@@ -12,26 +12,9 @@ from typing import Any
 
 from avr.core import AvrError, Busy, Child, UsageError, WorkError, quiet, warn
 
-from .extractor import Extractor
-from .settings import Engine
 from .worker import OnStep, Step, Task, work
 
 ATTEMPTS = 3  # workers that a shard, or a device, may lose before it is given up
-
-
-def run_workers(engine: Engine, task: Task, extractor: Extractor | None, on_step: OnStep) -> list[dict[str, Busy]]:
-    """Start the workers and wait for them; gives how long each one's stages were busy (a lost one's time is lost).
-
-    Raises:
-        UsageError, WorkError: as a worker's; or workers were lost again and again on the same shard.
-    """
-    if engine.alone:
-        return [work(task, extractor, on_step=on_step)]
-    if engine.name == "ray":
-        from .cluster import run_on_ray
-
-        return run_on_ray(task, engine.workers, engine.address, on_step=on_step)
-    return _run_children(task, engine.devices, on_step=on_step)
 
 
 class Crew:
@@ -84,8 +67,12 @@ class Crew:
         return False
 
 
-def _run_children(task: Task, devices: tuple[str, ...], *, on_step: OnStep) -> list[dict[str, Busy]]:
-    """A child a device, watched; one that dies is replaced."""
+def run_children(task: Task, devices: tuple[str, ...], *, on_step: OnStep) -> list[dict[str, Busy]]:
+    """Extract with a child a device, watched; one that dies is replaced. Gives how long each one's stages were busy.
+
+    Raises:
+        UsageError, WorkError: as a worker's; or workers were lost again and again on the same shard.
+    """
     crew, cores = Crew(task, devices, on_step), shares_of_cores(devices)
     children: dict[int, Child] = {}
 

@@ -15,12 +15,13 @@ from avr.datasets import Dataset
 from avr.store import FeatureStore
 
 from .cache import ClipCache
-from .engines import run_workers
+from .cluster import run_on_ray
+from .engines import run_children
 from .extractor import Extractor
 from .networks import Networks, load_networks
 from .settings import Engine, Running, Settings
 from .weights import trained_on
-from .worker import Step, Task
+from .worker import Step, Task, work
 
 DEFAULT_FOLDER = Path("features")
 
@@ -102,7 +103,7 @@ def extract(
     task = Task(dataset, out.absolute(), settings, running, made_with(), Path.cwd())
     watch = _Watch(dataset, out, running.shard_videos)
     with watch.progress:
-        busy = run_workers(engine, task, extractor, watch)
+        busy = _run_workers(engine, task, extractor, watch)
     summary = Summary(out, len(dataset.videos), seconds=watch.ended - watch.began)
     with FeatureStore(out) as store:
         summary.failures = [(failure["id"], failure["reason"]) for failure in store.failures]
@@ -118,6 +119,15 @@ def extract(
         count = len(summary.failures)
         raise WorkError(f"{count} video{'s' * (count > 1)} without features (listed above); the others are in {out}")
     return summary
+
+
+def _run_workers(engine: Engine, task: Task, extractor: Extractor | None, watch: "_Watch") -> list[dict[str, Busy]]:
+    """Have all shards made where the engine says; gives how long each worker's stages were busy."""
+    if engine.alone:
+        return [work(task, extractor, on_step=watch)]
+    if engine.name == "ray":
+        return run_on_ray(task, engine.workers, engine.address, on_step=watch)
+    return run_children(task, engine.devices, on_step=watch)
 
 
 class _Watch:

@@ -67,16 +67,13 @@ def parsed(path: Path) -> ast.Module:
     return ast.parse((ROOT / path).read_text())
 
 
-def imports(path: Path, *, at_once: bool = False) -> set[str]:
-    """Modules of avr that a file imports, without "avr."; with `at_once`, not those inside functions or for types."""
+def imports(path: Path) -> set[str]:
+    """Modules of avr that a file imports, at once or when a function is called, without "avr."."""
     found: set[str] = set()
     package = path.parent.parts
 
     def look(nodes: Iterable[ast.AST]) -> None:
         for node in nodes:
-            later = isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef))
-            if at_once and (later or (isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test))):
-                continue
             if isinstance(node, ast.Import):
                 found.update(alias.name.removeprefix("avr.") for alias in node.names if alias.name.startswith("avr."))
             elif isinstance(node, ast.ImportFrom):
@@ -119,8 +116,8 @@ def test_a_room_is_reached_by_its_face():
 
 
 def test_no_file_imports_itself_in_a_circle():
-    """Neither among rooms nor inside one; what a function imports when it is called is no circle."""
-    graph = {name: sorted((imports(path, at_once=True) & MODULES.keys()) - {name}) for name, path in MODULES.items()}
+    """Neither among rooms nor inside one, what functions import and types included."""
+    graph = {name: sorted((imports(path) & MODULES.keys()) - {name}) for name, path in MODULES.items()}
     tuple(TopologicalSorter(graph).static_order())  # CycleError names the circle
 
 

@@ -4,8 +4,8 @@ No file loads torch before it is needed: command lines read the settings' fields
 """
 
 from .machine import choose_device, deterministic
-from .schedule import SCHEDULES, Schedule
-from .settings import OPTIMIZERS, Optimizer, Training, build_optimizer, read_training
+from .schedule import Schedule
+from .settings import OPTIMIZERS, SCHEDULES, Optimizer, Training, build_optimizer, read_training
 
 __all__ = [
     "OPTIMIZERS",

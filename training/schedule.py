@@ -1,37 +1,9 @@
-"""When a training's learning rate changes and when it ends: plain numbers, with a state that can be kept.
-
-A new schedule is one line of the table here; command lines and their help find it there.
-"""
+"""When a training's learning rate changes and when it ends: plain numbers, with a state that can be kept."""
 
 import math
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from .settings import Training
-
-
-def cosine(course: "Schedule") -> float:
-    """From `lr` to `min_lr` along half a cosine."""
-    training, share = course.training, course.step_of_stage / max(course.stages[course.stage][0], 1)
-    return training.min_lr + (training.lr - training.min_lr) * 0.5 * (1 + math.cos(math.pi * share))
-
-
-def drops(course: "Schedule") -> float:
-    """× 0.1 every `drop_every`: lr 1e-3, drop_every 2 epochs of 5 steps: 1e-3 for steps 0-9, 1e-4 for 10-19, …"""
-    training = course.training
-    unit = course.steps_per_epoch if training.drop_unit == "epochs" else 1
-    return training.lr * float(0.1 ** (course.step_of_stage // (training.drop_every * unit)))
-
-
-# Name -> learning rate of a stage's next step, were it the first stage. `Schedule` adds what plateau does.
-SCHEDULES: dict[str, Callable[["Schedule"], float]] = {
-    "constant": lambda course: course.training.lr,
-    "cosine": cosine,
-    "step": drops,
-    "plateau": lambda course: course.training.lr,
-    "two-stage": lambda course: course.training.lr,
-}
+from .settings import SCHEDULES, Place, Training
 
 
 class Schedule:
@@ -56,9 +28,7 @@ class Schedule:
         step_of_epoch: steps taken of the epoch that goes on.
     """
 
-    training: "Training"
-
-    def __init__(self, training: "Training", steps_per_epoch: int) -> None:
+    def __init__(self, training: Training, steps_per_epoch: int) -> None:
         self.training, self.steps_per_epoch = training, steps_per_epoch
         wanted = max(training.epochs, math.ceil(training.min_steps / steps_per_epoch)) * steps_per_epoch
         self.stages = [(training.steps or wanted, training.lr)]
@@ -102,7 +72,9 @@ class Schedule:
         """Learning rate of the next step."""
         if self.training.schedule == "plateau":
             return self.plateau_rate
-        return SCHEDULES[self.training.schedule](self) * self.stages[self.stage][1] / self.training.lr
+        steps, lr = self.stages[self.stage]
+        at = Place(self.step_of_stage, steps, self.steps_per_epoch)
+        return SCHEDULES[self.training.schedule](self.training, at) * lr / self.training.lr
 
     def count_step(self) -> None:
         """Count a step that was taken."""

@@ -1,9 +1,10 @@
 """The settings of one training, and the optimiser they name: what a command line may change, a checkpoint records.
 
-A new optimiser is one line of the table here; command lines and their help find it there.
+A new optimiser or schedule is one line of the tables here; command lines and their help find it there.
 """
 
-from collections.abc import Iterable, Mapping
+import math
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
 
@@ -20,8 +21,6 @@ from avr.core import (
     options_of,
     read_options,
 )
-
-from .schedule import SCHEDULES
 
 if TYPE_CHECKING:
     import torch
@@ -40,6 +39,36 @@ OPTIMIZERS = {
     "sgd": Optimizer("SGD", ("momentum", "weight_decay")),
     "rmsprop": Optimizer("RMSprop", fused=False),
     "adam": Optimizer("Adam"),
+}
+
+
+class Place(NamedTuple):
+    """Where in a stage its next step is: after how many, of how many, and how many make an epoch."""
+
+    step: int
+    steps: int
+    epoch: int
+
+
+def cosine(training: "Training", at: Place) -> float:
+    """From `lr` to `min_lr` along half a cosine."""
+    share = at.step / max(at.steps, 1)
+    return training.min_lr + (training.lr - training.min_lr) * 0.5 * (1 + math.cos(math.pi * share))
+
+
+def drops(training: "Training", at: Place) -> float:
+    """× 0.1 every `drop_every`: lr 1e-3, drop_every 2 epochs of 5 steps: 1e-3 for steps 0-9, 1e-4 for 10-19, …"""
+    unit = at.epoch if training.drop_unit == "epochs" else 1
+    return training.lr * float(0.1 ** (at.step // (training.drop_every * unit)))
+
+
+# Name -> learning rate of a stage's next step, were it the first stage. `Schedule` adds what plateau does.
+SCHEDULES: dict[str, Callable[["Training", Place], float]] = {
+    "constant": lambda training, at: training.lr,
+    "cosine": cosine,
+    "step": drops,
+    "plateau": lambda training, at: training.lr,
+    "two-stage": lambda training, at: training.lr,
 }
 
 

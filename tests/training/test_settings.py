@@ -84,7 +84,7 @@ def help_of(runner, monkeypatch):
 @pytest.mark.parametrize("command", TRAINING_COMMANDS, ids=" ".join)
 def test_a_new_optimizer_or_schedule_is_one_line(command, help_of, monkeypatch):
     monkeypatch.setitem(OPTIMIZERS, "nadam", Optimizer("NAdam", fused=False))
-    monkeypatch.setitem(SCHEDULES, "halved", lambda course: course.training.lr / 2)
+    monkeypatch.setitem(SCHEDULES, "halved", lambda training, at: training.lr / 2)
     shown = help_of(*command)
     assert "adam|nadam]" in shown
     assert "two-stage|halved]" in shown
