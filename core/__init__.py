@@ -10,7 +10,7 @@ from .ahead import Busy, Stages, ahead
 from .child import Child
 from .errors import AvrError, UsageError, WorkError
 from .faces import lazy
-from .files import make_folder, sha256_of, write_whole
+from .files import make_folder, remove_leftovers, sha256_of, write_whole
 from .locks import FolderLock
 from .marks import About, NonNegativeFloat, NonNegativeInt, OneOf, PositiveFloat, PositiveInt, Range, Share
 from .options import Option, check_fields, options_of, plain, read_options, read_value
@@ -61,6 +61,7 @@ __all__ = [
     "quiet",
     "read_options",
     "read_value",
+    "remove_leftovers",
     "sha256_of",
     "softmax",
     "split_groups",

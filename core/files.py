@@ -36,6 +36,12 @@ def write_whole(path: Path) -> Iterator[Path]:
         raise
 
 
+def remove_leftovers(path: Path) -> None:
+    """Remove what killed writers of `path` left; for who alone may write it now."""
+    for left in path.parent.glob(f".{path.name}.*.tmp"):
+        left.unlink(missing_ok=True)
+
+
 def make_folder(folder: Path) -> Path:
     """Make a folder, with those above it, where it is not there.
 

@@ -10,7 +10,7 @@ import h5py
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from avr.core import UsageError, WorkError
+from avr.core import UsageError, WorkError, remove_leftovers
 from avr.store.sealed import PLACE, write_sealed, write_tables
 
 from .catalog import Catalog, content_tables, shard_name
@@ -126,7 +126,9 @@ class ShardWriter:
         """
         if self.missing:
             raise UsageError(f"{shard_name(self.number)}: {len(self.missing)} videos missing, first {self.missing[0]}")
-        path = write_sealed(self.folder / shard_name(self.number), "shard", self._fill)
+        path = self.folder / shard_name(self.number)
+        remove_leftovers(path)
+        write_sealed(path, "shard", self._fill)
         self.written = True
         self.release()
         return path

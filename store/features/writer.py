@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from avr.core import AvrError, FolderLock, UsageError, make_folder, note, warn
+from avr.core import AvrError, FolderLock, UsageError, make_folder, note, remove_leftovers, warn
 from avr.store.records import changes
 
 from .catalog import INDEX_NAME, catalog_of_shards, read_catalog, read_shard, shard_name
@@ -81,7 +81,7 @@ class StoreWriter(AbstractContextManager["StoreWriter"]):
         elif problem is not None:
             warn(f"{self.path}: {PLAN_NAME} is damaged or gone, and is written anew")
         if there is None:
-            self._clean(PLAN_NAME)
+            remove_leftovers(self.path / PLAN_NAME)
             return write_plan(self.path, wanted)
         differing = plan_changes(there, wanted, keep_shard_videos=keep_shard_videos)
         if differing:
@@ -90,11 +90,6 @@ class StoreWriter(AbstractContextManager["StoreWriter"]):
         for line in changes(there.provenance, wanted.provenance):  # of its settings, none
             warn(f"{self.path}: continuing, though {line}")
         return there if problem is None else write_plan(self.path, there)
-
-    def _clean(self, name: str) -> None:
-        """Remove what killed writers left of a file that this process alone may write now."""
-        for left in self.path.glob(f".{name}.*.tmp"):
-            left.unlink(missing_ok=True)
 
     def _check_shards(self) -> None:
         """Hold the shards that are there against the plan; an index that names others is taken away."""
@@ -120,7 +115,6 @@ class StoreWriter(AbstractContextManager["StoreWriter"]):
         if (self.path / shard_name(number)).exists():
             self._lock.give_back(number)
             return None
-        self._clean(shard_name(number))
         return ShardWriter(self.path, number, plan=self.plan, closed=partial(self._lock.give_back, number))
 
     def claim_next(self) -> ShardWriter | None:
@@ -162,7 +156,7 @@ class StoreWriter(AbstractContextManager["StoreWriter"]):
             with suppress(AvrError):
                 if read_catalog(self.path / INDEX_NAME).equals(catalog):
                     return True
-            self._clean(INDEX_NAME)
+            remove_leftovers(self.path / INDEX_NAME)
             write_index(self.path, catalog)
         return True
 
