@@ -25,8 +25,8 @@ SETTINGS = Settings(
 )
 RUNNING = Running(device="cpu", decoders=1, shard_videos=2)
 
-# A process that imports everything once and then forks: one child is one run of the command, killed after so many
-# seconds or left to end. A decoder is told of each video in a log, which outlives the child.
+# A process that imports everything once and then forks: one child is one run of the command, killed so many seconds
+# after so many videos, or left to end. A decoder is told of each video in a log, which outlives the child.
 SERVER = """
 import json, os, pickle, signal, sys, time
 import torch, torchvision.models.feature_extraction, torchvision.transforms.v2  # else each run would
@@ -44,8 +44,10 @@ def logged(self, video):
         log.write(video.id + "\\n")
     return decode(self, video)
 Decoder.__call__ = logged
+def decoded():
+    return open(os.environ["DECODE_LOG"]).read().count("\\n")
 for line in sys.stdin:
-    order = json.loads(line)
+    order, before = json.loads(line), decoded()
     child = os.fork()
     if not child:
         try:
@@ -56,18 +58,19 @@ for line in sys.stdin:
             with open(order["out"] + ".error", "w") as file:
                 file.write(str(error))
             os._exit(9)
-    start = time.monotonic()
-    status = 0
+    status, reached = 0, None
     while True:
         done, status = os.waitpid(child, os.WNOHANG)
         if done:
             break
-        if order["seconds"] is not None and time.monotonic() - start > order["seconds"]:
+        if reached is None and order["videos"] is not None and decoded() - before >= order["videos"]:
+            reached = time.monotonic()
+        if reached is not None and time.monotonic() - reached >= order["seconds"]:
             os.kill(child, signal.SIGKILL)
             _, status = os.waitpid(child, 0)
             break
         time.sleep(0.005)
-    print(json.dumps({"code": os.waitstatus_to_exitcode(status), "seconds": time.monotonic() - start}), flush=True)
+    print(os.waitstatus_to_exitcode(status), flush=True)
 os._exit(0)
 """
 
@@ -93,12 +96,11 @@ class Runs:
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment, text=True
         )
 
-    def __call__(self, out: Path, seconds: float | None = None) -> tuple[int, float]:
-        """One run, killed after `seconds`; its exit code (-9: killed) and how long it took."""
-        self.process.stdin.write(json.dumps({"out": str(out), "seconds": seconds}) + "\n")
+    def __call__(self, out: Path, videos: int | None = None, seconds: float = 0.0) -> int:
+        """One run, killed `seconds` after it had so many videos in hand; its exit code (-9: killed)."""
+        self.process.stdin.write(json.dumps({"out": str(out), "videos": videos, "seconds": seconds}) + "\n")
         self.process.stdin.flush()
-        answer = json.loads(self.process.stdout.readline())
-        return answer["code"], answer["seconds"]
+        return int(self.process.stdout.readline())
 
     def decoded(self) -> list[str]:
         """The videos handed to a decoder so far."""
@@ -126,14 +128,13 @@ def runs(many, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def uninterrupted(runs, many, tmp_path_factory):
-    """A whole run's files, and the seconds it took."""
+    """A whole run's files."""
     out = tmp_path_factory.mktemp("uninterrupted") / "store"
-    code, seconds = runs(out)
-    assert code == 0
+    assert runs(out) == 0
     assert runs.decoded() == [video.id for video in many.videos]
     files = files_of(out)
     assert len(files) == 2 + 24  # plan, index, shards
-    return files, seconds
+    return files
 
 
 def files_of(store: Path) -> dict[str, bytes]:
@@ -149,13 +150,13 @@ def videos_in_shards(store: Path, dataset) -> set[str]:
 
 @pytest.mark.slow
 def test_killed_at_twenty_random_moments(runs, many, uninterrupted, tmp_path):
-    wanted, whole = uninterrupted
     generator = np.random.default_rng(20)
     kills = finished = partly = 0
     store = tmp_path / "store-0"
     while kills < 20:
         there, before = videos_in_shards(store, many), len(runs.decoded())
-        code, _ = runs(store, seconds=generator.uniform(0, whole))
+        left = 48 - len(there)
+        code = runs(store, videos=int(generator.integers(0, left + 1)), seconds=generator.uniform(0, 0.1))
         kills += code == -9
         now = runs.decoded()[before:]
         assert not there & set(now)  # what was in a shard is never decoded again
@@ -167,28 +168,27 @@ def test_killed_at_twenty_random_moments(runs, many, uninterrupted, tmp_path):
         partly += bool(lost)
         if code == 0:
             finished += 1
-            assert files_of(store) == wanted
+            assert files_of(store) == uninterrupted
             store = tmp_path / f"store-{finished}"
     assert partly >= 5  # the kills did hit work
-    assert runs(store)[0] == 0
+    assert runs(store) == 0
     assert verify(store)["ok"]
-    assert files_of(store) == wanted
+    assert files_of(store) == uninterrupted
 
 
 @pytest.mark.slow
 def test_a_second_run_joins_in_and_goes_on_when_the_first_is_killed(runs, many, uninterrupted, tmp_path):
-    wanted, whole = uninterrupted
     store, before = tmp_path / "store", len(runs.decoded())
     with ThreadPoolExecutor(1) as pool:
-        first = pool.submit(runs, store, seconds=whole / 2)
+        first = pool.submit(runs, store, videos=6)
         while len(runs.decoded()) == before and not first.done():
             time.sleep(0.01)  # on a busy machine this run would be over before the first has begun
         summary = extract(many, store, settings=SETTINGS, running=RUNNING)
-        assert first.result()[0] in (-9, 0)
+        assert first.result() in (-9, 0)
     theirs = set(runs.decoded()[before:])
     assert theirs  # both worked
     assert 48 - len(theirs) <= summary.extracted <= 48  # of what the first had in hand this one did the rest
-    assert files_of(store) == wanted
+    assert files_of(store) == uninterrupted
 
 
 def test_a_store_that_another_holds_alone_is_refused(dataset, tmp_path):
