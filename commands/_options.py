@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 import click
 
-from avr.core import Option, UsageError, options_of, plain, read_value
+from avr.core import Option, UsageError, as_text, options_of, read_value
 from avr.training import Training
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -48,7 +48,7 @@ def field_option(
             names, option.name, is_flag=True, default=default, show_default=bool(default), help=help_text
         )
     if default not in (None, "", ()):
-        note += f"  [default: {plain(default)}]"
+        note += f"  [default: {as_text(default)}]"
     kind: Any = click.Choice(list(map(str, option.choices))) if option.choices else Value(option)
     return click.option(
         flag,

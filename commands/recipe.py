@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from avr.core import plain
+from avr.core import as_text
 
 from ._options import PATH, device_option, list_option, named_value, set_option
 from ._output import Reply, answering, print_lines, print_table
@@ -50,7 +50,7 @@ def show(name: str) -> Reply:
 def _show(recipe: "Recipe") -> None:
     print_lines(recipe.title, recipe.paper, recipe.metric, *(f"note: {text}" for text in recipe.notes))
     for section, spec in recipe.stores.items():
-        click.echo(f"store {section}: " + ", ".join(f"{key} {plain(value)}" for key, value in spec.settings.items()))
+        click.echo(f"store {section}: " + ", ".join(f"{key} {as_text(value)}" for key, value in spec.settings.items()))
     for dataset, by_head in recipe.training.items():
         for head, changes in by_head.items():
             click.echo(f"paper's training, {dataset}, {head}: {_pairs(changes)}")
@@ -66,7 +66,7 @@ def _show(recipe: "Recipe") -> None:
 
 
 def _pairs(values: Mapping[str, object]) -> str:
-    return " ".join(f"{key}={plain(value)}" for key, value in values.items())
+    return " ".join(f"{key}={as_text(value)}" for key, value in values.items())
 
 
 @command.command()

@@ -13,7 +13,7 @@ from .faces import lazy
 from .files import make_folder, remove_leftovers, sha256_of, write_whole
 from .locks import FolderLock
 from .marks import About, NonNegativeFloat, NonNegativeInt, OneOf, PositiveFloat, PositiveInt, Range, Share
-from .options import Option, check_fields, options_of, plain, read_options, read_value
+from .options import Option, as_text, check_fields, options_of, read_options, read_value
 from .progress import Progress, note, quiet, warn
 from .registry import check_known, item_names, item_summary, load_item
 
@@ -42,6 +42,7 @@ __all__ = [
     "UsageError",
     "WorkError",
     "ahead",
+    "as_text",
     "check_fields",
     "check_known",
     "confusion_matrix",
@@ -56,7 +57,6 @@ __all__ = [
     "measure",
     "note",
     "options_of",
-    "plain",
     "possible_folds",
     "quiet",
     "read_options",

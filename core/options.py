@@ -75,7 +75,7 @@ class Option:
 
     def describe(self) -> str:
         """What it takes, and its default: "design=a|b|c (a)"."""
-        default = "" if self.default is dataclasses.MISSING else f" ({plain(self.default)})"
+        default = "" if self.default is dataclasses.MISSING else f" ({as_text(self.default)})"
         return f"{self.name}={takes(self.hint)}{default}"
 
 
@@ -145,8 +145,10 @@ def read_value(name: str, value: object, hint: Any, *, texts: bool = True, where
     try:
         return _as(hint, value, texts)
     except (TypeError, ValueError, OverflowError):
-        finite = ", finite" if plain(value) in ("nan", "inf", "-inf") else ""
-        raise UsageError(f"{where}{name}={plain(value)} is not possible; {name} takes {takes(hint)}{finite}") from None
+        finite = ", finite" if as_text(value) in ("nan", "inf", "-inf") else ""
+        raise UsageError(
+            f"{where}{name}={as_text(value)} is not possible; {name} takes {takes(hint)}{finite}"
+        ) from None
 
 
 def takes(hint: Any) -> str:
@@ -165,7 +167,7 @@ def takes(hint: Any) -> str:
     return names.get(origin, getattr(origin, "__name__", str(origin)))
 
 
-def plain(value: object) -> str:
+def as_text(value: object) -> str:
     """A value as a command line would give it."""
     if isinstance(value, bool) or value is None:
         return str(value).lower()

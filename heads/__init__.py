@@ -7,7 +7,7 @@ scores = load_run(result.folder).predict({"rgb": rgb, "flow": flow})   # (V, N, 
 
 from avr.training import Training
 
-from ._base import Head, build_head, head_class, read_options, with_average
+from ._base import Head, build_head, head_class, head_options, with_average
 from ._examples import MemoryExamples, StreamedExamples, open_examples, store_bytes
 from ._loop import evaluate, predict, train
 from ._run import RunResult, choose_layers, choose_splits, train_run
@@ -35,12 +35,12 @@ __all__ = [
     "choose_splits",
     "evaluate",
     "head_class",
+    "head_options",
     "load_checkpoint",
     "load_head",
     "load_run",
     "open_examples",
     "predict",
-    "read_options",
     "save_tensors",
     "store_bytes",
     "train",

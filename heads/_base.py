@@ -13,8 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from avr.core import UsageError, load_item, options_of
-from avr.core import read_options as read
+from avr.core import UsageError, load_item, options_of, read_options
 from avr.store import AVERAGE, FUSED, prediction_of
 from avr.training import Training
 
@@ -239,10 +238,10 @@ def build_head(name: str, shapes: Shapes, num_classes: int, *, options: Mapping[
     Raises:
         UsageError: unknown head, option or value.
     """
-    return head_class(name)(shapes, num_classes, **read_options(name, options or {}))
+    return head_class(name)(shapes, num_classes, **head_options(name, options or {}))
 
 
-def read_options(name: str, given: Mapping[str, object]) -> dict[str, Any]:
+def head_options(name: str, given: Mapping[str, object]) -> dict[str, Any]:
     """Every option of a head with its value: the given ones, texts turned into their types, and the defaults.
 
     Raises:
@@ -250,4 +249,4 @@ def read_options(name: str, given: Mapping[str, object]) -> dict[str, Any]:
     """
     known = options_of(head_class(name))
     defaults = {option: entry.default for option, entry in known.items()}
-    return defaults | read(known, given, kind=f"option of head {name}")
+    return defaults | read_options(known, given, kind=f"option of head {name}")

@@ -31,7 +31,7 @@ from avr.store import (
 )
 from avr.training import Training, choose_device, read_training
 
-from ._base import Head, head_class, read_options
+from ._base import Head, head_class, head_options
 from ._examples import open_examples
 from ._split import Plan, read_test_scores, train_split
 
@@ -106,7 +106,7 @@ def train_run(  # noqa: PLR0913 (the stage's one entry: all it can be told, keyw
     with FeatureStore(Path(store)) as features:
         chosen = choose_layers(features, made, streams=streams, layers=layers or {})
         names = choose_splits(features, split)
-        plan = Plan(head, read_options(head, options or {}), training, chosen, folds, seed, _about(features), names)
+        plan = Plan(head, head_options(head, options or {}), training, chosen, folds, seed, _about(features), names)
         _try_heads(plan, features)
         identity = {"streams": list(chosen), "digest": features.digest, "folds": folds, "splits": list(names)}
         record = RunRecord(kind="head", identity=identity, layers=chosen, **plan.facts())

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from avr.core import UsageError, check_known, options_of, sha256_of
-from avr.heads import choose_layers, head_class, read_options
+from avr.heads import choose_layers, head_class, head_options
 from avr.store import FeatureStore
 from avr.training import Training, read_training
 
@@ -79,7 +79,7 @@ def check_changes(recipe: Recipe, changes: Changes) -> None:
     known = sorted({option for options in types.values() for option in options})
     for option in changes.options:
         check_known(f"option of the heads of {recipe.name}", option, known)
-        given = [(row.head, read_options(row.head, row.options).get(option)) for row in recipe.rows]
+        given = [(row.head, head_options(row.head, row.options).get(option)) for row in recipe.rows]
         _check_alike(recipe, option, given, "--set")
     for setting in changes.training:
         _check_alike(recipe, setting, [(r.head, r.training.get(setting)) for r in recipe.rows], "--training")
@@ -139,7 +139,7 @@ def _job(row: Row, streams: tuple[str, ...], *, store: Path, changes: Changes, p
             digest = opened.digest
         except UsageError as error:
             return str(error)
-    options = read_options(row.head, {**row.options, **{k: v for k, v in changes.options.items() if k in known}})
+    options = head_options(row.head, {**row.options, **{k: v for k, v in changes.options.items() if k in known}})
     base = made.paper if changes.settings == "paper" else made.defaults
     files = {option: Path(options[option]) for option in made.starting if options.get(option)}
     for option, file in files.items():

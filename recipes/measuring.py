@@ -18,7 +18,9 @@ def needs_folds(rule: str) -> bool:
     return bool(rule) and make_fuser(rule).trained
 
 
-def measure(row: Row, folder: Path, *, store: Path, layers: Mapping[str, str], outside: Sequence[Path] = ()) -> float:
+def accuracy_of(
+    row: Row, folder: Path, *, store: Path, layers: Mapping[str, str], outside: Sequence[Path] = ()
+) -> float:
     """Top-1 accuracy, a share, of one row on the test part of one split.
 
     Args:

@@ -91,7 +91,9 @@ def plan_recipe(recipe: Recipe, *, pace: Pace, dataset: str = "", videos: int = 
             shapes, views = view_shapes(spec), int(spec["views"])
             size = store_bytes(shapes, videos=count, views=views) / 1e9
             hours = seconds_a_video(spec, pace) * count / 3600
-            plans.append(Extraction(spec.name, rows, name, command(spec, name), count, shapes, views, size, hours))
+            plans.append(
+                Extraction(spec.name, rows, name, extract_command(spec, name), count, shapes, views, size, hours)
+            )
     return plans
 
 
@@ -111,7 +113,7 @@ def view_shapes(spec: StoreSpec) -> dict[str, tuple[int, ...]]:
     return shapes
 
 
-def command(spec: StoreSpec, dataset: str) -> str:
+def extract_command(spec: StoreSpec, dataset: str) -> str:
     """The `avr extract` command that writes the store, into a folder of its own."""
     words = ["avr", "extract", "--dataset", dataset]
     for name, value in spec.settings.items():

@@ -23,7 +23,7 @@ from avr.heads import train_run
 from avr.store import is_run, read_record, split_folder
 
 from .jobs import Changes, Job, check_changes, jobs_of
-from .measuring import measure
+from .measuring import accuracy_of
 from .reading import Recipe, Row
 from .serving import assign_stores, look_at, store_differences
 
@@ -170,7 +170,7 @@ class _Bench:
         run = self._trained(job, seed, split)
         note(f"{row.name}, seed {seed}, split {split}: measuring")
         folder, outside_paths = split_folder(run, split), list(outside.values())
-        top1 = 100 * measure(row, folder, store=job.store, layers=job.layers, outside=outside_paths)
+        top1 = 100 * accuracy_of(row, folder, store=job.store, layers=job.layers, outside=outside_paths)
         content = {"key": key, "top1": top1, "run": str(run.relative_to(self.out))}
         with write_whole(place) as temporary:
             temporary.write_text(json.dumps(content, indent=2) + "\n")

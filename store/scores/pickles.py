@@ -68,7 +68,7 @@ def array_of(content: Any, dtype: Any, shape: tuple[int, ...], *, fortran: bool 
             raise pickle.UnpicklingError("an object array that is no list")
         objects = np.empty(len(content), dtype=object)
         for index, item in enumerate(content):
-            objects[index] = plain(item)
+            objects[index] = plain_value(item)
         return objects.reshape(shape, order=order)
     raw = content.encode("latin1") if isinstance(content, str) else content
     if not isinstance(raw, bytes | bytearray):
@@ -76,14 +76,14 @@ def array_of(content: Any, dtype: Any, shape: tuple[int, ...], *, fortran: bool 
     return np.frombuffer(bytes(raw), dtype=dtype.dtype).reshape(shape, order=order)
 
 
-def plain(value: Any) -> Any:
+def plain_value(value: Any) -> Any:
     """A value with the arrays in it made NumPy's."""
     if isinstance(value, PickledArray):
         return value.value
     if isinstance(value, dict):
-        return {plain(key): plain(item) for key, item in value.items()}
+        return {plain_value(key): plain_value(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [plain(item) for item in value]
+        return [plain_value(item) for item in value]
     return value
 
 
@@ -158,7 +158,7 @@ class RestrictedUnpickler(pickle.Unpickler):
 def load_pickle(content: bytes, path: Path, *, what: str = "pickle") -> Any:
     """The value of a pickle (Python 2's too), arrays as NumPy arrays, text that was Python 2's bytes as Latin-1."""
     try:
-        return plain(RestrictedUnpickler(io.BytesIO(content), encoding="latin1").load())
+        return plain_value(RestrictedUnpickler(io.BytesIO(content), encoding="latin1").load())
     except AvrError:
         raise
     except Exception as error:  # a forged pickle can raise anything

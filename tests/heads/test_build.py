@@ -4,13 +4,13 @@ import pytest
 import torch
 
 from avr.core import UsageError, item_names, options_of
-from avr.heads import Head, build_head, head_class, read_options
+from avr.heads import Head, build_head, head_class, head_options
 from avr.heads._base import fuse_probabilities, spread_segments
 from avr.training import Training, read_training
 
 
 def test_every_option_gets_a_value():
-    assert read_options("stfn", {"kernels": "3,5", "direction": "a->m"}) == {
+    assert head_options("stfn", {"kernels": "3,5", "direction": "a->m"}) == {
         "design": "a",
         "fusion": "average",
         "direction": "a->m",
@@ -38,7 +38,7 @@ def test_every_head_keeps_to_the_rules(name):
     assert isinstance(made.paper, Training)
     assert made.reads
     assert all(option.describe() for option in options_of(made).values())
-    read_options(name, {})  # every option has a default of its own type
+    head_options(name, {})  # every option has a default of its own type
 
 
 def test_a_fused_probability_is_the_mean():
@@ -96,7 +96,7 @@ def test_statistics_travel_in_the_state_dict():
 )
 def test_numbers_no_head_can_be_built_with_are_refused(head, given, message):
     with pytest.raises(UsageError) as refused:
-        read_options(head, given)
+        head_options(head, given)
     assert message in str(refused.value)
 
 

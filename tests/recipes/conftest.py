@@ -5,7 +5,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 
 from avr.datasets import Dataset, Split, Video
 from avr.store import RunRecord, StoreWriter, write_record
@@ -60,15 +59,6 @@ def write_store(
             for video in shard.video_ids:
                 shard.add(video, features[video], frames=20)
     return folder
-
-
-@pytest.fixture(autouse=True)
-def _one_thread():
-    """Networks this small gain nothing from a second thread, and lose much where others use the cores."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="session")

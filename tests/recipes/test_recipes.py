@@ -10,7 +10,7 @@ from avr.core import UsageError, options_of
 from avr.datasets import shapes
 from avr.extract.settings import Settings
 from avr.fusion import make_fuser
-from avr.heads import head_class, read_options
+from avr.heads import head_class, head_options
 from avr.recipes import StoreSpec, load_recipe, recipe_names
 from avr.recipes.planning import VIDEOS, Pace, plan_recipe, seconds_a_video, store_slug, view_shapes
 from avr.recipes.reading import STORE_SETTINGS
@@ -39,7 +39,7 @@ def test_what_a_recipe_names_exists(name):
         assert view_shapes(spec)
     for row in recipe.rows:
         made = head_class(row.head)
-        read_options(row.head, row.options)
+        head_options(row.head, row.options)
         read_training(made.paper, row.training)
         if row.fuse:
             make_fuser(row.fuse, **row.fuse_options)

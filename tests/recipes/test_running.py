@@ -50,7 +50,7 @@ def test_what_is_done_is_not_done_again_and_changed_settings_are(toy_store, tmp_
     assert len(list((tmp_path / "runs").glob("*/seed-0-split-1"))) == 1
     with monkeypatch.context() as patch:
         patch.setattr("avr.recipes.running.train_run", None)  # cannot be called
-        patch.setattr("avr.recipes.running.measure", None)
+        patch.setattr("avr.recipes.running.accuracy_of", None)
         assert quick("stilt-table5", toy_store, tmp_path, splits="first").rows == first.rows
     quick("stilt-table5", toy_store, tmp_path, splits="first", training={"lr": 0.002})
     assert len(list((tmp_path / "runs").glob("*/seed-0-split-1"))) == 2

@@ -52,15 +52,6 @@ COURSES = {
 }
 
 
-@pytest.fixture(autouse=True)
-def _one_thread():
-    """Networks this small gain nothing from a second thread, and lose much where others use the cores."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 def by_heads(training):
     random = np.random.default_rng(0)
     arrays = {"rgb": random.standard_normal((VIDEOS, 2, 4)).astype(np.float16)}
