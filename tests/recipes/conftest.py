@@ -77,5 +77,5 @@ def untrained(monkeypatch) -> list[dict]:
         write_record(out, RunRecord("head", complete=True))
 
     monkeypatch.setattr("avr.recipes.running.train_run", train)
-    monkeypatch.setattr("avr.recipes.running.measure", lambda *_, **__: 0.5)
+    monkeypatch.setattr("avr.recipes.running.accuracy_of", lambda *_, **__: 0.5)
     return called
