@@ -135,6 +135,9 @@ def dataset_options(function: F) -> F:
 
     @functools.wraps(function)
     def called(*arguments: Any, root: Path | None, splits: Path | None, pairs: dict[str, str], **options: Any) -> Any:
+        for name in ("name", "root", "splits"):
+            if name in pairs:
+                raise UsageError(f"--set {name}=… is no option of a data set's own: use the command's")
         return function(*arguments, where={"root": root, "splits": splits, **pairs}, **options)
 
     shown = [
@@ -154,7 +157,7 @@ def device_option(function: F) -> F:
 dataset_option = click.option("--dataset", required=True, help="A data set that avr knows (`avr datasets list`).")
 
 
-def set_option(flag: str, text: str, *, name: str = "", bare: str = "") -> Callable[[F], F]:
+def set_option(flag: str, text: str, *, name: str = "", bare: str = "", free: bool = False) -> Callable[[F], F]:
     """An option NAME=VALUE that is repeated: a dict of texts. With `bare`, NAME is left out where a value is for all.
 
     Args:
@@ -162,10 +165,12 @@ def set_option(flag: str, text: str, *, name: str = "", bare: str = "") -> Calla
         text: its help.
         name: of the command's argument, if not the flag's.
         bare: what NAME is called there, such as "STREAM"; a value without it is under "".
+        free: NAME is the user's own; else it is an option's, whose "-" stands for "_".
     """
 
     def pairs(_: click.Context, __: click.Parameter, values: tuple[str, ...]) -> dict[str, str]:
-        return dict(named_value(flag, value, bare=bool(bare)) for value in values)
+        found = dict(named_value(flag, value, bare=bool(bare)) for value in values)
+        return found if bare or free else {name.replace("-", "_"): value for name, value in found.items()}
 
     metavar = f"[{bare}=]VALUE" if bare else "NAME=VALUE"
     names = (flag, name) if name else (flag,)
@@ -183,7 +188,7 @@ def named_value(flag: str, text: str, *, bare: bool = False) -> tuple[str, str]:
         return "", text
     if not name or not mark:
         raise UsageError(f"{flag} {text}: expected NAME=VALUE")
-    return name if bare else name.replace("-", "_"), value
+    return name, value
 
 
 def list_option(

@@ -130,7 +130,7 @@ def _show_plan(extractions: "list[Extraction]") -> None:
 @set_option("--set", "Change an option of the heads that have it; repeat.", name="options")
 @set_option("--training", "Change a training setting; repeat.")
 @set_option("--layer", "Read another layer than the head's own; repeat.", name="layers", bare="STREAM")
-@set_option("--scores", "Outside scores that a row asks for, a file by its name; repeat.")
+@set_option("--scores", "Outside scores that a row asks for, a file by its name; repeat.", free=True)
 @click.option("--out", type=PATH, help="Folder of the run.  [default: runs/recipe-NAME-DATASET]")
 @device_option
 @answering

@@ -85,11 +85,20 @@ class Stages(AbstractContextManager["Stages"]):
 
         def results() -> Iterator[Result]:
             line: deque[Future[Result]] = deque()
-            for item in items:
-                line.append(pool.submit(timed, item))
+            source, failure = iter(items), None
+            while True:
+                try:
+                    line.append(pool.submit(timed, next(source)))
+                except StopIteration:
+                    break
+                except Exception as error:  # such as a stage's before this one: what came before it is given first
+                    failure = error
+                    break
                 if line[0].done() or len(line) > threads + ahead:  # one in, one out: what is slowest stays busy
                     yield line.popleft().result()
             while line:
                 yield line.popleft().result()
+            if failure is not None:
+                raise failure
 
         return results()

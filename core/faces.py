@@ -20,7 +20,7 @@ def lazy(package: str) -> tuple[Callable[[str], Any], Callable[[], list[str]]]:
         package: its dotted name.
     """
     face = sys.modules[package]
-    block = next(node for node in ast.parse(Path(str(face.__file__)).read_text()).body if isinstance(node, ast.If))
+    block = next(node for node in ast.parse(Path(str(face.__file__)).read_bytes()).body if isinstance(node, ast.If))
     imports = [node for node in block.body if isinstance(node, ast.ImportFrom)]
     places = {alias.name: node.module for node in imports for alias in node.names}
 

@@ -211,7 +211,8 @@ def _as(hint: Any, value: Any, texts: bool) -> Any:
 def _items(value: Any, texts: bool) -> list[Any]:
     """The items of a list, or of a text such as "1,2" or "[1, 2]"."""
     if isinstance(value, str) and texts:
-        return [item.strip() for item in value.strip().removeprefix("[").removesuffix("]").split(",")]
+        items = (item.strip() for item in value.strip().removeprefix("[").removesuffix("]").split(","))
+        return [item for item in items if item]
     if isinstance(value, (str, Mapping)):
         raise TypeError
     return list(value)

@@ -29,7 +29,7 @@ def item_names(package: str) -> list[str]:
 def item_summary(package: str, name: str) -> str:
     """First line of an item's docstring, read without importing it."""
     path = Path(_folders(package)[0]) / f"{name.replace('-', '_')}.py"
-    return (ast.get_docstring(ast.parse(path.read_text())) or "").partition("\n")[0]
+    return (ast.get_docstring(ast.parse(path.read_bytes())) or "").partition("\n")[0]
 
 
 def _folders(package: str) -> list[str]:

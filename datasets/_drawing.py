@@ -10,9 +10,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-APPEARANCES = ("stripes", "checks", "rings", "dots")
 MOTIONS = ("sideways", "upright", "turning", "pulsing")
-
 SIZE = 96  # pixels, width and height
 NUM_FRAMES = 32
 CANVAS = 160  # side of the disc's texture before it is turned and scaled

@@ -5,6 +5,7 @@ builds the index, so no lock has to work across machines.
 """
 
 import importlib
+import math
 import os
 import sys
 import traceback
@@ -39,7 +40,8 @@ def run_on_ray(task: Task, workers: int, address: str, *, on_step: OnStep) -> li
     if gpus and count > gpus:
         raise UsageError(f"{count} workers need a GPU each; the cluster has {gpus}")
     # A process may take one task after another, with the networks that it has (`max_calls`).
-    options: dict[str, Any] = {"num_cpus": 1 if gpus else max(1, int(resources.get("CPU", 1)) // count)}
+    cpus = min(resources.get("CPU", 1) // count, max(node["Resources"].get("CPU", 1) for node in ray.nodes()))
+    options: dict[str, Any] = {"num_cpus": 1 if gpus else max(1, int(cpus))}  # no task spans machines
     options |= {"num_gpus": 1 if gpus else 0, "max_calls": 0, "max_retries": 0}
     note(f"extract: {count} Ray workers, {'a GPU' if gpus else 'CPU'} each")
     # Ray shows a worker its own GPU alone; it is number 0 there.
@@ -48,7 +50,8 @@ def run_on_ray(task: Task, workers: int, address: str, *, on_step: OnStep) -> li
 
     def write(shards: Iterator[ShardWriter]) -> dict[str, Busy]:
         claimed = list(shards)
-        crew = Crew(task, [f"Ray, number {number}" for number in range(count)], on_step)
+        # Machines come and go: only a shard that workers are lost on ends the run.
+        crew = Crew(task, [f"Ray, number {number}" for number in range(count)], on_step, lives=math.inf)
         _watch(ray, ray.remote(**options)(extract_shards), told, crew, [shard.number for shard in claimed])
         for shard in claimed:
             shard.release()
@@ -98,7 +101,11 @@ def _first_line(error: Exception) -> str:
 
 def _watch(ray: Any, work: Any, told: Any, crew: Crew, numbers: list[int]) -> None:
     """Have shards written by tasks `work`, one a worker; one that is lost is replaced, on whatever machine."""
-    desk = ray.remote(num_cpus=0)(Desk).remote(numbers)
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+    # On the driver's machine, which the run ends with anyway.
+    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=True)
+    desk = ray.remote(num_cpus=0, scheduling_strategy=here)(Desk).remote(numbers)
     tasks = {work.remote(told, desk, worker): worker for worker in crew.lives}
     try:
         while tasks:

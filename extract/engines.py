@@ -24,11 +24,12 @@ class Crew:
         task: what they do.
         names: what to call each to a person, by its number.
         on_step: told of their steps.
+        lives: how often each may be lost before it is given up.
     """
 
-    def __init__(self, task: Task, names: Iterable[str], on_step: OnStep) -> None:
+    def __init__(self, task: Task, names: Iterable[str], on_step: OnStep, *, lives: float = ATTEMPTS) -> None:
         self.task, self.names, self.on_step = task, list(names), on_step
-        self.lives = dict.fromkeys(range(len(self.names)), ATTEMPTS)  # of those that have not come to their end
+        self.lives = dict.fromkeys(range(len(self.names)), lives)  # of those that have not come to their end
         self.held: dict[int, set[int]] = {worker: set() for worker in self.lives}
         self.lost_on: Counter[int] = Counter()  # workers, of each shard
         self.busy: list[dict[str, Busy]] = []

@@ -22,7 +22,7 @@ CLASSIFIERS = ("fc", "classifier", "head", "heads", "AuxLogits", "aux1", "aux2")
 
 def is_named(backbone: str, weights: str) -> bool:
     """Whether weights are "random" or bear a name of the model's own, and so come from no file of the user's."""
-    return weights in ("random", "DEFAULT", *source_of(backbone).weights(backbone))
+    return weights in ("random", *source_of(backbone).weights(backbone))
 
 
 def is_file(backbone: str, weights: str) -> bool:
@@ -36,7 +36,7 @@ def is_file(backbone: str, weights: str) -> bool:
     known = ", ".join(source_of(backbone).weights(backbone))
     if "." in weights or "/" in weights or "\\" in weights:
         raise UsageError(f"{weights}: no such weights file; {backbone} knows: {known}, or random")
-    raise UsageError(f"{backbone} has no weights '{weights}'; known: {known}, DEFAULT, random, or a file")
+    raise UsageError(f"{backbone} has no weights '{weights}'; known: {known}, random, or a file")
 
 
 def load_weights(backbone: str, weights: str) -> tuple[dict[str, Tensor], str]:

@@ -250,8 +250,9 @@ def set_dropout(model: nn.Module, keys: DropoutKeys, p: float | None) -> None:
     if key_dropout(model, keys, p=p) or not p:
         return
     layer, dropout = classifier_of(model), KeyedDropout(p, keys, 0)
+    model.add_module("keyed_dropout", dropout)  # follows the network's mode, and `compiled` finds it
 
     def drop(module: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-        return (dropout.train(module.training)(inputs[0]), *inputs[1:])
+        return (dropout(inputs[0]), *inputs[1:])
 
     layer.register_forward_pre_hook(drop)  # a hook: the names of the parameters stay torchvision's

@@ -45,7 +45,8 @@ class FusionResult:
     Attributes:
         rule: its name. streams: S names. splits: names.
         rows: one dict a line of the table, single streams first, then average, multiply and the rule: name, top1, top5,
-            mean_class, log_loss, ece (over all judged videos of all splits), spread (standard deviation over splits).
+            mean_class, log_loss, ece (over all judged videos of all splits), videos; of several splits `over_splits`,
+            mean and spread of each figure.
         differences: the rule minus the best single stream, average and multiply in top-1: difference, low, high (95 %
             interval, resampled by group), p (McNemar).
         splits_rows: the same rows, split by split.

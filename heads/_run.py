@@ -112,7 +112,7 @@ def train_run(  # noqa: PLR0913 (the stage's one entry: all it can be told, keyw
         record = RunRecord(kind="head", identity=identity, layers=chosen, **plan.facts())
         with claim_run(out, RUNS / f"{head}-{features.dataset}", record) as folder:
             splits = _train_splits(plan, features, folder=folder, device=where, memory_gb=memory_gb)
-            return RunResult(folder, chosen, splits, _summarise(folder, splits))
+            return RunResult(folder, chosen, splits, read_record(folder).summary)
 
 
 def _about(store: FeatureStore) -> dict[str, Any]:

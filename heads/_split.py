@@ -27,7 +27,7 @@ from avr.training import Training
 
 from ._base import Head, Shapes, build_head, head_class, with_average
 from ._examples import Examples
-from ._loop import EpochRow, Trained, course_of, predict, train
+from ._loop import EpochRow, Trained, course_of, hold_out, predict, train
 from ._trained import CHECKPOINT, save_tensors
 
 FOLDS = 5  # where they are on by themselves
@@ -86,7 +86,7 @@ def train_split(plan: Plan, store: FeatureStore, examples: Examples, *, split: s
         # --- the heads ------------------------------------------------------------------------------------------------
         test_scores: dict[str, NDArray[np.float32]] = {}
         seconds = 0.0
-        total = course_of(plan.training, examples, videos).total_epochs * len(parts)
+        total = _num_epochs(plan, store, examples, videos)
         with Progress(f"{plan.head}, split {split}", total=total, unit="epochs") as bar:
             for name, part in parts.items():
                 head, trained = _train_one(plan, store, part, videos, bar)
@@ -101,7 +101,8 @@ def train_split(plan: Plan, store: FeatureStore, examples: Examples, *, split: s
         if folds:
             fold_of = grouped_folds(store.labels[videos], groups=store.groups[videos], folds=folds, seed=plan.seed)
         train_scores: dict[str, NDArray[np.float32]] = {}
-        with Progress(f"{plan.head}, split {split}, {folds} folds", total=total * folds, unit="epochs") as bar:
+        total = sum(_num_epochs(plan, store, examples, videos[fold_of != fold]) for fold in range(folds))
+        with Progress(f"{plan.head}, split {split}, {folds} folds", total=total, unit="epochs") as bar:
             for fold, part in [(fold, part) for fold in range(folds) for part in parts.values()]:
                 head, _ = _train_one(plan, store, part, videos[fold_of != fold], bar)
                 for output, scores in predict(head, part, videos[fold_of == fold], names=store.ids).items():
@@ -158,6 +159,13 @@ def _train_one(plan: Plan, store: FeatureStore, part: Examples, videos: NDArray,
         head = plan.build(part.shapes, len(store.class_names))
     about: dict[str, Any] = {"groups": store.groups, "names": store.ids, "on_epoch": show}
     return head, train(head, part, videos, training=plan.training, seed=plan.seed, **about)
+
+
+def _num_epochs(plan: Plan, store: FeatureStore, examples: Examples, videos: NDArray) -> int:
+    """Epochs that all networks take on some videos, at most."""
+    share = plan.training.validation
+    videos, _ = hold_out(examples, videos, groups=store.groups, share=share, seed=plan.seed)
+    return course_of(plan.training, examples, videos).total_epochs * len(plan.networks)
 
 
 def _choose_folds(plan: Plan, groups: NDArray, seconds: float) -> int:

@@ -186,6 +186,8 @@ def load_run(path: Path, *, split: str | None = None) -> TrainedRun:
     path = Path(path)
     if split is None and run_of(path) != path.resolve():
         folder = path
+        if not folder.is_dir():
+            raise UsageError(f"{path}: no such run or split")
     else:
         folder = split_folder(path, split or next(iter(read_head_record(path).splits)))
     if not folder.is_dir():

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from avr.core import UsageError, top_k_accuracy
 from avr.fusion import Fuser, gather, make_fuser, pooled_features
-from avr.store import FeatureStore, Scores, is_test, read_scores, score_path
+from avr.store import AVERAGE, FeatureStore, Scores, is_test, read_scores, score_path
 
 from .reading import Row
 
@@ -60,6 +60,10 @@ def accuracy_of(
 
 
 def _of(scores: Scores, output: str) -> NDArray:
+    if output == AVERAGE:
+        raise UsageError(
+            f"head {scores.head} has no prediction of its own: name an output of {', '.join(scores.streams)}"
+        )
     if output not in scores.streams:
         raise UsageError(f"head {scores.head} has no output '{output}'; it has {', '.join(scores.streams)}")
     return scores.streams[output]

@@ -131,7 +131,7 @@ def load_recipe(name: str) -> Recipe:
         check_known("recipe", name, recipe_names())
     try:
         table = tomllib.loads(path.read_text(encoding="utf-8"))
-    except tomllib.TOMLDecodeError as error:
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise UsageError(f"{path}: no TOML: {error}") from None
     return _recipe(path.stem, table, path)
 
@@ -139,6 +139,9 @@ def load_recipe(name: str) -> Recipe:
 def _recipe(name: str, table: Mapping[str, Any], path: Path) -> Recipe:
     known = {f.name for f in fields(Recipe)} - {"name"}
     values = _entries(table, known, {"title", "paper", "metric", "split", "rows", "stores"}, str(path))
+    for entry, kind in (("stores", dict), ("rows", list), ("datasets", list)):
+        if not isinstance(table.get(entry, kind()), kind):
+            raise UsageError(f"{path}: {entry} is no {'table' if kind is dict else 'list'}")
     stores = {key: _store(key, value, path) for key, value in table["stores"].items()}
     rows = tuple(_row(value, stores, path) for value in table["rows"])
     if len({row.name for row in rows}) < len(rows):
@@ -152,6 +155,9 @@ def _recipe(name: str, table: Mapping[str, Any], path: Path) -> Recipe:
 def _store(name: str, table: Mapping[str, Any], path: Path) -> StoreSpec:
     where = f"{path}: stores.{name}"
     spec = StoreSpec(name, _entries(table, set(STORE_SETTINGS), {"backbone", "streams", "layers"}, where))
+    for entry in ("streams", "layers"):
+        if not isinstance(spec[entry], tuple):
+            raise UsageError(f"{where}: {entry} is no list")
     for stream in spec["streams"]:
         if not spec.layers_of(stream):
             raise UsageError(f"{where}: no layer for stream {stream}")
@@ -159,7 +165,7 @@ def _store(name: str, table: Mapping[str, Any], path: Path) -> StoreSpec:
 
 
 def _row(table: Mapping[str, Any], stores: Mapping[str, StoreSpec], path: Path) -> Row:
-    where = f"{path}: row {table.get('name', '?')}"
+    where = f"{path}: row {table.get('name', '?') if isinstance(table, Mapping) else '?'}"
     row = Row(**_entries(table, {f.name for f in fields(Row)}, {"name", "head"}, where))
     check_fields(row, where=f"{where}: ")
     if row.store not in stores:
@@ -170,7 +176,9 @@ def _row(table: Mapping[str, Any], stores: Mapping[str, StoreSpec], path: Path) 
 
 
 def _entries(table: Mapping[str, Any], known: set[str], required: set[str], where: str) -> dict[str, Any]:
-    """A table's entries, lists as tuples; refused where one is unknown or lacking."""
+    """A table's entries, lists as tuples; refused where it is none, or an entry is unknown or lacking."""
+    if not isinstance(table, Mapping):
+        raise UsageError(f"{where}: {table!r} is no table of entries")
     for key in table:
         check_known("entry", key, sorted(known), where=f"{where}: ")
     for key in sorted(required - set(table)):

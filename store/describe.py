@@ -201,7 +201,7 @@ def _write_array(path: Path, dtype: str, shape: tuple[int, ...], parts: Iterable
         header = {"descr": dtype, "fortran_order": False, "shape": shape}
         np.lib.format.write_array_header_1_0(file, header)
         for part in parts:
-            file.write(part.data.cast("B"))
+            file.write(part.tobytes())
     return path
 
 

@@ -155,8 +155,8 @@ def changes(before: Mapping[str, Any], now: Mapping[str, Any], prefix: str = "")
     lines = []
     for name in sorted({*before, *now}):
         old, new = before.get(name), now.get(name)
-        if isinstance(old, Mapping) and isinstance(new, Mapping):
-            lines += changes(old, new, f"{prefix}{name}.")
+        if all(isinstance(value, Mapping | None) for value in (old, new)):
+            lines += changes(old or {}, new or {}, f"{prefix}{name}.")
         elif old != new:
             shown = [json.dumps(value, ensure_ascii=False, default=str) for value in (old, new)]
             shown = [text if len(text) <= 80 else text[:77] + "…" for text in shown]

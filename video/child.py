@@ -48,10 +48,7 @@ class Decoder(Generic[Result]):
         """
         if self._over:
             raise VideoError("the run was stopped")
-        try:
-            child = self._idle.pop()
-        except IndexError:
-            child = self._start()
+        child = self._take()
         try:
             child.pipe.send((self.work, video))
             if not child.pipe.poll(self.time_limit):
@@ -68,7 +65,13 @@ class Decoder(Generic[Result]):
         result: Result = answer[0]
         return result
 
-    def _start(self) -> Child:
+    def _take(self) -> Child:
+        """A child that waits for work, or a new one."""
+        while self._idle:
+            child = self._idle.pop()
+            if child.process.poll() is None:
+                return child
+            self._end(child)  # it ended while it waited, as with the thread that started it: no video's fault
         child = Child("the decoding process", f"{__name__}:serve", quiet=True)
         self._children.append(child)
         try:
@@ -76,6 +79,9 @@ class Decoder(Generic[Result]):
         except WorkError:
             self._children.remove(child)
             raise
+        if self._over:  # `close` may have missed it
+            self._end(child)
+            raise VideoError("the run was stopped")
         return child
 
     def _end(self, child: Child) -> None:

@@ -1,7 +1,8 @@
 """What the networks look at: one file a stream, found by its name (`flow.py` = `--stream flow`).
 
-A stream says which frames it needs of a video, the images they become, and how these become network input. A step's
-input is a stack of images, one of a single frame or L of the pairs about it, its channels side by side.
+A stream says which frames it needs of a video, the images they become, and how these become network input; its file
+ends with `STREAM`, its class. A step's input is a stack of images, one of a single frame or L of the pairs about it,
+its channels side by side.
 """
 
 from abc import ABC, abstractmethod
@@ -69,11 +70,11 @@ class Stream(ABC):
     def images(self, answers: Sequence[Answer]) -> list[Tensor]:
         """The images of several videos, `(n, C, H, W)` each on the device, uint8 or float32, 0…255."""
         made = iter(self.make([answer for answer in answers if answer.ready is None]))
-        return [next(made) if one.ready is None else to_device(one.ready, self.device) for one in answers]
+        return [to_device(next(made) if one.ready is None else one.ready, self.device) for one in answers]
 
     @abstractmethod
     def make(self, answers: Sequence[Answer]) -> Sequence[Tensor]:
-        """Images out of frames; a video's do not depend on the videos beside it."""
+        """Images out of frames, on whatever device; a video's do not depend on the videos beside it."""
 
     @staticmethod
     def mirror(images: Tensor) -> Tensor:

@@ -38,6 +38,15 @@ class Survey:
         return self.plan is not None and len(self.sound) == self.plan.num_shards
 
 
+def shards_in(folder: Path) -> list[int]:
+    """Numbers of the shards that are there. Raises UsageError where nothing of a store is."""
+    ends = (path.stem.removeprefix("shard-") for path in folder.glob("shard-*.h5"))
+    numbers = sorted(int(end) for end in ends if end.isdecimal() and f"{int(end):05d}" == end)
+    if not numbers and not (folder / PLAN_NAME).exists() and not (folder / INDEX_NAME).exists():
+        raise UsageError(f"{folder}: no store (no {PLAN_NAME} in it)")
+    return numbers
+
+
 def survey(folder: Path) -> Survey:
     """Read every byte of a store's folder.
 
@@ -46,10 +55,7 @@ def survey(folder: Path) -> Survey:
     Raises:
         UsageError: nothing of a store is there.
     """
-    ends = (path.stem.removeprefix("shard-") for path in folder.glob("shard-*.h5"))
-    numbers = sorted(int(end) for end in ends if end.isdecimal() and f"{int(end):05d}" == end)
-    if not numbers and not (folder / PLAN_NAME).exists() and not (folder / INDEX_NAME).exists():
-        raise UsageError(f"{folder}: no store (no {PLAN_NAME} in it)")
+    numbers = shards_in(folder)
     plan, problem = find_plan(folder)
     found = Survey(plan, numbers, [], {} if problem is None else {PLAN_NAME: str(problem)})
     with Progress("verify", total=len(numbers), unit="shards") as progress, ThreadPoolExecutor(NUM_THREADS) as pool:
@@ -112,6 +118,7 @@ def repair(path: Path | str, *, failures: bool = False) -> dict[str, Any]:
     folder = Path(path)
     if not folder.is_dir():
         raise UsageError(f"{folder}: not a store's folder; a damaged packed file is packed again from its folder")
+    shards_in(folder)  # no lock's file in a folder that is no store
     with FolderLock(folder, doing=DOING):
         try:
             return _repair(folder, survey(folder), failures=failures)

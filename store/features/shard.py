@@ -59,6 +59,7 @@ class ShardWriter:
         self.video_ids = self.plan.shard(number).ids
         if not self.video_ids:
             raise UsageError(f"{folder}: no shard {number}; there are {self.plan.num_shards}")
+        remove_leftovers(self.folder / shard_name(number))
         self._features: dict[str, dict[str, NDArray[np.float16]]] = {}
         self._frames: dict[str, int] = {}
         self._failures: dict[str, str] = {}
@@ -126,9 +127,7 @@ class ShardWriter:
         """
         if self.missing:
             raise UsageError(f"{shard_name(self.number)}: {len(self.missing)} videos missing, first {self.missing[0]}")
-        path = self.folder / shard_name(self.number)
-        remove_leftovers(path)
-        write_sealed(path, "shard", self._fill)
+        path = write_sealed(self.folder / shard_name(self.number), "shard", self._fill)
         self.written = True
         self.release()
         return path

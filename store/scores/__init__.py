@@ -1,1 +1,1 @@
-"""Scores on disk: one sealed file a run and split, other tools' files read into it, and tables written from it."""
+"""Scores on disk: one sealed file a run and split, and other tools' files read into it."""

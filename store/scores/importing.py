@@ -1,6 +1,7 @@
 """Scores that other tools wrote, made into avr's: TSN's npz, mmaction2's results, pickled dicts, npy and csv."""
 
 import re
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -148,6 +149,9 @@ def _ids(foreign: Foreign, given: Sequence[str] | None, path: Path) -> list[str]
     found = [without_suffix(str(video)) for video in found]
     if not all(found):
         raise UsageError(f"{path}: a video without a name")
+    repeated = [video for video, count in Counter(found).items() if count > 1]
+    if repeated:
+        raise UsageError(f"{path}: ids that repeat: {', '.join(repeated[:3])}")
     return found
 
 

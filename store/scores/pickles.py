@@ -182,11 +182,13 @@ def load_npy(content: bytes, path: Path) -> NDArray:
         return objects
     if dtype.kind not in "biufSU":
         raise UsageError(f"{path}: an array of {dtype}, which are no scores")
+    if any(side < 0 for side in shape):
+        raise UsageError(f"{path}: no npy array (shape {shape})")
     try:
         flat = np.frombuffer(content, dtype, int(np.prod(shape, dtype=object)), stream.tell())
-    except ValueError as error:
+        return flat.reshape(shape, order="F" if fortran else "C")
+    except (ValueError, OverflowError) as error:
         raise WorkError(f"{path}: cut short ({error})") from error
-    return flat.reshape(shape, order="F" if fortran else "C")
 
 
 def load_npz(path: Path) -> dict[str, NDArray]:

@@ -1,5 +1,9 @@
 """The root command: commands found by file, errors as one line with the right exit code."""
 
+import os
+import subprocess
+import sys
+
 import pytest
 
 from avr.cli import main
@@ -45,3 +49,25 @@ def test_debug_shows_where(runner):
     result = runner.invoke(main, ["--debug", "datasets", "show", "kinetic"])
     assert result.exit_code == 2
     assert "Traceback" in result.stderr
+
+
+def test_help_is_shown_where_text_is_not_utf_8():
+    code = "from avr.cli import main; main(['fuse', '--help'])"
+    plain = {**os.environ, "LC_ALL": "C", "PYTHONCOERCECLOCALE": "0", "PYTHONIOENCODING": "utf-8"}
+    done = subprocess.run([sys.executable, "-X", "utf8=0", "-c", code], env=plain, capture_output=True)
+    assert done.returncode == 0, done.stderr.decode()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["datasets", "show", "shapes", "--set", "root=other"], "--set root=… is no option of a data set's own"),
+        (["datasets", "show", "shapes", "--set", "name=x"], "--set name=… is no option of a data set's own"),
+        (["demo", "--out", __file__], "is a file, or lies below one; choose another folder"),
+    ],
+    ids=["root", "name", "demo"],
+)
+def test_what_cannot_be_is_one_line(runner, arguments, message):
+    result = runner.invoke(main, arguments)
+    assert result.exit_code == 2
+    assert message in result.stderr.splitlines()[-1]

@@ -2,6 +2,7 @@
 
 import threading
 import time
+from itertools import islice
 
 import pytest
 
@@ -40,6 +41,19 @@ def test_an_error_reaches_the_consumer_and_all_threads_end():
     with pytest.raises(ZeroDivisionError, match="five"), Stages() as stages:
         list(stages.map("last", lambda item: item, stages.map("fails", fails, iter(range(1000)))))
     assert threading.active_count() == before
+
+
+def test_what_came_before_an_error_of_an_earlier_stage_is_given_first():
+    def fails(item):
+        if item == 5:
+            raise ZeroDivisionError("five")
+        return item
+
+    with Stages() as stages:
+        results = stages.map("last", lambda item: item, stages.map("fails", fails, range(9)), ahead=8)
+        assert list(islice(results, 5)) == [0, 1, 2, 3, 4]
+        with pytest.raises(ZeroDivisionError, match="five"):
+            next(results)
 
 
 def test_an_error_of_the_source_reaches_the_consumer():

@@ -34,6 +34,7 @@ TABLE = {"corners": 1, "centre": 2}
         ("False", bool, False),
         ("a<-m", typing.Literal["both", "a<-m"], "a<-m"),
         ("2", typing.Literal[1, 2], 2),
+        ("rgb,", tuple[str, ...], ("rgb",)),
         ("2,3,4", tuple[int, ...], (2, 3, 4)),
         ([2, 3], tuple[int, ...], (2, 3)),
         ("none", int | None, None),

@@ -94,7 +94,7 @@ def test_a_folder_with_other_files_is_left_alone(few, tmp_path):
 @pytest.mark.parametrize("motion", drawing.MOTIONS)
 def test_grey_frames_are_the_same_for_every_appearance(motion):
     """Flow reads grey frames: with the same random numbers they may differ by rounding and clipping only."""
-    clips = [drawing.draw_clip(name, motion, np.random.default_rng(3)) for name in drawing.APPEARANCES]
+    clips = [drawing.draw_clip(name, motion, np.random.default_rng(3)) for name in drawing.HUES]
     grey = [np.stack([cv2.cvtColor(frame, cv2.COLOR_BGR2GRAY) for frame in clip]).astype(int) for clip in clips]
     for other, clip in zip(grey[1:], clips[1:], strict=True):
         # Two conversions round by at most 1 each; the most saturated colours are clipped, in under 2 % of the pixels.
@@ -116,7 +116,7 @@ def test_a_still_frame_has_the_same_pose_for_every_motion():
 
 
 def test_patterns_have_no_mean_colour():
-    for name in drawing.APPEARANCES:
+    for name in drawing.HUES:
         texture = drawing._texture(name, np.random.default_rng(1))
         chroma = texture[..., 1:].reshape(-1, 2) - 128
         assert np.abs(chroma.mean(axis=0)).max() < 4 * drawing.TINT

@@ -9,9 +9,11 @@ import torch
 import avr.extract.streams
 from avr.core import UsageError
 from avr.extract import ClipCache, Extractor, Running, Settings, extract, load_networks
+from avr.extract.streams import open_streams
 from avr.finetune import Tuning
 from avr.finetune.samples import VideoSamples
 from avr.store import FeatureStore
+from avr.video import decode
 
 # Differences of two frames on either side of the step: grey, one channel an image.
 TOY = '''"""What changes from frame to frame."""
@@ -90,3 +92,14 @@ def test_a_store_of_one_stream_keeps_the_settings_of_all(change):
     """Whichever streams are asked for, so that stores of one and of both agree on what they share."""
     alone = load_networks(change.change(streams=("change",))).settings
     assert (alone.mean, alone.flow_mean) == ((0.485, 0.456, 0.406), 0.5)
+
+
+@pytest.mark.parametrize("flow", ["dis", "farneback"])
+def test_images_lie_on_the_device_whatever_made_them(dataset, flow):
+    settings = SETTINGS.change(streams=("rgb", "flow"), flow=flow, stack=2)
+    filled = load_networks(settings).settings
+    streams = open_streams(filled, "meta")  # no CUDA is needed to see where they end
+    needs = {name: stream.need for name, stream in streams.items()}
+    decoded = decode(dataset.videos[0], filled, needs)
+    for name, stream in streams.items():
+        assert {images.device.type for images in stream.images([decoded.answers[name]])} == {"meta"}

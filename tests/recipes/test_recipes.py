@@ -213,6 +213,13 @@ head = "linear"
         ('head = "linear"', 'head = "linear"\noutput = "rgb"\nfuse = "average"', "exclude one another"),
         ("[[rows]]", '[[rows]]\nname = "one"\nhead = "linear"\n[[rows]]', "two rows of one name"),
         ('title = "t"', "title", "no TOML"),
+        ('title = "t"', 'title = "t"\ndatasets = 3', "datasets is no list"),
+        (
+            "[stores.main]\nbackbone",
+            "[stores]\nmain = 3\n[x]\nbackbone",
+            "unknown entry 'x'|stores.main: 3 is no table",
+        ),
+        ('streams = ["rgb"]', 'streams = "rgb"', "stores.main: streams is no list"),
     ],
 )
 def test_a_file_with_a_fault_is_refused_with_the_place(tmp_path, old, new, message):

@@ -156,7 +156,7 @@ def test_what_the_store_has_otherwise_than_the_paper_is_said_beside_its_figures(
 
 
 # --- files and folders ------------------------------------------------------------------------------------------------
-def test_score_files_are_looked_for_first(toy_store, tmp_path, untrained):
+def test_score_files_are_looked_for_first(runner, toy_store, tmp_path, untrained):
     with pytest.raises(UsageError, match=r"--scores mifs=.*none\.h5: no such file"):
         go(
             "stfn-table6",
@@ -165,8 +165,11 @@ def test_score_files_are_looked_for_first(toy_store, tmp_path, untrained):
             stores=[("resnet101", toy_store)],
             changes={"scores": {"mifs": tmp_path / "none.h5"}},
         )
-    with pytest.raises(UsageError, match="unknown outside scores of stfn-table2 'mifs'; known: none"):
-        go("stfn-table2", toy_store, tmp_path, changes={"scores": {"mifs": tmp_path / "none.h5"}})
+    with pytest.raises(UsageError, match="unknown outside scores of stfn-table2 'my-idt'; known: none"):
+        go("stfn-table2", toy_store, tmp_path, changes={"scores": {"my-idt": tmp_path / "none.h5"}})
+    # A name is the recipe's: a dash in it stays one on the command line.
+    arguments = ["recipe", "run", "stfn-table2", "--store", str(toy_store), "--scores", "my-idt=none.h5"]
+    assert "'my-idt'; known: none" in runner.invoke(main, arguments).stderr
     assert not untrained
 
 

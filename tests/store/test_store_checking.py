@@ -139,6 +139,7 @@ def test_repair_waits_for_no_run_and_needs_a_folder(toy, toy_store, tmp_path):
     (tmp_path / "empty").mkdir()
     with pytest.raises(UsageError, match="no store"):
         repair(tmp_path / "empty")
+    assert not list((tmp_path / "empty").iterdir())
     with pytest.raises(UsageError, match="no store"):
         verify(tmp_path / "empty")
 

@@ -203,6 +203,9 @@ def given(**options):
         pytest.param(lambda v: v, given(ids=None), "holds no video names", id="no names"),
         pytest.param(lambda v: v, given(ids=IDS[:5]), "6 videos, but 5 names", id="few names"),
         pytest.param(lambda v: v, given(ids=[IDS[0]] * 6), "ids that repeat: b/clip0", id="repeat"),
+        pytest.param(
+            lambda v: v, given(ids=[IDS[0]] * 6, labels={IDS[0]: 1}), "ids that repeat: b/clip0", id="repeat by id"
+        ),
         pytest.param(lambda v: v, given(labels=None), "holds no labels", id="no labels"),
         pytest.param(lambda v: v, given(labels=LABELS[:5]), "6 videos, but 5 labels", id="few labels"),
         pytest.param(
@@ -394,3 +397,16 @@ def test_npz_members_are_read_without_numpys_pickle(values, tmp_path, monkeypatc
     monkeypatch.setattr(pickle, "load", None)
     monkeypatch.setattr(pickle, "loads", None)
     assert import_scores(tmp_path / "a.npz").scores.ids.tolist() == CLEAN
+
+
+@pytest.mark.parametrize(
+    ("shape", "error", "message"),
+    [(f"({10**30}, 3)", WorkError, "cut short"), ("(-1, 3)", UsageError, r"no npy array \(shape \(-1, 3\)\)")],
+)
+def test_a_shape_that_no_array_has_is_one_line(tmp_path, shape, error, message):
+    np.save(tmp_path / "a.npy", np.zeros((6, 3)))
+    content = (tmp_path / "a.npy").read_bytes()
+    header = f"{{'descr': '<f8', 'fortran_order': False, 'shape': {shape}, }}".ljust(117) + "\n"
+    (tmp_path / "a.npy").write_bytes(content[:8] + len(header).to_bytes(2, "little") + header.encode() + content[128:])
+    with pytest.raises(error, match=message):
+        import_scores(tmp_path / "a.npy", ids=IDS, labels=LABELS)

@@ -163,6 +163,9 @@ def test_export_gives_plain_files(toy_scores, tmp_path):
     assert (tmp_path / "out" / "classes.txt").read_text() == "a\nb\nc\nd\n"
 
 
-def test_check_accepts_no_videos(toy_scores):
+def test_no_videos_are_checked_written_and_exported(toy_scores, tmp_path):
     empty = {name: getattr(toy_scores(), name)[:0] for name in ("ids", "labels", "groups", "fold")}
-    check_scores(toy_scores(**empty, streams={"rgb": np.zeros((0, 4))}))
+    scores = toy_scores(**empty, streams={"rgb": np.zeros((0, 4), np.float32)})
+    check_scores(scores)
+    export(write_scores(tmp_path / "scores.h5", scores), tmp_path / "out")
+    assert np.load(tmp_path / "out" / "rgb.npy").shape == (0, 4)

@@ -4,8 +4,11 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -215,13 +218,25 @@ def test_a_video_that_hangs_the_decoder_is_given_up(tmp_path, clip):
         assert len(decoder(clip(num_frames=9)).answers["rgb"].images) == 3
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="signals")
-def test_a_crash_of_the_decoder_costs_one_video(clip):
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs a pipe that blocks who opens it")
+def test_a_crash_of_the_decoder_costs_one_video(tmp_path, clip):
+    os.mkfifo(tmp_path / "hangs.avi")
     with Decoder(decode_rgb) as decoder:
         decoder(clip(num_frames=9))
-        os.kill(*decoder.pids, signal.SIGKILL)
+        crash = threading.Timer(0.3, lambda: os.kill(*decoder.pids, signal.SIGKILL))
+        crash.start()
         with pytest.raises(VideoError, match=r"the decoder crashed on it .SIGKILL."):
-            decoder(clip(num_frames=9))
+            decoder(Video("hangs", tmp_path / "hangs.avi", 0, "g"))
+        assert len(decoder(clip(num_frames=9)).answers["rgb"].images) == 3
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="looks at /proc")
+def test_a_decoder_that_ended_while_it_waited_costs_no_video(clip):
+    with Decoder(decode_rgb) as decoder:
+        with ThreadPoolExecutor(1) as pool:  # a child ends with the thread that started it
+            pool.submit(decoder, clip(num_frames=9)).result()
+        while Path(f"/proc/{decoder.pids[0]}/stat").read_text().rpartition(")")[2].split()[0] != "Z":
+            time.sleep(0.01)
         assert len(decoder(clip(num_frames=9)).answers["rgb"].images) == 3
 
 
