@@ -137,10 +137,9 @@ def paired_bootstrap(
     groups: NDArray | None = None,
     *,
     repeats: int = 2000,
-    level: float = 0.95,
     seed: int = 0,
 ) -> tuple[float, float]:
-    """Percentile interval of the mean difference between two rules on the same videos.
+    """95 % percentile interval of the mean difference between two rules on the same videos.
 
     Whole groups are drawn with replacement: clips of one source film succeed and fail together, and drawing them one by
     one gives an interval that is too narrow.
@@ -149,7 +148,6 @@ def paired_bootstrap(
         difference: (M,) a video's result under one rule minus under the other, such as +1, 0, -1.
         groups: (M,); None: each video is its own group.
         repeats: how many samples are drawn.
-        level: what share of them the interval holds.
         seed: of the draw.
 
     Returns:
@@ -160,7 +158,7 @@ def paired_bootstrap(
     generator = np.random.default_rng(seed)
     times = generator.multinomial(len(totals), np.full(len(totals), 1 / len(totals)), size=repeats)
     means = (times @ totals) / (times @ sizes)
-    low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
+    low, high = np.quantile(means, [0.025, 0.975])
     return float(low), float(high)
 
 

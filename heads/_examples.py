@@ -68,14 +68,14 @@ class Examples:
         """Features `(at_once, N, …)` by stream of so many rows after another."""
         raise NotImplementedError
 
-    def views(self, videos: NDArray, *, batch_size: int = 256) -> Iterator[tuple[dict[str, Tensor], NDArray]]:
+    def views(self, videos: NDArray) -> Iterator[tuple[dict[str, Tensor], NDArray]]:
         """Every view of the videos, in their order: features `(R, N, …)` and the place in `videos` of each row.
 
-        At most `batch_size` views at once, and of large maps no more than `VIEWS_BYTES`.
+        At most 256 views at once, and of large maps no more than `VIEWS_BYTES`.
         """
         places = np.repeat(np.arange(len(videos)), self.rows[videos])
         _, rows = self.all_rows(videos)
-        at_once = max(1, min(batch_size, VIEWS_BYTES // store_bytes(self.shapes)))
+        at_once = max(1, min(256, VIEWS_BYTES // store_bytes(self.shapes)))
         for start, arrays in zip(range(0, len(rows), at_once), self.read(rows, at_once), strict=True):
             features = {stream: torch.as_tensor(array).to(self.device) for stream, array in arrays.items()}
             yield features, places[start : start + at_once]

@@ -137,12 +137,12 @@ def read_curve(path: Path, name: str) -> Curve | None:
     return Curve(name, epochs, {key: tuple(values) for key, values in columns.items()}) if epochs else None
 
 
-def newest_runs(folder: Path = RUNS, *, count: int = 8) -> list[Path]:
-    """The newest finished runs with scores under a folder, at most `count`, in the order of their names; says which.
+def newest_runs(folder: Path = RUNS) -> list[Path]:
+    """The newest finished runs with scores under a folder, at most eight, in the order of their names; says which.
 
     Raises:
         UsageError: there is none.
     """
-    taken = sorted(finished_runs(folder)[-count:])
+    taken = sorted(finished_runs(folder)[-8:])
     note(f"report on {', '.join(map(str, taken))}")
     return taken
