@@ -86,7 +86,7 @@ def _counts(dataset: "Dataset") -> dict[str, Any]:
 @click.option("--time-limit", default=120.0, show_default=True, metavar="SECONDS", help="That one video may take.")
 @answering
 def check(name: str, where: dict[str, Any], **options: Any) -> Reply:
-    """Decode every video and list the bad ones. Exit code 1 when there are any."""
+    """Decode every video, say what is bad or unusual about how many, and which. Exit code 1 when any is bad."""
     from avr.datasets import index_dataset
     from avr.video import check_dataset
 
@@ -95,9 +95,19 @@ def check(name: str, where: dict[str, Any], **options: Any) -> Reply:
 
 
 def _show_check(result: "CheckResult") -> None:
-    print_lines(*(f"note  {finding.path}: {finding.reason}" for finding in result.notes))
-    print_lines(*(f"bad   {finding.path}: {finding.reason}" for finding in result.bad))
+    for label, findings, most in (("note", result.notes, 3), ("bad ", result.bad, 10)):
+        kinds: dict[str, list[str]] = {}
+        for finding in findings:
+            for kind, remark in finding.by_kind.items():
+                kinds.setdefault(kind, []).append(f"{finding.path}: {remark}")
+        for kind, lines in sorted(kinds.items(), key=lambda item: -len(item[1])):
+            if len(lines) == 1:
+                print_lines(f"{label}  {lines[0]}")
+                continue
+            more = [f"        and {len(lines) - most} more (--json lists all)"] if len(lines) > most else []
+            print_lines(f"{label}  {len(lines)} videos: {kind}", *(f"        {line}" for line in lines[:most]), *more)
+    noted = len({finding.id for finding in result.notes})
     click.echo(
         f"{result.videos} videos, {result.frames} frames in {result.seconds:.1f} s: "
-        f"{len(result.bad)} bad, {len(result.notes)} noted"
+        f"{len(result.bad)} bad, {noted} with notes"
     )

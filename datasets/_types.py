@@ -46,8 +46,8 @@ class Video:
     path: Path
     label: int
     group: str
-    start: int | None = None
-    end: int | None = None
+    start: float | None = None
+    end: float | None = None
     frames: RawFrames | None = None
 
 

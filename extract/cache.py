@@ -3,9 +3,9 @@
 An epoch then decodes nothing and computes no flow, nor does the extraction with the weights that came of it.
 
 A video is one `.npy` file a stream, read through a memory map: frames `(T, 3, H, W)` uint8 RGB, and encoded flow pairs
-`(P, 2, H, W)`, uint8 or, unquantised, float16; of a video of one frame `(1, 1, 2, H, W)`, which tells its one pair, of
-the frame with itself, from that of two frames. They are what extraction makes before it crops, so that testing from
-the cache sees what a store would hold. Images larger than `settings.resize` are stored at that size.
+`(P, 2, H, W)`, uint8 or, unquantised, float16; and a `.json` file of what is known of it and when its frames are shown.
+They are what extraction makes before it crops, so that testing from the cache sees what a store would hold. Images
+larger than `settings.resize` are stored at that size.
 
 A file's name is a digest of the video (id, path, size, time of change) and of the settings that shaped it: changed
 videos or settings give new files beside the old ones, and several runs share one folder. Files are written whole, so
@@ -15,16 +15,18 @@ what is there is complete.
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
+from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
 
 from avr.core import Progress, WorkError, note, warn, write_whole
 from avr.datasets import Video
-from avr.video import Answer, Decoded, Steps, VideoError, answer, open_frames
+from avr.video import Answer, Decoded, Facts, Steps, VideoError, answer, open_frames, refuse_damaged
 
 from .preprocess import resize_images
 from .settings import Settings
@@ -49,9 +51,11 @@ class ClipCache:
         self.streams = streams or open_streams(settings, device)
 
     def path(self, video: Video, stream: str) -> Path:
-        """The file of one video's stream."""
-        shaped = {"stream": stream, "resize": self.settings.resize, "with": self.settings.interpolation}
-        shaped |= self.streams[stream].shaping
+        """The file of one video's stream; of "", that of what is known of the video."""
+        shaped: dict[str, Any] = {"fps": self.settings.fps, "damage": self.settings.damage}
+        if stream:
+            shaped |= {"stream": stream, "resize": self.settings.resize, "with": self.settings.interpolation}
+            shaped |= self.streams[stream].shaping
         try:
             status = os.stat(video.path)
         except OSError:
@@ -59,12 +63,14 @@ class ClipCache:
         else:
             size, changed = status.st_size, status.st_mtime_ns
         identity = [video.id, str(video.path.resolve()), video.start, video.end, size, changed]
+        if video.frames is not None:
+            identity += [video.frames.first, video.frames.count]
         digest = hashlib.sha256(json.dumps([identity, shaped], sort_keys=True).encode()).hexdigest()
-        return self.folder / digest[:2] / f"{digest[2:26]}.{stream}.npy"
+        return self.folder / digest[:2] / (f"{digest[2:26]}.{stream}.npy" if stream else f"{digest[2:26]}.json")
 
     def has(self, video: Video) -> bool:
         """Whether all streams of a video are stored."""
-        return all(self.path(video, stream).exists() for stream in self.settings.streams)
+        return all(self.path(video, stream).exists() for stream in ("", *self.settings.streams))
 
     def build(self, videos: Iterable[Video]) -> dict[str, str]:
         """Store what is missing; gives the reason by id of each video that cannot be decoded.
@@ -92,22 +98,30 @@ class ClipCache:
 
     def decoded(self, video: Video, settings: Settings, *, generator: np.random.Generator | None = None) -> Decoded:
         """What `avr.video.decode` gives for the plan of some settings, out of the files, with the flow computed."""
-        arrays = {stream: self._open(self.path(video, stream)) for stream in self.settings.streams}
-        name, array = next(iter(arrays.items()))
-        num_frames = 1 if array.ndim == 5 else len(array) + (self.streams[name].pairs > 0)
-        views = settings.sampling.sample(num_frames, key=video.id, generator=generator)
+        known = self._known(video)
+        count = len(known["numbers"])
+        views = settings.sampling.sample(count, key=video.id, generator=generator)
         if settings.plan == "clips" and generator is not None:
             views = views[[int(generator.integers(len(views)))]]  # training draws one of the video's clips
-        steps = Steps.of(views, num_frames)
+        steps = Steps.of(views, count)
         answers = {}
-        for name, array in arrays.items():
+        for name in self.settings.streams:
             num_pairs = self.streams[name].pairs
             pairs = steps.pairs(num_pairs) if num_pairs else None
-            images = array[0] if array.ndim == 5 else array
+            images = self._open(self.path(video, name))
             ready = np.ascontiguousarray(images[steps.frames if pairs is None else pairs.firsts])
             ready = ready if ready.dtype == np.uint8 else ready.astype(np.float32)
             answers[name] = Answer(np.zeros((0, 0, 0), np.uint8), pairs, ready)
-        return Decoded(steps, answers)
+        numbers, seconds = (np.array(known[name])[views] for name in ("numbers", "seconds"))
+        return Decoded(steps, answers, Facts(**known["facts"]), numbers, seconds, known["note"])
+
+    def _known(self, video: Video) -> dict[str, Any]:
+        path = self.path(video, "")
+        try:
+            known: dict[str, Any] = json.loads(path.read_text())
+        except (OSError, ValueError) as error:
+            raise WorkError(f"{path} is damaged or gone ({error}): remove it, and it is made again") from error
+        return known
 
     def _open(self, path: Path) -> NDArray:
         try:
@@ -119,7 +133,8 @@ class ClipCache:
     def _store(self, video: Video) -> int:
         """Decode one video, compute its flow, write both; gives the bytes written."""
         # Every frame, and every pair: stacks of one.
-        frames = open_frames(video)
+        frames = open_frames(video, fps=self.settings.fps)
+        refuse_damaged(frames, self.settings.damage)
         needs = {name: stream.need for name, stream in self.streams.items()}
         needs = {name: replace(need, pairs=min(1, need.pairs)) for name, need in needs.items()}
         decoded = answer(frames, Steps.of(np.arange(frames.count)[None], frames.count), needs)
@@ -129,16 +144,20 @@ class ClipCache:
             if min(made.shape[-2:]) > self.settings.resize:  # extraction would resize them to it, and then leaves them
                 made = resize_images(made, self.settings)
             images = np.ascontiguousarray(made.numpy())
-            if stream.pairs and frames.count == 1:
-                images = images[None]
-            path = self.path(video, name)
-            try:
-                with write_whole(path) as temporary, open(temporary, "wb") as file:
-                    np.save(file, images if images.dtype == np.uint8 else images.astype(np.float16))
-            except OSError as error:
-                raise WorkError(f"cannot write the cache at {self.folder}: {error.strerror or error}") from error
+            images = images if images.dtype == np.uint8 else images.astype(np.float16)
+            self._write(self.path(video, name), partial(np.save, arr=images))
             written += images.nbytes
+        known = {"facts": asdict(decoded.facts), "note": decoded.note}
+        known |= {"numbers": decoded.numbers[0].tolist(), "seconds": decoded.seconds[0].tolist()}
+        self._write(self.path(video, ""), lambda file: file.write(json.dumps(known).encode()))
         return written
+
+    def _write(self, path: Path, write: Callable[[BinaryIO], object]) -> None:
+        try:
+            with write_whole(path) as temporary, open(temporary, "wb") as file:
+                write(file)
+        except OSError as error:
+            raise WorkError(f"cannot write the cache at {self.folder}: {error.strerror or error}") from error
 
 
 def leave_out(videos: Sequence[Video], failures: dict[str, str]) -> list[Video]:

@@ -86,7 +86,7 @@ class Extractor:
             VideoError: the video gives none.
         """
         decoded = decode(video, self.settings.sampling, self.needs)
-        return self.features_of(decoded), decoded.steps.num_frames
+        return self.features_of(decoded), decoded.facts.frames
 
     def features_of(self, decoded: Decoded) -> Features:
         """Features of a video decoded already: {"rgb/pooled": (V, N, D), …}."""

@@ -136,7 +136,8 @@ def restore_video(store: FeatureStore, place: int, root: Path | None = None) -> 
     if not path.exists():
         raise UsageError(f"the video is not at {path}: name the folder of the videos with --root")
     if path.is_file():
-        return replace(video, path=path)
+        start, length = float(store.facts["start"][place]), float(store.facts["seconds"][place])
+        return replace(video, path=path, start=start, end=start + length) if start else replace(video, path=path)
     first = [number for number in (0, 1) if (path / RawFrames.image.format(number)).exists()]
     if not first:
         raise UsageError(f"{path} is a folder without {RawFrames.image.format(1)}: give the data set's folder, --root")

@@ -14,12 +14,13 @@ import os
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 
 from avr.core import AvrError, Busy, Stages, WorkError
@@ -159,6 +160,7 @@ class _Part:
     """Consecutive videos of a shard, failed ones among them, the group of the others, and what its calls gave."""
 
     works: list[_Work]
+    crops: int  # of a view
     group: Group
     calls: list[Call | None]  # of videos that all failed, None alone
     outputs: list[Features] = field(default_factory=list)
@@ -166,13 +168,16 @@ class _Part:
     def put(self) -> int:
         """Hand the videos to their shard; gives how many failed."""
         features, failed = iter(self.group.features(self.outputs)), 0
-        for shard, video, decoded, reason in self.works:
+        for shard, video, decoded, why_not in self.works:
             if decoded is None:
-                shard.fail(video.id, reason)
+                shard.fail(video.id, why_not)
                 failed += 1
             else:
-                frames, noted = decoded.steps.num_frames, decoded.note
-                failed += shard.add(video.id, next(features), frames=frames, note=noted) is not None
+                shown = np.repeat(decoded.numbers, self.crops, axis=0), np.repeat(decoded.seconds, self.crops, axis=0)
+                known = asdict(decoded.facts)
+                frames, own = known.pop("frames"), next(features)
+                reason = shard.add(video.id, own, frames=frames, note=decoded.note, facts=known, shown=shown)
+                failed += reason is not None
         return failed
 
 
@@ -227,7 +232,7 @@ def _results(
         group = extractor.prepare(_decoded(works))
         # Frames have become crops: let go of them.
         works = [work._replace(decoded=work.decoded and replace(work.decoded, answers={})) for work in works]
-        return _Part(works, group, [*group.calls(extractor.batch_size)] or [None])
+        return _Part(works, extractor.settings.crops_a_view, group, [*group.calls(extractor.batch_size)] or [None])
 
     def network(item: tuple[_Part, Call | None]) -> tuple[_Part, Features]:
         part, call = item

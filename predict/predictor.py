@@ -11,13 +11,11 @@ from numpy.typing import NDArray
 
 from avr.core import UsageError
 from avr.datasets import Video
-from avr.video import HeldFrames, Steps, VideoError, VideoFile, answer
+from avr.video import USUAL_RATE, HeldFrames, Steps, VideoError, VideoFile, answer
 
 from .fusions import Fusion
 from .pipelines import Outputs, open_runs
 from .windows import read_windows
-
-USUAL_RATE = 25.0  # frames a second, where a container says nothing of use
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-from avr.video import Frame, VideoError, VideoFile, same_size
+from avr.video import Frame, VideoError, VideoFile
 
 
 def read_windows(path: Path, *, length: int, step: int) -> Iterator[tuple[int, list[Frame]]]:
@@ -18,14 +18,13 @@ def read_windows(path: Path, *, length: int, step: int) -> Iterator[tuple[int, l
         The first frame's number, and the frames, for `HeldFrames`; a video shorter than a window is one window.
 
     Raises:
-        VideoError: no frame decodes, or the size changes on the way.
+        VideoError: no frame decodes.
     """
     held: list[Frame] = []
     first = total = 0
     reached = 0  # frames before this one are in a window that was given
     with VideoFile(path) as file:
         for frame in file:
-            same_size((frame.shape for frame in (*held[:1], frame)), path)
             held.append(frame)
             total += 1
             if len(held) > length:  # the next window has not begun yet: the oldest is still wanted for the last one

@@ -149,7 +149,9 @@ def _images(store: FeatureStore, place: int, view: int, root: Path | None) -> tu
     except (UsageError, TypeError) as error:
         raise UsageError(f"the store does not say how frames were taken from its videos: {error}") from None
     crops = settings.crops_a_view
-    numbers = settings.sampling.sample(int(store.frames[place]), key=video.id)[view // crops].tolist()
+    numbers = store.row_frames[int(store.first_row[place]) + view].tolist()
+    if min(numbers) < 0:  # a store of before they were kept
+        numbers = settings.sampling.sample(int(store.frames[place]), key=video.id)[view // crops].tolist()
     frames = read_frames(video, numbers)
     cropped = crop_images(torch.as_tensor(frames).permute(0, 3, 1, 2), settings)[view % crops]
     return numbers, cropped.permute(0, 2, 3, 1).contiguous().numpy()

@@ -44,7 +44,7 @@ RESERVED = "index"  # the group that holds all tables but scores; no stream may 
 
 # Where a row lies in its file, and the CRC-32 of its bytes; `filter_mask` is HDF5's and always 0.
 PLACE = np.dtype([("offset", "<u8"), ("stored", "<u4"), ("crc32", "<u4"), ("filter_mask", "<u4")])
-DTYPE = re.compile(r"<i8|<i4|\|i1|<f4|\|S[1-9]\d{0,8}")
+DTYPE = re.compile(r"<i8|<i4|\|i1|<f[48]|\|S[1-9]\d{0,8}")
 
 Fill = Callable[[h5py.File], Mapping[str, NDArray]]
 

@@ -1,5 +1,6 @@
 """Fixtures for the whole suite: the command line, the real data (skipped, saying so, where missing), random state."""
 
+import io
 import os
 import random
 from pathlib import Path
@@ -19,6 +20,20 @@ def real_data() -> Path:
         if place and Path(place).is_dir():
             return Path(place)
     pytest.skip("no real data: set AVR_TEST_DATA, or lay them at ../shared/data")
+
+
+@pytest.fixture
+def endless(tmp_path) -> Path:
+    """A sound video that takes a minute to decode: a large picture, a thousand times."""
+    from PIL import Image
+
+    kept = io.BytesIO()
+    Image.fromarray(np.zeros((3000, 3000), np.uint8)).save(kept, format="GIF", duration=40)
+    data = kept.getvalue()
+    start = data.index(b"\x21\xf9\x04")  # where the picture begins, with how long it is shown
+    path = tmp_path / "endless.gif"
+    path.write_bytes(data[:start] + data[start:-1] * 1000 + data[-1:])
+    return path
 
 
 @pytest.fixture

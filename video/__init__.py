@@ -12,19 +12,25 @@ from .sampling import Sampling
 if TYPE_CHECKING:
     from .check import CheckResult, Finding, bytes_missing, check_dataset
     from .child import Decoder
-    from .decoding import Answer, Decoded, Need, Pairs, Steps, answer, decode
-    from .frames import HeldFrames, open_frames, read_frames, same_size
-    from .opening import Frame, VideoError, VideoFile
+    from .decoding import Answer, Decoded, Need, Pairs, Steps, answer, decode, refuse_damaged
+    from .facts import Facts
+    from .frames import Frames, HeldFrames, open_frames, read_frames
+    from .opening import USUAL_RATE, VideoFile
+    from .pictures import ArrayFrame, Frame, VideoError
 else:
     __getattr__, __dir__ = lazy(__name__)
 
 __all__ = [
+    "USUAL_RATE",
     "Answer",
+    "ArrayFrame",
     "CheckResult",
     "Decoded",
     "Decoder",
+    "Facts",
     "Finding",
     "Frame",
+    "Frames",
     "HeldFrames",
     "Need",
     "Pairs",
@@ -38,5 +44,5 @@ __all__ = [
     "decode",
     "open_frames",
     "read_frames",
-    "same_size",
+    "refuse_damaged",
 ]

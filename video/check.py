@@ -1,6 +1,7 @@
 """`check_dataset`: decode every video once and say which are bad, before a night of extraction does."""
 
 import os
+import re
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -10,8 +11,10 @@ from avr.core import Progress, UsageError
 from avr.datasets import Dataset, Video
 
 from .child import TIME_LIMIT, Decoder
+from .decoding import refuse_damaged
 from .frames import open_frames, same_size
-from .opening import VideoError, read_image
+from .pictures import VideoError
+from .sampling import Sampling
 
 # Larger gaps between the header's count and the frames decoded are damage where the container cannot be checked.
 HEADER_SLACK = 0.1
@@ -25,6 +28,12 @@ class Finding:
     id: str
     path: Path
     reason: str
+
+    @property
+    def by_kind(self) -> dict[str, str]:
+        """Its remarks, by what each says without its numbers: findings of a kind can be counted."""
+        remarks = self.reason.split("; ")
+        return {re.sub(r"(FFmpeg says [^:]*):.*|\d+(\.\d+)?", lambda it: it[1] or "…", one): one for one in remarks}
 
 
 @dataclass(frozen=True)
@@ -46,8 +55,7 @@ def check_dataset(dataset: Dataset, *, workers: int = 0, time_limit: float = TIM
 
     Bad is what extraction would refuse, for the reason that it would give (missing, empty, a text file named .avi, no
     frame decodes, a decoder that hangs), and what it would take and you would not want: cut in the middle, a raw frame
-    missing, one frame (no motion to see). A header that promises other than the frames that decode is a note: about
-    one clip of UCF101 in a hundred has that, and avr never trusts it.
+    missing, one frame (no motion to see). What extraction takes and keeps a note of is a note here, in the same words.
 
     Args:
         workers: child processes; 0 takes one a core.
@@ -77,53 +85,40 @@ def check_dataset(dataset: Dataset, *, workers: int = 0, time_limit: float = TIM
     with Progress("check", total=len(dataset.videos), unit="videos") as progress, threads as pool, decoder:
         for video, (count, fault, remark) in zip(dataset.videos, pool.map(examine, dataset.videos), strict=True):
             frames += count
-            if fault or remark:
-                (bad if fault else notes).append(Finding(video.id, video.path, fault or remark))
+            if fault:
+                bad.append(Finding(video.id, video.path, fault))
+            if remark:
+                notes.append(Finding(video.id, video.path, remark))
             progress.advance(bad=len(bad))
     return CheckResult(len(dataset.videos), frames, time.monotonic() - start, bad, notes)
 
 
 def _examine(video: Video) -> _Examined:
-    """What a child does with one video.
+    """What a child does with one video: what extraction would do, and a look at the pictures.
 
     Raises:
         VideoError: extraction would refuse it.
     """
     try:
         frames = open_frames(video, hold=0)
+        refuse_damaged(frames, Sampling.damage)
+        looked_at = range(frames.count) if video.frames else [0]  # of a folder each image is a file of its own
+        same_size((frames.take([number])[number].rgb().shape for number in looked_at), video.path)
+        if frames.has_flow_images:
+            same_size((frames.flow_images([pair])[0, 0].shape for pair in range(frames.count - 1)), video.path)
     except VideoError as error:
         if video.path.is_file() and bytes_missing(video.path):
             raise VideoError(f"{error.reason}; cut off before its end") from error
         raise
-    count, promised = frames.count, frames.promised
-    if video.frames is not None:
-        return count, _fault_in_folder(video) or (_ONE_FRAME if count == 1 else ""), ""
-    missing = bytes_missing(video.path)
-    if missing:
-        return count, f"cut in the middle: {missing} bytes missing, {count} of {promised} frames decode", ""
+    count, promised = frames.count, frames.facts.promised
     if count == 1:
         return count, _ONE_FRAME, ""
+    missing = 0 if video.frames else bytes_missing(video.path)
+    if missing:
+        return count, f"cut in the middle: {missing} bytes missing, {count} of {promised} frames decode", frames.note
     if missing is None and count < (1 - HEADER_SLACK) * promised:
-        return count, f"{count} of {promised} frames decode: cut or damaged", ""
-    return count, "", "" if promised == count else f"the header says {promised} frames, {count} decode"
-
-
-def _fault_in_folder(video: Video) -> str:
-    """What is wrong with a folder of raw frames: every image of those that it has must be there and decode."""
-    assert video.frames is not None
-    names, start = video.frames, video.start or 0
-    end = video.end if video.end is not None else names.count
-    for template in (names.image, names.flow_x, names.flow_y):
-        if not (video.path / template.format(names.first + start)).exists():
-            continue
-        # The last frame has no flow to a next one.
-        numbers = range(names.first + start, names.first + end - (template != names.image))
-        paths = [video.path / template.format(number) for number in numbers]
-        gone = next((path for path in paths if not path.exists()), None)
-        if gone is not None:
-            return f"{gone.name} is missing, of {end - start} frames listed"
-        same_size((read_image(path, grey=template != names.image).shape for path in paths), video.path)
-    return ""
+        return count, f"{count} of {promised} frames decode: cut or damaged", frames.note
+    return count, "", frames.note
 
 
 def bytes_missing(path: Path) -> int | None:

@@ -11,7 +11,7 @@ import numpy as np
 from avr.core import Child, WorkError
 from avr.datasets import Video
 
-from .opening import VideoError
+from .pictures import VideoError
 
 Result = TypeVar("Result")
 TIME_LIMIT = 120.0  # seconds

@@ -1,5 +1,6 @@
 """What networks need of a video's frames, decoded: each frame once, however many views and needs share it."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -9,8 +10,9 @@ from numpy.typing import NDArray
 
 from avr.datasets import Video
 
+from .facts import Facts
 from .frames import Frames, open_frames, stack
-from .opening import Frame, to_grey, to_rgb
+from .pictures import Frame, VideoError
 from .sampling import Sampling, centred_pairs
 
 
@@ -108,11 +110,17 @@ class Decoded:
     Attributes:
         steps: which frames were sampled.
         answers: what each need found, by the name that the asker gave it.
+        facts: what is known of the video.
+        numbers: (V, N) which of the frames that decode each step shows.
+        seconds: (V, N) when, in seconds from the file's start; NaN where nothing tells.
         note: what a user should know though it is no failure, such as frames that the header promised.
     """
 
     steps: Steps
     answers: Mapping[str, Answer]
+    facts: Facts
+    numbers: NDArray[np.intp]
+    seconds: NDArray[np.float64]
     note: str = ""
 
 
@@ -126,11 +134,23 @@ def decode(
         generator: draws random views (training); without it they come from the seed and the video's id.
 
     Raises:
-        VideoError: the video gives nothing; says why.
+        VideoError: the video gives nothing, or more of it is damaged than the sampling takes; says why.
     """
-    frames = open_frames(video)
+    frames = open_frames(video, fps=sampling.fps)
+    refuse_damaged(frames, sampling.damage)
     views = sampling.sample(frames.count, key=video.id, generator=generator)
     return answer(frames, Steps.of(views, frames.count), needs)
+
+
+def refuse_damaged(frames: Frames, limit: float) -> None:
+    """Refuse a video of which more than a share of the packets does not decode.
+
+    Raises:
+        VideoError: there are more.
+    """
+    if frames.damage > limit:
+        enough = math.ceil(100 * frames.damage) / 100
+        raise VideoError(f"too damaged: {frames.note}; --damage {enough:g} takes it")
 
 
 def answer(frames: Frames, steps: Steps, needs: Mapping[str, Need]) -> Decoded:
@@ -146,12 +166,13 @@ def answer(frames: Frames, steps: Steps, needs: Mapping[str, Need]) -> Decoded:
         else:
             images = [_shown(taken[number], need) for number in numbers[name].tolist()]
             answers[name] = Answer(stack(images), pairs.get(name))
-    return Decoded(steps, answers, frames.note)
+    shown = steps.frames[steps.views]
+    return Decoded(steps, answers, frames.facts, frames.numbers[shown], frames.seconds[shown], frames.note)
 
 
 def _shown(frame: Frame, need: Need) -> NDArray[np.uint8]:
     """A frame as a need has it: by area averaging where it shrinks, else by linear enlargement."""
-    image = to_rgb(frame) if need.colour else to_grey(frame)
+    image = frame.rgb() if need.colour else frame.grey()
     height, width = image.shape[:2]
     if not need.size or min(height, width) == need.size:
         return image

@@ -1,21 +1,25 @@
 """The frames of one video: counted once, then taken by number.
 
 A container's own frame count is never trusted: the count is what decodes. A video small enough is decoded once, with
-all frames held until it is known which are wanted; a longer one twice, first counting, then keeping those.
+all frames held, as the decoder left them, until it is known which are wanted; a longer one twice, first counting, then
+keeping those.
 """
 
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from avr.datasets import Video
+from avr.datasets import RawFrames, Video
 
-from .opening import Frame, VideoError, VideoFile, read_image, to_rgb
+from .facts import Facts, notes, promised, timing
+from .opening import USUAL_RATE, VideoFile
+from .pictures import Frame, VideoError, read_grey, read_image
 
 HOLD_BYTES = 1 << 28  # frames held while it is not known which are wanted
 
@@ -24,16 +28,25 @@ class Frames(ABC):
     """The frames of one video.
 
     Attributes:
-        count: how many there are, at least 1.
-        promised: how many there should be, as the container or the data set says; 0 when nothing does.
+        facts: what is known of it.
+        seconds: (count,) when each frame is shown, in seconds from its file's start; NaN where nothing tells.
+        numbers: (count,) which of the frames that decode each is: every one, or those of a grid in time.
+        damage: share of its packets that do not decode, 0…1, one of them aside.
         note: what a user should know though it is no failure, such as frames that were promised.
         has_flow_images: whether flow images lie beside raw frames.
     """
 
-    count: int
-    promised: int
+    facts: Facts
+    seconds: NDArray[np.float64]
+    numbers: NDArray[np.intp]
+    damage = 0.0
     note = ""
     has_flow_images = False
+
+    @property
+    def count(self) -> int:
+        """How many there are, at least 1."""
+        return len(self.numbers)
 
     @abstractmethod
     def take(self, numbers: Iterable[int]) -> dict[int, Frame]:
@@ -53,27 +66,35 @@ class Frames(ABC):
 
 
 class HeldFrames(Frames):
-    """Frames in memory, of one size: a window of a longer video."""
+    """Frames in memory, of one size: a window of a longer video, or one that never was a file."""
 
     def __init__(self, frames: Sequence[Frame]) -> None:
         self._frames = frames
-        self.count = self.promised = len(frames)
+        height, width = frames[0].shape
+        self.facts = Facts(len(frames), width=width, height=height)
+        self.numbers = np.arange(len(frames))
+        self.seconds = np.array([frame.second for frame in frames])
 
     def take(self, numbers: Iterable[int]) -> dict[int, Frame]:
         return {number: self._frames[number] for number in numbers}
 
 
-def open_frames(video: Video, *, hold: int = HOLD_BYTES) -> Frames:
+def open_frames(video: Video, *, hold: int = HOLD_BYTES, fps: float = 0.0) -> Frames:
     """Count a video's frames, ready to be taken.
 
     Args:
-        video: a file or a folder of raw frames; only frames `start` to `end` count, from 0.
+        video: a file, of which only the stretch from `start` to `end` counts, or a folder of raw frames.
         hold: bytes of frames held while it is not known which are wanted.
+        fps: in place of all its frames, those shown at a grid of so many a second; 0: all.
 
     Raises:
         VideoError: no frame decodes; says why.
     """
-    return _FolderFrames(video) if video.frames is not None else _FileFrames(video, hold)
+    if video.frames is None:
+        return _FileFrames(video, hold, fps)
+    if fps:
+        raise VideoError("raw frames tell no time: leave out --fps", video.path)
+    return _FolderFrames(video, video.frames)
 
 
 def read_frames(video: Video, numbers: Iterable[int]) -> NDArray[np.uint8]:
@@ -87,7 +108,7 @@ def read_frames(video: Video, numbers: Iterable[int]) -> NDArray[np.uint8]:
     if max(wanted, default=-1) >= frames.count:
         raise VideoError(f"frame {max(wanted)} is asked for, the video is shorter", video.path)
     found = frames.take(set(wanted))
-    return stack([to_rgb(found[number]) for number in wanted])
+    return stack([found[number].rgb() for number in wanted])
 
 
 def stack(images: Sequence[Any]) -> NDArray[np.uint8]:
@@ -105,80 +126,121 @@ def same_size(shapes: Iterable[tuple[int, ...]], path: Path) -> None:
 class _FileFrames(Frames):
     """Those of a video file."""
 
-    def __init__(self, video: Video, hold: int) -> None:
-        self._path, self._start = video.path, video.start or 0
+    def __init__(self, video: Video, hold: int, fps: float) -> None:
+        self._path, self._start = video.path, video.start or 0.0
         self._held: dict[int, Frame] | None = {}
-        room = hold
-        with VideoFile(video.path) as file:
-            while video.end is None or file.position < video.end:
-                number = file.position - self._start
-                if number < 0 or self._held is None:
-                    if not file.skip():
-                        break
-                    continue
-                frame = file.read()
-                if frame is None:
+        seconds: list[float] = []
+        frame, whole = None, True
+        with VideoFile(video.path, start=self._start) as file:
+            for frame in file:
+                whole = video.end is None or frame.second < video.end
+                if not whole:
                     break
-                self._held[number] = frame
-                room -= frame.nbytes
-                if room < 0:
+                hold -= frame.nbytes
+                if hold < 0:
                     self._held = None  # too long to hold: count on, and decode again
-            total, promised = file.position, file.promised
-        if total <= self._start:
-            short = f"only {total} frames decode, it starts at {self._start}"
-            raise VideoError(short if total else "no frame decodes", video.path)
-        self.count = total - self._start
-        self.promised = max(0, (video.end if video.end is not None else promised) - self._start)
-        self.note = f"{self.count} frames decode of {self.promised} promised" if self.promised > self.count else ""
+                if self._held is not None:
+                    self._held[len(seconds)] = frame
+                seconds.append(frame.second)
+        if frame is None or not seconds:
+            raise VideoError(_nothing(file, video), video.path)
+        if file.untimed or not np.all(np.diff(seconds) > 0):
+            file.untimed = True
+            seconds = [self._start + number / (file.rate or USUAL_RATE) for number in range(len(seconds))]
+        rate, varies, length = timing(seconds, file.rate)
+        count, (height, width) = len(seconds), frame.shape
+        due = promised(file, count, rate) if whole and not self._start else 0
+        self.facts = Facts(count, due, rate, varies, self._start, length, width, height, file.codec)
+        found = notes(file, self.facts)
+        if video.end is not None and whole and self._start + length < video.end - 1 / rate:
+            found.append(f"it ends at {self._start + length:.2f} s, its stretch was to end at {video.end:g} s")
+        self.note = "; ".join(found)
+        self.damage = max(0, file.damaged - 1) / file.packets  # the last packet of a file that was cut says little
+        self.seconds = np.array(seconds)
+        self.numbers = on_grid(self.seconds, length, fps) if fps else np.arange(len(seconds))
+        self.seconds = self.seconds[self.numbers]
 
     def take(self, numbers: Iterable[int]) -> dict[int, Frame]:
-        wanted = set(numbers)
-        found = self._decode_again(wanted) if self._held is None else self._held
-        frames = {number: found[number] for number in wanted}
-        same_size((frame.shape for frame in frames.values()), self._path)
-        return frames
+        wanted = {number: int(self.numbers[number]) for number in numbers}
+        found = self._decode_again({*wanted.values()}) if self._held is None else self._held
+        return {number: found[decoded] for number, decoded in wanted.items()}
 
     def _decode_again(self, wanted: set[int]) -> dict[int, Frame]:
         found: dict[int, Frame] = {}
-        with VideoFile(self._path) as file:
-            while len(found) < len(wanted):
-                number = file.position - self._start
-                frame = file.read() if number in wanted else None
-                if frame is not None:
+        with VideoFile(self._path, start=self._start) as file:
+            for number, frame in enumerate(file):
+                if number in wanted:
                     found[number] = frame
-                elif number in wanted or not file.skip():
-                    raise VideoError("decodes differently each time", self._path)
-        return found
+                if len(found) == len(wanted):
+                    return found
+        raise VideoError("decodes differently each time", self._path)
+
+
+def _nothing(file: VideoFile, video: Video) -> str:
+    """Why there is no frame."""
+    if file.decoded:
+        return f"it ends before second {video.start:g}, at which its stretch starts"
+    words = f" (FFmpeg says {file.words})" if file.words else ""
+    return f"no frame decodes{words}"
+
+
+def on_grid(seconds: NDArray[np.float64], length: float, fps: float) -> NDArray[np.intp]:
+    """Of frames shown at so many seconds, over `length` seconds in all, those nearest to each point of a grid in time.
+
+        frames at 0, 40, 80, 120, 160 ms, 20 a second:   grid 0, 50, 100, 150 ms, frames 0 1 2 4
+
+    A grid finer than the frames repeats some. Of two frames equally near the earlier is taken.
+    """
+    points = seconds[0] + np.arange(max(1, round(length * fps))) / fps
+    behind = np.searchsorted(seconds, points).clip(1, max(1, len(seconds) - 1))
+    if len(seconds) == 1:
+        return np.zeros(len(points), np.intp)
+    earlier = points - seconds[behind - 1] <= seconds[behind] - points
+    return np.asarray(behind - earlier, np.intp)
 
 
 class _FolderFrames(Frames):
-    """Those of a folder with an image a frame, and perhaps two flow images a pair."""
+    """Those of a folder with an image a frame, and perhaps two flow images a pair.
 
-    def __init__(self, video: Video) -> None:
-        assert video.frames is not None
-        self._path, self._names = video.path, video.frames
-        self._first = video.frames.first + (video.start or 0)
-        end = video.end if video.end is not None else video.frames.count
+    Every frame that is listed must be there: what is told twice is held against one another.
+    """
+
+    def __init__(self, video: Video, names: RawFrames) -> None:
+        self._path, self._names = video.path, names
         if not video.path.is_dir():
             raise VideoError("no such folder of frames", video.path)
         there = set(os.listdir(video.path))
-        self.has_flow_images = (video.path / self._names.flow_x.format(self._first)).exists()
+        flow = (names.flow_x, names.flow_y)
+        self.has_flow_images = all(template.format(names.first) in there for template in flow)
         # A folder may hold flow images alone; whoever asks for its RGB frames is told which is missing.
-        known = [name for name in (self._names.image, self._names.flow_x) if name.format(self._first) in there]
-        self.promised = end - (video.start or 0)
-        if self.promised <= 0 or not known:
-            raise VideoError(f"{self._names.image.format(self._first)} is not there", video.path)
-        self.count = 1
-        while self.count < self.promised and known[0].format(self._first + self.count) in there:
-            self.count += 1
+        known = [names.image] if names.image.format(names.first) in there else []
+        known += flow if self.has_flow_images else ()
+        if names.count <= 0 or not known:
+            raise VideoError(f"{names.image.format(names.first)} is not there", video.path)
+        for template in known:
+            gone = _gap(there, template, names)
+            if gone:
+                raise VideoError(f"{gone} is missing, {names.count} frames are listed", video.path)
+        self.facts = Facts(names.count, names.count)
+        self.numbers = np.arange(names.count)
+        self.seconds = np.full(names.count, np.nan)
 
     def take(self, numbers: Iterable[int]) -> dict[int, Frame]:
-        names = {number: self._names.image.format(self._first + number) for number in sorted(numbers)}
-        frames = {number: read_image(self._path / name) for number, name in names.items()}
+        names = {number: self._names.image.format(self._names.first + number) for number in sorted(numbers)}
+        frames: dict[int, Frame] = {number: read_image(self._path / name) for number, name in names.items()}
         same_size((frame.shape for frame in frames.values()), self._path)
+        if frames:
+            height, width = next(iter(frames.values())).shape
+            self.facts = replace(self.facts, width=width, height=height)
         return frames
 
     def flow_images(self, pairs: Sequence[int]) -> NDArray[np.uint8]:
         templates = (self._names.flow_x, self._names.flow_y)
-        names = [[template.format(self._first + pair) for template in templates] for pair in pairs]
-        return np.stack([np.stack([read_image(self._path / name, grey=True) for name in two]) for two in names])
+        names = [[template.format(self._names.first + pair) for template in templates] for pair in pairs]
+        return np.stack([np.stack([read_grey(self._path / name) for name in two]) for two in names])
+
+
+def _gap(there: Container[str], template: str, names: RawFrames) -> str:
+    """The first image of a kind that is not there; the last frame has no flow to a next one."""
+    numbers = range(names.first, names.first + names.count - (template != names.image))
+    return next((name for number in numbers if (name := template.format(number)) not in there), "")

@@ -1,50 +1,115 @@
-"""The one way to open a video file or an image, by OpenCV.
+"""The one way to open a video file: FFmpeg's libraries, by PyAV, used as FFmpeg's own program uses them.
 
-No other file knows which library decodes, nor in which order it has the channels of a frame (OpenCV: blue, green, red).
-Reasons why a video gives nothing are in plain words, since they end up in the store.
+What the program shows of a file by default is what is read here: the same stream of several, every frame that decodes,
+in the same order, behind damage as well. What is unusual about a file is counted on the way; reasons why it gives
+nothing are in plain words, since they end up in the store.
 """
 
+import contextlib
+import logging
+import math
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import cv2
-import numpy as np
-from numpy.typing import NDArray
+import av
+from av.stream import Disposition
 
-from avr.core import WorkError
+from .pictures import Converter, FileFrame, VideoError
 
-Frame = NDArray[np.uint8]  # (H, W, 3), channels in the library's own order
+USUAL_RATE = 25.0  # frames a second, where a file says nothing of use
+OUTPUT_CORRUPT = 1 << 3  # AV_CODEC_FLAG_OUTPUT_CORRUPT: frames that decode in part are shown, and marked
+SEEKABLE = {"mov", "matroska"}  # containers whose time stamps tell what a jump leads to
 
-
-class VideoError(WorkError):
-    """A video gives no features. `reason` is what the store records."""
-
-    def __init__(self, reason: str, path: Path | None = None) -> None:
-        super().__init__(f"{path}: {reason}" if path else reason)
-        self.reason = reason
+# FFmpeg's log goes to whoever captures it, of each file apart, and never to the terminal.
+av.logging.set_level(av.logging.ERROR)
+av.logging.set_skip_repeated(False)
+logging.getLogger("libav").addHandler(logging.NullHandler())
 
 
 class VideoFile:
     """A video file, read from its start to its end; a context manager.
 
+    Iterating gives its frames in the order in which they are shown; once, and afterwards the attributes that count say
+    what was met. To read it again, open it again.
+
+    Args:
+        path: of the file.
+        start: second of the first frame wanted; what lies before it is passed over, if need be by decoding it.
+
     Attributes:
         path: of the file.
+        codec: its name, as FFmpeg has it: "h264".
         promised: frames that the header promises, 0 when it says nothing; often wrong.
         rate: frames a second, as the header says; 0.0 when it says nothing of use.
-        position: how many frames have been read or skipped.
+        duration: seconds that the header promises, 0.0 when it says nothing; often that of the sound.
+        streams: how many video streams there are, cover pictures left out.
+        decoded: frames that decoded, those before `start` among them.
+        packets: pieces of the stream that were read.
+        damaged: pieces that did not decode.
+        damaged_at: second about which the first of them lies.
+        marred: frames that decoded in part.
+        interlaced: whether a frame was.
+        resized: whether a frame had another size than the first, and was scaled to it.
+        untimed: whether a frame had no time stamp, from which on frames are counted at `rate`.
+        words: what FFmpeg said of the file, the first line.
 
     Raises:
         VideoError: no such file, or it cannot be opened as a video; says why.
     """
 
-    def __init__(self, path: Path) -> None:
-        self.path, self.position = path, 0
-        self._capture = _open(path)
-        self.promised = int(min(max(self._capture.get(cv2.CAP_PROP_FRAME_COUNT), 0), 1e9))
-        rate = float(self._capture.get(cv2.CAP_PROP_FPS))
-        self.rate = rate if 1 <= rate <= 1000 else 0.0
+    def __init__(self, path: Path, *, start: float = 0.0) -> None:
+        self.path, self.start = path, start
+        self.words = ""
+        self.decoded = self.packets = self.damaged = self.marred = 0
+        self.damaged_at = math.nan
+        self.interlaced = self.resized = self.untimed = False
+        self._converter: Converter | None = None
+        self._open()
+
+    def _open(self) -> None:
+        if not self.path.exists():
+            raise VideoError("no such file", self.path)
+        if not self.path.is_file():
+            raise VideoError("is a folder, not a video" if self.path.is_dir() else "is no regular file", self.path)
+        _check_beginning(self.path)
+        with self._listening() as said:
+            try:
+                # An absolute path is never taken for an address, nor followed is any address inside the file.
+                place, allowed = str(self.path.absolute()), {"protocol_whitelist": "file"}
+                self._container: Any = av.open(place, options=allowed, metadata_errors="ignore")
+            except (av.FFmpegError, OSError, ValueError) as error:
+                words = _line(said) or getattr(error, "strerror", "") or str(error)
+                reason = f"cannot be opened as a video: cut short, damaged or of an unknown format ({words})"
+                raise VideoError(reason, self.path) from error
+        self._stream, self.streams = self._choose()
+        self._codec: Any = self._stream.codec_context
+        if self._codec is None:
+            self.close()
+            raise VideoError(f"its codec is not in this build of FFmpeg{_codec_of(self.path)}", self.path)
+        self._codec.thread_count = 1  # several videos decode at once
+        self._codec.flags |= OUTPUT_CORRUPT
+        self.codec: str = self._codec.codec.canonical_name
+        rate = float(self._stream.average_rate or 0)
+        self.rate = rate if 0.01 <= rate <= 1000 else 0.0
+        self.promised = int(min(max(self._stream.frames, 0), 1e9))
+        self.duration = max(0.0, float(self._container.duration or 0) / av.time_base)
+
+    def _choose(self) -> tuple[Any, int]:
+        """The video stream that FFmpeg's program takes, the largest, or one marked as the default; and of how many."""
+        streams = list(self._container.streams.video)
+        shown = [stream for stream in streams if not stream.disposition & Disposition.attached_pic]
+        if not shown:
+            what = "a cover picture alone" if streams else "sound alone" if self._container.streams.audio else ""
+            self.close()
+            raise VideoError(f"there is no video in it{what and f' ({what})'}", self.path)
+
+        def weight(stream: Any) -> int:
+            codec = stream.codec_context
+            area = codec.width * codec.height if codec is not None else 0
+            return area + 5_000_000 * bool(stream.disposition & Disposition.default)
+
+        return max(shown, key=weight), len(shown)
 
     def __enter__(self) -> "VideoFile":
         return self
@@ -54,88 +119,124 @@ class VideoFile:
 
     def close(self) -> None:
         """Close the file."""
-        self._capture.release()
+        self._container.close()
 
-    def skip(self) -> bool:
-        """Decode the next frame without looking at it; False at the end.
+    @property
+    def odd_turn(self) -> bool:
+        """Whether it asks for an angle that is no multiple of 90 degrees; its frames are shown as they are stored."""
+        return self._converter is not None and self._converter.odd_turn
 
-        Raises:
-            VideoError: decoding fails.
-        """
-        with self._saying_where():
-            there = self._capture.grab()
-        self.position += there
-        return there
+    def __iter__(self) -> Iterator[FileFrame]:
+        for frame in self._from_start():
+            second = self._second(frame)
+            if second is None:
+                self.untimed = True
+                second = self.decoded / (self.rate or USUAL_RATE)
+            self.decoded += 1
+            if second < self.start:
+                continue
+            self._converter = self._converter or Converter(frame)
+            self.interlaced |= bool(frame.interlaced_frame)
+            self.resized |= not self._converter.fits(frame)
+            self.marred += bool(frame.is_corrupt)
+            yield FileFrame(frame, self._converter, second)
 
-    def read(self) -> Frame | None:
-        """The next frame; None at the end.
+    def _second(self, frame: av.VideoFrame) -> float | None:
+        """When a frame is shown, counted from the file's start."""
+        if self.untimed or frame.pts is None or frame.time_base is None:
+            return None
+        zero = self._stream.start_time
+        return float((frame.pts - (zero or 0)) * frame.time_base)
 
-        Raises:
-            VideoError: decoding fails.
-        """
-        with self._saying_where():
-            there, frame = self._capture.read()
-        self.position += there
-        return np.asarray(frame, np.uint8) if there else None
+    def _from_start(self) -> Iterator[av.VideoFrame]:
+        """All frames from `start` on, and perhaps earlier ones; a jump leads to a frame that decodes by itself."""
+        names = set(self._container.format.name.split(","))
+        if self.start > 0 and names & SEEKABLE:
+            zero, unit = self._stream.start_time or 0, self._stream.time_base
+            with contextlib.suppress(av.FFmpegError):
+                self._container.seek(zero + int(self.start / unit), stream=self._stream)
+                frames = self._decode()
+                first = next(frames, None)
+                second = self._second(first) if first is not None else None
+                if first is not None and second is not None and second <= self.start:
+                    yield first
+                    yield from frames
+                    return
+            self.close()  # the jump went too far
+            self.packets = self.damaged = 0
+            self._open()
+        yield from self._decode()
 
-    def __iter__(self) -> Iterator[Frame]:
-        while (frame := self.read()) is not None:
-            yield frame
+    def _decode(self) -> Iterator[av.VideoFrame]:
+        """All frames; what does not decode is counted, and decoding goes on behind it."""
+        packets = self._container.demux(self._stream)
+        while True:
+            with self._listening():
+                try:
+                    packet = next(packets, None)
+                except av.FFmpegError:  # of the container itself; FFmpeg's program ends there, too
+                    packet = None
+                if packet is None:
+                    return
+                self.packets += bool(packet.size)
+                try:
+                    frames = self._codec.decode(packet)
+                except av.FFmpegError:
+                    frames = []
+                    self._count_damaged(packet)
+            yield from frames
 
-    @contextmanager
-    def _saying_where(self) -> Iterator[None]:
-        try:
-            yield
-        except cv2.error as error:
-            raise VideoError(f"decoding failed at frame {self.position} ({error.err or error})", self.path) from error
+    def _count_damaged(self, packet: Any) -> None:
+        if not packet.size:  # the decoder's last frames were asked for
+            return
+        self.damaged += 1
+        stamp = packet.pts if packet.pts is not None else packet.dts
+        if math.isnan(self.damaged_at) and stamp is not None:
+            self.damaged_at = max(0.0, float((stamp - (self._stream.start_time or 0)) * packet.time_base))
+
+    @contextlib.contextmanager
+    def _listening(self) -> Iterator[list[Any]]:
+        """Take down what FFmpeg says meanwhile."""
+        with av.logging.Capture() as said:
+            yield said
+        if said and not self.words:
+            self.words = _line(said)
 
 
-def to_rgb(frame: Frame) -> NDArray[np.uint8]:
-    """A frame as `(H, W, 3)` RGB."""
-    return np.asarray(cv2.cvtColor(frame, cv2.COLOR_BGR2RGB), np.uint8)
+def _line(said: list[Any]) -> str:
+    """The first line of a log, "" where it is empty."""
+    return next((f"{name}: {' '.join(text.split())}" for _, name, text in said), "")
 
 
-def to_grey(frame: Frame) -> NDArray[np.uint8]:
-    """A frame as `(H, W)` grey: 0.299 R + 0.587 G + 0.114 B."""
-    return np.asarray(cv2.cvtColor(frame, cv2.COLOR_BGR2GRAY), np.uint8)
+def _codec_of(path: Path) -> str:
+    """The name of a codec that FFmpeg cannot decode, for a person: it stands in a warning alone."""
+    av.logging.set_level(av.logging.WARNING)
+    try:
+        with av.logging.Capture() as said, contextlib.suppress(av.FFmpegError, OSError), av.open(str(path)):
+            pass
+    finally:
+        av.logging.set_level(av.logging.ERROR)
+    named = [text.partition("(Video: ")[2].partition("):")[0] for _, _, text in said if "(Video: " in text]
+    return f" ({named[0]})" if named else ""
 
 
-def read_image(path: Path, *, grey: bool = False) -> Frame:
-    """An image file as a frame, or its grey values `(H, W)`, such as of a flow image.
+def _check_beginning(path: Path) -> None:
+    """Refuse what needs no decoder to be told, and text, which FFmpeg may take for a list of other files to open.
 
     Raises:
-        VideoError: it is missing or damaged; the message names it, the reason by its name alone.
+        VideoError: unreadable, empty, or text.
     """
-    image: Any = cv2.imread(str(path), cv2.IMREAD_GRAYSCALE if grey else cv2.IMREAD_COLOR)
-    if image is None:
-        raise VideoError(f"{path.name} is missing or cannot be read", path.parent)
-    return np.asarray(image, np.uint8)
-
-
-def _open(path: Path) -> cv2.VideoCapture:
-    if not path.exists():
-        raise VideoError("no such file", path)
-    if path.is_dir():
-        raise VideoError("is a folder, not a video", path)
-    # One thread a video: several videos decode at once. FFmpeg first, then the Motion JPEG reader of builds without it.
-    capture = cv2.VideoCapture(str(path), cv2.CAP_FFMPEG, [cv2.CAP_PROP_N_THREADS, 1])
-    if not capture.isOpened():
-        capture = cv2.VideoCapture(str(path), cv2.CAP_OPENCV_MJPEG)
-    if not capture.isOpened():
-        raise VideoError(_why_not(path), path)
-    return capture
-
-
-def _why_not(path: Path) -> str:
     try:
         with open(path, "rb") as file:
             head = file.read(512)
     except OSError as error:
-        return f"cannot be read ({error.strerror})"
+        raise VideoError(f"cannot be read ({error.strerror})", path) from error
     if not head:
-        return "the file is empty"
+        raise VideoError("the file is empty", path)
     try:
-        text = head.decode().isprintable() or b"\0" not in head
+        head.decode()
+        text = True
     except UnicodeDecodeError as error:
-        text = error.start > len(head) - 4 and b"\0" not in head  # a letter cut by the 512 bytes
-    return "is a text file, not a video" if text else "cannot be opened as a video (damaged, or an unknown codec)"
+        text = error.start > len(head) - 4  # a letter cut by the 512 bytes
+    if text and b"\0" not in head and not head.startswith(b"YUV4MPEG2"):
+        raise VideoError("is a text file, not a video", path)

@@ -13,7 +13,7 @@ from typing import Annotated, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from avr.core import About, NonNegativeInt, PositiveInt, UsageError, check_fields
+from avr.core import About, NonNegativeFloat, NonNegativeInt, PositiveInt, UsageError, check_fields
 
 View = list[int]
 # The plans, with the N and V that their papers take.
@@ -39,6 +39,13 @@ class Sampling:
         "fixed"
     )
     clip_stride: Annotated[PositiveInt, About("From one clip's start to the next one's.", "FRAMES")] = 15
+    fps: Annotated[
+        NonNegativeFloat,
+        About("Sample frames and pairs from a grid of so many a second, by time stamps; 0: from all frames.", "R"),
+    ] = 0.0
+    damage: Annotated[
+        NonNegativeFloat, About("Of a video's packets: it is refused where a larger share does not decode.", "SHARE")
+    ] = 0.1
     seed: Annotated[NonNegativeInt, About("Of random weights and random views.")] = 0
 
     def __post_init__(self) -> None:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from avr.core import UsageError, WorkError
 from avr.store.sealed import PLACE, Tables, open_sealed
 
+from .facts import Facts
 from .plan import PLAN_NAME, Plan, load_plan, plan_tables, read_plan
 
 INDEX_NAME = "index.h5"
@@ -33,6 +34,7 @@ class Catalog:
         whole: the plan of all videos, those that failed among them; None where an older file does not hold it.
         rows: (M,) int32 views of each video.
         frames: (M,) int32 decoded frames of each video.
+        facts: what is known of the videos, and which frame and second each row shows.
         failures: (id, reason) of the videos that have no features.
         notes: (id, remark) of some that have.
         places: for every array (R,) PLACE: where each row lies in its file, and its checksum.
@@ -45,6 +47,7 @@ class Catalog:
     whole: Plan | None
     rows: NDArray[np.int32]
     frames: NDArray[np.int32]
+    facts: Facts
     failures: tuple[tuple[str, str], ...]
     notes: tuple[tuple[str, str], ...]
     places: Mapping[str, NDArray]
@@ -76,6 +79,11 @@ class Catalog:
         return (self.files, self.digest) == (other.files, other.digest)
 
 
+def num_steps(arrays: Mapping[str, tuple[int, ...]]) -> int:
+    """N, time steps of a row, of arrays by their shapes."""
+    return next((shape[0] for shape in arrays.values()), 0)
+
+
 REMARKS = (("failures", "reason"), ("notes", "note"))  # tables of (id, text)
 
 
@@ -84,6 +92,7 @@ def content_tables(catalog: Catalog) -> dict[str, Any]:
     tables: dict[str, Any] = {
         "index/videos/rows": catalog.rows,
         "index/videos/frames": catalog.frames,
+        **catalog.facts.tables(),
         **{f"index/rows/{name}": place for name, place in catalog.places.items()},
     }
     for what, value in REMARKS:
@@ -102,6 +111,7 @@ def _read_content(tables: Tables, count: int, arrays: Mapping[str, tuple[int, ..
     content: dict[str, Any] = {
         "rows": rows,
         "frames": tables.numbers("index/videos/frames", (count,), "i4"),
+        "facts": Facts.read(tables, count, int(rows.sum()), num_steps(arrays)),
         "notes": (),
     }
     for what, value in REMARKS:
@@ -151,6 +161,7 @@ def catalog_of_shards(plan: Plan, shards: Sequence[Catalog]) -> Catalog:
         whole=plan,
         rows=np.concatenate([none, *(shard.rows for shard in shards)]),
         frames=np.concatenate([none, *(shard.frames for shard in shards)]),
+        facts=Facts.join([shard.facts for shard in shards], num_steps(plan.arrays)),
         failures=tuple(failure for shard in shards for failure in shard.failures),
         notes=tuple(remark for shard in shards for remark in shard.notes),
         files=tuple(file for shard in shards for file in shard.files),

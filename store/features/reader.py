@@ -43,6 +43,10 @@ class FeatureStore(AbstractContextManager["FeatureStore"]):
     Attributes:
         ids, paths, groups: (M,) str, of the videos that have features; labels: (M,) int64.
         frames: (M,) int32 decoded frames; views: (M,) int32 rows of each video; first_row: (M,) int64.
+        facts: name to (M,): promised (frames), rate, varies, start, seconds, width, height, codec of each video; 0 and
+            "" are not known.
+        row_frames: (R, N) int32 which frame of its video each step of each row shows, −1 where it is not known.
+        row_seconds: (R, N) float64 when, in seconds from its file's start; NaN where it is not known.
         class_names, split_names, dataset: as the data set has them.
         arrays: "stream/layer" to StreamLayer.
         failures: [{"id": …, "reason": …}] of the videos that have no features.
@@ -66,6 +70,8 @@ class FeatureStore(AbstractContextManager["FeatureStore"]):
         self.groups: NDArray[np.str_] = np.array(plan.groups, dtype=str)
         self.labels: NDArray[np.int64] = plan.labels
         self.frames, self.views, self.first_row = catalog.frames, catalog.rows, catalog.first_row
+        self.facts = dict(catalog.facts.videos)
+        self.row_frames, self.row_seconds = catalog.facts.frame, catalog.facts.second
         self.arrays = {
             name: StreamLayer(name.split("/")[0], name.split("/")[1], shape, np.dtype(np.float16))
             for name, shape in plan.arrays.items()

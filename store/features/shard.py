@@ -5,6 +5,7 @@ import threading
 import zlib
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
@@ -13,7 +14,8 @@ from numpy.typing import ArrayLike, NDArray
 from avr.core import UsageError, WorkError, remove_leftovers
 from avr.store.sealed import PLACE, write_sealed, write_tables
 
-from .catalog import Catalog, content_tables, shard_name
+from .catalog import Catalog, content_tables, num_steps, shard_name
+from .facts import Facts
 from .plan import Plan, load_plan
 
 LARGEST_HALF = 65504.0
@@ -62,6 +64,7 @@ class ShardWriter:
         remove_leftovers(self.folder / shard_name(number))
         self._features: dict[str, dict[str, NDArray[np.float16]]] = {}
         self._frames: dict[str, int] = {}
+        self._facts: dict[str, Facts] = {}
         self._failures: dict[str, str] = {}
         self._notes: dict[str, str] = {}
         self._lock = threading.Lock()
@@ -73,7 +76,16 @@ class ShardWriter:
         """Videos neither added nor failed so far, in order."""
         return tuple(video for video in self.video_ids if video not in self._frames and video not in self._failures)
 
-    def add(self, video_id: str, features: Mapping[str, ArrayLike], *, frames: int, note: str = "") -> str | None:
+    def add(
+        self,
+        video_id: str,
+        features: Mapping[str, ArrayLike],
+        *,
+        frames: int,
+        note: str = "",
+        facts: Mapping[str, Any] | None = None,
+        shown: tuple[ArrayLike, ArrayLike] | None = None,
+    ) -> str | None:
         """Take a video's features.
 
         Args:
@@ -81,6 +93,8 @@ class ShardWriter:
             features: for every array of the plan `(V, *shape)`, the same V in all.
             frames: how many frames were decoded.
             note: a remark to keep with them, "" for none (one line, 500 characters at most).
+            facts: what is known of the video, such as rate, seconds, width, height, codec.
+            shown: which frame and which second each step of each view shows, (V, N) each.
 
         Returns:
             None; or, where the features cannot be stored (NaN, beyond fp16, no or unequal views), the reason,
@@ -95,6 +109,8 @@ class ShardWriter:
             rows = {name: as_rows(name, features[name], shape) for name, shape in self.plan.arrays.items()}
             if len({len(values) for values in rows.values()}) > 1:
                 raise WorkError(f"unequal views: { {name: len(values) for name, values in rows.items()} }")
+            views = len(next(iter(rows.values()), ()))
+            known = Facts.of_video(facts or {}, shown, views, num_steps(self.plan.arrays))
         except WorkError as error:
             self.fail(video_id, str(error))
             return str(error)
@@ -102,6 +118,7 @@ class ShardWriter:
             self._check_open(video_id)
             self._features[video_id] = rows
             self._frames[video_id] = int(frames)
+            self._facts[video_id] = known
             if note:
                 self._notes[video_id] = _one_line(note)
         return None
@@ -150,6 +167,7 @@ class ShardWriter:
             whole=self.plan,
             rows=np.array(counts, dtype="<i4"),
             frames=np.array([self._frames[video] for video in there.ids], dtype="<i4"),
+            facts=Facts.join([self._facts[video] for video in there.ids], num_steps(self.plan.arrays)),
             failures=tuple((video, self._failures[video]) for video in self.video_ids if video in self._failures),
             notes=tuple((video, self._notes[video]) for video in there.ids if video in self._notes),
             places=places,

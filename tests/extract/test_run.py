@@ -2,9 +2,9 @@
 
 import dataclasses
 import hashlib
-import os
 import time
 
+import av
 import cv2
 import numpy as np
 import pytest
@@ -15,7 +15,7 @@ from avr.datasets import Dataset, RawFrames, Video
 from avr.extract import Extractor, Running, Settings, extract
 from avr.extract.flow import encode_flow, load
 from avr.store import FeatureStore, describe
-from avr.video import Decoder, read_frames
+from avr.video import Decoder, VideoFile
 
 # A small network on small crops: squeezenet at 64 pixels takes milliseconds.
 SMALL = Settings(backbone="squeezenet1_1", weights=("random",), segments=3, stack=4, crop=64, resize=64)
@@ -42,13 +42,12 @@ def extracted(dataset, tmp_path_factory):
 
 
 def by_hand(video: Video) -> dict[str, np.ndarray]:
-    """One video's features, step by step, from OpenCV and torchvision alone."""
+    """One video's features, step by step, from PyAV, OpenCV and torchvision alone."""
     from torchvision import models
     from torchvision.transforms.v2 import functional
 
-    capture, frames = cv2.VideoCapture(str(video.path)), []
-    while (answer := capture.read())[0]:
-        frames.append(answer[1])
+    with av.open(str(video.path)) as container:
+        frames = list(container.decode(video=0))
     count = len(frames)
     centres = [(2 * n + 1) * count // 6 for n in range(3)]
     torch.manual_seed(0)
@@ -58,11 +57,11 @@ def by_hand(video: Video) -> dict[str, np.ndarray]:
     with torch.no_grad():
         first = flow_net.features[0]
         first.weight = torch.nn.Parameter(first.weight.mean(1, keepdim=True).repeat(1, 8, 1, 1))
-    grey = [cv2.cvtColor(frame, cv2.COLOR_BGR2GRAY) for frame in frames]
+    grey = [np.ascontiguousarray(frame.to_ndarray(format="gray")) for frame in frames]
     solver = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
     rgb, stacks = [], []
     for centre in centres:
-        rgb.append(torch.from_numpy(cv2.cvtColor(frames[centre], cv2.COLOR_BGR2RGB)).permute(2, 0, 1))
+        rgb.append(torch.from_numpy(frames[centre].to_ndarray(format="rgb24")).permute(2, 0, 1))
         start = max(0, min(centre - 2, count - 2 - 3))
         channels = []
         for pair in range(start, start + 4):
@@ -227,20 +226,19 @@ def test_a_videos_features_do_not_depend_on_the_videos_beside_it(dataset, extrac
 
 
 @pytest.fixture
-def with_bad(dataset, tmp_path):
+def with_bad(dataset, tmp_path, endless):
     """The data set with a text file, a cut clip, a missing one and one that hangs, among three good ones."""
     good = dataset.videos
-    text, cut, hangs = (tmp_path / name for name in ("text.avi", "cut.avi", "hangs.avi"))
+    text, cut = tmp_path / "text.avi", tmp_path / "cut.avi"
     text.write_text("not a video\n" * 20)
     data = good[0].path.read_bytes()
     cut.write_bytes(data[: len(data) // 2])
-    os.mkfifo(hangs)
     videos = (
         good[0],
         Video("bad/text", text, 0, "g"),
         good[1],
         Video("bad/missing", tmp_path / "missing.avi", 0, "g"),
-        Video("bad/hangs", hangs, 1, "g"),
+        Video("bad/hangs", endless, 1, "g"),
         Video("cut", cut, 1, "g"),
         good[2],
     )
@@ -249,23 +247,29 @@ def with_bad(dataset, tmp_path):
 
 def test_bad_videos_are_kept_with_their_reasons_and_the_run_goes_on(with_bad, tmp_path, capsys):
     out = tmp_path / "store"
-    running = Running(device="cpu", decoders=1, time_limit=2.0)
+    running = Running(device="cpu", decoders=1, time_limit=3.0)
     summary = extract(with_bad, out, settings=SMALL, running=running)
     reasons = {
         "bad/text": "is a text file, not a video",
         "bad/missing": "no such file",
-        "bad/hangs": "decoding took more than 2 s",
+        "bad/hangs": "decoding took more than 3 s",
     }
     assert dict(summary.failures) == reasons
     assert summary.extracted == 4
-    assert summary.notes == [("cut", "9 frames decode of 20 promised")]
+    noted = "1 of 10 packets do not decode, the first at 0.4 s; 9 frames decode of 20 promised; FFmpeg says mjpeg: dqt"
+    assert [(video, note[: len(noted)]) for video, note in summary.notes] == [("cut", noted)]
     said = capsys.readouterr().err
     assert "warning: no features: bad/text: is a text file, not a video" in said
     assert "frames decode of 20 promised" in said
     with FeatureStore(out) as store:
         assert {failure["id"]: failure["reason"] for failure in store.failures} == reasons
         assert len(store.ids) == 4
-        assert store.notes == [{"id": "cut", "note": "9 frames decode of 20 promised"}]
+        assert [(kept["id"], kept["note"]) for kept in store.notes] == summary.notes
+        assert store.facts["codec"].tolist() == ["mjpeg"] * 4
+        assert store.facts["promised"].tolist() == [20, 9, 20, 24]
+        assert store.frames.tolist() == [20, 9, 9, 24]
+        assert store.row_frames.tolist()[0] == [3, 10, 16]
+        np.testing.assert_allclose(store.row_seconds[2], [0.04, 0.16, 0.28])
     with pytest.raises(WorkError, match="3 videos without features"):  # though another run found out
         extract(with_bad, out, settings=SMALL, running=running, strict=True)
     again = extract(with_bad, out, settings=SMALL, running=running)
@@ -274,11 +278,12 @@ def test_bad_videos_are_kept_with_their_reasons_and_the_run_goes_on(with_bad, tm
 
 
 def test_notes_beyond_those_shown_are_in_the_store(dataset, tmp_path, capsys):
-    cut = [dataclasses.replace(dataset.videos[1], id=f"cut{index:02d}", end=12) for index in range(22)]
+    cut = [dataclasses.replace(dataset.videos[1], id=f"cut{index:02d}", end=0.48) for index in range(22)]
     settings = SMALL.change(streams=("rgb",), layers=("pooled",))
     extract(Dataset("cut", tmp_path, ("a", "b"), tuple(cut), {}), tmp_path / "store", settings=settings)
     said = capsys.readouterr().err
-    assert "note: cut19: 9 frames decode of 12 promised\nnote: and 2 more (avr store info lists all)\n" in said
+    assert "note: cut19: it ends at 0.36 s, its stretch was to end at 0.48 s\n" in said
+    assert "note: and 2 more (avr store info lists all)\n" in said
     assert [noted["id"] for noted in describe(tmp_path / "store")["notes"]] == [video.id for video in cut]
 
 
@@ -384,9 +389,9 @@ def test_stored_flow_images_give_the_features_of_computed_flow(dataset, tmp_path
     """A folder of lossless frames and flow images, named and counted as TSN's tools do, against the clip itself."""
     video, folder = dataset.videos[0], tmp_path / "raw"
     folder.mkdir()
-    frames = read_frames(video, range(20))
+    with VideoFile(video.path) as file:
+        frames, grey = (np.stack(images) for images in zip(*((one.rgb(), one.grey()) for one in file), strict=True))
     names = RawFrames(20, 1, "img_{:05d}.png", "flow_x_{:05d}.png", "flow_y_{:05d}.png")
-    grey = np.stack([cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY) for frame in frames])
     flow = encode_flow(torch.from_numpy(load("dis")(grey[:-1], grey[1:]))).numpy()
     for index, frame in enumerate(frames):
         cv2.imwrite(str(folder / names.image.format(index + 1)), frame[..., ::-1])

@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 
+import av
 import cv2
 import numpy as np
 import pytest
@@ -18,6 +19,7 @@ from avr.core import WorkError
 from avr.datasets import Video
 from avr.video import (
     Decoder,
+    Facts,
     HeldFrames,
     Need,
     Sampling,
@@ -38,13 +40,9 @@ decode_rgb = partial(decode_needs, sampling=SAMPLING, needs={"rgb": Need()})
 
 
 def all_frames(path) -> np.ndarray:
-    """Every frame, RGB, by a loop that keeps nothing in mind but read()."""
-    capture, frames = cv2.VideoCapture(str(path)), []
-    while True:
-        whole, frame = capture.read()
-        if not whole:
-            return np.array(frames)
-        frames.append(cv2.cvtColor(frame, cv2.COLOR_BGR2RGB))
+    """Every frame, RGB, by a loop that keeps nothing in mind but decode."""
+    with av.open(str(path)) as container:
+        return np.stack([frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)])
 
 
 def test_frames_are_those_of_a_plain_loop(clip):
@@ -54,9 +52,12 @@ def test_frames_are_those_of_a_plain_loop(clip):
     assert decoded.steps.num_frames == open_frames(video).count == len(reference) == 20
     assert decoded.steps.frames.tolist() == [3, 10, 16]
     np.testing.assert_array_equal(decoded.answers["rgb"].images, reference[[3, 10, 16]])
-    grey = [cv2.cvtColor(reference[index], cv2.COLOR_RGB2GRAY) for index in decoded.answers["flow"].pairs.frames]
-    # From BGR or from RGB, the same weights apply to the same channels.
-    np.testing.assert_array_equal(decoded.answers["flow"].images, grey)
+    with av.open(str(video.path)) as container:
+        grey = np.stack([frame.to_ndarray(format="gray") for frame in container.decode(video=0)])
+    np.testing.assert_array_equal(decoded.answers["flow"].images, grey[decoded.answers["flow"].pairs.frames])
+    assert decoded.numbers.tolist() == [[3, 10, 16]]
+    np.testing.assert_allclose(decoded.seconds, [[0.12, 0.4, 0.64]])
+    assert decoded.facts == Facts(20, 20, 25.0, False, 0.0, 0.8, 64, 48, "mjpeg")
     assert decoded.note == ""
     np.testing.assert_array_equal(read_frames(video, [7, 0, 7]), reference[[7, 0, 7]])
 
@@ -81,11 +82,11 @@ def test_colour_for_flow_and_its_size(clip):
 def test_only_frames_of_the_video_count(clip):
     video = clip(num_frames=20)
     reference = all_frames(video.path)
-    part = Video("part", video.path, 0, "g", start=5, end=11)
+    part = Video("part", video.path, 0, "g", start=0.2, end=0.44)
     decoded = decode_rgb(part)
     assert decoded.steps.num_frames == 6
     np.testing.assert_array_equal(decoded.answers["rgb"].images, reference[[6, 8, 10]])
-    with pytest.raises(VideoError, match="only 20 frames decode, it starts at 30"):
+    with pytest.raises(VideoError, match="it ends before second 30, at which its stretch starts"):
         decode_rgb(Video("late", video.path, 0, "g", start=30))
 
 
@@ -98,7 +99,8 @@ def test_one_frame(clip):
 def test_a_header_that_overstates_its_frames(clip, overstate):
     video = clip(num_frames=20)
     overstate(video.path, 50)
-    assert int(cv2.VideoCapture(str(video.path)).get(cv2.CAP_PROP_FRAME_COUNT)) == 50
+    with av.open(str(video.path)) as container:
+        assert container.streams.video[0].frames == 50
     decoded = decode_rgb(video)
     assert decoded.steps.num_frames == 20
     assert decoded.steps.frames.tolist() == [3, 10, 16]
@@ -111,7 +113,7 @@ def test_a_clip_cut_in_the_middle_gives_what_decodes(clip):
     video.path.write_bytes(data[: len(data) // 2])
     decoded = decode_rgb(video)
     assert 5 <= decoded.steps.num_frames <= 12
-    assert decoded.note == f"{decoded.steps.num_frames} frames decode of 20 promised"
+    assert f"{decoded.steps.num_frames} frames decode of 20 promised" in decoded.note
 
 
 @pytest.mark.parametrize(
@@ -170,7 +172,7 @@ def test_flow_images_alone_serve_the_flow_stream(folder):
         path.unlink()
     decoded = decode_needs(video, SAMPLING, {"flow": PAIRS})
     assert decoded.answers["flow"].ready is not None
-    with pytest.raises(VideoError, match=r"img_00002.png is missing"):
+    with pytest.raises(VideoError, match=r"img_00003.png is missing"):
         decode(video)
 
 
@@ -180,7 +182,8 @@ def test_a_raw_frame_or_flow_image_that_is_missing(folder):
     with pytest.raises(VideoError, match=r"flow_y_00006.png is missing"):
         decode(video)
     (video.path / "img_00008.png").unlink()
-    assert open_frames(video).count == 7
+    with pytest.raises(VideoError, match=r"img_00008.png is missing, 12 frames are listed"):
+        open_frames(video)
 
 
 def test_raw_frames_of_several_sizes_are_refused(folder):
@@ -206,27 +209,21 @@ def test_the_child_gives_what_this_process_gives(clip, folder):
         assert len(decoder(clip(num_frames=9)).answers["rgb"].images) == 3  # goes on after a failure
 
 
-@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs a pipe that blocks who opens it")
-def test_a_video_that_hangs_the_decoder_is_given_up(tmp_path, clip):
-    os.mkfifo(tmp_path / "hangs.avi")  # opening it waits for a writer that never comes
-    with Decoder(decode_rgb, time_limit=1.0) as decoder:
-        start = time.monotonic()
-        with pytest.raises(VideoError, match="decoding took more than 1 s"):
-            decoder(Video("hangs", tmp_path / "hangs.avi", 0, "g"))
-        assert time.monotonic() - start < 60
+def test_a_video_that_hangs_the_decoder_is_given_up(endless, clip):
+    with Decoder(decode_rgb, time_limit=3.0) as decoder:
+        with pytest.raises(VideoError, match="decoding took more than 3 s"):
+            decoder(Video("endless", endless, 0, "g"))
         decoder.time_limit = 60.0
         assert len(decoder(clip(num_frames=9)).answers["rgb"].images) == 3
 
 
-@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs a pipe that blocks who opens it")
-def test_a_crash_of_the_decoder_costs_one_video(tmp_path, clip):
-    os.mkfifo(tmp_path / "hangs.avi")
+def test_a_crash_of_the_decoder_costs_one_video(endless, clip):
     with Decoder(decode_rgb) as decoder:
         decoder(clip(num_frames=9))
         crash = threading.Timer(0.3, lambda: os.kill(*decoder.pids, signal.SIGKILL))
         crash.start()
         with pytest.raises(VideoError, match=r"the decoder crashed on it .SIGKILL."):
-            decoder(Video("hangs", tmp_path / "hangs.avi", 0, "g"))
+            decoder(Video("endless", endless, 0, "g"))
         assert len(decoder(clip(num_frames=9)).answers["rgb"].images) == 3
 
 
@@ -260,7 +257,7 @@ def test_frames_in_memory_are_decoded_as_a_file_is(clip):
     video = clip(num_frames=20)
     with VideoFile(video.path) as file:
         frames = list(file)
-        assert (file.position, file.promised, file.rate) == (20, 20, 25.0)
+        assert (file.decoded, file.promised, file.rate) == (20, 20, 25.0)
     steps = Steps.of(SAMPLING.sample(20), 20)
     held, decoded = answer(HeldFrames(frames), steps, BOTH), decode(video)
     for name in BOTH:

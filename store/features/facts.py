@@ -1,0 +1,89 @@
+"""What a store keeps of its videos beside features: rates and sizes, and which frame and second each row shows."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from avr.core import UsageError
+from avr.store.sealed import Tables
+
+# Of a video, as `avr.video.Facts` has them; what is not known is 0. Its codec is text.
+NUMBERS = {
+    "promised": "i4",
+    "rate": "f8",
+    "varies": "i1",
+    "start": "f8",
+    "seconds": "f8",
+    "width": "i4",
+    "height": "i4",
+}
+CODEC = "codec"
+
+
+@dataclass(frozen=True)
+class Facts:
+    """Tables of M videos with R rows of N steps.
+
+    Attributes:
+        videos: name to (M,): promised, rate, varies, start, seconds, width, height, codec.
+        frame: (R, N) int32 which of its video's frames each step shows, from 0; −1 is not known.
+        second: (R, N) float64 when, in seconds from its file's start; NaN is not known.
+    """
+
+    videos: Mapping[str, NDArray]
+    frame: NDArray[np.int32]
+    second: NDArray[np.float64]
+
+    @classmethod
+    def unknown(cls, count: int, num_rows: int, steps: int) -> "Facts":
+        """Where nothing is known."""
+        videos = {name: np.zeros(count, "<" + kind) for name, kind in NUMBERS.items()}
+        videos[CODEC] = np.zeros(count, dtype=str)
+        return cls(videos, np.full((num_rows, steps), -1, "<i4"), np.full((num_rows, steps), np.nan, "<f8"))
+
+    @classmethod
+    def of_video(
+        cls, video: Mapping[str, Any], shown: tuple[ArrayLike, ArrayLike] | None, num_rows: int, steps: int
+    ) -> "Facts":
+        """Of one video; what is not told is not known. `shown` are frames and seconds, (R, N) each."""
+        known = cls.unknown(1, num_rows, steps)
+        videos = {name: np.array([video.get(name, column[0])]) for name, column in known.videos.items()}
+        videos = {
+            name: column if name == CODEC else column.astype(f"<{NUMBERS[name]}") for name, column in videos.items()
+        }
+        if shown is None:
+            return cls(videos, known.frame, known.second)
+        frame, second = np.asarray(shown[0], "<i4"), np.asarray(shown[1], "<f8")
+        if frame.shape != known.frame.shape or second.shape != known.second.shape:
+            raise UsageError(f"frames and seconds of shape {frame.shape} and {second.shape}, not {known.frame.shape}")
+        return cls(videos, frame, second)
+
+    @classmethod
+    def join(cls, parts: Sequence["Facts"], steps: int) -> "Facts":
+        """Several one after the other."""
+        parts = [cls.unknown(0, 0, steps), *parts]
+        videos = {name: np.concatenate([part.videos[name] for part in parts]) for name in parts[0].videos}
+        frame, second = (np.concatenate([getattr(part, name) for part in parts]) for name in ("frame", "second"))
+        return cls(videos, frame, second)
+
+    def tables(self) -> dict[str, Any]:
+        """As `write_tables` takes them."""
+        columns = {f"index/facts/{name}": self.videos[name] for name in NUMBERS}
+        columns[f"index/facts/{CODEC}"] = self.videos[CODEC].tolist()
+        return {**columns, "index/shown/frame": self.frame, "index/shown/second": self.second}
+
+    @classmethod
+    def read(cls, tables: Tables, count: int, num_rows: int, steps: int) -> "Facts":
+        """What `tables` gave; an older file holds none."""
+        if "index/shown/frame" not in tables.content:
+            return cls.unknown(count, num_rows, steps)
+        videos = {name: tables.numbers(f"index/facts/{name}", (count,), kind) for name, kind in NUMBERS.items()}
+        codecs = tables.text(f"index/facts/{CODEC}")
+        if len(codecs) != count:
+            raise ValueError(f"{len(codecs)} codecs of {count} videos")
+        videos[CODEC] = np.array(codecs, dtype=str)
+        frame = tables.numbers("index/shown/frame", (num_rows, steps), "i4")
+        return cls(videos, frame, tables.numbers("index/shown/second", (num_rows, steps), "f8"))
