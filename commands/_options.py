@@ -136,9 +136,9 @@ def dataset_options(function: F) -> F:
     @functools.wraps(function)
     def called(*arguments: Any, pairs: dict[str, str], **options: Any) -> Any:
         where = {name: options.pop(name) for name in ("root", "splits", "called")}
-        for name in ("name", *where):
+        for name in ("name", "drawn", *where):
             if name in pairs:
-                raise UsageError(f"--set {name}=… is no option of a data set's own: use the command's")
+                raise UsageError(f"--set {name}=… is no option of a data set's own: see the command's")
         return function(*arguments, where={**where, **pairs}, **options)
 
     shown = [

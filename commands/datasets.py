@@ -111,7 +111,7 @@ def check(name: str, where: dict[str, Any], **options: Any) -> Reply:
     from avr.datasets import index_dataset
     from avr.video import check_dataset
 
-    result = check_dataset(index_dataset(name, **where), **options)
+    result = check_dataset(index_dataset(name, drawn=False, **where), **options)
     return Reply({"name": name, **vars(result)}, lambda: _show_check(result), failed=bool(result.bad))
 
 

@@ -94,18 +94,30 @@ def _entry(where: str, cells: dict[str, str], places: Places) -> Entry:
         if not cells[role]:
             raise UsageError(f"{where}: no {role}")
     if not is_video(_name(listed)):
-        folder = places.find(listed)
-        if folder is not None and folder.is_dir():
-            raise UsageError(
-                f"{where}: {listed} is a folder; raw frames are listed as lines '<folder> [<start>] <frames> <label>'"
-            )
-        raise UsageError(f"{where}: {_unknown(listed)}")
+        listed = _with_suffix(where, listed, places)
     start, end = (_seconds(where, role, cells.get(role, "")) for role in ("start", "end"))
     if start is not None or end is not None:
         start = start or 0.0
         if end is not None and end <= start:
             raise UsageError(f"{where}: it ends at {end:g} s, but starts at {start:g} s")
     return Entry(where, listed, cells["label"], cells.get("group", ""), cells.get("split"), start, end)
+
+
+def _with_suffix(where: str, listed: str, places: Places) -> str:
+    """The name of the one video that is listed without its suffix; the name itself where none is there."""
+    folder = places.find(listed)
+    if folder is not None and folder.is_dir():
+        raise UsageError(
+            f"{where}: {listed} is a folder; raw frames are listed as lines '<folder> [<start>] <frames> <label>'"
+        )
+    found = places.stem(listed)
+    if len(found) > 1:
+        names = " and ".join(path.name for path in found[:2])
+        raise UsageError(f"{where}: {listed} is {names}: give the suffix")
+    if not found and Path(_name(listed)).suffix:
+        raise UsageError(f"{where}: {_unknown(listed)}")
+    inside = [path.relative_to(places.root) if path.is_relative_to(places.root) else path for path in found]
+    return str(inside[0]) if inside else listed
 
 
 def _seconds(where: str, role: str, text: str) -> float | None:
@@ -125,9 +137,7 @@ def _name(listed: str) -> str:
 
 
 def _unknown(listed: str) -> str:
-    """What is wrong with a name that is no video's."""
-    suffix = Path(_name(listed)).suffix
-    return f"{suffix} is no known video" if suffix else f"{listed!r} is no video file: it has no suffix"
+    return f"{Path(_name(listed)).suffix} is no known video"
 
 
 def _read_lines(file: Path, places: Places, image: str) -> list[Entry]:

@@ -153,6 +153,14 @@ class Places:
                 return self.root / name
         return next((path for name in names if (path := self._look(name)) is not None), None)
 
+    def stem(self, listed: str) -> list[Path]:
+        """The videos that a name without its suffix means."""
+        name = listed.replace("\\", "/")
+        folder = self.find(name.rpartition("/")[0] or ".")
+        names = self._listing(folder).values() if folder is not None else ()
+        wanted = text_of(name.rpartition("/")[2])
+        return [folder / one for one in names if folder and is_video(one) and text_of(Path(one).stem) == wanted]
+
     def inside(self, path: Path) -> Path:
         """A path relative to the root, or to the disk where it lies elsewhere."""
         base = next((base for base in self._bases if path.is_relative_to(base)), Path(path.anchor))

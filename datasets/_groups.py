@@ -79,13 +79,16 @@ def _groups_by_file(name: str, file: Path, called: Sequence[Sequence[str]], own:
     if table is None:
         raise UsageError(f"{file}:1: expected columns id, group, with a comma, semicolon or tab between them")
     table.require(ROLES, ("id", "group"))
-    known = {text_of(one): number for number, names in enumerate(called) for one in reversed(names)}
+    known: dict[str, set[int]] = {}  # the stretches of a file share its name
+    for number, names in enumerate(called):
+        for one in names:
+            known.setdefault(text_of(one), set()).add(number)
     told, groups, strange = Told(), dict[int, str](), []
     for where, cells in table.rows:
-        number = known.get(text_of(cells["id"].replace("\\", "/")).removeprefix("./"))
-        if number is None:
+        numbers = known.get(text_of(cells["id"].replace("\\", "/")).removeprefix("./"), set())
+        if not numbers:
             strange.append(f"{cells['id']!r} ({where})")
-        elif cells["group"]:
+        for number in sorted(numbers) if cells["group"] else ():
             told.tell(called[number][0], "group", cells["group"], where)
             groups[number] = cells["group"]
     if not groups:

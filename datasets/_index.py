@@ -131,7 +131,13 @@ def _kind_of(root: Path, splits: Path | None) -> str:
 
 
 def index_dataset(
-    name: str | Path, root: Path | None = None, *, splits: Path | None = None, called: str | None = None, **options: Any
+    name: str | Path,
+    root: Path | None = None,
+    *,
+    splits: Path | None = None,
+    called: str | None = None,
+    drawn: bool = True,
+    **options: Any,
 ) -> Dataset:
     """Index a data set.
 
@@ -142,6 +148,7 @@ def index_dataset(
         splits: folder (or file) of the official lists, where they are not under the root: from the working folder, or
             else the root.
         called: what the data set is called; default its name, or that of the folder.
+        drawn: whether splits are drawn where none are given; False for whom the videos alone matter.
         options: what the data set's own `index` function takes beyond that, such as `seed` or `group_pattern`; text,
             as it comes from a command line, is turned into the option's type.
 
@@ -155,7 +162,7 @@ def index_dataset(
     item = load_item("avr.datasets", place.kind, "data set")
     known = _options(item)
     options = read_options(known, options, kind=f"option of data set {place.kind}")
-    drawn = {key: options.pop(key) for key in options_of(Drawing) if key in options}
+    given = {key: options.pop(key) for key in options_of(Drawing) if key in options}
     root = place.root
     if place.splits is not None:
         if "splits" not in options_of(item.index):
@@ -169,9 +176,9 @@ def index_dataset(
     dataset: Dataset = item.index(root, **options)
     dataset = replace(dataset, name=place.called) if place.called != place.kind else dataset
     drawing: Drawing | None = getattr(item, "DRAWING", None)
-    if drawing is None:
+    if drawing is None or not drawn:
         return dataset
-    made = make_splits(dataset, replace(drawing, **drawn), drawn)
+    made = make_splits(dataset, replace(drawing, **given), given)
     if made is not dataset.splits and "group_pattern" in known and not {"group_pattern", "groups"} & set(options):
         say_leak(dataset)
     return replace(dataset, splits=made)

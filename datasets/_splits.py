@@ -6,7 +6,7 @@ from collections.abc import Collection, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated
 
-from avr.core import About, UsageError, note
+from avr.core import About, UsageError, note, warn
 
 from ._types import Dataset, Split, Video
 
@@ -85,6 +85,7 @@ def make_splits(dataset: Dataset, drawing: Drawing, given: Collection[str] = ())
     if drawing.folds is not None:
         if idle:
             raise UsageError(f"folds={drawing.folds} says all of the splits: leave {idle} out")
+        _say_single(dataset)
         return fold_splits(dataset, folds=drawing.folds, seed=drawing.seed)
     if dataset.splits:
         if idle:
@@ -95,6 +96,7 @@ def make_splits(dataset: Dataset, drawing: Drawing, given: Collection[str] = ())
         return dataset.splits
     if drawing.num_splits < 1:
         raise UsageError(f"{drawing.num_splits} splits were asked for; at least one is needed")
+    _say_single(dataset)
     names = {str(number + 1): drawing.seed + number for number in range(drawing.num_splits)}
     return {
         name: split_by_group(dataset.videos, name=name, test_share=drawing.test_share, seed=seed)
@@ -128,6 +130,19 @@ def splits_of_folds(folds: Mapping[str, Collection[str]], ids: Iterable[str]) ->
         name: Split(name, tuple(i for i in order if i not in tested), tuple(i for i in order if i in tested))
         for name, tested in members.items()
     }
+
+
+def _say_single(dataset: Dataset) -> None:
+    """Warn of classes of one group: where it tests, nothing of the class trains."""
+    groups: dict[int, set[str]] = {}
+    for video in dataset.videos:
+        groups.setdefault(video.label, set()).add(video.group)
+    single = [dataset.class_names[label] for label, of_class in sorted(groups.items()) if len(of_class) == 1]
+    if single:
+        named = ", ".join(single[:3]) + ", …" * (len(single) > 3)
+        warn(
+            f"{dataset.name}: all videos of {named} are of one group, so where they test, nothing of their class trains"
+        )
 
 
 def _say_shared(dataset: Dataset) -> None:

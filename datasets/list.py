@@ -100,7 +100,8 @@ def index(  # noqa: PLR0913 (one parameter an option)
         beside=next(iter(found)).parent,
     )
     label_of = dict(zip(first, labels, strict=True))
-    own = [one.entry.group or one.source for one in there.values()]
+    of_file = {one.source: one.entry.group for one in reversed(listed) if one.entry.group}
+    own = [one.entry.group or of_file.get(one.source, one.source) for one in there.values()]
     called = [(one.id, one.source, text_of(places.inside(one.path))) for one in there.values() if one.path is not None]
     group_of = told_groups("list", root, called, pattern=group_pattern, file=groups, own=own)
     videos = tuple(

@@ -120,10 +120,15 @@ def test_intervals(tree):
 def test_intervals_share_their_file_unless_a_group_is_given(tree):
     rows = "c/1.mp4;a;0,5;1\nc/1.mp4;b;1;2\nc/2.mp4;b;0;1\n"
     assert by_id(listed(tree, "path;label;start;end\n" + rows))["c/1@0.5-1"].start == 0.5  # a comma for the point
-    (tree([]) / "g.csv").write_text("id,group\nc/1@1-2,x\nc/2,x\n")
     root = tree([])
+    (root / "g.csv").write_text("id,group\nc/1@1-2,x\nc/2,x\n")
     groups = {video.id: video.group for video in index_dataset("list", root, groups="g.csv", folds=2).videos}
     assert groups == {"c/1@0.5-1": "c/1", "c/1@1-2": "x", "c/2@0-1": "x"}
+    (root / "g.csv").write_text("id,group\nc/1.mp4,y\nc/2,x\n")
+    groups = {video.id: video.group for video in index_dataset("list", root, groups="g.csv", folds=2).videos}
+    assert groups == {"c/1@0.5-1": "y", "c/1@1-2": "y", "c/2@0-1": "x"}
+    text = "path,label,start,end,group\nc/1.mp4,a,0,1,\nc/1.mp4,a,1,2,z\nc/2.mp4,b,0,1,\n"
+    assert [video.group for video in listed(tree, text, folds=2).videos] == ["z", "z", "c/2"]
 
 
 @pytest.mark.parametrize(
@@ -138,7 +143,6 @@ def test_intervals_share_their_file_unless_a_group_is_given(tree):
         ("c/1.mp4,a,1", r"clips\.csv:2: 3 cells, but the header has 4"),
         ("c/1.xyz,a,1,2", r"clips\.csv:2: \.xyz is no known video"),
         ("c,a,1,2", r"clips\.csv:2: c is a folder; raw frames are listed as lines '<folder>"),
-        ("c/1,a,1,2", r"clips\.csv:2: 'c/1' is no video file: it has no suffix"),
     ],
 )
 def test_rows_that_cannot_be(tree, row, message):
@@ -180,6 +184,13 @@ def test_tables_that_cannot_be(tree, text, message):
         index_dataset("list", root, splits=root / "clips.csv")
 
 
+def test_names_without_a_suffix(tree):
+    text = "video_id,label\nc/1,a\nc\\2,b\ngone,b\n"
+    assert [video.id for video in listed(tree, text, folds=2).videos] == ["c/1", "c/2"]
+    with pytest.raises(UsageError, match=r"clips\.csv:2: c/1 is 1\.mkv and 1\.mp4: give the suffix"):
+        listed(tree, text, names=["c/1.mkv"])
+
+
 def test_columns_that_are_not_read_are_said(tree):
     with overheard() as said:
         listed(tree, "path,label,camera,age\nc/1.mp4,a,x,7\nc/2.mp4,a,x,7\n")
@@ -194,7 +205,7 @@ def test_videos_in_no_list_are_counted(tree, runner):
         runner.invoke(main, ["datasets", "show", "list", "--root", str(root), "--set", "folds=2", "--json"]).stdout
     )
     assert found["notes"] == [f"list: 2 video files under {root} are in no list and left out"]
-    assert "nothing tells which videos are cut from one source" in found["warnings"][0]
+    assert "nothing tells which videos are cut from one source" in found["warnings"][-1]
 
 
 # --- contradictions ---------------------------------------------------------------------------------------------------

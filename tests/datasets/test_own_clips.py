@@ -324,6 +324,14 @@ def test_folds_of_fewer_groups(tree):
         index_dataset("folder", tree(PEOPLE), folds=1)
 
 
+def test_a_class_of_one_group_is_said(tree):
+    with overheard() as said:
+        index_dataset("folder", tree([*SIX, "sit/q1_1.mp4", "sit/q1_2.mp4"]), group_pattern=r"([pq]\d)", folds=2)
+    assert said.warnings == [
+        "folder: all videos of sit are of one group, so where they test, nothing of their class trains"
+    ]
+
+
 def test_folds_beside_what_they_replace(tree):
     root = tree(PEOPLE)
     with pytest.raises(UsageError, match="folds=5 says all of the splits: leave num_splits, test_share out"):
