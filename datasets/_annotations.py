@@ -8,7 +8,7 @@ from pathlib import Path
 
 from avr.core import UsageError
 
-from ._files import Places, is_video
+from ._files import Places, is_video, text_of
 from ._lists import lines_of
 from ._tables import Table, read_table
 
@@ -19,7 +19,7 @@ ROLES = {
     ),
     "label": ("label", "class", "action", "target", "class_name", "label_name", "category", "activity", "labels"),
     "group": ("group", "groups", "source", "subject", "person", "performer"),
-    "split": ("split", "part", "set", "subset", "fold", "partition"),
+    "split": ("split", "subset", "set", "fold", "partition"),
     "start": ("start", "start_time", "time_start", "t_start", "start_s", "start_sec", "start_seconds", "begin"),
     "end": ("end", "end_time", "time_end", "t_end", "end_s", "end_sec", "end_seconds", "stop"),
 }
@@ -100,7 +100,7 @@ def _entry(where: str, cells: dict[str, str], places: Places) -> Entry:
         start = start or 0.0
         if end is not None and end <= start:
             raise UsageError(f"{where}: it ends at {end:g} s, but starts at {start:g} s")
-    return Entry(where, listed, cells["label"], cells.get("group", ""), cells.get("split"), start, end)
+    return Entry(where, listed, text_of(cells["label"]), cells.get("group", ""), cells.get("split"), start, end)
 
 
 def _with_suffix(where: str, listed: str, places: Places) -> str:
@@ -206,9 +206,13 @@ def _images(entry: Entry, places: Places, image: str) -> int | None:
 
 def _beyond(entry: Entry, places: Places, image: str) -> bool:
     """Whether a stretch ends behind its folder's last frame, and its first number is just the number of frames."""
-    there = _images(entry, places, image) if entry.first else None
-    assert entry.frames is not None
-    return there is not None and entry.first == there and entry.first + entry.frames > there
+    folder = places.find(entry.listed)
+    if not entry.first or entry.frames is None or folder is None:
+        return False
+    last = entry.first + entry.frames  # or one less, where the first frame is number 0
+    if any((folder / image.format(number)).exists() for number in (last - 1, last)):
+        return False
+    return entry.first == _images(entry, places, image)
 
 
 def _two_readings(line: str, places: Places, image: str) -> str:

@@ -39,7 +39,8 @@ def class_numbers(
     Raises:
         UsageError: labels that are no class numbers, or not in the file of names (file:line).
     """
-    named = [entry for entry in entries if not re.fullmatch(r"[+-]?\d+(\.0*)?", entry.label)]
+    is_number = [re.fullmatch(r"[+-]?\d+(\.0*)?", entry.label) is not None for entry in entries]
+    named = [entry for entry, number in zip(entries, is_number, strict=True) if not number]
     file = given_file(root, classes, "classes") if classes is not None else None
     if file is None and not named:
         candidates = [beside / "classInd.txt", *sorted(beside.glob("label_map*.txt"))]
@@ -47,8 +48,8 @@ def class_numbers(
     names = None if file is None else read_classes(file)
     if named:
         if len(named) < len(entries):
-            number = next(entry for entry in entries if entry not in named)
-            note(f"{number.where}: label {number.label!r} is taken as a name, as {named[0].label!r} is one")
+            first = entries[is_number.index(True)]
+            note(f"{first.where}: label {first.label!r} is taken as a name, as {named[0].label!r} is one")
         return _by_name(entries, file, names)
     labels = [_number(entry, first_label) for entry in entries]
     if names is not None:

@@ -118,9 +118,10 @@ def videos_by_class(
     root: Path, class_of: Mapping[Path, str], group_of: Callable[[Path, str], str]
 ) -> tuple[tuple[str, ...], tuple[Video, ...]]:
     """Class names, in the order of their numbers, and videos; `group_of` tells the group from path and id."""
-    number = numbered(class_of.values())
+    texts = {path: text_of(name) for path, name in class_of.items()}
+    number = numbered(texts.values())
     ids = zip(class_of, ids_of(list(class_of)), strict=True)
-    videos = (Video(name, root / path, number[class_of[path]], group_of(path, name)) for path, name in ids)
+    videos = (Video(name, root / path, number[texts[path]], text_of(group_of(path, name))) for path, name in ids)
     return tuple(number), tuple(videos)
 
 

@@ -18,19 +18,7 @@ Pattern = Annotated[
 ]
 File = Annotated[Path | None, About("csv of columns id, group, a video a line: groups=groups.csv")]
 ROLES = {
-    "id": (
-        "id",
-        "video",
-        "video_id",
-        "path",
-        "file",
-        "filename",
-        "file_name",
-        "file_path",
-        "video_path",
-        "clip",
-        "name",
-    ),
+    "id": ("id", "video", "video_id", "path", "file", "filename", "file_name", "file_path", "video_path", "clip"),
     "group": ("group", "groups", "source", "subject", "person", "performer", "scene"),
 }
 

@@ -1,6 +1,7 @@
 """`index_dataset`: from a data set's name, or the folder of one's own clips, to videos, labels, groups and splits."""
 
 import os
+import re
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import ModuleType
@@ -17,10 +18,11 @@ from avr.core import (
     note,
     options_of,
     read_options,
+    warn,
 )
 
 from ._annotations import looks_listed
-from ._files import find_videos, text_of
+from ._files import find_videos, is_video, text_of
 from ._groups import say_leak
 from ._lists import list_places
 from ._parts import lists_at
@@ -96,13 +98,15 @@ def find_dataset(
     if name in known:
         return Place(name, called or name, DEFAULT_FOLDER / name if root is None else Path(root), splits)
     path = Path(name)
-    if not path.exists() and not any(sign in name for sign in (os.sep, os.altsep) if sign):
+    if not name.strip() or (not path.exists() and not any(sign in name for sign in (os.sep, os.altsep) if sign)):
         hint = f"{', '.join(known)}; a folder of your own clips is given by its path, such as ./{name}"
         check_known("data set", name, known, listed=hint)
     if root is not None:
         raise UsageError(f"{name} is the data set's folder, so --root {root} is one too many: leave it out")
     if not path.exists():
         raise UsageError(f"{name}: no such folder of your own clips, and no data set that avr knows")
+    if path.is_file() and is_video(path.name):
+        raise UsageError(f"{name} is one video: give the folder that holds a sub-folder for each class")
     if path.is_file() and splits is None:
         path, splits = path.parent, path
     called = called or name_from(text_of(path.resolve().name))
@@ -175,6 +179,7 @@ def index_dataset(
         raise UsageError(f"{root}: {what}; put the videos of {place.kind} there or name their folder with --root")
     dataset: Dataset = item.index(root, **options)
     dataset = replace(dataset, name=place.called) if place.called != place.kind else dataset
+    _say_alike(dataset)
     drawing: Drawing | None = getattr(item, "DRAWING", None)
     if drawing is None or not drawn:
         return dataset
@@ -182,6 +187,15 @@ def index_dataset(
     if made is not dataset.splits and "group_pattern" in known and not {"group_pattern", "groups"} & set(options):
         say_leak(dataset)
     return replace(dataset, splits=made)
+
+
+def _say_alike(dataset: Dataset) -> None:
+    """Warn of classes that a slip may have made of one."""
+    known: dict[str, str] = {}
+    for name in dataset.class_names:
+        other = known.setdefault(re.sub(r"[\s_-]", "", name.casefold()), name)
+        if other != name:
+            warn(f"{dataset.name}: {other!r} and {name!r} are two classes: is one a slip?")
 
 
 def _options(item: ModuleType) -> dict[str, Option]:

@@ -22,8 +22,9 @@ videos, and the split is drawn as in `folder`. Class names come from `--set clas
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Annotated
 
-from avr.core import UsageError
+from avr.core import About, UsageError
 
 from . import _groups
 from ._annotations import Entry, read_entries
@@ -38,6 +39,8 @@ from ._types import Dataset, RawFrames, Video
 DESCRIPTION = "your own clips by a csv of path,label; or lists of TSN and mmaction2, videos or raw-frame folders"
 LAYOUT = "<name>.csv with a header path,label or <name>_train_split_<k>*.txt and <name>_val_split_<k>*.txt, or --splits"
 DRAWING = Drawing()
+Files = Annotated[str | None, About("pattern of the lists' names: 'files=*rawframes.txt'")]
+Classes = Annotated[Path | None, About("file of class names, one a line in label order: classes=names.txt")]
 
 
 @dataclass(frozen=True)
@@ -54,8 +57,8 @@ def index(  # noqa: PLR0913 (one parameter an option)
     root: Path,
     *,
     splits: Path | None = None,
-    files: str | None = None,
-    classes: Path | None = None,
+    files: Files = None,
+    classes: Classes = None,
     group_pattern: _groups.Pattern = None,
     groups: _groups.File = None,
     first_label: int = 0,

@@ -62,6 +62,23 @@ def test_a_path_that_is_not_there(tmp_path):
         index_dataset(tmp_path / "gone")
 
 
+def test_a_path_that_is_no_folder(tree, monkeypatch):
+    root = tree(SIX)
+    with pytest.raises(
+        UsageError, match=r"p0\.mp4 is one video: give the folder that holds a sub-folder for each class"
+    ):
+        index_dataset(root / "run" / "p0.mp4")
+    monkeypatch.chdir(root)
+    with pytest.raises(UsageError, match="unknown data set ''"):
+        index_dataset("")
+
+
+def test_classes_that_differ_by_a_slip(tree):
+    with overheard() as said:
+        index_dataset(tree([*SIX, *(f"Walk_/p{number}.mp4" for number in range(6))]))
+    assert "videos: 'Walk_' and 'walk' are two classes: is one a slip?" in said.warnings
+
+
 def test_a_path_and_a_root(tree):
     with pytest.raises(UsageError, match=r"--root .* is one too many"):
         index_dataset(tree(SIX), tree(SIX))
