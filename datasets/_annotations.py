@@ -23,6 +23,7 @@ ROLES = {
     "start": ("start", "start_time", "time_start", "t_start", "start_s", "start_sec", "start_seconds", "begin"),
     "end": ("end", "end_time", "time_end", "t_end", "end_s", "end_sec", "end_seconds", "stop"),
 }
+WHOLE = r"\d{1,18}"  # a whole number that any machine holds
 
 
 @dataclass(frozen=True)
@@ -157,7 +158,8 @@ def _read_lines(file: Path, places: Places, image: str) -> list[Entry]:
             continue
         entry = _folder_line(where, line, columns) if _numbers(line) > 1 else None
         if entry is None or is_video(_name(entry.listed)):
-            raise UsageError(f"{where}: {_expected(line)}; found {line[:80]!r}")
+            several = "; several labels are not supported" if entry is not None else ""
+            raise UsageError(f"{where}: {_expected(line)}; found {line[:80]!r}{several}")
         if columns == 2 and _numbers(line) > 2 and places.find(entry.listed) is None:
             raise UsageError(f"{where}: {_two_readings(line, places, image)}")
         if columns == 3 and _beyond(entry, places, image):
@@ -170,7 +172,7 @@ def _video_line(line: str) -> tuple[str, str] | None:
     """The name, which may hold blanks, and the label of a line of a video."""
     words = line.rsplit(maxsplit=1)
     name = _unquoted(words[0]) if len(words) == 2 else ""
-    return (name, words[1]) if is_video(_name(name)) and words[1].isdecimal() else None
+    return (name, words[1]) if is_video(_name(name)) and re.fullmatch(WHOLE, words[1]) else None
 
 
 def _unquoted(name: str) -> str:
@@ -180,7 +182,7 @@ def _unquoted(name: str) -> str:
 
 def _numbers(line: str) -> int:
     """How many whole numbers a line ends in, behind a name."""
-    found = re.fullmatch(r".*?\S((?:\s+\d+)*)", line, re.DOTALL)
+    found = re.fullmatch(r".*?\S((?:\s+\d{1,18})*)", line, re.DOTALL)
     return len(found[1].split()) if found else 0
 
 
@@ -234,7 +236,7 @@ def _two_readings(line: str, places: Places, image: str) -> str:
 def _expected(line: str) -> str:
     """What is wrong with a line of too few numbers."""
     words: Sequence[str] = line.rsplit(maxsplit=1)
-    name = words[0] if len(words) == 2 and words[1].isdecimal() else ""
+    name = words[0] if len(words) == 2 and re.fullmatch(WHOLE, words[1]) else ""
     if re.search(r"\.[A-Za-z]\w{1,4}$", name) and not is_video(_name(name)):
         return _unknown(name)
     return (

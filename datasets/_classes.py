@@ -6,7 +6,7 @@ from pathlib import Path
 
 from avr.core import UsageError, note
 
-from ._annotations import Entry
+from ._annotations import WHOLE, Entry
 from ._files import few
 from ._lists import given_file, read_list
 from ._types import numbered
@@ -56,10 +56,9 @@ def class_numbers(
         return _by_number(entries, labels, file, names, first_label), labels
     for entry, label in zip(entries, labels, strict=True):
         if label > MOST * len(entries):
-            count = few(set(labels), "label", "labels")
             raise UsageError(
-                f"{entry.where}: label {entry.label}, but the lists hold {count}: is the last column the label? If it "
-                "is, name the classes by --set classes=FILE"
+                f"{entry.where}: label {entry.label[:30]}, but the lists hold {few(set(labels), 'label', 'labels')}: "
+                "is the last column the label? If it is, name the classes by --set classes=FILE"
             )
     # Classes are made for the labels that occur, never for a range.
     place = {label: number for number, label in enumerate(sorted(set(labels)))}
@@ -79,7 +78,7 @@ def read_classes(file: Path) -> tuple[str, ...]:
         UsageError: a name that stands twice (file:line).
     """
     lines = list(read_list(file, str))
-    found = [re.fullmatch(r"(\d+)[\s,;]+(.*\S)", line) for _, line in lines]
+    found = [re.fullmatch(rf"({WHOLE})[\s,;]+(.*\S)", line) for _, line in lines]
     numbers = [int(match[1]) for match in found if match]
     counted = len(numbers) == len(lines) and numbers in ([*range(len(lines))], [*range(1, len(lines) + 1)])
     names = [match[2] if match and counted else line for match, (_, line) in zip(found, lines, strict=True)]
@@ -91,7 +90,8 @@ def read_classes(file: Path) -> tuple[str, ...]:
 
 
 def _number(entry: Entry, first_label: int) -> int:
-    label = int(float(entry.label)) - first_label
+    digits = entry.label.partition(".")[0]
+    label = (int(digits) if re.fullmatch(rf"[+-]?{WHOLE}", digits) else 10**18) - first_label
     if label < 0:
         raise UsageError(f"{entry.where}: label {entry.label} is below the first label, {first_label}")
     return label

@@ -102,7 +102,7 @@ def side_of(entry: Entry, named: Side | None) -> Side | None:
     word = entry.part.lower()
     if not word:
         return "", ""
-    fold = re.fullmatch(r"(?:fold|split)?[ _-]*0*(\d+)", word)
+    fold = re.fullmatch(r"(?:fold|split)?[ _-]*0*(\d{1,9})", word)
     if fold:
         return "", fold[1]
     if word not in WORDS:

@@ -13,7 +13,10 @@ from ._types import Dataset, Split, Video
 
 @dataclass(frozen=True)
 class Drawing:
-    """How the splits of a data set are made that has none of its own, or whose own are replaced by folds.
+    """How the splits of a data set are made that has none of its own, or whose own may be replaced by folds.
+
+    A data set's file that allows it says so by `DRAWING = Drawing()`, whose values are the defaults of its options; its
+    `index` gives the splits that lists or folders tell, if any.
 
     Attributes:
         folds: as many splits, named "1", "2", …: in each the videos of one fold test and all others train.
@@ -158,7 +161,7 @@ def _say_shared(dataset: Dataset) -> None:
 
 def by_number(names: Iterable[str]) -> list[str]:
     """Names of splits in order, those that are numbers by their number: "2" before "10"."""
-    return sorted(set(names), key=lambda name: (0, int(name), name) if name.isdecimal() else (1, 0, name))
+    return sorted(set(names), key=lambda name: (not name.isdecimal(), len(name) if name.isdecimal() else 0, name))
 
 
 def leave_one_group_out(videos: Sequence[Video]) -> dict[str, Split]:

@@ -288,6 +288,13 @@ def test_a_date_is_no_label(tree):
         index_dataset("list", root)
 
 
+@pytest.mark.parametrize("line", ["c/1.mp4 {}", "c/1.mp4 {} 0", "c {} 0", "c {} 3 0", "c/1.mp4,{}"])
+def test_numbers_beyond_measure(tree, line):
+    with pytest.raises(UsageError) as error:
+        listed(tree, line.format("1" * 5000), file="train.txt")
+    assert "\n" not in str(error.value)
+
+
 def test_classes_are_made_for_labels_that_occur(tree):
     dataset = listed(tree, "c/1.mp4 3\nc/2.mp4 9\nc/3.mp4 3\n", file="train.txt")
     assert dataset.class_names == ("3", "9")
@@ -346,6 +353,7 @@ def frames_tree(tree, counts):
         ),
         ("imgs 5 3 5\n", r"train\.txt:1: .* the folder holds 5 images, so the first cannot be; several labels are not"),
         ("gone 5 1\ngone 5 3 5\n", r"train\.txt:2: .*: another line has two numbers, not three; several labels"),
+        ("a.mp4 1 3\n", r"train\.txt:1: expected '<video file> <label>'.*; found 'a\.mp4 1 3'; several labels are not"),
     ],
 )
 def test_several_labels_are_refused(tree, lines, what):
