@@ -57,9 +57,9 @@ def split_by_group(videos: Sequence[Video], *, name: str = "1", test_share: floa
                 lacking[label] -= count
     split = split_of_groups(videos, name, test_groups)
     if not split.train or not split.test:
+        hint = "; try another test_share, or folds=2" if len(members) > 1 else ""
         raise UsageError(
-            f"{len(videos)} videos in {len(members)} groups cannot be split by group: one side is empty; try another "
-            "test_share, or folds=2"
+            f"{len(videos)} videos in {len(members)} groups cannot be split by group: one side is empty{hint}"
         )
     return split
 
