@@ -134,15 +134,17 @@ def dataset_options(function: F) -> F:
     """Add what finds a data set's videos; the command gets it in one argument, `where`, for `index_dataset`."""
 
     @functools.wraps(function)
-    def called(*arguments: Any, root: Path | None, splits: Path | None, pairs: dict[str, str], **options: Any) -> Any:
-        for name in ("name", "root", "splits"):
+    def called(*arguments: Any, pairs: dict[str, str], **options: Any) -> Any:
+        where = {name: options.pop(name) for name in ("root", "splits", "called")}
+        for name in ("name", "drawn", *where):
             if name in pairs:
-                raise UsageError(f"--set {name}=… is no option of a data set's own: use the command's")
-        return function(*arguments, where={"root": root, "splits": splits, **pairs}, **options)
+                raise UsageError(f"--set {name}=… is no option of a data set's own: see the command's")
+        return function(*arguments, where={**where, **pairs}, **options)
 
     shown = [
         click.option("--root", type=PATH, help="Folder of the videos.  [default: data/NAME]"),
         click.option("--splits", type=PATH, help="Folder or file of the split lists, if elsewhere."),
+        click.option("--name", "called", help="What to call it.  [default: its name, or its folder's]"),
         set_option("--set", "An option of the data set's own; repeat.", name="pairs"),
     ]
     return apply(shown, called)
@@ -154,7 +156,9 @@ def device_option(function: F) -> F:
     return click.option("--device", default="auto", show_default=True, help=text)(function)
 
 
-dataset_option = click.option("--dataset", required=True, help="A data set that avr knows (`avr datasets list`).")
+dataset_option = click.option(
+    "--dataset", required=True, help="A data set that avr knows (`avr datasets list`), or the folder of your own clips."
+)
 
 
 def set_option(flag: str, text: str, *, name: str = "", bare: str = "", free: bool = False) -> Callable[[F], F]:

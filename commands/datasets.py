@@ -1,5 +1,6 @@
 """`avr datasets`: list, show and check data sets."""
 
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -25,8 +26,16 @@ def list_datasets() -> Reply:
     from avr.datasets import describe_dataset
 
     known = {name: describe_dataset(name).text for name in item_names("avr.datasets")}
-    width = max(map(len, known))
-    return Reply(known, lambda: print_lines(*(f"{name.ljust(width)}  {text}" for name, text in known.items())))
+
+    def show() -> None:
+        print_table(["data set", "what it is"], list(known.items()), align="ll")
+        print_lines(
+            "",
+            "Your own clips are folder (a sub-folder a class) or list (a csv of path,label): give their folder's",
+            "path for a name, as avr extract --dataset clips/mine does. More on each: avr datasets show NAME",
+        )
+
+    return Reply(known, show)
 
 
 @command.command()
@@ -34,29 +43,39 @@ def list_datasets() -> Reply:
 @dataset_options
 @answering
 def show(name: str, where: dict[str, Any]) -> Reply:
-    """Show what a data set is, how to lay it out, and, where its videos are there, its classes and splits."""
-    from avr.datasets import DEFAULT_FOLDER, describe_dataset, index_dataset
+    """Show what a data set is, how to lay it out, and, where its videos are there, its classes and splits.
 
-    about = describe_dataset(name)
-    result: dict[str, Any] = {"name": name, "description": about.text, "layout": about.layout, "source": about.source}
-    result["options"] = about.options
-    if where["root"] is not None or (DEFAULT_FOLDER / name).is_dir():
-        result |= _counts(index_dataset(name, **where))
+    NAME is a data set that avr knows, or the folder of your own clips.
+    """
+    from avr.core import overheard
+    from avr.datasets import describe_dataset, find_dataset, index_dataset
+
+    with overheard() as said:
+        about = describe_dataset(name)
+        result: dict[str, Any] = {"name": about.name, "description": about.text, "layout": about.layout}
+        result |= {"source": about.source, "options": {key: one.default for key, one in about.options.items()}}
+        if where["root"] is not None or find_dataset(name).root.is_dir():
+            result |= _counts(index_dataset(name, **where)) | vars(said)
     return Reply(result, lambda: _show(about, result))
 
 
 def _show(about: "Description", result: dict[str, Any]) -> None:
+    from avr.core import as_text
     from avr.datasets import DEFAULT_FOLDER
 
     print_lines(f"{about.name}: {about.text}", f"layout:  {about.layout}")
     if about.source:
         click.echo(f"source:  {about.source}")
-    print_lines(*(f"option:  {option} [default: {default}]" for option, default in about.options.items()))
+    for name, option in about.options.items():
+        told = f"  {option.about.text}" if option.about.text else ""
+        click.echo(f"option:  {name}{told} [default: {as_text(option.default)}]")
+    if about.options:
+        click.echo("options are given as --set NAME=VALUE")
     if "videos" not in result:
         drawn, absent = "it is drawn there when first used", "put it there, or name its folder with --root"
         click.echo(f"\nnot in {DEFAULT_FOLDER / about.name}: {drawn if about.makes_itself else absent}")
         return
-    click.echo(f"\n{result['videos']} videos in {result['root']}, {result['groups']} groups\n")
+    click.echo(f"\n{result['called']}: {result['videos']} videos in {result['root']}, {result['groups']} groups\n")
     print_table(["class", "videos"], list(result["classes"].items()))
     click.echo()
     rows = [[split, *counts.values()] for split, counts in result["splits"].items()]
@@ -65,17 +84,19 @@ def _show(about: "Description", result: dict[str, Any]) -> None:
 
 def _counts(dataset: "Dataset") -> dict[str, Any]:
     """How many videos there are of each class and in each split."""
-    labels = [video.label for video in dataset.videos]
+    labels = Counter(video.label for video in dataset.videos)
     splits = {}
     for name, split in dataset.splits.items():
         train, test = len(split.train), len(split.test)
         splits[name] = {"train": train, "test": test, "neither": len(dataset.videos) - train - test}
     return {
+        "called": dataset.name,
         "root": dataset.root,
         "videos": len(dataset.videos),
         "groups": len({video.group for video in dataset.videos}),
-        "classes": {name: labels.count(label) for label, name in enumerate(dataset.class_names)},
+        "classes": {name: labels[label] for label, name in enumerate(dataset.class_names)},
         "splits": splits,
+        "left_out": dict(dataset.left_out),
     }
 
 
@@ -90,7 +111,7 @@ def check(name: str, where: dict[str, Any], **options: Any) -> Reply:
     from avr.datasets import index_dataset
     from avr.video import check_dataset
 
-    result = check_dataset(index_dataset(name, **where), **options)
+    result = check_dataset(index_dataset(name, drawn=False, **where), **options)
     return Reply({"name": name, **vars(result)}, lambda: _show_check(result), failed=bool(result.bad))
 
 

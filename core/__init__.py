@@ -13,8 +13,9 @@ from .faces import lazy
 from .files import make_folder, remove_leftovers, sha256_of, write_whole
 from .locks import FolderLock
 from .marks import About, NonNegativeFloat, NonNegativeInt, OneOf, PositiveFloat, PositiveInt, Range, Share
+from .names import check_name, name_from
 from .options import Option, as_text, check_fields, options_of, read_options, read_value
-from .progress import Progress, note, quiet, warn
+from .progress import Progress, Said, note, overheard, quiet, warn
 from .registry import check_known, item_names, item_summary, load_item
 
 if TYPE_CHECKING:
@@ -37,6 +38,7 @@ __all__ = [
     "PositiveInt",
     "Progress",
     "Range",
+    "Said",
     "Share",
     "Stages",
     "UsageError",
@@ -45,6 +47,7 @@ __all__ = [
     "as_text",
     "check_fields",
     "check_known",
+    "check_name",
     "confusion_matrix",
     "grouped_folds",
     "item_names",
@@ -55,8 +58,10 @@ __all__ = [
     "make_folder",
     "mean_class_accuracy",
     "measure",
+    "name_from",
     "note",
     "options_of",
+    "overheard",
     "possible_folds",
     "quiet",
     "read_options",

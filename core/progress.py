@@ -4,9 +4,30 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from typing import Any
 
 _quiet = False
+_listening: "list[Said]" = []
+
+
+@dataclass
+class Said:
+    """The lines that `note` and `warn` were given, printed or not."""
+
+    notes: list[str] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+
+
+@contextmanager
+def overheard() -> Iterator[Said]:
+    """Inside the block, what is said is kept as well, for a command whose result holds it."""
+    said = Said()
+    _listening.append(said)
+    try:
+        yield said
+    finally:
+        _listening.pop()
 
 
 @contextmanager
@@ -22,12 +43,16 @@ def quiet(silence: bool = True) -> Iterator[None]:
 
 def note(message: str) -> None:
     """Say one line of what is being done or was taken."""
+    for said in _listening:
+        said.notes.append(message)
     if not _quiet:
         print(message, file=sys.stderr, flush=True)
 
 
 def warn(message: str) -> None:
     """Say one line that the user must not miss."""
+    for said in _listening:
+        said.warnings.append(message)
     print(f"warning: {message}", file=sys.stderr, flush=True)
 
 

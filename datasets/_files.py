@@ -1,36 +1,25 @@
-"""What lies in a data set's folder: video files and ids for them, official lists and the file of each listed clip."""
+"""What lies in a data set's folder: video files, ids for them, and the file that a listed name means."""
 
 import os
 import re
+import unicodedata
 from collections import Counter
-from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TypeVar
 
 from avr.core import UsageError, note, warn
 
 from ._types import Video, numbered
 
-T = TypeVar("T")
+# What FFmpeg reads as video by its suffix. Pictures stay out but for GIF, which moves.
 VIDEO_SUFFIXES = frozenset(
     f".{suffix}"
-    for suffix in "3gp asf avi flv m2ts m4v mkv mov mp4 mpeg mpg mts ogv ts vob webm wmv".split()  # noqa: SIM905
+    for suffix in (  # noqa: SIM905
+        "264 265 3g2 3gp amv asf avi divx dv f4v flv gif h264 h265 hevc ivf m1v m2p m2ts m2v m4v mj2 mjpeg mjpg mkv "
+        "mod mov mp4 mpe mpeg mpg mpv mts mxf nut ogg ogm ogv qt rm rmvb tod trp ts vob vro webm wmv wtv xvid y4m"
+    ).split()
 )
-
-
-def find_videos(root: Path) -> list[Path]:
-    """Video files under `root`, by suffix, as sorted paths relative to it; hidden files and folders are left out."""
-    found: list[Path] = []
-    for folder, folders, files in os.walk(root, followlinks=True):
-        folders[:] = [name for name in folders if not name.startswith(".") and not _leads_back(Path(folder) / name)]
-        inside = Path(folder).relative_to(root)
-        found += [inside / name for name in files if is_video(name)]
-    return sorted(found, key=Path.as_posix)
-
-
-def _leads_back(folder: Path) -> bool:
-    """Whether a folder is a link to one that holds it, which would be walked for ever."""
-    return folder.is_symlink() and folder.resolve() in [folder.parent.resolve(), *folder.parent.resolve().parents]
+NAMED = 3  # of the files that a line speaks of
 
 
 def is_video(name: str) -> bool:
@@ -38,23 +27,101 @@ def is_video(name: str) -> bool:
     return not name.startswith(".") and os.path.splitext(name)[1].lower() in VIDEO_SUFFIXES
 
 
+def find_videos(root: Path) -> list[Path]:
+    """Video files under `root`, by suffix, as sorted paths relative to it; hidden files and folders are left out."""
+    return [path for path in find_files(root) if is_video(path.name)]
+
+
+def find_files(root: Path) -> list[Path]:
+    """Files under `root` as sorted paths relative to it, links followed; hidden files and folders are left out."""
+    return sorted((path.relative_to(root) for path in _walk(root, frozenset())), key=Path.as_posix)
+
+
+def _walk(folder: Path, above: frozenset[tuple[int, int]]) -> Iterator[Path]:
+    """Files in a folder and below; a link to one of the folders that it lies in would be walked for ever."""
+    status = os.stat(folder)
+    place = (status.st_dev, status.st_ino)
+    if place in above:
+        return
+    try:
+        names = os.listdir(folder)
+    except OSError as error:
+        warn(f"{text_of(folder)} cannot be opened and is left out ({error.strerror})")
+        return
+    for name in names:
+        path = folder / name
+        if not name.startswith("."):
+            if path.is_dir():
+                yield from _walk(path, above | {place})
+            else:
+                yield path
+
+
+def text_of(path: Path | str) -> str:
+    """A path as text that any file holds: POSIX, letters composed (NFC), what is no UTF-8 or no letter as an escape.
+
+    Two paths whose texts are equal print alike. Example: the byte E9, latin-1's é, becomes the four signs "\\xe9".
+    """
+    return unicodedata.normalize("NFC", _escaped(path))
+
+
+def _escaped(path: Path | str) -> str:
+    text = os.fsencode(path.as_posix() if isinstance(path, Path) else path).decode("utf-8", "backslashreplace")
+    return re.sub("[\x00-\x1f\x7f-\x9f\u2028\u2029]", lambda sign: sign[0].encode("unicode_escape").decode(), text)
+
+
 def ids_of(paths: Sequence[Path]) -> list[str]:
-    """Ids of relative paths: POSIX, without the suffix, unless two files differ by the suffix alone.
+    """Ids of relative paths: as text, without the suffix, unless two files differ by the suffix alone.
+
+    Names that are no UTF-8 are said in a note.
 
     Example: a/1.avi, a/2.avi, a/2.mp4 become "a/1", "a/2.avi", "a/2.mp4".
     """
-    stems = [path.with_suffix("").as_posix() for path in paths]
-    counts = Counter(stems)
-    return [stem if counts[stem] == 1 else path.as_posix() for stem, path in zip(stems, paths, strict=True)]
+    forms = [(text_of(path.with_suffix("")), text_of(path), _escaped(path)) for path in paths]
+    chosen = [0] * len(forms)
+    while True:
+        ids = [form[place] for form, place in zip(forms, chosen, strict=True)]
+        times = Counter(ids)
+        again = [number for number, name in enumerate(ids) if times[name] > 1 and chosen[number] < 2]
+        if not again:
+            break
+        for number in again:
+            chosen[number] += 1
+    strange = [text_of(path) for path in paths if re.search("[\ud800-\udfff]", str(path))]
+    if strange:
+        note(f"{few(strange, 'file name is', 'file names are')} not UTF-8: {_first(strange)}")
+    return ids
+
+
+def few(things: Collection[object], one: str, many: str) -> str:
+    """ "1 file is", "3 files are"."""
+    return f"{len(things)} {one if len(things) == 1 else many}"
+
+
+def _first(names: Sequence[str]) -> str:
+    return ", ".join(names[:NAMED]) + (", …" if len(names) > NAMED else "")
+
+
+def say_left_out(name: str, paths: Sequence[Path], why: str) -> None:
+    """Note how many files are left out and why, by suffix, naming the first."""
+    if paths:
+        suffixes = Counter(path.suffix.lower() or "no suffix" for path in paths)
+        told = ", ".join(f"{suffix} {count}" for suffix, count in suffixes.most_common()) if len(suffixes) > 1 else ""
+        kinds = f" ({told})" if told else ""
+        note(
+            f"{name}: left out {few(paths, 'file that is', 'files that are')} {why}{kinds}: "
+            f"{_first([text_of(path) for path in paths])}"
+        )
 
 
 def videos_by_class(
     root: Path, class_of: Mapping[Path, str], group_of: Callable[[Path, str], str]
 ) -> tuple[tuple[str, ...], tuple[Video, ...]]:
     """Class names, in the order of their numbers, and videos; `group_of` tells the group from path and id."""
-    number = numbered(class_of.values())
+    texts = {path: text_of(name) for path, name in class_of.items()}
+    number = numbered(texts.values())
     ids = zip(class_of, ids_of(list(class_of)), strict=True)
-    videos = (Video(name, root / path, number[class_of[path]], group_of(path, name)) for path, name in ids)
+    videos = (Video(name, root / path, number[texts[path]], text_of(group_of(path, name))) for path, name in ids)
     return tuple(number), tuple(videos)
 
 
@@ -66,95 +133,62 @@ def require_videos(root: Path, paths: Iterable[Path], *, layout: str, folders: i
     return deep
 
 
-def say_missing(name: str, root: Path, listed: Sequence[str], there: Container[str], *, besides: str = "") -> None:
-    """Warn how many of the listed videos are not there, naming the first ten.
+class Places:
+    """Where listed files lie, from a root on: what prints alike is one name, whichever system wrote the list.
 
-    Raises:
-        UsageError: none is there (ends in `besides`), or none is listed.
+    A name may be absolute or start with `./`, have `\\` for `/`, letters composed or not, or an escape for what is no
+    UTF-8 on the disk.
     """
-    if not listed:
-        raise UsageError(f"{name}: the lists hold no labelled videos")
-    lost = [video for video in listed if video not in there]
-    if len(lost) == len(listed):
-        raise UsageError(f"{name}: none of the {len(lost)} listed videos is in {root}, such as {lost[0]}{besides}")
-    if lost:
-        more = ", …" if len(lost) > 10 else ""
-        warn(f"{name}: {len(lost)} of {len(listed)} listed videos are not there: {', '.join(lost[:10])}{more}")
 
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self._bases = tuple(dict.fromkeys((root, root.absolute(), root.resolve())))
+        self._names: dict[Path, dict[str, str]] = {}
 
-def find_lists(root: Path, splits: Path | None, *, folder: str, pattern: str) -> Path:
-    """The folder that holds files matching `pattern`: `splits`, or else the root, in either a sub-folder `folder`."""
-    places = [splits, splits / folder] if splits else [root / folder, root, root.parent / folder]
-    for place in places:
-        if place.is_dir() and any(place.glob(pattern)):
-            return place
-    looked = ", ".join(str(place) for place in places)
-    raise UsageError(f"no split lists ({pattern}) in {looked}; put {folder} under the root or give --splits DIR")
+    def find(self, listed: str) -> Path | None:
+        """The path of the file or folder that a name means; None where it is not there."""
+        plain = listed.replace("\\", "/")
+        names = dict.fromkeys((listed, plain, plain.lstrip("/")))
+        for name in names:
+            if os.path.exists(self.root / name):
+                return self.root / name
+        return next((path for name in names if (path := self._look(name)) is not None), None)
 
+    def stem(self, listed: str) -> list[Path]:
+        """The videos that a name without its suffix means."""
+        name = listed.replace("\\", "/")
+        folder = self.find(name.rpartition("/")[0] or ".")
+        names = self._listing(folder).values() if folder is not None else ()
+        wanted = text_of(name.rpartition("/")[2])
+        return [folder / one for one in names if folder and is_video(one) and text_of(Path(one).stem) == wanted]
 
-def named_lists(
-    root: Path, splits: Path | None, pattern: str, told: Callable[[Path], T | None], *, kind: str
-) -> dict[Path, T]:
-    """Lists beside the videos, at `splits` or else in the root or its `annotations`, and what their names tell.
+    def inside(self, path: Path) -> Path:
+        """A path relative to the root, or to the disk where it lies elsewhere."""
+        base = next((base for base in self._bases if path.is_relative_to(base)), Path(path.anchor))
+        return path.relative_to(base)
 
-    Args:
-        root: the data set's folder.
-        splits: folder of the lists, or one list.
-        pattern: of the lists' names.
-        told: from a list's path to what it is of; None leaves a file out.
-        kind: what to call the lists in the UsageError where there are none.
-    """
-    places = [splits] if splits is not None else [root, root / "annotations"]
-    for place in places:
-        files = [place] if place.is_file() else sorted(place.glob(pattern))
-        found = {file: what for file in files if (what := told(file)) is not None}
-        if found:
-            return found
-    raise UsageError(f"no {kind} in {' or '.join(map(str, places))}; give --splits FILE or DIR")
+    def named(self, listed: str) -> Path:
+        """The path relative to the root that a name has, whether it is there or not."""
+        return self.inside(self.root / listed.replace("\\", "/"))
 
+    def _look(self, name: str) -> Path | None:
+        """The path, part by part, by the texts of the names that are there."""
+        path = self.root
+        for part in Path(name).parts:
+            following = path / part
+            if not os.path.exists(following):
+                found = self._listing(path).get(text_of(part))
+                if found is None:
+                    return None
+                following = path / found
+            path = following
+        return path
 
-def read_list(path: Path, parse: Callable[[str], T]) -> Iterator[tuple[int, T]]:
-    """Number and parsed value of each line that is not empty; `parse` raises ValueError saying what it expected.
-
-    Raises:
-        UsageError: a line that does not parse, as "file:line: what was expected".
-    """
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"{path}: cannot be read as a list: {error}") from error
-    for number, line in enumerate(text.splitlines(), 1):
-        if line.strip():
+    def _listing(self, folder: Path) -> dict[str, str]:
+        if folder not in self._names:
             try:
-                yield number, parse(line.strip())
-            except ValueError as error:
-                raise UsageError(f"{path}:{number}: {error}; found {line.strip()[:80]!r}") from error
-
-
-def match(name: str, root: Path, clip_ids: Sequence[str]) -> dict[str, Path]:
-    """Paths of the listed clips that are there; warns of those that are not, and tells of files in no list.
-
-    A clip "class/name" is matched by its class folder and name without suffix, wherever the class folder lies under the
-    root: first as written, then with letters of either case and `_` for signs, so that re-encoded and renamed copies
-    are found.
-
-    Raises:
-        UsageError: none is there.
-    """
-    paths = find_videos(root)
-    # Shallow paths last, so that they win over copies in deeper folders.
-    by_depth = sorted(paths, key=lambda path: -len(path.parts))
-    exact = {"/".join(path.with_suffix("").parts[-2:]): path for path in by_depth}
-    times = Counter(map(_loosened, exact))
-    loose = {_loosened(clip): path for clip, path in exact.items() if times[_loosened(clip)] == 1}
-    near = {clip: exact.get(clip) or loose.get(_loosened(clip)) for clip in clip_ids}
-    found = {clip: root / path for clip, path in near.items() if path is not None}
-    say_missing(name, root, clip_ids, found, besides=f"; {len(paths)} other video files are")
-    unlisted = len(paths) - len(set(found.values()))
-    if unlisted:
-        note(f"{name}: {unlisted} video files under {root} are in no list and left out")
-    return found
-
-
-def _loosened(name: str) -> str:
-    return re.sub(r"[^0-9a-z/]", "_", name.lower())
+                names = sorted(os.listdir(folder))
+            except OSError:
+                names = []
+            self._names[folder] = {text_of(name): name for name in names}
+        return self._names[folder]

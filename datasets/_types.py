@@ -1,8 +1,8 @@
 """What an index is made of: videos, splits, the data set. Plain frozen records with no behaviour but their checks."""
 
 from collections import Counter
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from avr.core import UsageError
@@ -13,8 +13,9 @@ class RawFrames:
     """How a folder of raw frames, as TSN's and mmaction2's tools write them, is named and counted.
 
     Attributes:
-        count: number of RGB images; the flow images of frame t to t + 1 carry t's number.
-        first: number of the first frame, 0 or 1.
+        count: number of RGB images that belong to the video, as it is listed; the flow images of frame t to t + 1 carry
+            t's number.
+        first: number of the first frame that belongs to the video: 0 or 1, or where its stretch of the folder starts.
         image: file name of an RGB image, as a format of its number: "img_{:05d}.jpg".
         flow_x: file name of the flow's horizontal part, grey.
         flow_y: file name of the flow's vertical part, grey.
@@ -33,12 +34,12 @@ class Video:
 
     Attributes:
         id: POSIX path relative to the root with the class folder and without the suffix ("brush_hair/clip1"); the
-            suffix stays where two files differ by it alone.
+            suffix stays where two files differ by it alone. A stretch of a file ends in its seconds: "match1@12.5-14".
         path: the video file, or the folder of raw frames when `frames` is given.
         label: class number, an index into `Dataset.class_names`.
         group: videos of one group share their source (film, person, scene) and never part in a fold or a split.
-        start: first frame that belongs to the video, counted from 0; None: the file's first.
-        end: one past the last frame that belongs to it; None: the file's end.
+        start: where the video starts in its file, seconds from the file's first frame; None: with the file.
+        end: where it ends, seconds from the file's first frame; None: with the file. Raw frames have neither.
         frames: how the raw frames in the folder `path` are named; None: `path` is a video file.
     """
 
@@ -69,6 +70,14 @@ def numbered(class_names: Iterable[str]) -> dict[str, int]:
 class Dataset:
     """An indexed data set: every video found, its class, its group, and the splits.
 
+    Attributes:
+        name: what it is called; folders of stores, runs and caches are named after it.
+        root: the folder that the ids start from.
+        class_names: in label order.
+        videos: in the order in which they are extracted.
+        splits: by name.
+        left_out: files that lie among the videos and are no known videos: how many of each suffix.
+
     Raises:
         UsageError: two videos share an id, a label has no class, or a split names an unknown video or one twice.
     """
@@ -78,6 +87,7 @@ class Dataset:
     class_names: tuple[str, ...]
     videos: tuple[Video, ...]
     splits: dict[str, Split]
+    left_out: Mapping[str, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         counts = Counter(video.id for video in self.videos)

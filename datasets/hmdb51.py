@@ -14,7 +14,8 @@ from pathlib import Path
 
 from avr.core import UsageError
 
-from ._files import find_lists, match, read_list
+from ._lists import Told, find_lists, match, read_list
+from ._splits import by_number
 from ._types import Dataset, Split, Video, numbered
 
 DESCRIPTION = "51 actions, 6766 clips; three official splits"
@@ -37,18 +38,20 @@ def index(root: Path, *, splits: Path | None = None) -> Dataset:
     folder = find_lists(root, splits, folder=LISTS, pattern="*_test_split*.txt")
     marks: dict[str, dict[str, int]] = {}  # clip id -> split -> mark
     class_of: dict[str, str] = {}
+    told = Told()
     for path in sorted(folder.glob("*_test_split*.txt")):
         named = re.fullmatch(r"(.+)_test_split(\d+)", path.stem)
         if named is None:
             raise UsageError(f"{path}: expected a name such as brush_hair_test_split1.txt")
-        for _, (name, mark) in read_list(path, _parse_line):
+        for line, (name, mark) in read_list(path, _parse_line):
             clip = f"{named[1]}/{name}"
+            told.tell((clip, named[2]), "mark", mark, f"{path}:{line}", shown=clip)
             class_of[clip] = named[1]
             marks.setdefault(clip, {})[named[2]] = mark
     found = match("hmdb51", root, sorted(marks))
     number = numbered(class_of.values())
     videos = tuple(Video(clip, path, number[class_of[clip]], group_of(clip) or clip) for clip, path in found.items())
-    names = sorted({name for by_split in marks.values() for name in by_split})
+    names = by_number(name for by_split in marks.values() for name in by_split)
     made = {
         name: Split(
             name,

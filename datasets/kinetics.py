@@ -12,36 +12,53 @@ training list and tests on the validation list; where test labels were published
 tests on those.
 """
 
-import csv
 import re
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
-from avr.core import UsageError
+from avr.core import UsageError, note
 
-from ._files import find_videos, named_lists, require_videos, say_missing
+from ._files import find_videos, ids_of, require_videos, text_of
+from ._lists import Told, list_places, say_missing, say_unlisted
+from ._splits import Drawing
+from ._tables import read_table
 from ._types import Dataset, Split, Video, numbered
 
 DESCRIPTION = "400-700 human actions, by the official csv lists; train, validation"
 LAYOUT = "clips <youtube id>_<start>_<end>.mp4 under <root>, train.csv, validate.csv, … there or in --splits"
 SOURCE = "https://github.com/cvdfoundation/kinetics-dataset"
+DRAWING = Drawing()
 PARTS = ("train", "val", "test")
-COLUMNS = ("label", "youtube_id", "time_start", "time_end")
+COLUMNS = {
+    "label": ("label",),
+    "youtube_id": ("youtube_id",),
+    "time_start": ("time_start",),
+    "time_end": ("time_end",),
+    "split": ("split",),
+}
 
 
 def index(root: Path, *, splits: Path | None = None) -> Dataset:
-    """Index the listed clips that are there; `splits` is a csv file or the folder of them. See `index_dataset`."""
+    """Index the listed clips that are there.
+
+    Args:
+        root: the folder of the clips.
+        splits: a csv file or the folder of them.
+
+    Raises:
+        UsageError: as `index_dataset`; a clip with two labels or in two lists (file:line).
+    """
     paths = require_videos(root, find_videos(root), layout=LAYOUT)
-    by_stem = {path.stem: path for path in reversed(paths)}
+    by_stem = {text_of(path.stem): path for path in reversed(paths)}
     part_of: dict[str, str] = {}
     label_of: dict[str, str] = {}
-    for file, by_name in named_lists(root, splits, "*.csv", _part, kind="csv lists").items():
-        try:
-            for stem, label, part in _rows(file, by_name):
-                label_of[stem], part_of[stem] = label, part
-        except (OSError, UnicodeDecodeError, csv.Error) as error:
-            raise UsageError(f"{file}: cannot be read as csv: {error}") from error
+    told = Told()
+    for file in _lists(root, splits):
+        for where, stem, label, part in _rows(file):
+            told.tell(stem, "label", label, where)
+            told.tell(stem, "part", part, where)
+            label_of[stem], part_of[stem] = label, part
     source_of = {stem: group_of(stem) or stem for stem in sorted(label_of)}
     clips_of = Counter(source_of.values())
     there: dict[str, Path] = {}
@@ -50,16 +67,15 @@ def index(root: Path, *, splits: Path | None = None) -> Dataset:
         if path is not None:
             there[stem] = path
     say_missing("kinetics", root, list(source_of), there)
+    say_unlisted("kinetics", root, sorted(set(paths) - set(there.values())))
     number = numbered(label_of.values())
-    videos = {
-        stem: Video(path.with_suffix("").as_posix(), root / path, number[label_of[stem]], source_of[stem])
-        for stem, path in there.items()
-    }
-    ids = {part: tuple(video.id for stem, video in videos.items() if part_of[stem] == part) for part in PARTS}
-    made = {"1": Split("1", ids["train"], ids["val"])}
-    if ids["test"]:
-        made["test"] = Split("test", ids["train"], ids["test"])
-    return Dataset("kinetics", root, tuple(number), tuple(videos.values()), made)
+    ids = dict(zip(there, ids_of(list(there.values())), strict=True))
+    videos = [Video(ids[stem], root / path, number[label_of[stem]], source_of[stem]) for stem, path in there.items()]
+    members = {part: tuple(ids[stem] for stem in there if part_of[stem] == part) for part in PARTS}
+    official = {"1": Split("1", members["train"], members["val"])}
+    if members["test"]:
+        official["test"] = Split("test", members["train"], members["test"])
+    return Dataset("kinetics", root, tuple(number), tuple(videos), official)
 
 
 def group_of(clip: str) -> str | None:
@@ -68,31 +84,39 @@ def group_of(clip: str) -> str | None:
     return named[1] if named else None
 
 
-def _part(file: Path) -> str:
-    """The part that a list's name says; "" where the rows must say it."""
-    return next((part for part in PARTS if part in file.stem.lower()), "")
+def _lists(root: Path, splits: Path | None) -> list[Path]:
+    """The csv lists."""
+    places = list_places(root, splits)
+    for place in places:
+        files = [place] if place.is_file() else sorted(place.glob("*.csv"))
+        if files:
+            return files
+    raise UsageError(f"no csv lists in {' or '.join(map(str, places))}; give --splits FILE or DIR")
 
 
-def _rows(file: Path, by_name: str) -> Iterator[tuple[str, str, str]]:
-    """Clip name, label and part of each labelled row of a list; the part that its name says where a row says none."""
-    with open(file, newline="", encoding="utf-8-sig") as handle:
-        reader = csv.DictReader(handle)
-        lacking = [column for column in COLUMNS if column not in (reader.fieldnames or [])]
-        if lacking == ["label"]:
-            return  # a test list without labels
-        if lacking:
-            raise UsageError(f"{file}:1: columns {', '.join(COLUMNS)} expected; {', '.join(lacking)} missing")
-        for row in reader:
-            where = f"{file}:{reader.line_num}"
-            try:
-                start, end = (int(float(row[column])) for column in ("time_start", "time_end"))
-            except (TypeError, ValueError):
-                raise UsageError(f"{where}: time_start and time_end must be seconds") from None
-            if not row["youtube_id"]:
-                raise UsageError(f"{where}: no youtube_id")
-            word = (row.get("split") or "").lower()
-            part = next((part for part in PARTS if word.startswith(part)), by_name)
-            if not part:
-                raise UsageError(f"{where}: neither a column split nor the file's name says train, val or test")
-            if row["label"]:
-                yield f"{row['youtube_id']}_{start:06d}_{end:06d}", row["label"].strip(), part
+def _rows(file: Path) -> Iterator[tuple[str, str, str, str]]:
+    """Where it is, clip name, label and part of each labelled row of a list; the part that a row says, or else the
+    list's name."""
+    table = read_table(file, COLUMNS)
+    columns = table.columns if table else frozenset[str]()
+    lacking = [column for column in COLUMNS if column not in columns and column != "split"]
+    if lacking == ["label"]:
+        note(f"{file}: left out, as it has no labels")
+        return
+    if table is None or lacking:
+        wanted = ", ".join(column for column in COLUMNS if column != "split")
+        raise UsageError(f"{file}:1: columns {wanted} expected; {', '.join(lacking)} missing")
+    by_name = next((part for part in PARTS if part in file.stem.lower()), "")
+    for where, row in table.rows:
+        try:
+            start, end = (int(float(row[column])) for column in ("time_start", "time_end"))
+        except (ValueError, OverflowError):
+            raise UsageError(f"{where}: time_start and time_end must be seconds") from None
+        if not row["youtube_id"]:
+            raise UsageError(f"{where}: no youtube_id")
+        word = row.get("split", "").lower()
+        part = next((part for part in PARTS if word.startswith(part)), by_name)
+        if not part:
+            raise UsageError(f"{where}: neither a column split nor the file's name says train, val or test")
+        if row["label"]:
+            yield where, f"{row['youtube_id']}_{start:06d}_{end:06d}", row["label"], part

@@ -16,7 +16,8 @@ from pathlib import Path
 
 from avr.core import UsageError
 
-from ._files import find_lists, match, read_list
+from ._lists import Told, find_lists, match, read_list
+from ._splits import by_number
 from ._types import Dataset, Split, Video
 
 DESCRIPTION = "101 actions, 13320 clips; three official splits"
@@ -45,10 +46,14 @@ def index(root: Path, *, splits: Path | None = None) -> Dataset:
         return f"{listed['class']}/{listed['clip']}"
 
     lists: dict[str, dict[str, list[str]]] = {}
+    told = Told()
     for path in sorted(folder.glob("*list*.txt")):
         named = re.fullmatch(r"(train|test)list0*(\d+)", path.stem)
         if named:
-            lists.setdefault(named[2], {})[named[1]] = [clip for _, clip in read_list(path, parse_clip)]
+            members = lists.setdefault(named[2], {}).setdefault(named[1], [])
+            for line, clip in read_list(path, parse_clip):
+                told.tell((clip, named[2]), "part", named[1], f"{path}:{line}", shown=clip)
+                members.append(clip)
     if not lists:
         raise UsageError(f"{folder}: no trainlist01.txt and testlist01.txt beside classInd.txt")
     listed = sorted({clip for parts in lists.values() for clips in parts.values() for clip in clips})
@@ -57,8 +62,14 @@ def index(root: Path, *, splits: Path | None = None) -> Dataset:
         Video(clip, path, numbers[clip.partition("/")[0]] - 1, group_of(clip) or clip) for clip, path in found.items()
     )
     made = {
-        name: Split(name, *(tuple(clip for clip in parts.get(part, []) if clip in found) for part in ("train", "test")))
-        for name, parts in lists.items()
+        name: Split(
+            name,
+            *(
+                tuple(dict.fromkeys(clip for clip in lists[name].get(part, []) if clip in found))
+                for part in ("train", "test")
+            ),
+        )
+        for name in by_number(lists)
     }
     return Dataset("ucf101", root, class_names, videos, made)
 

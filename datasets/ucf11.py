@@ -10,22 +10,22 @@ import re
 from pathlib import Path
 
 from ._files import find_videos, require_videos, videos_by_class
-from ._splits import drawn_splits
+from ._splits import Drawing
 from ._types import Dataset
 
 DESCRIPTION = "11 actions, about 1600 clips; 70:30 by group"
 LAYOUT = "<root>/<class>/v_<word>_<group>/v_<word>_<group>_<clip>.mpg"
+DRAWING = Drawing(num_splits=3)
 SOURCE = "https://www.crcv.ucf.edu/data/UCF_YouTube_Action.php"
 
 
-def index(root: Path, *, test_share: float = 0.3, num_splits: int = 3, seed: int = 0) -> Dataset:
-    """Index UCF11; splits "1", "2", … are drawn by group from seed, seed + 1, …. See `index_dataset`."""
+def index(root: Path) -> Dataset:
+    """Index UCF11; the splits are drawn by group. See `index_dataset`."""
     top = root / "UCF11_updated_mpg"
     top = top if top.is_dir() else root
     paths = require_videos(top, find_videos(top), layout=LAYOUT, folders=1)
     class_names, videos = videos_by_class(top, {path: path.parts[0] for path in paths}, _group)
-    made = drawn_splits(videos, num_splits=num_splits, test_share=test_share, seed=seed)
-    return Dataset("ucf11", top, class_names, videos, made)
+    return Dataset("ucf11", top, class_names, videos, {})
 
 
 def _group(path: Path, video_id: str) -> str:

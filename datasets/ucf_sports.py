@@ -16,16 +16,17 @@ from pathlib import Path
 from avr.core import note
 
 from ._files import find_videos, require_videos, videos_by_class
-from ._splits import drawn_splits
+from ._splits import Drawing
 from ._types import Dataset
 
 DESCRIPTION = "10 sports actions, about 150 clips; 70:30 by group"
 LAYOUT = "<root>/<Class>-<view>/<number>/<tape>_<frame>.avi"
+DRAWING = Drawing(num_splits=3)
 SOURCE = "https://www.crcv.ucf.edu/data/UCF_Sports_Action.php"
 
 
-def index(root: Path, *, test_share: float = 0.3, num_splits: int = 3, seed: int = 0) -> Dataset:
-    """Index UCF Sports; splits "1", "2", … are drawn by group from seed, seed + 1, …. See `index_dataset`."""
+def index(root: Path) -> Dataset:
+    """Index UCF Sports; the splits are drawn by group. See `index_dataset`."""
     top = next((root / name for name in ("ucf action", "ucf_action") if (root / name).is_dir()), root)
     paths = require_videos(top, find_videos(top), layout=LAYOUT, folders=1)
     class_of = {path: class_of_folder(path.parts[0]) for path in paths}
@@ -40,8 +41,7 @@ def index(root: Path, *, test_share: float = 0.3, num_splits: int = 3, seed: int
         return video_id if class_of[path] in single else f"{class_of[path]}/{_tape(path)}"
 
     class_names, videos = videos_by_class(top, class_of, group_of)
-    made = drawn_splits(videos, num_splits=num_splits, test_share=test_share, seed=seed)
-    return Dataset("ucf-sports", top, class_names, videos, made)
+    return Dataset("ucf-sports", top, class_names, videos, {})
 
 
 def class_of_folder(folder: str) -> str:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from avr.core import AvrError, UsageError, WorkError, note, sha256_of
-from avr.datasets import Dataset, RawFrames, Split, Video, index_dataset
+from avr.datasets import Dataset, RawFrames, Split, Video, index_again
 from avr.store import FeatureStore
 
 from .networks import Networks, load_networks
@@ -93,7 +93,7 @@ class Origin:
                 continue
             with store:
                 return _dataset_of(store)
-        return index_dataset(self.dataset, root)
+        return index_again(self.dataset, root)
 
 
 def _dataset_of(store: FeatureStore) -> Dataset:
@@ -128,7 +128,7 @@ def restore_video(store: FeatureStore, place: int, root: Path | None = None) -> 
     video = _kept(store, place)
     if store.dataset in PARTS:
         with contextlib.suppress(UsageError):
-            return {video.id: video for video in index_dataset(store.dataset, root).videos}[video.id]
+            return {video.id: video for video in index_again(store.dataset, root).videos}[video.id]
     path = video.path
     if root is not None:
         places = [root / video.id, *sorted(root.glob(f"{glob.escape(video.id)}.*")), root / path.name]

@@ -9,6 +9,7 @@ import pytest
 from avr.cli import main
 
 SMALL = ["--backbone", "squeezenet1_1", "--crop", "64", "--segments", "2", "--stack", "2"]
+SMALL += ["--set", "group_pattern=.*"]
 FAST = [*SMALL, "--weights", "random"]
 
 

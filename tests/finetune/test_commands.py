@@ -19,7 +19,7 @@ SMALL += ["--epochs", "5", "--batch-size", "8", "--device", "cpu", "--dropout", 
 @pytest.fixture
 def folder_data(dataset, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    return ["--dataset", "folder", "--root", str(dataset.root)]
+    return ["--dataset", "folder", "--root", str(dataset.root), "--set", "group_pattern=.*"]
 
 
 def test_backbone_prints_json_and_nothing_else(runner, folder_data):

@@ -39,7 +39,7 @@ def videos(tmp_path, write_clip, overstate) -> Path:
 
 
 def test_check_lists_each_bad_video_with_its_reason_and_keeps_the_decoder_quiet(videos, capfd):
-    dataset = index_dataset("folder", videos)
+    dataset = index_dataset("folder", videos, drawn=False)
     dataset = replace(dataset, videos=(*dataset.videos, Video("a/gone", videos / "a" / "gone.avi", 0, "g")))
     result = check_dataset(dataset, workers=2)
     assert capfd.readouterr().err == ""

@@ -1,0 +1,244 @@
+"""The lines of annotation files: csv tables with a header or without, and the formats of TSN and mmaction2."""
+
+import math
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from avr.core import UsageError
+
+from ._files import Places, is_video, text_of
+from ._lists import lines_of
+from ._tables import Table, read_table
+
+ROLES = {
+    "path": (
+        *("path", "filepath", "file_path", "video_path", "videopath", "clip_path", "filename", "file_name", "file"),
+        *("video", "video_file", "videofile", "clip", "video_name", "clip_name", "video_id", "id", "name"),
+    ),
+    "label": ("label", "class", "action", "target", "class_name", "label_name", "category", "activity", "labels"),
+    "group": ("group", "groups", "source", "subject", "person", "performer"),
+    "split": ("split", "subset", "set", "fold", "partition"),
+    "start": ("start", "start_time", "time_start", "t_start", "start_s", "start_sec", "start_seconds", "begin"),
+    "end": ("end", "end_time", "time_end", "t_end", "end_s", "end_sec", "end_seconds", "stop"),
+}
+WHOLE = r"\d{1,18}"  # a whole number that any machine holds
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A line of an annotation file.
+
+    Attributes:
+        where: "file:line".
+        listed: the video's name, as it is written.
+        label: a number or a name, as it is written.
+        group: as the table tells it, or "".
+        part: what its column `split` says; None: it has none.
+        start: of a stretch, in seconds from the file's first frame, or None.
+        end: of it.
+        frames: of a folder of raw frames, how many; None: a video file.
+        first: of a stretch of such a folder, how many frames lie before it; None: it is all of the folder.
+    """
+
+    where: str
+    listed: str
+    label: str
+    group: str = ""
+    part: str | None = None
+    start: float | None = None
+    end: float | None = None
+    frames: int | None = None
+    first: int | None = None
+
+
+def table_of(file: Path) -> Table | None:
+    """A csv table of videos and labels; None where the file is none, and may be a list of TSN's or mmaction2's."""
+    table = read_table(file, ROLES, bare=("path", "label"))
+    if table is not None and not table.headers and not all(is_video(_name(cells["path"])) for _, cells in table.rows):
+        return None
+    return table
+
+
+def looks_listed(file: Path) -> bool:
+    """Whether a file that may be anything is an annotation file, by its first line."""
+    table = table_of(file)
+    if table is not None:
+        return {"path", "label"} <= table.columns
+    lines = lines_of(file)
+    return bool(lines) and _numbers(lines[0][1]) > 0
+
+
+def read_entries(file: Path, places: Places, image: str) -> list[Entry]:
+    """All lines of an annotation file.
+
+    Args:
+        file: of either kind.
+        places: finds what it lists.
+        image: the name of a raw frame, as a format of its number.
+
+    Raises:
+        UsageError: a line that is none, or that can be read in two ways (file:line).
+    """
+    table = table_of(file)
+    if table is None:
+        return _read_lines(file, places, image)
+    table.require(ROLES, ("path", "label"))
+    return [_entry(where, cells, places) for where, cells in table.rows]
+
+
+def _entry(where: str, cells: dict[str, str], places: Places) -> Entry:
+    """A row of a table."""
+    listed = cells["path"]
+    for role in ("path", "label"):
+        if not cells[role]:
+            raise UsageError(f"{where}: no {role}")
+    if not is_video(_name(listed)):
+        listed = _with_suffix(where, listed, places)
+    start, end = (_seconds(where, role, cells.get(role, "")) for role in ("start", "end"))
+    if start is not None or end is not None:
+        start = start or 0.0
+        if end is not None and end <= start:
+            raise UsageError(f"{where}: it ends at {end:g} s, but starts at {start:g} s")
+    return Entry(where, listed, text_of(cells["label"]), cells.get("group", ""), cells.get("split"), start, end)
+
+
+def _with_suffix(where: str, listed: str, places: Places) -> str:
+    """The name of the one video that is listed without its suffix; the name itself where none is there."""
+    folder = places.find(listed)
+    if folder is not None and folder.is_dir():
+        raise UsageError(
+            f"{where}: {listed} is a folder; raw frames are listed as lines '<folder> [<start>] <frames> <label>'"
+        )
+    found = places.stem(listed)
+    if len(found) > 1:
+        names = " and ".join(path.name for path in found[:2])
+        raise UsageError(f"{where}: {listed} is {names}: give the suffix")
+    if not found and Path(_name(listed)).suffix:
+        raise UsageError(f"{where}: {_unknown(listed)}")
+    inside = [path.relative_to(places.root) if path.is_relative_to(places.root) else path for path in found]
+    return str(inside[0]) if inside else listed
+
+
+def _seconds(where: str, role: str, text: str) -> float | None:
+    if not text:
+        return None
+    try:
+        number = float(text.replace(",", "."))  # as spreadsheets write it in half of Europe
+    except ValueError:
+        number = math.nan
+    if not (math.isfinite(number) and number >= 0):
+        raise UsageError(f"{where}: {role} {text!r}: expected seconds from the file's first frame, such as 12.5")
+    return number
+
+
+def _name(listed: str) -> str:
+    return re.split(r"[\\/]", listed)[-1]
+
+
+def _unknown(listed: str) -> str:
+    return f"{Path(_name(listed)).suffix} is no known video"
+
+
+def _read_lines(file: Path, places: Places, image: str) -> list[Entry]:
+    """Lines `<video> <label>`, `<folder> <frames> <label>` or `<folder> <start> <frames> <label>`."""
+    lines = lines_of(file)
+    folders = [line for _, line in lines if _video_line(line) is None]
+    # One format a file: as many numbers for each folder. A folder whose name ends in a number has one more.
+    counts = [min(_numbers(line), 3) for line in folders]
+    columns = max(2, min(counts, default=2))
+    if columns == 3 and all(_is_folder(places, line, 2) and not _is_folder(places, line, 3) for line in folders):
+        columns = 2
+    entries = []
+    for number, line in lines:
+        where, video = f"{file}:{number}", _video_line(line)
+        if video is not None:
+            entries.append(Entry(where, *video))
+            continue
+        entry = _folder_line(where, line, columns) if _numbers(line) > 1 else None
+        if entry is None or is_video(_name(entry.listed)):
+            several = "; several labels are not supported" if entry is not None else ""
+            raise UsageError(f"{where}: {_expected(line)}; found {line[:80]!r}{several}")
+        if columns == 2 and _numbers(line) > 2 and places.find(entry.listed) is None:
+            raise UsageError(f"{where}: {_two_readings(line, places, image)}")
+        if columns == 3 and _beyond(entry, places, image):
+            raise UsageError(f"{where}: {_two_readings(line, places, image)}")
+        entries.append(entry)
+    return entries
+
+
+def _video_line(line: str) -> tuple[str, str] | None:
+    """The name, which may hold blanks, and the label of a line of a video."""
+    words = line.rsplit(maxsplit=1)
+    name = _unquoted(words[0]) if len(words) == 2 else ""
+    return (name, words[1]) if is_video(_name(name)) and re.fullmatch(WHOLE, words[1]) else None
+
+
+def _unquoted(name: str) -> str:
+    quoted = re.fullmatch(r"([\"'])(.+)\1", name)
+    return quoted[2] if quoted else name
+
+
+def _numbers(line: str) -> int:
+    """How many whole numbers a line ends in, behind a name."""
+    found = re.fullmatch(r".*?\S((?:\s+\d{1,18})*)", line, re.DOTALL)
+    return len(found[1].split()) if found else 0
+
+
+def _folder_line(where: str, line: str, columns: int) -> Entry:
+    name, *numbers = line.rsplit(maxsplit=columns)
+    first = int(numbers[0]) if columns == 3 else None
+    return Entry(where, _unquoted(name), numbers[-1], frames=int(numbers[-2]), first=first)
+
+
+def _is_folder(places: Places, line: str, columns: int) -> bool:
+    found = places.find(_folder_line("", line, columns).listed)
+    return found is not None and found.is_dir()
+
+
+def _images(entry: Entry, places: Places, image: str) -> int | None:
+    """How many frames lie in the folder of a line; None where it is not there, or holds none under such names."""
+    folder = places.find(entry.listed)
+    if folder is None or not folder.is_dir():
+        return None
+    there = {path.name for path in folder.iterdir()}
+    return sum(image.format(number) in there for number in range(len(there) + 1)) or None
+
+
+def _beyond(entry: Entry, places: Places, image: str) -> bool:
+    """Whether a stretch ends behind its folder's last frame, and its first number is just the number of frames."""
+    folder = places.find(entry.listed)
+    if not entry.first or entry.frames is None or folder is None:
+        return False
+    last = entry.first + entry.frames  # or one less, where the first frame is number 0
+    if any((folder / image.format(number)).exists() for number in (last - 1, last)):
+        return False
+    return entry.first == _images(entry, places, image)
+
+
+def _two_readings(line: str, places: Places, image: str) -> str:
+    entry = _folder_line("", line, 3)
+    there = _images(entry, places, image)
+    assert entry.first is not None
+    assert entry.frames is not None
+    if there is None:
+        facts = "another line has two numbers, not three"
+    else:
+        which = "so the first cannot be" if entry.first + entry.frames > there else "and another line has two numbers"
+        facts = f"the folder holds {there} images, {which}"
+    return (
+        f"{line!r} is start {entry.first}, {entry.frames} frames, label {entry.label}, or {entry.first} frames with "
+        f"labels {entry.frames} and {entry.label}: {facts}; several labels are not supported"
+    )
+
+
+def _expected(line: str) -> str:
+    """What is wrong with a line of too few numbers."""
+    words: Sequence[str] = line.rsplit(maxsplit=1)
+    name = words[0] if len(words) == 2 and re.fullmatch(WHOLE, words[1]) else ""
+    if re.search(r"\.[A-Za-z]\w{1,4}$", name) and not is_video(_name(name)):
+        return _unknown(name)
+    return (
+        "expected '<video file> <label>' or '<folder> [<start>] <frames> <label>', or a table with a header path,label"
+    )

@@ -1,0 +1,154 @@
+"""Official lists and annotation files: where they lie, their lines, what they say of clips, which clips are there."""
+
+import codecs
+import re
+from collections import Counter
+from collections.abc import Callable, Container, Hashable, Iterator, Sequence
+from pathlib import Path
+from typing import TypeVar
+
+from avr.core import UsageError, note, warn
+
+from ._files import few, find_videos, text_of
+
+T = TypeVar("T")
+
+
+class Told:
+    """What lists say, each thing once: who says another thing of the same clip is refused, with both places."""
+
+    def __init__(self) -> None:
+        self._told: dict[tuple[Hashable, str], tuple[object, str]] = {}
+
+    def tell(self, key: Hashable, what: str, value: object, where: str, *, shown: str = "") -> None:
+        """Take a value of `what`, such as "label", of the clip `key`, from `where` ("file:line").
+
+        Raises:
+            UsageError: another was told of it before. `shown` is what to call the clip, if not by its key.
+        """
+        known, place = self._told.setdefault((key, what), (value, where))
+        if known != value:
+            here, there = (str(one) if str(one).isdecimal() else repr(one) for one in (value, known))
+            raise UsageError(f"{where}: {shown or key} has {what} {here} here and {there} at {place}")
+
+    def where(self, key: Hashable, what: str) -> str:
+        """The place that told it first."""
+        return self._told[key, what][1]
+
+
+def read_text(path: Path) -> str:
+    """A list's text.
+
+    Raises:
+        UsageError: it cannot be opened or is no UTF-8; says where, and what to do.
+    """
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise UsageError(f"{path}: cannot be read as a list ({error.strerror})") from error
+    if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) or b"\0" in data:
+        raise UsageError(f"{path}: is UTF-16, or no text: save it as UTF-8 (`iconv -f utf-16 -t utf-8`)")
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        raise UsageError(
+            f"{path}:{line}: byte 0x{data[error.start]:02x} is no UTF-8: save the file as UTF-8 "
+            "(`iconv -f latin1 -t utf-8`, if it is latin-1)"
+        ) from error
+
+
+def lines_of(path: Path) -> list[tuple[int, str]]:
+    """Number and text of each line that is not empty."""
+    lines = enumerate(re.split(r"\r\n|\r|\n", read_text(path)), 1)
+    return [(number, line.strip()) for number, line in lines if line.strip()]
+
+
+def read_list(path: Path, parse: Callable[[str], T]) -> Iterator[tuple[int, T]]:
+    """Number and parsed value of each line that is not empty; `parse` raises ValueError saying what it expected.
+
+    Raises:
+        UsageError: a line that does not parse, as "file:line: what was expected".
+    """
+    for number, line in lines_of(path):
+        try:
+            yield number, parse(line)
+        except ValueError as error:
+            raise UsageError(f"{path}:{number}: {error}; found {line[:80]!r}") from error
+
+
+def find_lists(root: Path, splits: Path | None, *, folder: str, pattern: str) -> Path:
+    """The folder that holds files matching `pattern`: `splits`, or else the root, in either a sub-folder `folder`."""
+    places = [splits, splits / folder] if splits else [root / folder, root, root.parent / folder]
+    for place in places:
+        if place.is_dir() and any(place.glob(pattern)):
+            return place
+    looked = ", ".join(str(place) for place in places)
+    raise UsageError(f"no split lists ({pattern}) in {looked}; put {folder} under the root or give --splits DIR")
+
+
+def list_places(root: Path, splits: Path | None) -> list[Path]:
+    """Where lists that come with no folder of their own lie: at `splits`, or else in the root or its `annotations`."""
+    return [splits] if splits is not None else [root, root / "annotations"]
+
+
+def given_file(root: Path, path: Path, option: str) -> Path:
+    """The file that an option names: from the working folder, or else from the root.
+
+    Raises:
+        UsageError: it is in neither.
+    """
+    found = next((place for place in (path, root / path) if place.is_file()), None)
+    if found is None:
+        raise UsageError(f"{option}={path}: no such file, neither from here nor from {root}")
+    return found
+
+
+def say_missing(name: str, root: Path, listed: Sequence[str], there: Container[str], *, besides: str = "") -> None:
+    """Warn how many of the listed videos are not there, naming the first ten.
+
+    Raises:
+        UsageError: none is there (ends in `besides`), or none is listed.
+    """
+    if not listed:
+        raise UsageError(f"{name}: the lists hold no labelled videos")
+    lost = [video for video in listed if video not in there]
+    if len(lost) == len(listed):
+        raise UsageError(f"{name}: none of the {len(lost)} listed videos is in {root}, such as {lost[0]}{besides}")
+    if lost:
+        more = ", …" if len(lost) > 10 else ""
+        warn(f"{name}: {len(lost)} of {len(listed)} listed videos are not there: {', '.join(lost[:10])}{more}")
+
+
+def match(name: str, root: Path, clip_ids: Sequence[str]) -> dict[str, Path]:
+    """Paths of the listed clips that are there; warns of those that are not, and tells of files in no list.
+
+    A clip "class/name" is matched by its class folder and name without suffix, wherever the class folder lies under the
+    root: first as it prints, then with letters of either case and `_` for signs, so that re-encoded and renamed copies
+    are found.
+
+    Raises:
+        UsageError: none is there.
+    """
+    paths = find_videos(root)
+    # Shallow paths last, so that they win over copies in deeper folders.
+    by_depth = sorted(paths, key=lambda path: -len(path.parts))
+    exact = {text_of("/".join(path.with_suffix("").parts[-2:])): path for path in by_depth}
+    times = Counter(map(_loosened, exact))
+    loose = {_loosened(clip): path for clip, path in exact.items() if times[_loosened(clip)] == 1}
+    near = {clip: exact.get(text_of(clip)) or loose.get(_loosened(clip)) for clip in clip_ids}
+    found = {clip: root / path for clip, path in near.items() if path is not None}
+    say_missing(name, root, clip_ids, found, besides=f"; {len(paths)} other video files are")
+    say_unlisted(name, root, sorted({root / path for path in paths} - set(found.values())))
+    return found
+
+
+def say_unlisted(name: str, root: Path, paths: Sequence[Path]) -> None:
+    """Note how many video files are in no list."""
+    if paths:
+        told = few(paths, f"video file under {root} is", f"video files under {root} are")
+        note(f"{name}: {told} in no list and left out")
+
+
+def _loosened(name: str) -> str:
+    return re.sub(r"[^0-9a-z/]", "_", text_of(name).lower())

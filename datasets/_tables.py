@@ -1,0 +1,107 @@
+"""Tables as spreadsheets and scripts write them: csv with commas, semicolons or tabs, quotes, a header or none."""
+
+import csv
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from avr.core import UsageError, note
+
+from ._lists import read_text
+
+DELIMITERS = (",", ";", "\t")
+Roles = Mapping[str, Sequence[str]]  # what a column is for -> the headers that say so, the first that is there is taken
+
+
+@dataclass(frozen=True)
+class Table:
+    """What is read of a table.
+
+    Attributes:
+        file: it.
+        columns: the roles that it has a column of.
+        headers: its header, as it is written; empty where it has none.
+        unread: the headers of columns that have no role.
+        rows: where each row is ("file:line"), and its cells by role.
+    """
+
+    file: Path
+    columns: frozenset[str]
+    headers: tuple[str, ...]
+    unread: tuple[str, ...]
+    rows: tuple[tuple[str, dict[str, str]], ...]
+
+    def require(self, roles: Roles, wanted: Sequence[str]) -> None:
+        """Refuse a table that lacks a column, saying which it has (UsageError); note columns that are not read."""
+        if self.unread:
+            note(f"{self.file}: not read: column {', '.join(self.unread)}")
+        for role in wanted:
+            if role not in self.columns:
+                others = ", ".join(name for name in roles[role][:4] if name != role)
+                known = f"column '{role}'" + (f" (or {others})" if others else "")
+                raise UsageError(f"{self.file}:1: no {known}; the columns are {', '.join(self.headers)}")
+
+
+def read_table(file: Path, roles: Roles, *, bare: Sequence[str] = ()) -> Table | None:
+    """Read a table; None where the file is none: no line that a delimiter cuts into columns of known names.
+
+    Args:
+        file: UTF-8, with or without a byte order mark.
+        roles: the columns there may be. Headers are compared in small letters, with `_` for blanks and `-`.
+        bare: the roles of the columns of a table without a header, in order.
+
+    Raises:
+        UsageError: no UTF-8, or a row with more or fewer cells than the others (file:line).
+    """
+    text = read_text(file)
+    first = next((line for line in text.splitlines() if line.strip()), "")
+    headers = {mark: _cells(first, mark) for mark in DELIMITERS if mark in first}
+    taken = {mark: _columns(cells, roles) for mark, cells in headers.items()}
+    mark = max(taken, key=lambda mark: len(taken[mark]), default="")
+    if mark and taken[mark]:
+        return _with_header(file, _parsed(file, text, mark), taken[mark])
+    for mark in headers:
+        rows = _parsed(file, text, mark)
+        if bare and all(len(cells) == len(bare) for _, cells in rows):
+            named = tuple((where, dict(zip(bare, cells, strict=True))) for where, cells in rows)
+            return Table(file, frozenset(bare), (), (), named)
+    return None
+
+
+def _with_header(file: Path, rows: list[tuple[str, list[str]]], columns: dict[str, int]) -> Table:
+    header = rows[0][1]
+    wrong = next(((where, cells) for where, cells in rows if len(cells) != len(header)), None)
+    if wrong is not None:
+        raise UsageError(
+            f"{wrong[0]}: {len(wrong[1])} cells, but the header has {len(header)}: put quotes round a cell that holds "
+            "the delimiter"
+        )
+    unread = tuple(name for place, name in enumerate(header) if name and place not in columns.values())
+    named = tuple((where, {role: cells[place] for role, place in columns.items()}) for where, cells in rows[1:])
+    return Table(file, frozenset(columns), tuple(header), unread, named)
+
+
+def _columns(header: Sequence[str], roles: Roles) -> dict[str, int]:
+    """The place of each role's column."""
+    names = [name.lower().replace(" ", "_").replace("-", "_") for name in header]
+    found = {role: next((name for name in known if name in names), None) for role, known in roles.items()}
+    return {role: names.index(name) for role, name in found.items() if name is not None}
+
+
+def _cells(line: str, mark: str) -> list[str]:
+    return [cell.strip() for cell in next(csv.reader([line], delimiter=mark, skipinitialspace=True), [])]
+
+
+def _parsed(file: Path, text: str, mark: str) -> list[tuple[str, list[str]]]:
+    """Where each row starts, and its cells; rows of blanks are left out."""
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=mark, skipinitialspace=True)
+    rows, line = [], 1
+    try:
+        for cells in reader:
+            if any(cell.strip() for cell in cells):
+                rows.append((f"{file}:{line}", [cell.strip() for cell in cells]))
+            line = reader.line_num + 1
+    except csv.Error as error:
+        raise UsageError(f"{file}:{line}: cannot be read as csv: {error}") from error
+    return rows
