@@ -116,17 +116,11 @@ def check(name: str, where: dict[str, Any], **options: Any) -> Reply:
 
 
 def _show_check(result: "CheckResult") -> None:
+    from avr.core import tell
+
     for label, findings, most in (("note", result.notes, 3), ("bad ", result.bad, 10)):
-        kinds: dict[str, list[str]] = {}
-        for finding in findings:
-            for kind, remark in finding.by_kind.items():
-                kinds.setdefault(kind, []).append(f"{finding.path}: {remark}")
-        for kind, lines in sorted(kinds.items(), key=lambda item: -len(item[1])):
-            if len(lines) == 1:
-                print_lines(f"{label}  {lines[0]}")
-                continue
-            more = [f"        and {len(lines) - most} more (--json lists all)"] if len(lines) > most else []
-            print_lines(f"{label}  {len(lines)} videos: {kind}", *(f"        {line}" for line in lines[:most]), *more)
+        lines = tell([(str(finding.path), finding.reason) for finding in findings], most=most)
+        print_lines(*(f"{label}  {line}" for line in lines))
     noted = len({finding.id for finding in result.notes})
     click.echo(
         f"{result.videos} videos, {result.frames} frames in {result.seconds:.1f} s: "

@@ -51,12 +51,20 @@ def info(store: Path | None) -> Reply:
 
 
 def _show(result: dict[str, Any]) -> None:
-    hidden = ("arrays", "splits", "failures", "notes", "provenance", "class_names", "streams")
+    from avr.core import tell
+
+    apart = ("warnings", "rates", "sizes", "codecs", "arrays", "splits", "failures", "notes", "provenance")
+    hidden = (*apart, "class_names", "streams")
     width = max(map(len, result))
     for name, value in result.items():
         if name not in hidden:
             shown = _size(value) if name.endswith("bytes_on_disk") else value
             click.echo(f"{name.replace('_', ' ').ljust(width)}  {shown}")
+    for name in ("rates", "sizes", "codecs"):
+        if name in result:
+            most = [f"{value or 'not known'} ({count})" for value, count in result[name].items()]
+            click.echo(f"{name.ljust(width)}  {', '.join(most[:5])}{', …' * (len(most) > 5)}")
+    print_lines(*(f"warning: {line}" for line in result.get("warnings", [])))
     if "streams" in result:
         click.echo(f"{'streams'.ljust(width)}  {', '.join(result['streams'])}")
     if result.get("arrays"):
@@ -71,7 +79,9 @@ def _show(result: dict[str, Any]) -> None:
     for kind, what, have in (("failures", "reason", "have no features"), ("notes", "note", "have notes")):
         if result.get(kind):
             click.echo(f"\n{len(result[kind])} videos {have}:")
-            print_lines(*(f"  {video['id']}: {video[what]}" for video in result[kind]))
+            print_lines(
+                *(f"  {line}" for line in tell([(video["id"], video[what]) for video in result[kind]], most=20))
+            )
     print_lines("\nprovenance", json.dumps(result["provenance"], indent=2, ensure_ascii=False, sort_keys=True))
 
 

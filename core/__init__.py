@@ -17,6 +17,7 @@ from .names import check_name, name_from
 from .options import Option, as_text, check_fields, options_of, read_options, read_value
 from .progress import Progress, Said, note, overheard, quiet, warn
 from .registry import check_known, item_names, item_summary, load_item
+from .remarks import tell
 
 if TYPE_CHECKING:
     from .folds import grouped_folds, possible_folds, split_groups, validation_part
@@ -70,6 +71,7 @@ __all__ = [
     "sha256_of",
     "softmax",
     "split_groups",
+    "tell",
     "top_k_accuracy",
     "validation_part",
     "warn",

@@ -111,7 +111,8 @@ def _dataset_of(store: FeatureStore) -> Dataset:
 def _kept(store: FeatureStore, place: int) -> Video:
     """What a store keeps of a video."""
     name, group = str(store.ids[place]), str(store.groups[place])
-    return Video(name, Path(store.paths[place]), int(store.labels[place]), group)
+    start, end = (float(store.facts[name][place]) or None for name in ("start", "end"))
+    return Video(name, Path(store.paths[place]), int(store.labels[place]), group, start, end)
 
 
 def restore_video(store: FeatureStore, place: int, root: Path | None = None) -> Video:
@@ -136,9 +137,12 @@ def restore_video(store: FeatureStore, place: int, root: Path | None = None) -> 
     if not path.exists():
         raise UsageError(f"the video is not at {path}: name the folder of the videos with --root")
     if path.is_file():
-        start, length = float(store.facts["start"][place]), float(store.facts["seconds"][place])
-        return replace(video, path=path, start=start, end=start + length) if start else replace(video, path=path)
-    first = [number for number in (0, 1) if (path / RawFrames.image.format(number)).exists()]
+        return replace(video, path=path)
+    first = [
+        number
+        for number in (int(store.facts["start"][place]), 0, 1)
+        if (path / RawFrames.image.format(number)).exists()
+    ]
     if not first:
         raise UsageError(f"{path} is a folder without {RawFrames.image.format(1)}: give the data set's folder, --root")
     return replace(video, path=path, frames=RawFrames(count=int(store.frames[place]), first=first[0]))

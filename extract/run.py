@@ -5,12 +5,11 @@ import platform
 import subprocess
 import time
 from collections import Counter, defaultdict
-from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from avr.core import Busy, Progress, WorkError, note, warn
+from avr.core import Busy, Progress, WorkError, note, tell, warn
 from avr.datasets import Dataset
 from avr.store import FeatureStore
 
@@ -113,8 +112,12 @@ def extract(
     summary.extracted = sum(video.id not in failed for video in own)
     if watch.own:
         summary.busy = shares(busy, summary.seconds)
-    _list(note, "note", summary.notes)
-    _list(warn, "no features", summary.failures)
+    for line in tell(summary.notes):
+        note(f"note: {line}")
+    for line in tell(summary.failures, most=20):
+        warn(f"no features: {line}")
+    if summary.notes or summary.failures:
+        note(f"avr store info {out} tells all of them")
     if strict and summary.failures:
         count = len(summary.failures)
         raise WorkError(f"{count} video{'s' * (count > 1)} without features (listed above); the others are in {out}")
@@ -202,13 +205,6 @@ def _size(num_bytes: float) -> str:
     return f"{num_bytes:.3g} TB"
 
 
-def _list(say: Callable[[str], None], label: str, entries: list[tuple[str, str]], most: int = 20) -> None:
-    for video, reason in entries[:most]:
-        say(f"{label}: {video}: {reason}")
-    if len(entries) > most:
-        say(f"{label}: and {len(entries) - most} more (avr store info lists all)")
-
-
 def made_with() -> dict[str, Any]:
     """What a store keeps of the software that made it. Nothing of the run itself: it must not change the bytes."""
     import cv2
@@ -217,10 +213,12 @@ def made_with() -> dict[str, Any]:
     import torchvision
 
     import avr
+    from avr.video import decoder_versions
 
     versions = {"avr": avr.__version__, "python": platform.python_version(), "torch": torch.__version__}
     versions |= {"torchvision": torchvision.__version__, "opencv": cv2.__version__, "numpy": numpy.__version__}
-    return {"decoder": "opencv", "versions": versions, "commit": _commit(Path(avr.__file__).parent)}
+    versions |= decoder_versions()
+    return {"versions": versions, "commit": _commit(Path(avr.__file__).parent)}
 
 
 def _commit(folder: Path) -> str:

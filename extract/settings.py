@@ -33,6 +33,7 @@ class Settings(Sampling):
     Attributes:
         weights_sha256: "stream=SHA-256" of each stream's weights file.
         flow_backend: what computed the flow, such as "numpy" or "triton"; "" is not known.
+        decoder: whose frames they are: "ffmpeg", or of stores of before "opencv".
         mean, std: of the network's input per RGB channel, in 0…1; a single value for all channels of flow.
     """
 
@@ -56,6 +57,7 @@ class Settings(Sampling):
     stack: Annotated[PositiveInt, About("Flow pairs centred on a frame.", "L")] = 10
     flow: Annotated[str, About("dis, farneback, tvl1, raft or raft=FILE (its weights).")] = "dis"
     flow_backend: str = ""
+    decoder: str = "ffmpeg"
     flow_size: Annotated[NonNegativeInt, About("Short side for flow; 0 is the frame's.", "PIXELS")] = 0
     quantise: Annotated[bool, About("Round flow to 0…255 as the papers' JPEGs do.")] = True
     resize: Annotated[NonNegativeInt, About("Short side of frames; 0 is the weights' own.", "PIXELS")] = 0
@@ -146,7 +148,7 @@ class Settings(Sampling):
         strange = sorted(set(values) - known)
         if strange:
             raise UsageError(f"the store has settings this version of avr does not know: {', '.join(strange)}")
-        return cls(**dict(values))
+        return cls(**{"decoder": "opencv", **values})
 
     def change(self, **values: Any) -> "Settings":
         """A copy with other values."""

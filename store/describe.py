@@ -4,6 +4,7 @@ as plain files for tools that know neither avr nor HDF5.
 
 import csv
 import io
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -80,6 +81,12 @@ def _describe_store(path: Path) -> dict[str, Any]:
             "groups": len(np.unique(store.groups)),
             "rows": int(store.views.sum()),
             "frames_decoded": int(store.frames.sum()),
+            "seconds": float(store.facts["seconds"].sum()),
+            "rates": _counted(np.round(store.facts["rate"], 2)),
+            "varying_rates": int(store.facts["varies"].sum()),
+            "sizes": _counted(f"{w}x{h}" for w, h in zip(store.facts["width"], store.facts["height"], strict=True)),
+            "codecs": _counted(store.facts["codec"]),
+            "warnings": _misread(store.provenance),
             "arrays": {
                 array.name: {
                     "shape": list(array.shape),
@@ -101,6 +108,23 @@ def _describe_store(path: Path) -> dict[str, Any]:
             "provenance": store.provenance,
             "digest": store.digest,
         }
+
+
+def _counted(values: Iterable[Any]) -> dict[str, int]:
+    """How often each value occurs, most often first."""
+    return {str(value): count for value, count in Counter(values).most_common()}
+
+
+def _misread(provenance: dict[str, Any]) -> list[str]:
+    """What is known to be wrong with features that were made so."""
+    version = str(provenance.get("versions", {}).get("opencv", ""))
+    numbers = [int(part) for part in version.split(".")[:2] if part.isdigit()]
+    if provenance.get("decoder") != "opencv" or numbers < [4, 13]:
+        return []
+    return [
+        f"these features were decoded by OpenCV {version}, which misreads interlaced video; `avr datasets check` lists "
+        "such videos, extract those again"
+    ]
 
 
 def verify(path: Path | str) -> dict[str, Any]:
@@ -135,7 +159,8 @@ def verify(path: Path | str) -> dict[str, Any]:
 def export(path: Path | str, out: Path | str) -> list[Path]:
     """Write every array as `.npy`, `videos.csv` (a line a video) and `classes.txt` (a line a class).
 
-    Of a store: `<stream>_<layer>.npy` float16 (R, N, …), and in the csv which rows are whose. Of a score file:
+    Of a store: `<stream>_<layer>.npy` float16 (R, N, …), in the csv which rows are whose and what is known of each
+    video, and `row_frames.npy` and `row_seconds.npy` (R, N), which frame and second each step shows. Of a score file:
     `<stream>.npy` float32 (M, K), and labels, groups, folds.
 
     Args:
@@ -161,11 +186,13 @@ def export(path: Path | str, out: Path | str) -> list[Path]:
 def _export_store(path: Path, out: Path) -> list[Path]:
     with FeatureStore(path) as store:
         names = ("ids", "paths", "labels", "groups", "frames", "first_row", "views")
-        columns = {name: getattr(store, name) for name in names}
+        columns = {name: getattr(store, name) for name in names} | store.facts
         for name in store.split_names:
             train, test = store.split(name)
             columns[f"split {name}"] = np.where(train, "train", np.where(test, "test", ""))
         written = _write_lists(out, columns, store.class_names)
+        for name, shown in (("row_frames", store.row_frames), ("row_seconds", store.row_seconds)):
+            written.append(_write_array(out / f"{name}.npy", shown.dtype.str, shown.shape, [shown]))
         for array in store.arrays.values():
             rows = np.arange(int(store.views.sum()))
             parts = (found[array.name] for found in store.iterate_rows([array.name], rows))

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from .decoding import Answer, Decoded, Need, Pairs, Steps, answer, decode, refuse_damaged
     from .facts import Facts
     from .frames import Frames, HeldFrames, open_frames, read_frames
-    from .opening import USUAL_RATE, VideoFile
+    from .opening import USUAL_RATE, VideoFile, decoder_versions
     from .pictures import ArrayFrame, Frame, VideoError
 else:
     __getattr__, __dir__ = lazy(__name__)
@@ -42,6 +42,7 @@ __all__ = [
     "bytes_missing",
     "check_dataset",
     "decode",
+    "decoder_versions",
     "open_frames",
     "read_frames",
     "refuse_damaged",

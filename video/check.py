@@ -1,7 +1,6 @@
 """`check_dataset`: decode every video once and say which are bad, before a night of extraction does."""
 
 import os
-import re
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -28,12 +27,6 @@ class Finding:
     id: str
     path: Path
     reason: str
-
-    @property
-    def by_kind(self) -> dict[str, str]:
-        """Its remarks, by what each says without its numbers: findings of a kind can be counted."""
-        remarks = self.reason.split("; ")
-        return {re.sub(r"(FFmpeg says [^:]*):.*|\d+(\.\d+)?", lambda it: it[1] or "…", one): one for one in remarks}
 
 
 @dataclass(frozen=True)

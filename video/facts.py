@@ -22,7 +22,8 @@ class Facts:
             none, what its duration promises, if that is far more than decodes.
         rate: frames a second, the mean over what decoded; 0.0 is not known.
         varies: the time from frame to frame changes.
-        start: second of its file at which it begins.
+        start: second of its file at which it begins; of raw frames the first one's number.
+        end: second of its file at which it is cut off; 0.0 at the file's own end.
         seconds: duration; 0.0 is not known.
         width, height: pixels, as it is shown.
         codec: as FFmpeg calls it; "" of images.
@@ -33,6 +34,7 @@ class Facts:
     rate: float = 0.0
     varies: bool = False
     start: float = 0.0
+    end: float = 0.0
     seconds: float = 0.0
     width: int = 0
     height: int = 0

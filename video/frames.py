@@ -150,7 +150,8 @@ class _FileFrames(Frames):
         rate, varies, length = timing(seconds, file.rate)
         count, (height, width) = len(seconds), frame.shape
         due = promised(file, count, rate) if whole and not self._start else 0
-        self.facts = Facts(count, due, rate, varies, self._start, length, width, height, file.codec)
+        stretch = self._start, video.end or 0.0
+        self.facts = Facts(count, due, rate, varies, *stretch, length, width, height, file.codec)
         found = notes(file, self.facts)
         if video.end is not None and whole and self._start + length < video.end - 1 / rate:
             found.append(f"it ends at {self._start + length:.2f} s, its stretch was to end at {video.end:g} s")
@@ -221,7 +222,7 @@ class _FolderFrames(Frames):
             gone = _gap(there, template, names)
             if gone:
                 raise VideoError(f"{gone} is missing, {names.count} frames are listed", video.path)
-        self.facts = Facts(names.count, names.count)
+        self.facts = Facts(names.count, names.count, start=names.first)
         self.numbers = np.arange(names.count)
         self.seconds = np.full(names.count, np.nan)
 

@@ -203,6 +203,11 @@ class VideoFile:
             self.words = _line(said)
 
 
+def decoder_versions() -> dict[str, str]:
+    """Versions of what decodes."""
+    return {"pyav": av.__version__, "libavcodec": ".".join(map(str, av.library_versions["libavcodec"]))}
+
+
 def _line(said: list[Any]) -> str:
     """The first line of a log, "" where it is empty."""
     return next((f"{name}: {' '.join(text.split())}" for _, name, text in said), "")

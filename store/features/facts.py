@@ -16,6 +16,7 @@ NUMBERS = {
     "rate": "f8",
     "varies": "i1",
     "start": "f8",
+    "end": "f8",
     "seconds": "f8",
     "width": "i4",
     "height": "i4",
@@ -28,7 +29,7 @@ class Facts:
     """Tables of M videos with R rows of N steps.
 
     Attributes:
-        videos: name to (M,): promised, rate, varies, start, seconds, width, height, codec.
+        videos: name to (M,): promised, rate, varies, start, end, seconds, width, height, codec.
         frame: (R, N) int32 which of its video's frames each step shows, from 0; −1 is not known.
         second: (R, N) float64 when, in seconds from its file's start; NaN is not known.
     """

@@ -43,8 +43,8 @@ class FeatureStore(AbstractContextManager["FeatureStore"]):
     Attributes:
         ids, paths, groups: (M,) str, of the videos that have features; labels: (M,) int64.
         frames: (M,) int32 decoded frames; views: (M,) int32 rows of each video; first_row: (M,) int64.
-        facts: name to (M,): promised (frames), rate, varies, start, seconds, width, height, codec of each video; 0 and
-            "" are not known.
+        facts: name to (M,): promised (frames), rate, varies, start, end, seconds, width, height, codec of each video; 0
+            and "" are not known.
         row_frames: (R, N) int32 which frame of its video each step of each row shows, −1 where it is not known.
         row_seconds: (R, N) float64 when, in seconds from its file's start; NaN where it is not known.
         class_names, split_names, dataset: as the data set has them.

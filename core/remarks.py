@@ -1,0 +1,25 @@
+"""Remarks on many videos, told by what they say: how many say it, and the first few."""
+
+import re
+from collections.abc import Iterable
+
+
+def tell(remarks: Iterable[tuple[str, str]], *, most: int = 3) -> list[str]:
+    """Lines of (whose, remark) pairs: of each kind that several share a count and the first ones, most frequent first.
+
+    A remark may be several, parted by "; ". Two are of one kind where they differ in their numbers alone, or in what a
+    library says.
+    """
+    kinds: dict[str, list[str]] = {}
+    for whose, text in remarks:
+        for remark in text.split("; "):
+            kind = re.sub(r"(says [^:]*):.*|\d+(\.\d+)?", lambda found: found[1] or "…", remark)
+            kinds.setdefault(kind, []).append(f"{whose}: {remark}")
+    lines = []
+    for kind, told in sorted(kinds.items(), key=lambda item: -len(item[1])):
+        if len(told) == 1:
+            lines += told
+            continue
+        lines += [f"{len(told)} videos: {kind}", *(f"    {line}" for line in told[:most])]
+        lines += [f"    and {len(told) - most} more"] if len(told) > most else []
+    return lines
