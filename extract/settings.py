@@ -49,10 +49,11 @@ class Settings(Sampling):
     layers: Annotated[
         tuple[str, ...],
         About(
-            "pooled, map, conv5_3, conv4_2, fc6 or torchvision node names; rgb=… and flow=… for one stream alone.",
+            "pooled; map for heads that look at positions; conv5_3, conv4_2, fc6 or torchvision node names; rgb=… and "
+            "flow=… for one stream alone.",
             "NAMES",
         ),
-    ] = ("pooled", "map")
+    ] = ("pooled",)
     stack: Annotated[PositiveInt, About("Flow pairs centred on a frame.", "L")] = 10
     flow: Annotated[str, About("dis, farneback, tvl1, raft or raft=FILE (its weights).")] = "dis"
     flow_backend: str = ""

@@ -244,6 +244,8 @@ def test_streaming_from_disk_trains_as_well(toy_store):
         ("stfn", {"streams": ("rgb",)}, "at least 2 streams"),
         ("stfn", {"streams": ("rgb", "sound")}, "no stream 'sound'; it holds"),
         ("stfn", {"layers": {"flow": "map"}}, "no flow/map; of flow it holds pooled"),
+        ("attention-streams", {"streams": ("flow",)}, r"avr extract … --layers pooled,map --out features/toy-map$"),
+        ("temporal-pyramid", {}, r"avr extract … --layers pooled,rgb=conv5_3,flow=conv4_2 --out features/toy-conv5_3$"),
         ("stfn", {"split": "9"}, "no split '9'; it holds 1, 2"),
         ("stfn", {"device": "tpu"}, "unknown device 'tpu'"),
         ("stfn", {"device": "cuda:99"}, "device cuda:99: "),
