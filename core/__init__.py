@@ -11,6 +11,7 @@ from .child import Child
 from .errors import AvrError, UsageError, WorkError
 from .faces import lazy
 from .files import make_folder, remove_leftovers, sha256_of, write_whole
+from .loading import say_loading
 from .locks import FolderLock
 from .marks import About, NonNegativeFloat, NonNegativeInt, OneOf, PositiveFloat, PositiveInt, Range, Share
 from .names import check_name, name_from
@@ -67,6 +68,7 @@ __all__ = [
     "read_options",
     "read_value",
     "remove_leftovers",
+    "say_loading",
     "sha256_of",
     "softmax",
     "split_groups",
