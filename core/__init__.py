@@ -18,6 +18,7 @@ from .names import check_name, name_from
 from .options import Option, as_text, check_fields, options_of, read_options, read_value
 from .progress import Progress, Said, note, overheard, quiet, warn
 from .registry import check_known, item_names, item_summary, load_item
+from .tables import safe_cell, write_csv
 
 if TYPE_CHECKING:
     from .folds import grouped_folds, possible_folds, split_groups, validation_part
@@ -68,6 +69,7 @@ __all__ = [
     "read_options",
     "read_value",
     "remove_leftovers",
+    "safe_cell",
     "say_loading",
     "sha256_of",
     "softmax",
@@ -75,5 +77,6 @@ __all__ = [
     "top_k_accuracy",
     "validation_part",
     "warn",
+    "write_csv",
     "write_whole",
 ]

@@ -1,7 +1,7 @@
 """`Predictor`: a trained pipeline applied to new videos, by the code that extraction and heads run."""
 
-import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -11,11 +11,13 @@ from numpy.typing import NDArray
 
 from avr.core import UsageError
 from avr.datasets import Video
-from avr.video import USUAL_RATE, HeldFrames, Steps, VideoError, VideoFile, answer
+from avr.extract import Extractor
+from avr.video import USUAL_RATE, ArrayFrame, Frame, HeldFrames, Steps, VideoError, VideoFile, answer
 
 from .fusions import Fusion
-from .pipelines import Outputs, open_runs
-from .windows import read_windows
+from .pipelines import Features, Outputs, open_runs
+from .requests import check_request, check_runs
+from .windows import cut_windows
 
 
 @dataclass(frozen=True)
@@ -32,7 +34,7 @@ class Prediction:
     """What a video shows.
 
     Attributes:
-        path: the video.
+        path: the video; None for frames that were given as an array.
         frames: how many decoded.
         seconds: its length.
         top: the best classes and their probabilities, best first.
@@ -41,7 +43,7 @@ class Prediction:
         timeline: windows of a long video, in order; empty for a short one.
     """
 
-    path: Path
+    path: Path | None
     frames: int
     seconds: float
     top: list[tuple[str, float]]
@@ -52,7 +54,7 @@ class Prediction:
     def to_dict(self) -> dict[str, Any]:
         """For `--json`."""
         return {
-            "video": str(self.path),
+            "video": "" if self.path is None else str(self.path),
             "frames": self.frames,
             "seconds": self.seconds,
             "top": _listed(self.top),
@@ -78,6 +80,7 @@ class Predictor:
 
     Example:
         Predictor("runs/stfn-shapes-1").predict("clip.avi").top
+        Predictor("runs/stfn-shapes-1").predict(frames, rate=30).top  # (F, H, W, 3) uint8 RGB
     """
 
     def __init__(
@@ -93,62 +96,74 @@ class Predictor:
         self.fusion = None if fuse is None else Fusion.open(Path(fuse), runs, split=split)
         if self.fusion is not None:
             runs, split = self.fusion.runs, self.fusion.split
-        if not runs:
-            raise UsageError("no run: name one that `avr heads train` wrote, such as --run runs/stfn-shapes-1")
+        check_runs(runs, split=split)
         self.opened = open_runs(runs, split=split, weights=weights, device=device)
         if self.fusion is not None:
             self.fusion.check(self.opened)
         self.class_names = self.opened[0].trained.class_names
         self._extractors = list(dict.fromkeys(opened.extractor for opened in self.opened))
 
-    def predict(self, path: Path | str, *, top: int = 5, window: float = 5.0, step: float = 0.0) -> Prediction:
+    def predict(
+        self,
+        video: Path | str | NDArray[np.uint8],
+        *,
+        rate: float = 0.0,
+        top: int = 5,
+        window: float = 5.0,
+        step: float = 0.0,
+    ) -> Prediction:
         """What a video shows.
 
         Args:
-            path: a video file.
+            video: a video file, or frames `(F, H, W, 3)` uint8 RGB.
+            rate: frames a second; 0: what the file says, of an array 25.
             top: how many classes.
             window: seconds of a window of the time line, which videos of at least two windows get; 0: no time line.
             step: seconds from one window's start to the next's; 0: half a window.
 
         Raises:
-            UsageError: no such file, or a length that is none.
+            UsageError: no such file, an array of something else, or a length that is none.
             WorkError: the video does not decode; says why.
         """
-        path = Path(path)
-        check_request(top=top, window=window, step=step)
+        check_request(top=top, window=window, step=step, rate=rate)
+        source: AbstractContextManager[Iterable[Frame]]
+        if isinstance(video, (str, Path)):
+            path, name = Path(video), Path(video).stem
+            made, count = self._features_of_file(path)
+            source = file = VideoFile(path)
+            rate = rate or file.rate or USUAL_RATE
+        else:
+            path, name, rate = None, "", rate or USUAL_RATE
+            frames = held_frames(video, rate)
+            made = {extractor: _features(extractor, frames, key=name) for extractor in self._extractors}
+            count, source = len(frames), nullcontext(frames)
+        outputs = [opened.scores(made[opened.extractor]) for opened in self.opened]
+        probabilities = self._probabilities(outputs)
+        length, stride = round(window * rate), max(1, round((step or window / 2) * rate))
+        timeline: list[Window] = []
+        with source as read:
+            if length and count >= 2 * length:
+                for first, held in cut_windows(read, length=length, step=stride):
+                    best = self._best_of_window(held, key=f"{name}@{first}", top=top)
+                    timeline.append(Window(first / rate, (first + len(held)) / rate, best))
+        best = _best(probabilities, self.class_names, top)
+        return Prediction(path, count, count / rate, best, probabilities, self._named(outputs), timeline)
+
+    def _features_of_file(self, path: Path) -> tuple[dict[Extractor, Features], int]:
+        """Each extractor's features of a video file, and how many frames decoded."""
         if not path.is_file():
             raise UsageError(f"{path}: no such video")
         video = Video(path.stem, path, 0, path.stem)  # without a class and a group
         try:
-            made = {extractor: extractor.features(video) for extractor in self._extractors}
+            found = {extractor: extractor.features(video) for extractor in self._extractors}
         except VideoError as error:
             raise VideoError(error.reason, path) from error
-        frames = next(iter(made.values()))[1]
-        outputs = [opened.scores(made[opened.extractor][0]) for opened in self.opened]
-        probabilities = self._probabilities(outputs)
-        with VideoFile(path) as file:
-            rate = file.rate or USUAL_RATE
-        length = round(window * rate)
-        timeline: list[Window] = []
-        if length and frames >= 2 * length:
-            stride = max(1, round((step or window / 2) * rate))
-            timeline = self._timeline(path, length=length, step=stride, rate=rate, top=top)
-        shown = _best(probabilities, self.class_names, top)
-        return Prediction(path, frames, frames / rate, shown, probabilities, self._named(outputs), timeline)
+        return {extractor: features for extractor, (features, _) in found.items()}, next(iter(found.values()))[1]
 
-    def _timeline(self, path: Path, *, length: int, step: int, rate: float, top: int) -> list[Window]:
-        windows = []
-        for first, frames in read_windows(path, length=length, step=step):
-            made = {}
-            for extractor in self._extractors:
-                settings = extractor.settings
-                views = settings.sampling.sample(len(frames), key=f"{path.stem}@{first}")
-                decoded = answer(HeldFrames(frames), Steps.of(views, len(frames)), extractor.needs)
-                made[extractor] = extractor.features_of(decoded)
-            probabilities = self._probabilities([opened.scores(made[opened.extractor]) for opened in self.opened])
-            best = _best(probabilities, self.class_names, top)
-            windows.append(Window(first / rate, (first + len(frames)) / rate, best))
-        return windows
+    def _best_of_window(self, frames: Sequence[Frame], *, key: str, top: int) -> list[tuple[str, float]]:
+        made = {extractor: _features(extractor, frames, key=key) for extractor in self._extractors}
+        probabilities = self._probabilities([opened.scores(made[opened.extractor]) for opened in self.opened])
+        return _best(probabilities, self.class_names, top)
 
     def _named(self, outputs: Sequence[Outputs]) -> Outputs:
         if len(outputs) == 1:
@@ -165,12 +180,23 @@ class Predictor:
         return mean
 
 
-def check_request(*, top: int, window: float, step: float) -> None:
-    """Refuse what no video can be answered with: seconds below 0 or no number, no class."""
-    if not all(math.isfinite(seconds) and seconds >= 0 for seconds in (window, step)):
-        raise UsageError(f"window and step must be seconds, at least 0, not {window:g} and {step:g}")
-    if top < 1:
-        raise UsageError(f"top must be at least 1 class, not {top}")
+def held_frames(images: NDArray[np.uint8], rate: float) -> list[Frame]:
+    """Images `(F, H, W, 3)` uint8 RGB as frames, shown at `rate` a second.
+
+    Raises:
+        UsageError: they are something else.
+    """
+    array = np.asarray(images)
+    if array.ndim != 4 or array.shape[3] != 3 or array.dtype != np.uint8 or not array.size:
+        raise UsageError(f"frames must be (F, H, W, 3) uint8 RGB, not {array.shape} {array.dtype}")
+    return [ArrayFrame(image, number / rate) for number, image in enumerate(array)]
+
+
+def _features(extractor: Extractor, frames: Sequence[Frame], *, key: str) -> Features:
+    """Features of frames in memory, as of a video that consists of them; `key` settles random views."""
+    views = extractor.settings.sampling.sample(len(frames), key=key)
+    decoded = answer(HeldFrames(frames), Steps.of(views, len(frames)), extractor.needs)
+    return extractor.features_of(decoded)
 
 
 def _best(probabilities: NDArray, class_names: Sequence[str], top: int) -> list[tuple[str, float]]:

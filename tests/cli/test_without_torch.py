@@ -34,6 +34,13 @@ REFUSED = {
     "recipe run stfn-table2 --store nowhere": "error: nowhere: cannot be opened (no such file or folder)",
     "recipe plan nosuch": "error: unknown recipe 'nosuch'",
     "attention data --video a --out b": "error: no run at ",
+    "predict data/folder/jump/a.avi": "error: no run: name one that `avr heads train` wrote",
+    "predict data/folder/jump/a.avi --run data": "error: no run at data: it has no run.json",
+    "predict data/folder/jump/a.avi --run data --device tpu": "error: unknown device 'tpu'",
+    "predict data/folder/jump/a.avi --run data --window nan": "error: window and step must be seconds",
+    "predict gone.avi --run data": "error: gone.avi: no such video",
+    "predict data/*.mov --run data": "error: data/*.mov: no video matches this pattern",
+    "predict . --run data --out data/folder/run/b.avi": "error: data/folder/run/b.avi: is one of the videos",
     "demo --out data/folder/jump/a.avi": "error: data/folder/jump/a.avi: is a file, or lies below one",
 }
 CODE = """
