@@ -101,6 +101,7 @@ def show(prediction: "Prediction") -> None:
     """One video's best classes, then its time line."""
     name = click.format_filename(prediction.path or "")
     click.echo(f"{name}: {prediction.frames} frames, {prediction.seconds:.1f} s")
+    print_lines(*([f"  note: {prediction.note}"] if prediction.note else []))
     print_lines(*(f"  {100 * probability:5.1f} %  {name}" for name, probability in prediction.top))
     for window in prediction.timeline:
         best = ", ".join(f"{name} {100 * probability:.0f} %" for name, probability in window.top[:2])

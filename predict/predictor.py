@@ -1,7 +1,7 @@
 """`Predictor`: a trained pipeline applied to new videos, by the code that extraction and heads run."""
 
-from collections.abc import Iterable, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from avr.core import UsageError
 from avr.datasets import Video
 from avr.extract import Extractor
-from avr.video import USUAL_RATE, ArrayFrame, Frame, HeldFrames, Steps, VideoError, VideoFile, answer
+from avr.video import USUAL_RATE, ArrayFrame, Facts, Frame, HeldFrames, Steps, VideoError, VideoFile, answer, decode
 
 from .fusions import Fusion
 from .pipelines import Features, Outputs, open_runs
@@ -41,6 +41,7 @@ class Prediction:
         probabilities: (K,) float64 of all classes, in the order of `class_names`.
         outputs: output -> (K,) float32 log-probabilities: of each stream and each head, "run/output" with several runs.
         timeline: windows of a long video, in order; empty for a short one.
+        note: what one should know of the video though it decodes, such as damage; "" is nothing.
     """
 
     path: Path | None
@@ -50,6 +51,7 @@ class Prediction:
     probabilities: NDArray[np.float64]
     outputs: Outputs = field(repr=False)
     timeline: list[Window] = field(default_factory=list)
+    note: str = ""
 
     def to_dict(self) -> dict[str, Any]:
         """For `--json`."""
@@ -59,6 +61,7 @@ class Prediction:
             "seconds": self.seconds,
             "top": _listed(self.top),
             "timeline": [{"start": w.start, "end": w.end, "top": _listed(w.top)} for w in self.timeline],
+            "note": self.note,
         }
 
 
@@ -126,44 +129,46 @@ class Predictor:
             WorkError: the video does not decode; says why.
         """
         check_request(top=top, window=window, step=step, rate=rate)
-        source: AbstractContextManager[Iterable[Frame]]
         if isinstance(video, (str, Path)):
             path, name = Path(video), Path(video).stem
-            made, count = self._features_of_file(path)
-            source = file = VideoFile(path)
-            rate = rate or file.rate or USUAL_RATE
+            if not path.is_file():
+                raise UsageError(f"{path}: no such video")
+            outputs, facts, note = self._outputs(Video(name, path, 0, name), key=name)  # no class and no group
+            rate = rate or facts.rate
         else:
             path, name, rate = None, "", rate or USUAL_RATE
-            frames = held_frames(video, rate)
-            made = {extractor: _features(extractor, frames, key=name) for extractor in self._extractors}
-            count, source = len(frames), nullcontext(frames)
-        outputs = [opened.scores(made[opened.extractor]) for opened in self.opened]
+            held = held_frames(video, rate)
+            outputs, facts, note = self._outputs(held, key=name)
         probabilities = self._probabilities(outputs)
         length, stride = round(window * rate), max(1, round((step or window / 2) * rate))
         timeline: list[Window] = []
-        with source as read:
-            if length and count >= 2 * length:
-                for first, held in cut_windows(read, length=length, step=stride):
-                    best = self._best_of_window(held, key=f"{name}@{first}", top=top)
-                    timeline.append(Window(first / rate, (first + len(held)) / rate, best))
-        best = _best(probabilities, self.class_names, top)
-        return Prediction(path, count, count / rate, best, probabilities, self._named(outputs), timeline)
+        if length and facts.frames >= 2 * length:
+            with VideoFile(path) if path else nullcontext(held) as frames:
+                for first, part in cut_windows(frames, length=length, step=stride):
+                    own, *_ = self._outputs(part, key=f"{name}@{first}")
+                    best = _best(self._probabilities(own), self.class_names, top)
+                    timeline.append(Window(first / rate, (first + len(part)) / rate, best))
+        best, named = _best(probabilities, self.class_names, top), self._named(outputs)
+        return Prediction(path, facts.frames, facts.frames / rate, best, probabilities, named, timeline, note)
 
-    def _features_of_file(self, path: Path) -> tuple[dict[Extractor, Features], int]:
-        """Each extractor's features of a video file, and how many frames decoded."""
-        if not path.is_file():
-            raise UsageError(f"{path}: no such video")
-        video = Video(path.stem, path, 0, path.stem)  # without a class and a group
-        try:
-            found = {extractor: extractor.features(video) for extractor in self._extractors}
-        except VideoError as error:
-            raise VideoError(error.reason, path) from error
-        return {extractor: features for extractor, (features, _) in found.items()}, next(iter(found.values()))[1]
+    def _outputs(self, video: Video | Sequence[Frame], *, key: str) -> tuple[list[Outputs], Facts, str]:
+        """What each run gives for a video file, or for frames as for a video of them; its facts; and its note.
 
-    def _best_of_window(self, frames: Sequence[Frame], *, key: str, top: int) -> list[tuple[str, float]]:
-        made = {extractor: _features(extractor, frames, key=key) for extractor in self._extractors}
-        probabilities = self._probabilities([opened.scores(made[opened.extractor]) for opened in self.opened])
-        return _best(probabilities, self.class_names, top)
+        `key` settles random views.
+        """
+        made: dict[Extractor, Features] = {}
+        for extractor in self._extractors:
+            sampling, needs = extractor.settings.sampling, extractor.needs
+            if isinstance(video, Video):
+                try:
+                    decoded = decode(video, sampling, needs)
+                except VideoError as error:
+                    raise VideoError(error.reason, video.path) from error
+            else:
+                held = HeldFrames(video, fps=sampling.fps)
+                decoded = answer(held, Steps.of(sampling.sample(held.count, key=key), held.count), needs)
+            made[extractor] = extractor.features_of(decoded)
+        return [opened.scores(made[opened.extractor]) for opened in self.opened], decoded.facts, decoded.note
 
     def _named(self, outputs: Sequence[Outputs]) -> Outputs:
         if len(outputs) == 1:
@@ -190,13 +195,6 @@ def held_frames(images: NDArray[np.uint8], rate: float) -> list[Frame]:
     if array.ndim != 4 or array.shape[3] != 3 or array.dtype != np.uint8 or not array.size:
         raise UsageError(f"frames must be (F, H, W, 3) uint8 RGB, not {array.shape} {array.dtype}")
     return [ArrayFrame(image, number / rate) for number, image in enumerate(array)]
-
-
-def _features(extractor: Extractor, frames: Sequence[Frame], *, key: str) -> Features:
-    """Features of frames in memory, as of a video that consists of them; `key` settles random views."""
-    views = extractor.settings.sampling.sample(len(frames), key=key)
-    decoded = answer(HeldFrames(frames), Steps.of(views, len(frames)), extractor.needs)
-    return extractor.features_of(decoded)
 
 
 def _best(probabilities: NDArray, class_names: Sequence[str], top: int) -> list[tuple[str, float]]:

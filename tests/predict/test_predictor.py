@@ -5,11 +5,12 @@ import shutil
 
 import numpy as np
 import pytest
-from clips import CLASSES, write_clip
+from clips import CLASSES, SETTINGS, make_run, write_clip
 
 from avr.cli import main
 from avr.core import UsageError, WorkError
-from avr.extract import build_backbone
+from avr.datasets import Video
+from avr.extract import build_backbone, extract
 from avr.fusion import fuse, load_fuser
 from avr.heads import save_tensors, train_run
 from avr.predict import Predictor
@@ -88,13 +89,29 @@ def test_a_window_is_predicted_as_a_video_of_its_frames(runs, tmp_path):
     predictor = Predictor(runs / "stfn")
     timeline = predictor.predict(tmp_path / "long.avi", window=2.0, step=2.0).timeline
     assert [window.start for window in timeline] == [0.0, 2.0]
-    from avr.datasets import Video
-
     extractor = predictor.opened[0].extractor
     features, _ = extractor.features(Video("part", tmp_path / "long.avi", 0, "", start=2.0, end=4.0))
     expected = predictor.opened[0].scores(features)["fused"]
     assert timeline[1].top[0][0] == CLASSES[int(expected.argmax())]
     assert timeline[1].top[0][1] == pytest.approx(float(np.exp(expected.max())), abs=1e-5)
+
+
+def test_windows_and_arrays_lie_on_the_grid_in_time_of_their_run(dataset, tmp_path):
+    extract(dataset, tmp_path / "store", settings=SETTINGS.change(fps=5.0))
+    run = make_run(tmp_path, dataset, "linear")
+    path = tmp_path / "long.avi"
+    write_clip(path, 1, 3, num_frames=40)
+    predictor = Predictor(run)
+    found = predictor.predict(path, window=2.0, step=2.0)
+    assert (found.frames, found.seconds, len(found.timeline)) == (40, 4.0, 2)
+    features, frames = predictor.opened[0].extractor.features(Video("part", path, 0, "", start=2.0, end=4.0))
+    assert frames == 10
+    expected = predictor.opened[0].scores(features)["average"]
+    assert found.timeline[1].top[0][1] == pytest.approx(float(np.exp(expected.max())), abs=1e-5)
+    with VideoFile(path) as file:
+        images = np.stack([frame.rgb() for frame in file])
+    again = predictor.predict(images, rate=10)
+    np.testing.assert_allclose(again.outputs["rgb"], found.outputs["rgb"], atol=2e-3)
 
 
 def test_windows_cover_a_video_and_hold_its_frames():
@@ -295,10 +312,6 @@ def test_a_backbones_folder_is_no_run(tmp_path, test_video):
 
 
 def test_weights_of_a_file_are_read_without_a_word_about_their_classifier(dataset, tmp_path, test_video, capsys):
-    from clips import SETTINGS
-
-    from avr.extract import extract
-
     file = tmp_path / "tuned.safetensors"
     state = build_backbone("squeezenet1_1", weights="random", seed=1, num_classes=4).state_dict()
     save_tensors(file, state, {"split": "1", "dataset": dataset.name})
