@@ -183,9 +183,13 @@ def choose_layers(
     }
     for stream, layer in chosen.items():
         if layer not in store.layers(stream):
+            fit = [
+                own for own in store.layers(stream) if len(store.array(stream, own).shape) == 4 or not made.needs_maps
+            ]
+            choose = f"choose {' or '.join(fit)} with --layer {stream}=…, or " if fit else ""
             raise UsageError(
-                f"the store has no {stream}/{layer}; of {stream} it holds {', '.join(store.layers(stream))}: choose "
-                f"one with --layer {stream}=…, or extract again: {_extraction(store, chosen)}"
+                f"the store has no {stream}/{layer}; of {stream} it holds {', '.join(store.layers(stream))}: {choose}"
+                f"extract again: {_extraction(store, chosen)}"
             )
     return chosen
 
