@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 import avr
-from avr.core import AvrError, item_names, item_summary, load_item
+from avr.core import AvrError, item_names, item_summary, load_item, say_loading
 
 # As `avr --help` lists them; a command that is not named comes last.
 ORDER = "datasets extract store heads fuse recipe attention finetune report predict demo".split()  # noqa: SIM905
@@ -34,7 +34,8 @@ class Root(click.Group):
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
-            return super().invoke(ctx)
+            with say_loading("torch", "torchvision"):
+                return super().invoke(ctx)
         except AvrError as error:
             if ctx.params.get("debug"):
                 traceback.print_exc()

@@ -42,8 +42,8 @@ from avr.store import StoreWriter
 from avr.video import Decoder, decode
 
 SETTINGS = {
-    "resnet18": Settings(backbone="resnet18", weights=("random",)),
-    "hmdb51": Settings(backbone="resnet50", weights=("random",), flow="tvl1"),
+    "resnet18": Settings(backbone="resnet18", weights=("random",), layers=("pooled", "map")),
+    "hmdb51": Settings(backbone="resnet50", weights=("random",), layers=("pooled", "map"), flow="tvl1"),
 }
 HMDB51_VIDEOS = 6766  # of the whole data set; each split uses 5 100
 

@@ -8,8 +8,8 @@ from typing import Any, TypeVar
 
 import click
 
-from avr.core import Option, UsageError, as_text, options_of, read_value
-from avr.training import Training
+from avr.core import Option, UsageError, as_text, options_of, read_options, read_value
+from avr.training import Training, check_device
 
 F = TypeVar("F", bound=Callable[..., Any])
 PATH = click.Path(path_type=Path)
@@ -120,8 +120,9 @@ def training_options(base: Training | None = None, *, unread: Collection[str] = 
         @functools.wraps(function)
         def called(*arguments: Any, training: dict[str, str], **options: Any) -> Any:
             named = {name: options.pop(name) for name in COMMON}
-            given = {name: value for name, value in named.items() if value is not None}
-            return function(*arguments, training={**training, **given}, **options)
+            given = {**training, **{name: value for name, value in named.items() if value is not None}}
+            read_options(known, given, kind="training setting")  # before the command loads torch
+            return function(*arguments, training=given, **options)
 
         shown = {name: getattr(base, name) if base else "the head's" for name in COMMON}
         common = [field_option(known[name], note=f"  [default: {value}]") for name, value in shown.items()]
@@ -153,7 +154,23 @@ def dataset_options(function: F) -> F:
 def device_option(function: F) -> F:
     """Add `--device`."""
     text = "auto, cpu, cuda or cuda:1."
-    return click.option("--device", default="auto", show_default=True, help=text)(function)
+    option = click.option(
+        "--device", default="auto", show_default=True, callback=lambda _, __, name: check_device(name), help=text
+    )
+    return option(function)
+
+
+def chosen_store(given: Path | None) -> Path:
+    """The store, or file of scores, that a command was given, or the newest store under features/. Loads no torch.
+
+    Raises:
+        UsageError: it is not there, or there is none.
+    """
+    from avr.store import default_store
+
+    if given is not None and not given.exists():
+        raise UsageError(f"{given}: cannot be opened (no such file or folder)")
+    return default_store() if given is None else given
 
 
 dataset_option = click.option(

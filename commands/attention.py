@@ -24,6 +24,9 @@ def command(run: Path, video: str, out: Path, **options: Any) -> Reply:
     Runs of attention-streams show T_SA and T_LA, runs of coattention their weights over segments or positions. The
     frames are read from the video itself, which must still be there.
     """
+    from avr.store import find_split
+
+    find_split(run, options["split"])  # no run is told before torch is loaded
     from avr.report import draw_attention
 
     drawn = draw_attention(run, video, out, **options)

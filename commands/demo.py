@@ -51,14 +51,15 @@ def run_demo(out: Path, *, backbone: str = "resnet18", seed: int = 0) -> dict[st
         rows (name, top1, mean_class, reads), test_videos, classes, seconds, best_stream, fused, summary, runs.
     """
     from avr.core import make_folder, note
+
+    begin = time.monotonic()
+    make_folder(out)
     from avr.datasets import index_dataset
     from avr.extract import Settings, extract
     from avr.fusion import fuse
     from avr.heads import train_run
     from avr.store import new_folder
 
-    begin = time.monotonic()
-    make_folder(out)
     note(f"demo: clips that avr draws, and a {backbone} started at random (seed {seed}): nothing is downloaded")
     dataset = index_dataset("shapes", out / "data" / "shapes")
     settings = Settings(backbone=backbone, weights=("random",), layers=("pooled",), seed=seed, resize=96, crop=96)

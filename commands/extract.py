@@ -27,9 +27,12 @@ def command(dataset: str, where: dict[str, Any], profile: bool, **options: Any) 
     store with the reason, and the run goes on.
     """
     from avr.datasets import index_dataset
+
+    videos = index_dataset(dataset, **where)  # what is wrong with these is told before torch is loaded
+    options["settings"].require_files()
     from avr.extract import extract
 
-    summary = extract(index_dataset(dataset, **where), options.pop("out"), **options)
+    summary = extract(videos, options.pop("out"), **options)
 
     def show() -> None:
         if profile and summary.busy:

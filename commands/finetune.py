@@ -57,11 +57,13 @@ def backbone(
 ) -> Reply | None:
     """Fine-tune the network of one stream; writes weights that `avr extract --weights` takes."""
     from avr.datasets import index_dataset
+
+    found = index_dataset(dataset, **where)  # before torch is loaded, as what else may be refused at once
+    whole = Settings(streams=(options["stream"],), weights=(weights,), segments=segments, **settings)
+    whole.require_files()
     from avr.extract import CACHE_FOLDER
     from avr.finetune import finetune_backbone
 
-    found = index_dataset(dataset, **where)
-    whole = Settings(streams=(options["stream"],), weights=(weights,), segments=segments, **settings)
     result = finetune_backbone(found, settings=whole, **options)
     if result is None or not _speaks():
         return None
@@ -97,6 +99,9 @@ def backbone(
 @answering
 def end_to_end(run: Path, **options: Any) -> Reply | None:
     """Train a run's head and its backbones together; writes backbones, head and scores as a new run."""
+    from avr.store import read_head_record
+
+    read_head_record(run)  # no run is told before torch is loaded
     from avr.finetune import finetune_end_to_end
 
     result = finetune_end_to_end(run, **options)

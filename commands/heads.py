@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ._options import PATH, device_option, list_option, set_option, training_options
+from ._options import PATH, chosen_store, device_option, list_option, set_option, training_options
 from ._output import Reply, answering, print_lines, print_table
 
 if TYPE_CHECKING:
@@ -76,11 +76,14 @@ def train(head: str, store: Path | None, streams: tuple[str, ...] | None, **opti
     Prints the accuracy of the test part for each stream and for the head's fused prediction; of several splits, their
     mean and spread (standard deviation) and the accuracy over all test videos together.
     """
-    from avr.heads import head_class, train_run
-    from avr.store import default_store, score_path, split_folder
+    from avr.core import check_known, item_names
+    from avr.store import score_path, split_folder
 
-    head_class(head)  # an unknown head is told before a missing store
-    result = train_run(store or default_store(), head, streams=streams or (), **options)
+    check_known("head", head, item_names("avr.heads"))  # this and a missing store are told before torch is loaded
+    store = chosen_store(store)
+    from avr.heads import train_run
+
+    result = train_run(store, head, streams=streams or (), **options)
     splits = {
         name: {"results": split.results, "scores": score_path(split_folder(result.folder, name)), "folds": split.folds}
         for name, split in result.splits.items()

@@ -9,7 +9,7 @@ from ._options import PATH, device_option
 from ._output import Reply, answering, print_lines
 
 if TYPE_CHECKING:
-    from avr.predict import Prediction
+    from avr.predict import Prediction, Predictor
 
 
 @click.command()
@@ -27,40 +27,81 @@ if TYPE_CHECKING:
     help="Of the time line that videos of two windows and more get; 0 is none.",
 )
 @click.option("--step", default=0.0, metavar="SECONDS", help="From one window to the next.  [default: half a window]")
+@click.option("--out", type=PATH, metavar="FILE.csv", help="Also write a table: a row a video and a window.")
+@click.option("--draw", type=PATH, metavar="DIR", help="Also write each clip with its best classes drawn onto it.")
+@click.option("--draw-format", type=click.Choice(["mp4", "gif"]), default="mp4", show_default=True, help="Of --draw.")
+@click.option("--overwrite", is_flag=True, help="Replace what --out and --draw write, where it is there already.")
 @device_option
 @answering
 def command(
-    videos: tuple[Path, ...], runs: tuple[Path, ...], top: int, window: float, step: float, **options: Any
+    videos: tuple[Path, ...],
+    runs: tuple[Path, ...],
+    top: int,
+    window: float,
+    step: float,
+    out: Path | None,
+    draw: Path | None,
+    draw_format: str,
+    overwrite: bool,
+    **options: Any,
 ) -> Reply:
     """Say what VIDEOS show, with everything found through the run: weights, sampling, flow, head, classes.
 
-    A video that cannot be read is reported, the others go on, and the exit status is 1.
+    VIDEOS are files, folders (every video in them and below) and patterns in quotes, such as 'clips/*.mp4'. A video
+    that cannot be read is reported, the others go on, and the exit status is 1.
     """
-    from avr.core import UsageError, WorkError
-    from avr.predict import Predictor, check_request
+    from avr.core import make_folder
+    from avr.predict import check_outputs, check_request, check_runs, drawn_paths, gather_videos, write_table
 
     check_request(top=top, window=window, step=step)
+    paths = gather_videos(videos, but=draw)
+    drawn = {} if draw is None else drawn_paths(paths, draw, f".{draw_format}")
+    check_outputs([*([out] if out else []), *dict.fromkeys(drawn.values())], paths, overwrite=overwrite)
+    check_runs(runs, split=options["split"], fused=options["fuse"] is not None)
+    for folder in [*([out.parent] if out else []), *([draw] if draw else [])]:
+        make_folder(folder)
+    from avr.predict import Predictor  # torch, after what needs none
+
     predictor = Predictor(runs, **options)
     as_json = click.get_current_context().params["as_json"]
     found: list[dict[str, Any]] = []
-    for path in videos:
-        try:
-            prediction = predictor.predict(path, top=top, window=window, step=step)
-        except (WorkError, UsageError) as error:
-            if isinstance(error, UsageError) and path.is_file():
-                raise  # of the runs, not of this video
-            found.append({"video": str(path), "error": str(error)})
-            click.echo(f"error: {error}", err=True)
-        else:
-            found.append(prediction.to_dict())
-            if not as_json:  # each as soon as it is there
-                show(prediction)
-    return Reply({"predictions": found}, lambda: None, failed=any("error" in one for one in found))
+    for path in paths:
+        entry = _predict(predictor, path, drawn.get(path), top=top, window=window, step=step, say=not as_json)
+        found.append(entry)
+        if "error" in entry:
+            click.echo(f"error: {entry['error']}", err=True)
+    if out is not None:
+        write_table(out, found)
+    failed = any("error" in one for one in found)
+    written = [f"wrote {out}"] * (out is not None) + [f"wrote {draw}"] * (draw is not None)
+    return Reply({"predictions": found, "out": out}, lambda: print_lines(*written), failed=failed)
+
+
+def _predict(predictor: "Predictor", path: Path, drawn: Path | None, *, say: bool, **asked: Any) -> dict[str, Any]:
+    """One video as `--json` has it, printed and drawn as soon as it is there; with "error" where that went wrong."""
+    from avr.core import UsageError, WorkError
+    from avr.predict import draw_prediction
+
+    entry: dict[str, Any] = {"video": str(path)}
+    try:
+        prediction = predictor.predict(path, **asked)
+        entry = prediction.to_dict()
+        if say:
+            show(prediction)
+        if drawn is not None:
+            entry["drawn"] = draw_prediction(prediction, drawn)
+    except (WorkError, UsageError) as error:
+        if isinstance(error, UsageError) and path.is_file():
+            raise  # of the runs, not of this video
+        entry["error"] = str(error)
+    return entry
 
 
 def show(prediction: "Prediction") -> None:
     """One video's best classes, then its time line."""
-    click.echo(f"{prediction.path}: {prediction.frames} frames, {prediction.seconds:.1f} s")
+    name = click.format_filename(prediction.path or "")
+    click.echo(f"{name}: {prediction.frames} frames, {prediction.seconds:.1f} s")
+    print_lines(*([f"  note: {prediction.note}"] if prediction.note else []))
     print_lines(*(f"  {100 * probability:5.1f} %  {name}" for name, probability in prediction.top))
     for window in prediction.timeline:
         best = ", ".join(f"{name} {100 * probability:.0f} %" for name, probability in window.top[:2])

@@ -8,7 +8,7 @@ import click
 
 from avr.core import as_text
 
-from ._options import PATH, device_option, list_option, named_value, set_option
+from ._options import PATH, chosen_store, device_option, list_option, named_value, set_option
 from ._output import Reply, answering, print_lines, print_table
 
 if TYPE_CHECKING:
@@ -80,9 +80,11 @@ def plan(name: str, dataset: str, videos: int) -> Reply:
     Hours are estimated from a few seconds of timing on this machine: flow pairs of 320x240 and convolutions.
     """
     from avr.core import note
-    from avr.recipes import load_recipe, measure_pace, plan_recipe
+    from avr.recipes import load_recipe
 
     recipe = load_recipe(name)
+    from avr.recipes import measure_pace, plan_recipe  # torch, after what needs none
+
     pace = measure_pace({str(spec["flow"]) for spec in recipe.stores.values()})
     flow = ", ".join(f"{method} {1000 * seconds:.3g} ms a pair" for method, seconds in pace.flow_seconds.items())
     note(f"timed here: {flow}; {pace.gflops:.3g} GFLOP/s in a convolution")
@@ -144,16 +146,18 @@ def run(
     still run, and the exit code is 1.
     """
     from avr.core import note
-    from avr.recipes import Changes, as_object, load_recipe, run_recipe, write_tables
-    from avr.store import RUNS, FeatureStore, default_store
+    from avr.recipes import load_recipe
+    from avr.store import RUNS, FeatureStore
 
     recipe = load_recipe(name)
     named = [named_value("--store", text, bare=True) for text in stores]
-    paths = [(key, Path(value)) for key, value in named] or [("", default_store())]
+    paths = [(key, chosen_store(Path(value))) for key, value in named] or [("", chosen_store(None))]
     if out is None:
         with FeatureStore(paths[0][1]) as store:
             out = RUNS / f"recipe-{recipe.name}-{store.dataset}"
     note(f"out: {out}")
+    from avr.recipes import Changes, as_object, run_recipe, write_tables  # torch, after what needs none
+
     changes = Changes(
         settings=settings,
         scores={key: Path(value) for key, value in scores.items()},

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ._options import PATH
+from ._options import PATH, chosen_store
 from ._output import Reply, answering, print_lines, print_table
 
 if TYPE_CHECKING:
@@ -25,12 +25,6 @@ def command() -> None:
     """
 
 
-def _chosen(store: Path | None) -> Path:
-    from avr.store import default_store
-
-    return default_store() if store is None else store
-
-
 def _size(count: float) -> str:
     for unit in ("B", "KB", "MB", "GB", "TB"):
         if count < 1000 or unit == "TB":
@@ -46,7 +40,7 @@ def info(store: Path | None) -> Reply:
     """Show what a store or score file holds: arrays, sizes, splits, failures with their reasons, settings."""
     from avr.store import describe
 
-    result = describe(_chosen(store))
+    result = describe(chosen_store(store))
     return Reply(result, lambda: _show(result))
 
 
@@ -92,7 +86,7 @@ def verify(store: Path | None) -> Reply:
     """Read every byte and check it. Names what is damaged, and then ends with exit code 1."""
     from avr.store import verify
 
-    result = verify(_chosen(store))
+    result = verify(chosen_store(store))
     lines = [f"{damage['file']}: {damage['problem']}" for damage in result["damaged"]]
     if result["missing_shards"]:
         lines.append(f"unfinished: {result['missing_shards']} shards are missing; `avr extract` makes them")
@@ -110,7 +104,7 @@ def repair(store: Path | None, failures: bool) -> Reply:
     """Drop what is damaged in a store's folder, so that `avr extract` makes it again."""
     from avr.store import repair
 
-    result = repair(_chosen(store), failures=failures)
+    result = repair(chosen_store(store), failures=failures)
     lines = [f"dropped: {', '.join(result['dropped']) or 'nothing'}"]
     if not result["complete"]:
         lines.append("the store is unfinished: run `avr extract` again with the same settings to finish it")
@@ -126,7 +120,7 @@ def pack(store: Path | None, out: Path | None, overwrite: bool) -> Reply:
     """Copy a store's folder into one self-contained file, which every command takes in its place."""
     from avr.store import pack
 
-    written = pack(_chosen(store), out, overwrite=overwrite)
+    written = pack(chosen_store(store), out, overwrite=overwrite)
     size = written.stat().st_size
     return Reply({"path": written, "bytes": size}, lambda: click.echo(f"{written} ({_size(size)})"))
 
@@ -139,7 +133,7 @@ def export(store: Path | None, out: Path) -> Reply:
     """Write a store or score file as .npy arrays, videos.csv and classes.txt."""
     from avr.store import export
 
-    written = export(_chosen(store), out)
+    written = export(chosen_store(store), out)
     return Reply({"written": written}, lambda: print_lines(*written))
 
 

@@ -11,6 +11,7 @@ from .child import Child
 from .errors import AvrError, UsageError, WorkError
 from .faces import lazy
 from .files import make_folder, remove_leftovers, sha256_of, write_whole
+from .loading import say_loading
 from .locks import FolderLock
 from .marks import About, NonNegativeFloat, NonNegativeInt, OneOf, PositiveFloat, PositiveInt, Range, Share
 from .names import check_name, name_from
@@ -18,6 +19,7 @@ from .options import Option, as_text, check_fields, options_of, read_options, re
 from .progress import Progress, Said, note, overheard, quiet, warn
 from .registry import check_known, item_names, item_summary, load_item
 from .remarks import tell
+from .tables import safe_cell, write_csv
 
 if TYPE_CHECKING:
     from .folds import grouped_folds, possible_folds, split_groups, validation_part
@@ -68,6 +70,8 @@ __all__ = [
     "read_options",
     "read_value",
     "remove_leftovers",
+    "safe_cell",
+    "say_loading",
     "sha256_of",
     "softmax",
     "split_groups",
@@ -75,5 +79,6 @@ __all__ = [
     "top_k_accuracy",
     "validation_part",
     "warn",
+    "write_csv",
     "write_whole",
 ]

@@ -3,6 +3,7 @@ runs. No torch: command lines read the fields."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from avr.core import (
@@ -15,11 +16,12 @@ from avr.core import (
     check_known,
     item_names,
 )
-from avr.training import choose_device
+from avr.training import check_device, choose_device
 from avr.video import Sampling
 
 STREAMS = "avr.extract.streams"  # where the streams lie
 FLOW = "avr.extract.flow"
+WEIGHTS_SUFFIXES = (".safetensors", ".pth", ".pt", ".bin")
 
 
 @dataclass(frozen=True)
@@ -50,10 +52,11 @@ class Settings(Sampling):
     layers: Annotated[
         tuple[str, ...],
         About(
-            "pooled, map, conv5_3, conv4_2, fc6 or torchvision node names; rgb=… and flow=… for one stream alone.",
+            "pooled; map for heads that look at positions; conv5_3, conv4_2, fc6 or torchvision node names; rgb=… and "
+            "flow=… for one stream alone.",
             "NAMES",
         ),
-    ] = ("pooled", "map")
+    ] = ("pooled",)
     stack: Annotated[PositiveInt, About("Flow pairs centred on a frame.", "L")] = 10
     flow: Annotated[str, About("dis, farneback, tvl1, raft or raft=FILE (its weights).")] = "dis"
     flow_backend: str = ""
@@ -120,6 +123,17 @@ class Settings(Sampling):
             raise UsageError(f"{len(found)} weights for stream {stream}; give one, such as --weights {stream}=FILE")
         return found[0]
 
+    def require_files(self) -> None:
+        """Refuse weights that are meant as a file, which its name shows, and are none; loads no torch.
+
+        Raises:
+            UsageError: naming the file.
+        """
+        for stream in self.streams:
+            file = Path(self.weights_of(stream))
+            if (len(file.parts) > 1 or file.suffix in WEIGHTS_SUFFIXES) and not file.is_file():
+                raise UsageError(f"{file}: no such weights file; give a file, a name torchvision knows, or random")
+
     @property
     def sampling(self) -> Sampling:
         """Which frames of a video are looked at, alone."""
@@ -174,6 +188,7 @@ class Running:
 
     def __post_init__(self) -> None:
         check_fields(self)
+        check_device(self.device)
 
 
 @dataclass(frozen=True)
@@ -205,7 +220,7 @@ class Engine:
         if self.name == "ray" and self.devices:
             raise UsageError("--devices is of --engine local; of --engine ray give --workers")
         named = (f"cuda:{device}" if device.isdigit() else device for device in self.devices)
-        object.__setattr__(self, "devices", tuple(named))
+        object.__setattr__(self, "devices", tuple(map(check_device, named)))
 
     @property
     def alone(self) -> bool:

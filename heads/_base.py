@@ -93,7 +93,8 @@ class Head(nn.Module):
             layer = self.reads.get("*", "map").replace("pooled", "map")
             raise UsageError(
                 f"the {type(self).__name__} head attends to or fuses positions of a map, but the layer read of "
-                f"{', '.join(flat)} is pooled: read maps with --layer {layer} (avr extract --layers {layer})"
+                f"{', '.join(flat)} is pooled: read maps with --layer {layer}, which a store has from "
+                f"avr extract … --layers pooled,{layer}"
             )
 
     def require_same_length(self, shapes: Shapes) -> None:

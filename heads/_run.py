@@ -9,6 +9,7 @@ command goes on after them.
 """
 
 import dataclasses
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -176,16 +177,32 @@ def choose_layers(
     for stream in (*wanted, *layers):
         if stream and stream not in store.streams:
             raise UsageError(f"the store has no stream '{stream}'; it holds {', '.join(store.streams)}")
-    chosen = {}
-    for stream in wanted:
-        layer = layers.get(stream) or layers.get("") or made.reads.get(stream) or made.reads.get("*") or "pooled"
+    chosen = {
+        stream: layers.get(stream) or layers.get("") or made.reads.get(stream) or made.reads.get("*") or "pooled"
+        for stream in wanted
+    }
+    for stream, layer in chosen.items():
         if layer not in store.layers(stream):
+            fit = [
+                own for own in store.layers(stream) if len(store.array(stream, own).shape) == 4 or not made.needs_maps
+            ]
+            choose = f"choose {' or '.join(fit)} with --layer {stream}=…, or " if fit else ""
             raise UsageError(
-                f"the store has no {stream}/{layer}; of {stream} it holds {', '.join(store.layers(stream))}: choose "
-                f"one with --layer {stream}=…, or extract again with --layers {layer}"
+                f"the store has no {stream}/{layer}; of {stream} it holds {', '.join(store.layers(stream))}: {choose}"
+                f"extract again: {_extraction(store, chosen)}"
             )
-        chosen[stream] = layer
     return chosen
+
+
+def _extraction(store: FeatureStore, chosen: Mapping[str, str]) -> str:
+    """The command that makes a store of the layers chosen, and of those that every stream of this one has."""
+    held = [set(store.layers(stream)) for stream in store.streams]
+    layers = sorted(set.intersection(*held), reverse=True)
+    lacking = {stream: layer for stream, layer in chosen.items() if layer not in store.layers(stream)}
+    alike = len(set(chosen.values())) == 1
+    layers += dict.fromkeys(layer if alike else f"{stream}={layer}" for stream, layer in lacking.items())
+    out = f"features/{store.dataset}-{lacking[next(iter(lacking))]}"
+    return f"avr extract … --layers {','.join(layers)} --out {shlex.quote(out)}"
 
 
 def choose_splits(store: FeatureStore, split: str | tuple[str, ...]) -> tuple[str, ...]:

@@ -17,7 +17,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from avr.core import AvrError, UsageError, WorkError, write_whole
-from avr.store import prediction_of, read_head_record, run_of, split_folder, split_names
+from avr.store import find_split, prediction_of
 
 from ._base import Head, build_head, head_class
 from ._examples import MemoryExamples
@@ -183,14 +183,6 @@ def load_run(path: Path, *, split: str | None = None) -> TrainedRun:
         UsageError: no run there, or no such split in it.
         WorkError: damaged run.json or checkpoint.
     """
-    path = Path(path)
-    if split is None and run_of(path) != path.resolve():
-        folder = path
-        if not folder.is_dir():
-            raise UsageError(f"{path}: no such run or split")
-    else:
-        folder = split_folder(path, split or next(iter(read_head_record(path).splits)))
-    if not folder.is_dir():
-        raise UsageError(f"{path} has no split '{split}'; it holds {', '.join(split_names(path)) or 'none'}")
+    folder = find_split(Path(path), split)
     head, metadata = load_head(folder)
     return TrainedRun(folder, head, metadata)

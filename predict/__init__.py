@@ -3,8 +3,32 @@
 from avr.predict import Predictor
 
 Predictor("runs/stfn-shapes-1").predict("clip.avi").top
+
+Names that need torch are loaded when they are first used: what is wrong with a request is told at once.
 """
 
-from .predictor import Prediction, Predictor, Window, check_request
+from typing import TYPE_CHECKING
 
-__all__ = ["Prediction", "Predictor", "Window", "check_request"]
+from avr.core import lazy
+
+from .requests import check_outputs, check_request, check_runs, drawn_paths, gather_videos
+from .table import write_table
+
+if TYPE_CHECKING:
+    from .drawing import draw_prediction
+    from .predictor import Prediction, Predictor, Window
+else:
+    __getattr__, __dir__ = lazy(__name__)
+
+__all__ = [
+    "Prediction",
+    "Predictor",
+    "Window",
+    "check_outputs",
+    "check_request",
+    "check_runs",
+    "draw_prediction",
+    "drawn_paths",
+    "gather_videos",
+    "write_table",
+]

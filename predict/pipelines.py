@@ -12,6 +12,7 @@ from avr.core import UsageError
 from avr.extract import Extractor, Origin, Running, refuse_unused
 from avr.heads import TrainedRun, load_run
 
+Features = dict[str, NDArray[np.float32]]  # "rgb/pooled" -> (V, N, …) of one video
 Outputs = dict[str, NDArray[np.float32]]  # output -> log-probabilities (K,) of one video
 
 

@@ -1,7 +1,7 @@
 """`Predictor`: a trained pipeline applied to new videos, by the code that extraction and heads run."""
 
-import math
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -11,11 +11,13 @@ from numpy.typing import NDArray
 
 from avr.core import UsageError
 from avr.datasets import Video
-from avr.video import USUAL_RATE, HeldFrames, Steps, VideoError, VideoFile, answer
+from avr.extract import Extractor
+from avr.video import USUAL_RATE, ArrayFrame, Facts, Frame, HeldFrames, Steps, VideoError, VideoFile, answer, decode
 
 from .fusions import Fusion
-from .pipelines import Outputs, open_runs
-from .windows import read_windows
+from .pipelines import Features, Outputs, open_runs
+from .requests import check_request, check_runs
+from .windows import cut_windows
 
 
 @dataclass(frozen=True)
@@ -32,31 +34,34 @@ class Prediction:
     """What a video shows.
 
     Attributes:
-        path: the video.
+        path: the video; None for frames that were given as an array.
         frames: how many decoded.
         seconds: its length.
         top: the best classes and their probabilities, best first.
         probabilities: (K,) float64 of all classes, in the order of `class_names`.
         outputs: output -> (K,) float32 log-probabilities: of each stream and each head, "run/output" with several runs.
         timeline: windows of a long video, in order; empty for a short one.
+        note: what one should know of the video though it decodes, such as damage; "" is nothing.
     """
 
-    path: Path
+    path: Path | None
     frames: int
     seconds: float
     top: list[tuple[str, float]]
     probabilities: NDArray[np.float64]
     outputs: Outputs = field(repr=False)
     timeline: list[Window] = field(default_factory=list)
+    note: str = ""
 
     def to_dict(self) -> dict[str, Any]:
         """For `--json`."""
         return {
-            "video": str(self.path),
+            "video": "" if self.path is None else str(self.path),
             "frames": self.frames,
             "seconds": self.seconds,
             "top": _listed(self.top),
             "timeline": [{"start": w.start, "end": w.end, "top": _listed(w.top)} for w in self.timeline],
+            "note": self.note,
         }
 
 
@@ -78,6 +83,7 @@ class Predictor:
 
     Example:
         Predictor("runs/stfn-shapes-1").predict("clip.avi").top
+        Predictor("runs/stfn-shapes-1").predict(frames, rate=30).top  # (F, H, W, 3) uint8 RGB
     """
 
     def __init__(
@@ -93,62 +99,76 @@ class Predictor:
         self.fusion = None if fuse is None else Fusion.open(Path(fuse), runs, split=split)
         if self.fusion is not None:
             runs, split = self.fusion.runs, self.fusion.split
-        if not runs:
-            raise UsageError("no run: name one that `avr heads train` wrote, such as --run runs/stfn-shapes-1")
+        check_runs(runs, split=split)
         self.opened = open_runs(runs, split=split, weights=weights, device=device)
         if self.fusion is not None:
             self.fusion.check(self.opened)
         self.class_names = self.opened[0].trained.class_names
         self._extractors = list(dict.fromkeys(opened.extractor for opened in self.opened))
 
-    def predict(self, path: Path | str, *, top: int = 5, window: float = 5.0, step: float = 0.0) -> Prediction:
+    def predict(
+        self,
+        video: Path | str | NDArray[np.uint8],
+        *,
+        rate: float = 0.0,
+        top: int = 5,
+        window: float = 5.0,
+        step: float = 0.0,
+    ) -> Prediction:
         """What a video shows.
 
         Args:
-            path: a video file.
+            video: a video file, or frames `(F, H, W, 3)` uint8 RGB.
+            rate: frames a second; 0: what the file says, of an array 25.
             top: how many classes.
             window: seconds of a window of the time line, which videos of at least two windows get; 0: no time line.
             step: seconds from one window's start to the next's; 0: half a window.
 
         Raises:
-            UsageError: no such file, or a length that is none.
+            UsageError: no such file, an array of something else, or a length that is none.
             WorkError: the video does not decode; says why.
         """
-        path = Path(path)
-        check_request(top=top, window=window, step=step)
-        if not path.is_file():
-            raise UsageError(f"{path}: no such video")
-        video = Video(path.stem, path, 0, path.stem)  # without a class and a group
-        try:
-            made = {extractor: extractor.features(video) for extractor in self._extractors}
-        except VideoError as error:
-            raise VideoError(error.reason, path) from error
-        frames = next(iter(made.values()))[1]
-        outputs = [opened.scores(made[opened.extractor][0]) for opened in self.opened]
+        check_request(top=top, window=window, step=step, rate=rate)
+        if isinstance(video, (str, Path)):
+            path, name = Path(video), Path(video).stem
+            if not path.is_file():
+                raise UsageError(f"{path}: no such video")
+            outputs, facts, note = self._outputs(Video(name, path, 0, name), key=name)  # no class and no group
+            rate = rate or facts.rate
+        else:
+            path, name, rate = None, "", rate or USUAL_RATE
+            held = held_frames(video, rate)
+            outputs, facts, note = self._outputs(held, key=name)
         probabilities = self._probabilities(outputs)
-        with VideoFile(path) as file:
-            rate = file.rate or USUAL_RATE
-        length = round(window * rate)
+        length, stride = round(window * rate), max(1, round((step or window / 2) * rate))
         timeline: list[Window] = []
-        if length and frames >= 2 * length:
-            stride = max(1, round((step or window / 2) * rate))
-            timeline = self._timeline(path, length=length, step=stride, rate=rate, top=top)
-        shown = _best(probabilities, self.class_names, top)
-        return Prediction(path, frames, frames / rate, shown, probabilities, self._named(outputs), timeline)
+        if length and facts.frames >= 2 * length:
+            with VideoFile(path) if path else nullcontext(held) as frames:
+                for first, part in cut_windows(frames, length=length, step=stride):
+                    own, *_ = self._outputs(part, key=f"{name}@{first}")
+                    best = _best(self._probabilities(own), self.class_names, top)
+                    timeline.append(Window(first / rate, (first + len(part)) / rate, best))
+        best, named = _best(probabilities, self.class_names, top), self._named(outputs)
+        return Prediction(path, facts.frames, facts.frames / rate, best, probabilities, named, timeline, note)
 
-    def _timeline(self, path: Path, *, length: int, step: int, rate: float, top: int) -> list[Window]:
-        windows = []
-        for first, frames in read_windows(path, length=length, step=step):
-            made = {}
-            for extractor in self._extractors:
-                settings = extractor.settings
-                views = settings.sampling.sample(len(frames), key=f"{path.stem}@{first}")
-                decoded = answer(HeldFrames(frames), Steps.of(views, len(frames)), extractor.needs)
-                made[extractor] = extractor.features_of(decoded)
-            probabilities = self._probabilities([opened.scores(made[opened.extractor]) for opened in self.opened])
-            best = _best(probabilities, self.class_names, top)
-            windows.append(Window(first / rate, (first + len(frames)) / rate, best))
-        return windows
+    def _outputs(self, video: Video | Sequence[Frame], *, key: str) -> tuple[list[Outputs], Facts, str]:
+        """What each run gives for a video file, or for frames as for a video of them; its facts; and its note.
+
+        `key` settles random views.
+        """
+        made: dict[Extractor, Features] = {}
+        for extractor in self._extractors:
+            sampling, needs = extractor.settings.sampling, extractor.needs
+            if isinstance(video, Video):
+                try:
+                    decoded = decode(video, sampling, needs)
+                except VideoError as error:
+                    raise VideoError(error.reason, video.path) from error
+            else:
+                held = HeldFrames(video, fps=sampling.fps)
+                decoded = answer(held, Steps.of(sampling.sample(held.count, key=key), held.count), needs)
+            made[extractor] = extractor.features_of(decoded)
+        return [opened.scores(made[opened.extractor]) for opened in self.opened], decoded.facts, decoded.note
 
     def _named(self, outputs: Sequence[Outputs]) -> Outputs:
         if len(outputs) == 1:
@@ -165,12 +185,16 @@ class Predictor:
         return mean
 
 
-def check_request(*, top: int, window: float, step: float) -> None:
-    """Refuse what no video can be answered with: seconds below 0 or no number, no class."""
-    if not all(math.isfinite(seconds) and seconds >= 0 for seconds in (window, step)):
-        raise UsageError(f"window and step must be seconds, at least 0, not {window:g} and {step:g}")
-    if top < 1:
-        raise UsageError(f"top must be at least 1 class, not {top}")
+def held_frames(images: NDArray[np.uint8], rate: float) -> list[Frame]:
+    """Images `(F, H, W, 3)` uint8 RGB as frames, shown at `rate` a second.
+
+    Raises:
+        UsageError: they are something else.
+    """
+    array = np.asarray(images)
+    if array.ndim != 4 or array.shape[3] != 3 or array.dtype != np.uint8 or not array.size:
+        raise UsageError(f"frames must be (F, H, W, 3) uint8 RGB, not {array.shape} {array.dtype}")
+    return [ArrayFrame(image, number / rate) for number, image in enumerate(array)]
 
 
 def _best(probabilities: NDArray, class_names: Sequence[str], top: int) -> list[tuple[str, float]]:

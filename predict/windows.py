@@ -1,12 +1,11 @@
 """A long video cut into windows, read once from its start to its end; memory holds one window."""
 
-from collections.abc import Iterator
-from pathlib import Path
+from collections.abc import Iterable, Iterator
 
-from avr.video import Frame, VideoError, VideoFile
+from avr.video import Frame
 
 
-def read_windows(path: Path, *, length: int, step: int) -> Iterator[tuple[int, list[Frame]]]:
+def cut_windows(frames: Iterable[Frame], *, length: int, step: int) -> Iterator[tuple[int, list[Frame]]]:
     """Windows of `length` frames, one every `step` frames, and one at the end that the last of these does not reach.
 
         F = 11, length 4, step 3:   0000.......
@@ -15,25 +14,19 @@ def read_windows(path: Path, *, length: int, step: int) -> Iterator[tuple[int, l
                                     .......3333
 
     Yields:
-        The first frame's number, and the frames, for `HeldFrames`; a video shorter than a window is one window.
-
-    Raises:
-        VideoError: no frame decodes.
+        The first frame's number, and the frames, for `HeldFrames`; fewer frames than a window are one window.
     """
     held: list[Frame] = []
     first = total = 0
     reached = 0  # frames before this one are in a window that was given
-    with VideoFile(path) as file:
-        for frame in file:
-            held.append(frame)
-            total += 1
-            if len(held) > length:  # the next window has not begun yet: the oldest is still wanted for the last one
-                held.pop(0)
-                first += 1
-            if len(held) == length and first % step == 0:
-                reached = total
-                yield first, list(held)
-    if not total:
-        raise VideoError("no frame decodes", path)
+    for frame in frames:
+        held.append(frame)
+        total += 1
+        if len(held) > length:  # the next window has not begun yet: the oldest is still wanted for the last one
+            held.pop(0)
+            first += 1
+        if len(held) == length and first % step == 0:
+            reached = total
+            yield first, list(held)
     if reached < total:
         yield first, held

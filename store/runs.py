@@ -92,6 +92,23 @@ def split_names(run: Path) -> list[str]:
     return sorted(path.name.removeprefix(SPLIT) for path in run.glob(f"{SPLIT}*") if path.is_dir())
 
 
+def find_split(path: Path, split: str | None = None) -> Path:
+    """The folder of a run's split, by default of its first; a split's own folder is that.
+
+    Raises:
+        UsageError: no run there, or no such split in it.
+        WorkError: its record is damaged.
+    """
+    if split is None and run_of(path) != path.resolve():
+        if not path.is_dir():
+            raise UsageError(f"{path}: no such run or split")
+        return path
+    folder = split_folder(path, split or next(iter(read_head_record(path).splits)))
+    if not folder.is_dir():
+        raise UsageError(f"{path} has no split '{split}'; it holds {', '.join(split_names(path)) or 'none'}")
+    return folder
+
+
 def score_path(folder: Path) -> Path:
     """Where a split's folder, or a run's, keeps its scores."""
     return folder / SCORES

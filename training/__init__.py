@@ -3,7 +3,7 @@
 No file loads torch before it is needed: command lines read the settings' fields for --help.
 """
 
-from .machine import choose_device, deterministic
+from .machine import check_device, choose_device, deterministic
 from .schedule import Schedule
 from .settings import OPTIMIZERS, SCHEDULES, Optimizer, Training, build_optimizer, read_training
 
@@ -14,6 +14,7 @@ __all__ = [
     "Schedule",
     "Training",
     "build_optimizer",
+    "check_device",
     "choose_device",
     "deterministic",
     "read_training",

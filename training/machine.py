@@ -1,6 +1,7 @@
 """The device of a name, and a block inside which torch computes the same each time."""
 
 import os
+import re
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING
@@ -11,22 +12,29 @@ if TYPE_CHECKING:
     import torch
 
 
+def check_device(name: str) -> str:
+    """The name of a device, which need not be in this machine: "auto", "cpu", "cuda", "cuda:1". Loads no torch.
+
+    Raises:
+        UsageError: unknown, or of a kind that avr does not run on.
+    """
+    if not re.fullmatch(r"auto|(cpu|cuda)(:\d+)?", name):
+        raise UsageError(f"unknown device '{name}'; known: auto, cpu, cuda, cuda:0 …")
+    return name
+
+
 def choose_device(name: str) -> "torch.device":
     """The device of a name: "auto" (CUDA when there is one), "cpu", "cuda", "cuda:1".
 
     Raises:
         UsageError: unknown, of a kind that avr does not run on, or not in this machine.
     """
+    check_device(name)
     import torch
 
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-    except RuntimeError:
-        device = torch.device("meta")
-    if device.type not in ("cpu", "cuda"):
-        raise UsageError(f"unknown device '{name}'; known: auto, cpu, cuda, cuda:0 …")
+    device = torch.device(name)
     count = torch.cuda.device_count() if device.type == "cuda" else 1
     if not count:
         raise UsageError(f"device {name}: no CUDA device here; use --device cpu")

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from .frames import Frames, HeldFrames, open_frames, read_frames
     from .opening import USUAL_RATE, VideoFile, decoder_versions
     from .pictures import ArrayFrame, Frame, VideoError
+    from .writing import write_video
 else:
     __getattr__, __dir__ = lazy(__name__)
 
@@ -46,4 +47,5 @@ __all__ = [
     "open_frames",
     "read_frames",
     "refuse_damaged",
+    "write_video",
 ]

@@ -66,17 +66,24 @@ class Frames(ABC):
 
 
 class HeldFrames(Frames):
-    """Frames in memory, of one size: a window of a longer video, or one that never was a file."""
+    """Frames in memory, of one size: a window of a longer video, or one that never was a file.
 
-    def __init__(self, frames: Sequence[Frame]) -> None:
+    Args:
+        frames: at least one.
+        fps: as of `open_frames`.
+    """
+
+    def __init__(self, frames: Sequence[Frame], *, fps: float = 0.0) -> None:
         self._frames = frames
         height, width = frames[0].shape
         self.facts = Facts(len(frames), width=width, height=height)
-        self.numbers = np.arange(len(frames))
-        self.seconds = np.array([frame.second for frame in frames])
+        seconds = [frame.second for frame in frames]
+        grid = on_grid(np.array(seconds), timing(seconds, 0.0)[2], fps) if fps else None
+        self.numbers = np.arange(len(frames)) if grid is None else grid
+        self.seconds = np.array(seconds)[self.numbers]
 
     def take(self, numbers: Iterable[int]) -> dict[int, Frame]:
-        return {number: self._frames[number] for number in numbers}
+        return {number: self._frames[int(self.numbers[number])] for number in numbers}
 
 
 def open_frames(video: Video, *, hold: int = HOLD_BYTES, fps: float = 0.0) -> Frames:

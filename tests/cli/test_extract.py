@@ -35,7 +35,7 @@ def test_bare_command_finds_data_and_writes_features(videos, runner):
     assert (videos / "features" / "folder" / "index.h5").exists()
     said = result.stderr
     assert "6 videos of folder → features/folder" in said
-    assert "about 246 KB in all" in said  # 6 videos × 2 streams × 2 segments × (512 + 512·3·3) × 2 bytes
+    assert "about 24.6 KB in all" in said  # 6 videos × 2 streams × 2 segments × 512 × 2 bytes: pooled alone
     assert "features/folder: 6 videos: 6 extracted" in result.stdout
     for stage in ("decode", "images", "network", "write"):
         assert stage in result.stdout

@@ -18,7 +18,9 @@ from avr.store import FeatureStore, describe
 from avr.video import Decoder, VideoFile
 
 # A small network on small crops: squeezenet at 64 pixels takes milliseconds.
-SMALL = Settings(backbone="squeezenet1_1", weights=("random",), segments=3, stack=4, crop=64, resize=64)
+SMALL = Settings(
+    backbone="squeezenet1_1", weights=("random",), layers=("pooled", "map"), segments=3, stack=4, crop=64, resize=64
+)
 ONE_BY_ONE = Running(device="cpu", decoders=1)
 
 

@@ -142,5 +142,5 @@ def test_defaults_are_the_papers_sizes():
 
 
 def test_pooled_layers_are_refused():
-    with pytest.raises(UsageError, match="layer read of rgb is pooled"):
+    with pytest.raises(UsageError, match=r"layer read of rgb is pooled: .* --layers pooled,map$"):
         AttentionStreams({"rgb": (4, 512)}, 3)

@@ -243,7 +243,17 @@ def test_streaming_from_disk_trains_as_well(toy_store):
         ("stfn", {"training": {"optimizer": "adagrad"}}, "optimizer takes adamw|sgd|rmsprop|adam"),
         ("stfn", {"streams": ("rgb",)}, "at least 2 streams"),
         ("stfn", {"streams": ("rgb", "sound")}, "no stream 'sound'; it holds"),
-        ("stfn", {"layers": {"flow": "map"}}, "no flow/map; of flow it holds pooled"),
+        (
+            "stfn",
+            {"layers": {"flow": "map"}},
+            "no flow/map; of flow it holds pooled: choose pooled with --layer flow=…, or extract",
+        ),
+        (
+            "attention-streams",
+            {"streams": ("flow",)},
+            r"holds pooled: extract again: avr extract … --layers pooled,map --out features/toy-map$",
+        ),
+        ("temporal-pyramid", {}, r"avr extract … --layers pooled,rgb=conv5_3,flow=conv4_2 --out features/toy-conv5_3$"),
         ("stfn", {"split": "9"}, "no split '9'; it holds 1, 2"),
         ("stfn", {"device": "tpu"}, "unknown device 'tpu'"),
         ("stfn", {"device": "cuda:99"}, "device cuda:99: "),

@@ -5,15 +5,16 @@ import shutil
 
 import numpy as np
 import pytest
-from clips import CLASSES, write_clip
+from clips import CLASSES, SETTINGS, make_run, write_clip
 
 from avr.cli import main
 from avr.core import UsageError, WorkError
-from avr.extract import build_backbone
+from avr.datasets import Video
+from avr.extract import build_backbone, extract
 from avr.fusion import fuse, load_fuser
 from avr.heads import save_tensors, train_run
 from avr.predict import Predictor
-from avr.predict.windows import read_windows
+from avr.predict.windows import cut_windows
 from avr.store import read_scores
 from avr.video import VideoFile
 
@@ -88,24 +89,65 @@ def test_a_window_is_predicted_as_a_video_of_its_frames(runs, tmp_path):
     predictor = Predictor(runs / "stfn")
     timeline = predictor.predict(tmp_path / "long.avi", window=2.0, step=2.0).timeline
     assert [window.start for window in timeline] == [0.0, 2.0]
-    from avr.datasets import Video
-
     extractor = predictor.opened[0].extractor
-    features, _ = extractor.features(Video("part", tmp_path / "long.avi", 0, "", start=20, end=40))
+    features, _ = extractor.features(Video("part", tmp_path / "long.avi", 0, "", start=2.0, end=4.0))
     expected = predictor.opened[0].scores(features)["fused"]
     assert timeline[1].top[0][0] == CLASSES[int(expected.argmax())]
     assert timeline[1].top[0][1] == pytest.approx(float(np.exp(expected.max())), abs=1e-5)
 
 
-def test_windows_cover_a_video_and_hold_its_frames(tmp_path):
-    write_clip(tmp_path / "clip.avi", 0, 1, num_frames=11)
-    found = list(read_windows(tmp_path / "clip.avi", length=4, step=3))
-    assert [(first, len(frames)) for first, frames in found] == [(0, 4), (3, 4), (6, 4), (7, 4)]
-    with VideoFile(tmp_path / "clip.avi") as file:
-        frames = list(file)
-    for first, window in found:
-        assert all(np.array_equal(frame, frames[first + index]) for index, frame in enumerate(window))
-    assert [first for first, _ in read_windows(tmp_path / "clip.avi", length=30, step=15)] == [0]
+def test_windows_and_arrays_lie_on_the_grid_in_time_of_their_run(dataset, tmp_path):
+    extract(dataset, tmp_path / "store", settings=SETTINGS.change(fps=5.0))
+    run = make_run(tmp_path, dataset, "linear")
+    path = tmp_path / "long.avi"
+    write_clip(path, 1, 3, num_frames=40)
+    predictor = Predictor(run)
+    found = predictor.predict(path, window=2.0, step=2.0)
+    assert (found.frames, found.seconds, len(found.timeline)) == (40, 4.0, 2)
+    features, _ = predictor.opened[0].extractor.features(Video("part", path, 0, "", start=2.0, end=4.0))
+    expected = predictor.opened[0].scores(features)["average"]
+    assert found.timeline[1].top[0][1] == pytest.approx(float(np.exp(expected.max())), abs=1e-5)
+    with VideoFile(path) as file:
+        images = np.stack([frame.rgb() for frame in file])
+    again = predictor.predict(images, rate=10)
+    np.testing.assert_allclose(again.outputs["rgb"], found.outputs["rgb"], atol=2e-3)
+
+
+def test_windows_cover_a_video_and_hold_its_frames():
+    frames = list(range(11))
+    found = list(cut_windows(frames, length=4, step=3))
+    assert [(first, len(held)) for first, held in found] == [(0, 4), (3, 4), (6, 4), (7, 4)]
+    assert all(held == frames[first : first + len(held)] for first, held in found)
+    assert [first for first, _ in cut_windows(frames, length=30, step=15)] == [0]
+
+
+def test_frames_in_memory_are_predicted_as_the_file_they_came_from(runs, tmp_path):
+    write_clip(tmp_path / "long.avi", 1, 3, num_frames=40)
+    with VideoFile(tmp_path / "long.avi") as file:
+        frames = np.stack([frame.rgb() for frame in file])
+    predictor = Predictor([runs / "stfn", runs / "linear"])
+    expected = predictor.predict(tmp_path / "long.avi", window=2.0)
+    found = predictor.predict(frames, rate=10, window=2.0)
+    # Grey is the decoder's own luma plane there, and computed of RGB here.
+    np.testing.assert_allclose(found.probabilities, expected.probabilities, atol=0.02)
+    np.testing.assert_allclose(found.outputs["linear/rgb"], expected.outputs["linear/rgb"], atol=2e-3)
+    assert (found.path, found.frames, found.seconds) == (None, 40, 4.0)
+    assert [(w.start, w.end) for w in found.timeline] == [(w.start, w.end) for w in expected.timeline]
+    assert found.to_dict()["video"] == ""
+    assert predictor.predict(frames[:1]).seconds == 1 / 25
+
+
+@pytest.mark.parametrize(
+    ("frames", "message"),
+    [
+        (np.zeros((4, 8, 8), np.uint8), r"must be \(F, H, W, 3\) uint8 RGB, not \(4, 8, 8\) uint8"),
+        (np.zeros((4, 8, 8, 3), np.float32), r"not \(4, 8, 8, 3\) float32"),
+        (np.zeros((0, 8, 8, 3), np.uint8), r"not \(0, 8, 8, 3\) uint8"),
+    ],
+)
+def test_an_array_of_something_else_is_refused(runs, frames, message):
+    with pytest.raises(UsageError, match=message):
+        Predictor(runs / "linear").predict(frames)
 
 
 def test_a_run_is_found_by_its_provenance_alone_when_the_store_is_gone(runs, tmp_path, test_video):
@@ -269,10 +311,6 @@ def test_a_backbones_folder_is_no_run(tmp_path, test_video):
 
 
 def test_weights_of_a_file_are_read_without_a_word_about_their_classifier(dataset, tmp_path, test_video, capsys):
-    from clips import SETTINGS
-
-    from avr.extract import extract
-
     file = tmp_path / "tuned.safetensors"
     state = build_backbone("squeezenet1_1", weights="random", seed=1, num_classes=4).state_dict()
     save_tensors(file, state, {"split": "1", "dataset": dataset.name})

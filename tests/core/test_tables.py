@@ -1,0 +1,33 @@
+"""CSV that a spreadsheet may open."""
+
+import csv
+
+import pytest
+
+from avr.core import WorkError, safe_cell, write_csv
+
+
+@pytest.mark.parametrize(
+    "text", ["=cmd|' /C calc'!A0", "+1", "@SUM(A1)", "\tx", "\rx", "-2+3+cmd|' /C calc'!A0", "-f(1)"]
+)
+def test_what_a_spreadsheet_would_run_gets_an_apostrophe(text):
+    assert safe_cell(text) == f"'{text}"
+
+
+@pytest.mark.parametrize("value", ["-YouTubeId_0", "a=b", "run", "", "'x", -3.5, 7, None])
+def test_other_cells_stay(value):
+    assert safe_cell(value) is value
+
+
+def test_a_table_is_read_back_and_says_what_it_changed(tmp_path, capsys):
+    rows = [["id", "label", "score"], ["=1+1", 'say "hi", twice', 0.5], ["caf\udce9", "é\nö", None]]
+    write_csv(tmp_path / "table.csv", rows)
+    with open(tmp_path / "table.csv", newline="") as file:
+        found = list(csv.reader(file))
+    assert found == [["id", "label", "score"], ["'=1+1", 'say "hi", twice', "0.5"], ["caf\\udce9", "é\nö", ""]]
+    assert capsys.readouterr().err.endswith(
+        "table.csv: 1 cells that a spreadsheet would run begin with an apostrophe\n"
+    )
+    (tmp_path / "file").touch()
+    with pytest.raises(WorkError, match="cannot be written"):
+        write_csv(tmp_path / "file" / "table.csv", rows)

@@ -1,0 +1,95 @@
+"""What `avr predict` writes: the table and the clips with their classes drawn."""
+
+import csv
+import json
+
+import numpy as np
+import pytest
+from clips import write_clip
+
+from avr.cli import main
+from avr.predict import Predictor, draw_prediction
+from avr.video import VideoFile
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Two good clips, one of them long enough for a time line, and a damaged one."""
+    write_clip(tmp_path / "clips" / "a" / "short.avi", 0, 0, num_frames=12)
+    write_clip(tmp_path / "clips" / "b" / "long.avi", 3, 1, num_frames=40, size=(120, 160))
+    (tmp_path / "clips" / "b" / "=bad.avi").write_text("some words")
+    return tmp_path
+
+
+def images(path):
+    with VideoFile(path) as file:
+        return np.stack([frame.rgb() for frame in file]), file.rate
+
+
+def test_a_folder_becomes_a_table_and_drawn_clips(runner, runs, folder, monkeypatch):
+    monkeypatch.chdir(folder)
+    command = ["predict", "clips", "--run", str(runs / "stfn"), "--device", "cpu", "--window", "2", "--top", "2"]
+    command += ["--out", "tables/found.csv", "--draw", "drawn", "--json"]
+    done = runner.invoke(main, command)
+    assert done.exit_code == 1
+    assert done.stderr.splitlines()[0].startswith("error: clips/b/=bad.avi: is a text file")
+    entries = json.loads(done.stdout)["predictions"]
+    assert [entry.get("drawn") for entry in entries] == ["drawn/a/short.mp4", None, "drawn/b/long.mp4"]
+    with open("tables/found.csv", newline="") as file:
+        header, *rows = list(csv.reader(file))
+    assert header == [
+        "video",
+        "start",
+        "end",
+        "frames",
+        "class_1",
+        "probability_1",
+        "class_2",
+        "probability_2",
+        "error",
+    ]
+    assert [row[:4] for row in rows] == [
+        ["clips/a/short.avi", "0", "1.2", "12"],
+        ["clips/b/=bad.avi", "", "", ""],
+        ["clips/b/long.avi", "0", "4.0", "40"],
+        ["clips/b/long.avi", "0.0", "2.0", ""],
+        ["clips/b/long.avi", "1.0", "3.0", ""],
+        ["clips/b/long.avi", "2.0", "4.0", ""],
+    ]
+    assert "is a text file, not a video" in rows[1][-1]
+    assert [row[-1] for row in rows if row is not rows[1]] == [""] * 5
+    for row, top in zip([rows[0], *rows[2:]], [entries[0]["top"], entries[2]["top"]], strict=False):
+        assert row[4:8:2] == [one["class"] for one in top]
+        assert [float(cell) for cell in row[5:8:2]] == pytest.approx([one["probability"] for one in top], abs=1e-6)
+    for name, size in (("a/short", (12, 40, 52, 3)), ("b/long", (40, 120, 160, 3))):
+        drawn, rate = images(folder / "drawn" / f"{name}.mp4")
+        assert (drawn.shape, rate) == (size, 10)
+
+    again = runner.invoke(main, command)  # nothing is predicted, nor replaced
+    assert again.exit_code == 2
+    assert again.stderr.endswith("tables/found.csv: is there already; --overwrite replaces it\n")
+    done = runner.invoke(main, [*command[:2], "clips/a/*", *command[2:-1], "--overwrite", "--draw-format", "gif"])
+    assert done.exit_code == 1
+    assert done.stdout.endswith("wrote tables/found.csv\nwrote drawn\n")
+    assert (folder / "drawn" / "a" / "short.gif").read_bytes()[:4] == b"GIF8"
+
+
+def test_classes_are_drawn_in_bands_and_the_rest_is_the_clip(runs, folder):
+    path = folder / "clips" / "b" / "long.avi"
+    predictor = Predictor(runs / "stfn")
+    for name, window, untouched, bands in (
+        ("one", 0.0, slice(0, 78), [slice(86, 120)]),
+        ("two", 2.0, slice(54, 66), [slice(0, 45), slice(76, 120)]),
+    ):
+        prediction = predictor.predict(path, window=window)
+        drawn, _ = images(draw_prediction(prediction, folder / f"{name}.mp4"))
+        clip, _ = images(path)
+        difference = np.abs(drawn.astype(int) - clip).mean((0, 2, 3))
+        assert difference[untouched].max() < 4
+        for band in bands:
+            assert difference[band].min() > 20  # darkened
+            assert drawn[:, band].max() > 180  # and written on
+    frames, rate = images(path)
+    drawn, _ = images(draw_prediction(predictor.predict(frames, rate=rate), folder / "array.mp4", frames=frames))
+    assert drawn.shape == frames.shape
+    assert [path.name for path in folder.glob(".*")] == []
