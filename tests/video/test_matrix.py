@@ -244,6 +244,17 @@ def test_the_same_bytes_of_every_copy_and_from_any_number_of_decoders(tmp_path):
         assert len(set(found[0][3 * number : 3 * number + 3])) == 1, path.name
 
 
+@pytest.mark.parametrize("name", ["avi-mjpeg", "mjpeg-mjpeg"])
+def test_a_half_written_picture_is_the_same_whoever_holds_its_neighbours(tmp_path, name):
+    """What a cut JPEG leaves unwritten is what the decoder's memory held, which goes by what else is still in use."""
+    path = spoilt(tmp_path, name, "cut")
+    with VideoFile(path) as file:
+        dropped = [frame.rgb() for frame in file]
+    with VideoFile(path) as file:
+        held = list(file)
+        np.testing.assert_array_equal([frame.rgb() for frame in held], dropped)
+
+
 @pytest.mark.parametrize(
     ("name", "frames", "word"),
     [
