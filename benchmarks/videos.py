@@ -23,7 +23,6 @@ import numpy as np
 from av.filter import Graph
 
 os.environ.setdefault("SVT_LOG", "1")  # the AV1 encoder tells its settings otherwise
-av.logging.set_level(av.logging.PANIC)
 FRAMES, RATE, SIZE = 30, 25, (160, 120)
 
 
@@ -311,6 +310,7 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--only", default="", help="container and codec hold this")
     options = parser.parse_args()
+    av.logging.set_level(av.logging.PANIC)
     count, missing = write_matrix(options.folder, options.only)
     print(f"{count} files in {options.folder}; {len(missing)} cannot be written by this build")
     for name, reason in missing.items():

@@ -5,6 +5,7 @@ kinds with the ffmpeg program. No program is needed here.
 """
 
 import importlib.util
+import re
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -29,6 +30,7 @@ def script(name: str) -> ModuleType:
 
 
 FRAMES = 10
+DAMAGE = "damage|do not decode|in part"
 videos, reference = script("videos"), script("frames")
 WORK = partial(decode, sampling=Sampling(segments=3), needs={"rgb": Need(), "flow": Need(pairs=2, colour=False)})
 # Every container and codec, and each kind with one that has it.
@@ -188,7 +190,7 @@ def test_seconds_are_those_of_a_variable_rate(tmp_path):
         seconds = read(path)[2]
         numbers = [number if number < 5 else 2 * number - 5 for number in range(FRAMES)]
         np.testing.assert_allclose(seconds, np.array(numbers) / videos.RATE, atol=0.002)
-        assert "variable" in note_of(path)
+        assert "rate varies" in note_of(path)
 
 
 def test_a_plain_file_has_no_note(tmp_path):
@@ -202,7 +204,8 @@ def test_what_is_unusual_is_said(tmp_path):
     assert read(default)[0].shape[1:3] == (48, 64)
     assert "stream" in note_of(two)
     assert "stream" in note_of(default)
-    assert "damage" in note_of(spoilt(tmp_path, "avi-mpeg4", "damaged-middle"))
+    assert re.search(DAMAGE, note_of(spoilt(tmp_path, "mkv-vp9", "damaged-middle")))
+    assert re.search(DAMAGE, note_of(spoilt(tmp_path, "avi-mpeg4", "damaged-middle")))  # concealed by the decoder
     assert "promised" in note_of(spoilt(tmp_path, "avi-mjpeg", "cut"))
 
 
@@ -260,7 +263,7 @@ def test_a_half_written_picture_is_the_same_whoever_holds_its_neighbours(tmp_pat
     [
         ("inter264.mp4", 25, "interlaced"),
         ("xvid_inter.avi", 25, "interlaced"),
-        ("decord_corrupted.mp4", 49, "damage"),
+        ("decord_corrupted.mp4", 49, DAMAGE),
         ("av1.mp4", 10, ""),
         ("many.gif", 30, ""),
     ],
@@ -272,7 +275,7 @@ def test_files_from_the_field(real_data, name, frames, word):
     assert not wrong(path)
     if word == "interlaced":
         assert 113 <= colour.mean() <= 114.5
-    assert word in note_of(path)
+    assert re.search(word, note_of(path))
 
 
 def test_clips_of_real_data_sets(real_data):
