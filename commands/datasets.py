@@ -118,9 +118,8 @@ def check(name: str, where: dict[str, Any], **options: Any) -> Reply:
 def _show_check(result: "CheckResult") -> None:
     from avr.core import tell
 
-    for label, findings, most in (("note", result.notes, 3), ("bad ", result.bad, 10)):
-        lines = tell([(str(finding.path), finding.reason) for finding in findings], most=most)
-        print_lines(*(f"{label}  {line}" for line in lines))
+    for label, findings, most in (("note  ", result.notes, 3), ("bad   ", result.bad, 10)):
+        print_lines(*tell([(str(finding.path), finding.reason) for finding in findings], label=label, most=most))
     noted = len({finding.id for finding in result.notes})
     click.echo(
         f"{result.videos} videos, {result.frames} frames in {result.seconds:.1f} s: "

@@ -4,8 +4,10 @@ import re
 from collections.abc import Iterable
 
 
-def tell(remarks: Iterable[tuple[str, str]], *, most: int = 3) -> list[str]:
+def tell(remarks: Iterable[tuple[str, str]], *, label: str = "", most: int = 3) -> list[str]:
     """Lines of (whose, remark) pairs: of each kind that several share a count and the first ones, most frequent first.
+
+    Lines of single remarks and counts begin with the label, those of the first ones are indented.
 
     A remark may be several, parted by "; ". Two are of one kind where they differ in their numbers alone, or in what a
     library says.
@@ -18,8 +20,8 @@ def tell(remarks: Iterable[tuple[str, str]], *, most: int = 3) -> list[str]:
     lines = []
     for kind, told in sorted(kinds.items(), key=lambda item: -len(item[1])):
         if len(told) == 1:
-            lines += told
+            lines.append(label + told[0])
             continue
-        lines += [f"{len(told)} videos: {kind}", *(f"    {line}" for line in told[:most])]
-        lines += [f"    and {len(told) - most} more"] if len(told) > most else []
+        lines += [f"{label}{len(told)} videos: {kind}", *(f"        {line}" for line in told[:most])]
+        lines += [f"        and {len(told) - most} more"] if len(told) > most else []
     return lines

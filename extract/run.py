@@ -112,10 +112,10 @@ def extract(
     summary.extracted = sum(video.id not in failed for video in own)
     if watch.own:
         summary.busy = shares(busy, summary.seconds)
-    for line in tell(summary.notes):
-        note(f"note: {line}")
-    for line in tell(summary.failures, most=20):
-        warn(f"no features: {line}")
+    for line in tell(summary.notes, label="note: "):
+        note(line)
+    for line in tell(summary.failures, label="no features: ", most=20):
+        warn(line)
     if summary.notes or summary.failures:
         note(f"avr store info {out} tells all of them")
     if strict and summary.failures:

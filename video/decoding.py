@@ -162,10 +162,10 @@ def answer(frames: Frames, steps: Steps, needs: Mapping[str, Need]) -> Decoded:
     answers = {}
     for name, need in needs.items():
         if name in stored:
-            answers[name] = Answer(stack([]), pairs[name], frames.flow_images(pairs[name].firsts.tolist()))
+            answers[name] = Answer(stack([], 0), pairs[name], frames.flow_images(pairs[name].firsts.tolist()))
         else:
-            images = [_shown(taken[number], need) for number in numbers[name].tolist()]
-            answers[name] = Answer(stack(images), pairs.get(name))
+            images = (_shown(taken[number], need) for number in numbers[name].tolist())
+            answers[name] = Answer(stack(images, len(numbers[name])), pairs.get(name))
     shown = steps.frames[steps.views]
     return Decoded(steps, answers, frames.facts, frames.numbers[shown], frames.seconds[shown], frames.note)
 

@@ -10,7 +10,6 @@ from abc import ABC, abstractmethod
 from collections.abc import Container, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -115,12 +114,17 @@ def read_frames(video: Video, numbers: Iterable[int]) -> NDArray[np.uint8]:
     if max(wanted, default=-1) >= frames.count:
         raise VideoError(f"frame {max(wanted)} is asked for, the video is shorter", video.path)
     found = frames.take(set(wanted))
-    return stack([found[number].rgb() for number in wanted])
+    return stack((found[number].rgb() for number in wanted), len(wanted))
 
 
-def stack(images: Sequence[Any]) -> NDArray[np.uint8]:
-    """Images of one size as one array; of none, an empty one."""
-    return np.stack(images) if images else np.zeros((0, 0, 0), np.uint8)
+def stack(images: Iterable[NDArray[np.uint8]], count: int) -> NDArray[np.uint8]:
+    """So many images of one size as one array; of none, an empty one. Of an iterator only one is held beside it."""
+    stacked = np.zeros((0, 0, 0), np.uint8)
+    for number, image in enumerate(images):
+        if not number:
+            stacked = np.empty((count, *image.shape), np.uint8)
+        stacked[number] = image
+    return stacked
 
 
 def same_size(shapes: Iterable[tuple[int, ...]], path: Path) -> None:

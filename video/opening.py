@@ -73,7 +73,7 @@ class VideoFile:
         if not self.path.is_file():
             raise VideoError("is a folder, not a video" if self.path.is_dir() else "is no regular file", self.path)
         _check_beginning(self.path)
-        with self._listening() as said:
+        with av.logging.Capture() as said:
             try:
                 # An absolute path is never taken for an address, nor followed is any address inside the file.
                 place, allowed = str(self.path.absolute()), {"protocol_whitelist": "file"}
@@ -82,16 +82,19 @@ class VideoFile:
                 words = _line(said) or getattr(error, "strerror", "") or str(error)
                 reason = f"cannot be opened as a video: cut short, damaged or of an unknown format ({words})"
                 raise VideoError(reason, self.path) from error
+        self.words = _line(said)
         self._stream, self.streams = self._choose()
         self._codec: Any = self._stream.codec_context
         if self._codec is None:
             self.close()
             raise VideoError(f"its codec is not in this build of FFmpeg{_codec_of(self.path)}", self.path)
         self._codec.thread_count = 1  # several videos decode at once
-        self._codec.flags |= OUTPUT_CORRUPT
+        if self._codec.name == "hevc":  # other decoders would show what they hold before the first whole frame
+            self._codec.flags |= OUTPUT_CORRUPT
         self.codec: str = self._codec.codec.canonical_name
         rate = float(self._stream.average_rate or 0)
         self.rate = rate if 0.01 <= rate <= 1000 else 0.0
+        self._zero, self._unit = self._stream.start_time or 0, float(self._stream.time_base or 0)
         self.promised = int(min(max(self._stream.frames, 0), 1e9))
         self.duration = max(0.0, float(self._container.duration or 0) / av.time_base)
 
@@ -133,7 +136,7 @@ class VideoFile:
                 self.untimed = True
                 second = self.decoded / (self.rate or USUAL_RATE)
             self.decoded += 1
-            if second < self.start:
+            if 0 < self.start > second:
                 continue
             self._converter = self._converter or Converter(frame)
             self.interlaced |= bool(frame.interlaced_frame)
@@ -143,18 +146,16 @@ class VideoFile:
 
     def _second(self, frame: av.VideoFrame) -> float | None:
         """When a frame is shown, counted from the file's start."""
-        if self.untimed or frame.pts is None or frame.time_base is None:
+        if self.untimed or frame.pts is None:
             return None
-        zero = self._stream.start_time
-        return float((frame.pts - (zero or 0)) * frame.time_base)
+        return (frame.pts - self._zero) * self._unit
 
     def _from_start(self) -> Iterator[av.VideoFrame]:
         """All frames from `start` on, and perhaps earlier ones; a jump leads to a frame that decodes by itself."""
         names = set(self._container.format.name.split(","))
         if self.start > 0 and names & SEEKABLE:
-            zero, unit = self._stream.start_time or 0, self._stream.time_base
             with contextlib.suppress(av.FFmpegError):
-                self._container.seek(zero + int(self.start / unit), stream=self._stream)
+                self._container.seek(self._zero + int(self.start / self._unit), stream=self._stream)
                 frames = self._decode()
                 first = next(frames, None)
                 second = self._second(first) if first is not None else None
@@ -171,20 +172,28 @@ class VideoFile:
         """All frames; what does not decode is counted, and decoding goes on behind it."""
         packets = self._container.demux(self._stream)
         while True:
-            with self._listening():
-                try:
-                    packet = next(packets, None)
-                except av.FFmpegError:  # of the container itself; FFmpeg's program ends there, too
-                    packet = None
-                if packet is None:
-                    return
-                self.packets += bool(packet.size)
-                try:
-                    frames = self._codec.decode(packet)
-                except av.FFmpegError:
-                    frames = []
-                    self._count_damaged(packet)
+            with av.logging.Capture() as said:
+                packet, frames = self._next(packets)
+            if said and not self.words:
+                self.words = _line(said)
+            if packet is None:
+                return
             yield from frames
+
+    def _next(self, packets: Iterator[Any]) -> tuple[Any, list[av.VideoFrame]]:
+        """The next packet, None at the end, and the frames that it completes."""
+        try:
+            packet = next(packets, None)
+        except av.FFmpegError:  # of the container itself; FFmpeg's program ends there, too
+            return None, []
+        if packet is None:
+            return None, []
+        self.packets += bool(packet.size)
+        try:
+            return packet, self._codec.decode(packet)
+        except av.FFmpegError:
+            self._count_damaged(packet)
+            return packet, []
 
     def _count_damaged(self, packet: Any) -> None:
         if not packet.size:  # the decoder's last frames were asked for
@@ -192,15 +201,7 @@ class VideoFile:
         self.damaged += 1
         stamp = packet.pts if packet.pts is not None else packet.dts
         if math.isnan(self.damaged_at) and stamp is not None:
-            self.damaged_at = max(0.0, float((stamp - (self._stream.start_time or 0)) * packet.time_base))
-
-    @contextlib.contextmanager
-    def _listening(self) -> Iterator[list[Any]]:
-        """Take down what FFmpeg says meanwhile."""
-        with av.logging.Capture() as said:
-            yield said
-        if said and not self.words:
-            self.words = _line(said)
+            self.damaged_at = max(0.0, (stamp - self._zero) * self._unit)
 
 
 def decoder_versions() -> dict[str, str]:

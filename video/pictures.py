@@ -1,9 +1,11 @@
 """One frame of a video, made RGB or grey when somebody asks, as FFmpeg's own program shows it.
 
 A decoded frame stays as the decoder left it, mostly luma and half-sized chroma, until it is asked for: most frames of a
-video are decoded and never looked at. Conversion is by libswscale with the program's defaults, one converter a file.
+video are decoded and never looked at. Conversion is by the filters that the program itself puts there, one chain for
+all files that are alike.
 """
 
+import threading
 from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import Any
@@ -11,14 +13,14 @@ from typing import Any
 import av
 import cv2
 import numpy as np
-from av.video.reformatter import Interpolation, VideoReformatter
 from numpy.typing import NDArray
 
 from avr.core import WorkError
 
 FULL_RANGE = 2  # of `av.VideoFrame.color_range`: luma is 0…255, not 16…235
-# Limited range, 16…235, to 0…255.
-_FROM_LIMITED = np.clip(np.rint((np.arange(256) - 16) * 255 / 219), 0, 255).astype(np.uint8)
+MOST_GRAPHS = 16  # kept by a thread, each for frames of one kind: files of a data set are mostly alike
+_kept = threading.local()
+BLACK, WHITE = 16, 235  # luma of limited range
 
 
 class VideoError(WorkError):
@@ -71,8 +73,7 @@ class FileFrame(Frame):
 
     def __init__(self, frame: av.VideoFrame, converter: "Converter", second: float) -> None:
         self._frame, self._converter = frame, converter
-        self.shape, self.second = converter.shape, second
-        self.nbytes = sum(plane.buffer_size for plane in frame.planes)
+        self.shape, self.second, self.nbytes = converter.shape, second, converter.frame_bytes
 
     def rgb(self) -> NDArray[np.uint8]:
         return self._converter.rgb(self._frame)
@@ -86,6 +87,7 @@ class Converter:
 
     Attributes:
         shape: (H, W) of its images.
+        frame_bytes: that a frame of the first one's size holds.
         odd_turn: the file asks for an angle that is none of 90, 180 and 270 degrees, and is shown as it is stored.
     """
 
@@ -93,8 +95,7 @@ class Converter:
         self._width, self._height = first.width, first.height
         self._transposed, self._flips, self.odd_turn = _turn(first)
         self.shape = (first.width, first.height) if self._transposed else (first.height, first.width)
-        self._reformatter = VideoReformatter()
-        self._graphs: dict[tuple[int, int, str], Any] = {}
+        self.frame_bytes = sum(plane.buffer_size for plane in first.planes)
 
     def fits(self, frame: av.VideoFrame) -> bool:
         """Whether a frame has the first one's size."""
@@ -102,48 +103,36 @@ class Converter:
 
     def rgb(self, frame: av.VideoFrame) -> NDArray[np.uint8]:
         """`(H, W, 3)` RGB."""
-        return self._turned(self._reformat(frame, "rgb24"))
+        return self._turned(self._convert(frame, "rgb24"))
 
     def grey(self, frame: av.VideoFrame) -> NDArray[np.uint8]:
         """`(H, W)` grey: the luma plane that the decoder holds, stretched to 0…255 where its range is limited."""
         layout = frame.format
         luma = layout.components[0]
         planar = layout.is_planar and len(layout.components) > 1 and luma.is_luma and not layout.is_rgb
-        if not (planar and luma.bits == 8 and self.fits(frame)) or layout.is_big_endian:
-            return self._turned(self._reformat(frame, "gray"))
+        if not (planar and luma.bits == 8 and self.fits(frame)):
+            return self._turned(self._convert(frame, "gray"))
         plane = frame.planes[0]
         image = np.frombuffer(memoryview(plane), np.uint8).reshape(-1, plane.line_size)[: frame.height, : frame.width]
         full = frame.color_range == FULL_RANGE or layout.name.startswith("yuvj")
-        return self._turned(image.copy() if full else _FROM_LIMITED[image])
+        if full:
+            return self._turned(image.copy())
+        above: Any = cv2.subtract(image, BLACK)  # type: ignore[call-overload] # a number does as well
+        # Beyond black and white it saturates.
+        return self._turned(np.asarray(cv2.convertScaleAbs(above, alpha=255 / (WHITE - BLACK)), np.uint8))
 
-    def _reformat(self, frame: av.VideoFrame, layout: str) -> NDArray[np.uint8]:
-        made = self._reformatter.reformat(
-            self._woven(frame),
-            width=self._width,
-            height=self._height,
-            format=layout,
-            interpolation=Interpolation.BICUBIC,
-        )
-        return np.asarray(made.to_ndarray(), np.uint8)
-
-    def _woven(self, frame: av.VideoFrame) -> av.VideoFrame:
-        """The frame without the mark that it is interlaced: libswscale would convert its two fields apart."""
-        if not frame.interlaced_frame:
-            return frame
-        kind = (frame.width, frame.height, frame.format.name)
-        if kind not in self._graphs:
-            graph = av.filter.Graph()
-            ends = (
-                graph.add_buffer(width=kind[0], height=kind[1], format=frame.format, time_base=frame.time_base),
-                graph.add("setfield", "prog"),
-                graph.add("buffersink"),
-            )
-            graph.link_nodes(*ends).configure()
-            self._graphs[kind] = graph
-        graph = self._graphs[kind]
+    def _convert(self, frame: av.VideoFrame, pixels: str) -> NDArray[np.uint8]:
+        """A frame as its pixels, by the filters that FFmpeg's program puts there."""
+        size = (self._width, self._height)
+        kind = (frame.width, frame.height, frame.format.name, frame.colorspace, frame.color_range, pixels, size)
+        graphs = vars(_kept).setdefault("graphs", {})
+        if kind not in graphs:
+            if len(graphs) >= MOST_GRAPHS:
+                graphs.clear()
+            graphs[kind] = _graph(frame, pixels, size)
+        graph = graphs[kind]
         graph.push(frame)
-        woven: av.VideoFrame = graph.pull()
-        return woven
+        return np.asarray(graph.pull().to_ndarray(), np.uint8)
 
     def _turned(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
         if self._transposed:
@@ -151,6 +140,23 @@ class Converter:
         if self._flips:
             image = np.flip(image, self._flips)
         return np.ascontiguousarray(image)
+
+
+def _graph(frame: av.VideoFrame, pixels: str, size: tuple[int, int]) -> Any:
+    """The filters from frames such as this one to pixels of a size (width, height)."""
+    # Not marked as interlaced: libswscale would convert the two fields apart. Grey is luma whatever the matrix.
+    marks = "field_mode=prog"
+    if pixels == "gray" and frame.format.name.startswith("yuv"):
+        marks += ":colorspace=unknown"
+    graph = av.filter.Graph()
+    graph.link_nodes(
+        graph.add_buffer(width=frame.width, height=frame.height, format=frame.format, time_base=frame.time_base),
+        graph.add("setparams", marks),
+        graph.add("scale", f"{size[0]}:{size[1]}:flags=bicubic"),
+        graph.add("format", f"pix_fmts={pixels}"),
+        graph.add("buffersink"),
+    ).configure()
+    return graph
 
 
 def _turn(frame: av.VideoFrame) -> tuple[bool, tuple[int, ...], bool]:

@@ -284,8 +284,9 @@ def test_notes_beyond_those_shown_are_in_the_store(dataset, tmp_path, capsys):
     settings = SMALL.change(streams=("rgb",), layers=("pooled",))
     extract(Dataset("cut", tmp_path, ("a", "b"), tuple(cut), {}), tmp_path / "store", settings=settings)
     said = capsys.readouterr().err
-    assert "note: cut19: it ends at 0.36 s, its stretch was to end at 0.48 s\n" in said
-    assert "note: and 2 more (avr store info lists all)\n" in said
+    lines = [f"        cut{number:02d}: it ends at 0.36 s, its stretch was to end at 0.48 s" for number in range(3)]
+    told = ["note: 22 videos: it ends at … s, its stretch was to end at … s", *lines, "        and 19 more", ""]
+    assert "\n".join(told) in said
     assert [noted["id"] for noted in describe(tmp_path / "store")["notes"]] == [video.id for video in cut]
 
 
