@@ -94,6 +94,9 @@ class VideoFile:
         self.codec: str = self._codec.codec.canonical_name
         rate = float(self._stream.average_rate or 0)
         self.rate = rate if 0.01 <= rate <= 1000 else 0.0
+        # AVI tells no times but places in a row; what FFmpeg makes up for its B-frames runs to and fro.
+        self._in_order = self._container.format.name == "avi"
+        self._last: float | None = None
         self._zero, self._unit = self._stream.start_time or 0, float(self._stream.time_base or 0)
         self.promised = int(min(max(self._stream.frames, 0), 1e9))
         self.duration = max(0.0, float(self._container.duration or 0) / av.time_base)
@@ -131,10 +134,7 @@ class VideoFile:
 
     def __iter__(self) -> Iterator[FileFrame]:
         for frame in self._from_start():
-            second = self._second(frame)
-            if second is None:
-                self.untimed = True
-                second = self.decoded / (self.rate or USUAL_RATE)
+            second = self._last = self._second(frame)
             self.decoded += 1
             if 0 < self.start > second:
                 continue
@@ -144,11 +144,15 @@ class VideoFile:
             self.marred += bool(frame.is_corrupt)
             yield FileFrame(frame, self._converter, second)
 
-    def _second(self, frame: av.VideoFrame) -> float | None:
+    def _second(self, frame: av.VideoFrame) -> float:
         """When a frame is shown, counted from the file's start."""
-        if self.untimed or frame.pts is None:
-            return None
-        return (frame.pts - self._zero) * self._unit
+        stamp = frame.dts if self._in_order else frame.pts
+        if self.untimed or stamp is None:
+            self.untimed |= not self._in_order  # whose last frames have none
+            return 0.0 if self._last is None else self._last + 1 / (self.rate or USUAL_RATE)
+        if self._in_order and self._last is None:
+            self._zero = stamp
+        return (stamp - self._zero) * self._unit
 
     def _from_start(self) -> Iterator[av.VideoFrame]:
         """All frames from `start` on, and perhaps earlier ones; a jump leads to a frame that decodes by itself."""
@@ -158,13 +162,13 @@ class VideoFile:
                 self._container.seek(self._zero + int(self.start / self._unit), stream=self._stream)
                 frames = self._decode()
                 first = next(frames, None)
-                second = self._second(first) if first is not None else None
-                if first is not None and second is not None and second <= self.start:
+                if first is not None and self._second(first) <= self.start and not self.untimed:
                     yield first
                     yield from frames
                     return
             self.close()  # the jump went too far
             self.packets = self.damaged = 0
+            self.untimed = False
             self._open()
         yield from self._decode()
 
