@@ -23,7 +23,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
-from avr.core import AvrError, Busy, Stages, WorkError
+from avr.core import Busy, Stages, WorkError
 from avr.datasets import Dataset, Video
 from avr.store import ShardWriter, StoreWriter
 from avr.video import Decoded, Decoder, VideoError, decode
@@ -112,11 +112,7 @@ def open_store(task: Task, about: Mapping[str, Any]) -> StoreWriter:
         UsageError: it was begun with other settings or another data set; says which differ.
         WorkError: the folder cannot be written.
     """
-    settings = dict(about["settings"])
-    with contextlib.suppress(AvrError, KeyError):  # no store lies there yet
-        if "flow_backend" not in ShardWriter(task.store, 0).plan.provenance["settings"]:
-            settings.pop("flow_backend", None)  # begun before it was kept: it is not known, and stays so
-    provenance = {"settings": settings, "weights_files": about["weights_files"], **task.made_with}
+    provenance = {"settings": about["settings"], "weights_files": about["weights_files"], **task.made_with}
     size = task.running.shard_videos
     return StoreWriter(task.store, task.dataset, arrays=about["arrays"], provenance=provenance, shard_videos=size)
 

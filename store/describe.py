@@ -22,6 +22,8 @@ from .features.reader import FeatureStore
 from .scores.file import TRAINED_ON, Scores, is_test, read_scores
 from .sealed import open_sealed
 
+SIZE = ("width", "height")
+
 
 def _scores_at(path: Path) -> Scores | None:
     """The scores at a path; None where a store lies there. Raises as `describe`."""
@@ -82,9 +84,11 @@ def _describe_store(path: Path) -> dict[str, Any]:
             "rows": int(store.views.sum()),
             "frames_decoded": int(store.frames.sum()),
             "seconds": float(store.facts["seconds"].sum()),
-            "rates": _counted(np.round(store.facts["rate"], 2)),
+            "rates": _counted(rate or "" for rate in np.round(store.facts["rate"], 2)),
             "varying_rates": int(store.facts["varies"].sum()),
-            "sizes": _counted(f"{w}x{h}" for w, h in zip(store.facts["width"], store.facts["height"], strict=True)),
+            "sizes": _counted(
+                f"{w}x{h}" if w else "" for w, h in zip(*(store.facts[name] for name in SIZE), strict=True)
+            ),
             "codecs": _counted(store.facts["codec"]),
             "warnings": _misread(store.provenance),
             "arrays": {

@@ -96,17 +96,19 @@ def _examine(video: Video) -> _Examined:
         frames = open_frames(video, hold=0)
         refuse_damaged(frames, Sampling.damage)
         looked_at = range(frames.count) if video.frames else [0]  # of a folder each image is a file of its own
+        looked_at = looked_at if frames.has_images else []
         same_size((frames.take([number])[number].rgb().shape for number in looked_at), video.path)
         if frames.has_flow_images:
             same_size((frames.flow_images([pair])[0, 0].shape for pair in range(frames.count - 1)), video.path)
     except VideoError as error:
-        if video.path.is_file() and bytes_missing(video.path):
+        if os.access(video.path, os.R_OK) and video.path.is_file() and bytes_missing(video.path):
             raise VideoError(f"{error.reason}; cut off before its end") from error
         raise
     count, promised = frames.count, frames.facts.promised
     if count == 1:
         return count, _ONE_FRAME, ""
-    missing = 0 if video.frames else bytes_missing(video.path)
+    part = video.frames or video.start or video.end  # which may be whole though its file is not
+    missing = 0 if part else bytes_missing(video.path)
     if missing:
         return count, f"cut in the middle: {missing} bytes missing, {count} of {promised} frames decode", frames.note
     if missing is None and count < (1 - HEADER_SLACK) * promised:

@@ -150,7 +150,7 @@ def refuse_damaged(frames: Frames, limit: float) -> None:
     """
     if frames.damage > limit:
         enough = math.ceil(100 * frames.damage) / 100
-        raise VideoError(f"too damaged: {frames.note}; --damage {enough:g} takes it")
+        raise VideoError(f"too damaged: {frames.note}; avr extract --damage {enough:g} takes it")
 
 
 def answer(frames: Frames, steps: Steps, needs: Mapping[str, Need]) -> Decoded:

@@ -8,7 +8,6 @@ keeping those.
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Container, Iterable, Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,8 +15,8 @@ from numpy.typing import NDArray
 
 from avr.datasets import RawFrames, Video
 
-from .facts import Facts, notes, promised, timing
-from .opening import USUAL_RATE, VideoFile
+from .facts import Facts, notes, promised, rising, timing
+from .opening import VideoFile
 from .pictures import Frame, VideoError, read_grey, read_image
 
 HOLD_BYTES = 1 << 28  # frames held while it is not known which are wanted
@@ -32,6 +31,7 @@ class Frames(ABC):
         numbers: (count,) which of the frames that decode each is: every one, or those of a grid in time.
         damage: share of its packets that do not decode, 0…1, one of them aside.
         note: what a user should know though it is no failure, such as frames that were promised.
+        has_images: whether there are frames, and not their flow images alone.
         has_flow_images: whether flow images lie beside raw frames.
     """
 
@@ -40,6 +40,7 @@ class Frames(ABC):
     numbers: NDArray[np.intp]
     damage = 0.0
     note = ""
+    has_images = True
     has_flow_images = False
 
     @property
@@ -76,7 +77,7 @@ class HeldFrames(Frames):
         self._frames = frames
         height, width = frames[0].shape
         self.facts = Facts(len(frames), width=width, height=height)
-        seconds = [frame.second for frame in frames]
+        seconds, _ = rising([frame.second for frame in frames], frames[0].second, 0.0)
         grid = on_grid(np.array(seconds), timing(seconds, 0.0)[2], fps) if fps else None
         self.numbers = np.arange(len(frames)) if grid is None else grid
         self.seconds = np.array(seconds)[self.numbers]
@@ -154,10 +155,9 @@ class _FileFrames(Frames):
                     self._held[len(seconds)] = frame
                 seconds.append(frame.second)
         if frame is None or not seconds:
-            raise VideoError(_nothing(file, video), video.path)
-        if file.untimed or not np.all(np.diff(seconds) > 0):
-            file.untimed = True
-            seconds = [self._start + number / (file.rate or USUAL_RATE) for number in range(len(seconds))]
+            raise VideoError(_nothing(file, self._start, None if whole else video.end), video.path)
+        seconds, counted = rising(seconds, self._start, file.rate)
+        file.untimed |= counted
         rate, varies, length = timing(seconds, file.rate)
         count, (height, width) = len(seconds), frame.shape
         due = promised(file, count, rate) if whole and not self._start else 0
@@ -188,10 +188,12 @@ class _FileFrames(Frames):
         raise VideoError("decodes differently each time", self._path)
 
 
-def _nothing(file: VideoFile, video: Video) -> str:
-    """Why there is no frame."""
+def _nothing(file: VideoFile, start: float, end: float | None) -> str:
+    """Why there is no frame; `end` where one behind the stretch was met."""
+    if end is not None:
+        return f"no frame is shown from second {start:g} to {end:g}"
     if file.decoded:
-        return f"it ends before second {video.start:g}, at which its stretch starts"
+        return f"it ends before second {start:g}, at which its stretch starts"
     words = f" (FFmpeg says {file.words})" if file.words else ""
     return f"no frame decodes{words}"
 
@@ -233,7 +235,9 @@ class _FolderFrames(Frames):
             gone = _gap(there, template, names)
             if gone:
                 raise VideoError(f"{gone} is missing, {names.count} frames are listed", video.path)
-        self.facts = Facts(names.count, names.count, start=names.first)
+        self.has_images = names.image in known
+        height, width = read_grey(video.path / known[0].format(names.first)).shape
+        self.facts = Facts(names.count, names.count, start=names.first, width=width, height=height)
         self.numbers = np.arange(names.count)
         self.seconds = np.full(names.count, np.nan)
 
@@ -241,9 +245,6 @@ class _FolderFrames(Frames):
         names = {number: self._names.image.format(self._names.first + number) for number in sorted(numbers)}
         frames: dict[int, Frame] = {number: read_image(self._path / name) for number, name in names.items()}
         same_size((frame.shape for frame in frames.values()), self._path)
-        if frames:
-            height, width = next(iter(frames.values())).shape
-            self.facts = replace(self.facts, width=width, height=height)
         return frames
 
     def flow_images(self, pairs: Sequence[int]) -> NDArray[np.uint8]:

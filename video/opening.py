@@ -75,9 +75,7 @@ class VideoFile:
         _check_beginning(self.path)
         with av.logging.Capture() as said:
             try:
-                # An absolute path is never taken for an address, nor followed is any address inside the file.
-                place, allowed = str(self.path.absolute()), {"protocol_whitelist": "file"}
-                self._container: Any = av.open(place, options=allowed, metadata_errors="ignore")
+                self._container: Any = _container(self.path)
             except (av.FFmpegError, OSError, ValueError) as error:
                 words = _line(said) or getattr(error, "strerror", "") or str(error)
                 reason = f"cannot be opened as a video: cut short, damaged or of an unknown format ({words})"
@@ -99,7 +97,9 @@ class VideoFile:
         self._last: float | None = None
         self._zero, self._unit = self._stream.start_time or 0, float(self._stream.time_base or 0)
         self.promised = int(min(max(self._stream.frames, 0), 1e9))
-        self.duration = max(0.0, float(self._container.duration or 0) / av.time_base)
+        # Matroska counts it from 0, wherever the first frame stands.
+        late = self._container.start_time or 0 if "matroska" in self._container.format.name else 0
+        self.duration = max(0.0, float((self._container.duration or 0) - late) / av.time_base)
 
     def _choose(self) -> tuple[Any, int]:
         """The video stream that FFmpeg's program takes, the largest, or one marked as the default; and of how many."""
@@ -138,6 +138,8 @@ class VideoFile:
             self.decoded += 1
             if 0 < self.start > second:
                 continue
+            if self._converter is None and self.start > 0:  # what was met before is not of this stretch
+                self._forget()
             self._converter = self._converter or Converter(frame)
             self.interlaced |= bool(frame.interlaced_frame)
             self.resized |= not self._converter.fits(frame)
@@ -167,10 +169,15 @@ class VideoFile:
                     yield from frames
                     return
             self.close()  # the jump went too far
-            self.packets = self.damaged = 0
+            self._forget()
             self.untimed = False
             self._open()
         yield from self._decode()
+
+    def _forget(self) -> None:
+        """Count from here."""
+        self.packets = self.damaged = self.marred = 0
+        self.damaged_at, self.words = math.nan, ""
 
     def _decode(self) -> Iterator[av.VideoFrame]:
         """All frames; what does not decode is counted, and decoding goes on behind it."""
@@ -208,6 +215,11 @@ class VideoFile:
             self.damaged_at = max(0.0, (stamp - self._zero) * self._unit)
 
 
+def _container(path: Path) -> Any:
+    # An absolute path is never taken for an address, nor followed is any address inside the file.
+    return av.open(str(path.absolute()), options={"protocol_whitelist": "file"}, metadata_errors="ignore")
+
+
 def decoder_versions() -> dict[str, str]:
     """Versions of what decodes."""
     return {"pyav": av.__version__, "libavcodec": ".".join(map(str, av.library_versions["libavcodec"]))}
@@ -222,7 +234,7 @@ def _codec_of(path: Path) -> str:
     """The name of a codec that FFmpeg cannot decode, for a person: it stands in a warning alone."""
     av.logging.set_level(av.logging.WARNING)
     try:
-        with av.logging.Capture() as said, contextlib.suppress(av.FFmpegError, OSError), av.open(str(path)):
+        with av.logging.Capture() as said, contextlib.suppress(av.FFmpegError, OSError), _container(path):
             pass
     finally:
         av.logging.set_level(av.logging.ERROR)

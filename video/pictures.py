@@ -149,6 +149,7 @@ def _graph(frame: av.VideoFrame, pixels: str, size: tuple[int, int]) -> Any:
     if pixels == "gray" and frame.format.name.startswith("yuv"):
         marks += ":colorspace=unknown"
     graph = av.filter.Graph()
+    graph.threads = 1  # several videos decode at once
     graph.link_nodes(
         graph.add_buffer(width=frame.width, height=frame.height, format=frame.format, time_base=frame.time_base),
         graph.add("setparams", marks),

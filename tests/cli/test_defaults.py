@@ -106,4 +106,4 @@ def test_every_setting_of_an_extraction_is_an_option():
     """But those that the weights and the device fill in; `name` of the engine is --engine."""
     given = {option.name for option in command_at("extract").params}
     known = {field.name for kind in (Settings, Running, Engine) for field in fields(kind)}
-    assert known - given == {"weights_sha256", "flow_backend", "mean", "std", "flow_mean", "flow_std"}
+    assert known - given == {"weights_sha256", "flow_backend", "decoder", "mean", "std", "flow_mean", "flow_std"}

@@ -348,8 +348,8 @@ def test_what_is_known_of_videos_and_rows_is_kept_with_them(toy, tmp_path):
             np.testing.assert_array_equal(store.row_seconds[others], [[2.5, 2.8]] * (count - 1))
             assert np.isnan(store.row_seconds[3]).all()
     found = describe(tmp_path / "store")
-    assert (found["rates"], found["codecs"]) == ({"29.97": 19, "0.0": 1}, {"h264": 19, "": 1})
-    assert (found["sizes"], found["varying_rates"]) == ({"320x240": 19, "0x0": 1}, 19)
+    assert (found["rates"], found["codecs"]) == ({"29.97": 19, "": 1}, {"h264": 19, "": 1})
+    assert (found["sizes"], found["varying_rates"]) == ({"320x240": 19, "": 1}, 19)
     assert verify(tmp_path / "store")["ok"]
 
 

@@ -7,8 +7,19 @@ import av
 import numpy as np
 import pytest
 
-from avr.datasets import Video
-from avr.video import Need, Sampling, VideoError, VideoFile, decode, open_frames
+from avr.datasets import Dataset, Video
+from avr.video import (
+    ArrayFrame,
+    HeldFrames,
+    Need,
+    Sampling,
+    VideoError,
+    VideoFile,
+    check_dataset,
+    decode,
+    open_frames,
+    read_frames,
+)
 
 SIZE = (48, 64)  # height, width
 
@@ -127,8 +138,56 @@ def test_damage_beyond_the_limit_is_refused_and_says_what_takes_it(tmp_path, sha
     video, sampling = Video("clip", path, 0, "g"), Sampling(segments=3, damage=limit)
     if refused:
         with pytest.raises(
-            VideoError, match=r"too damaged: 16 of 40 packets do not decode, .*; --damage 0\.38 takes it"
+            VideoError, match=r"too damaged: 16 of 40 packets do not decode, .*; avr extract --damage 0\.38 takes it"
         ):
             decode(video, sampling, {"rgb": Need()})
     else:
         assert f"{round(share * 40)} of 40 packets do not decode" in decode(video, sampling, {"rgb": Need()}).note
+
+
+def damaged_between(path: Path, start: float, end: float) -> Path:
+    """The clip with its packets of those seconds overwritten."""
+    data = bytearray(path.read_bytes())
+    with av.open(str(path)) as container:
+        for packet in container.demux(video=0):
+            if packet.size and start <= packet.dts * packet.time_base < end:
+                data[packet.pos + 20 : packet.pos + packet.size] = bytes(max(0, packet.size - 20))
+    path.write_bytes(data)
+    return path
+
+
+@pytest.mark.parametrize("name", ["clip.avi", "clip.mp4"])
+def test_damage_before_a_stretch_is_none_of_its_own(tmp_path, name):
+    path = encode(tmp_path / name, 100, 25)
+    whole = images_of(path)
+    damaged_between(path, 0.6, 1.6)
+    assert "FFmpeg says h264: " in open_frames(Video("whole", path, 0, "g")).note
+    part = Video("part", path, 0, "g", start=3, end=4)
+    assert (open_frames(part).note, open_frames(part).damage) == ("", 0)
+    np.testing.assert_array_equal(read_frames(part, range(25)), whole[75:])
+
+
+def test_a_stretch_between_two_frames_and_one_of_a_cut_file(tmp_path):
+    path = encode(tmp_path / "clip.avi", 100, 25)
+    with pytest.raises(VideoError, match=r"no frame is shown from second 1.01 to 1.02"):
+        open_frames(Video("none", path, 0, "g", start=1.01, end=1.02))
+    data = path.read_bytes()
+    path.write_bytes(data[: 3 * len(data) // 4])
+    videos = (Video("part", path, 0, "g", start=1, end=2), Video("whole", path, 0, "g"))
+    result = check_dataset(Dataset("all", tmp_path, ("a",), videos, {}), workers=1)
+    assert [finding.id for finding in result.bad] == ["whole"]
+
+
+def test_stamps_that_do_not_rise_are_counted_in_memory_too():
+    frames = [ArrayFrame(np.zeros((4, 4, 3), np.uint8), second) for second in (0.0, 0.0, np.nan, 0.0)]
+    assert HeldFrames(frames, fps=25).seconds.tolist() == [0, 0.04, 0.08, 0.12]
+
+
+def test_flow_images_alone_are_no_fault(folder):
+    video, _ = folder
+    for path in video.path.glob("img_*"):
+        path.unlink()
+    assert check_dataset(Dataset("all", video.path, ("a",), (video,), {}), workers=1).bad == []
+    (video.path / "flow_y_00004.png").write_text("no image")
+    bad = check_dataset(Dataset("all", video.path, ("a",), (video,), {}), workers=1).bad
+    assert [finding.reason for finding in bad] == ["flow_y_00004.png is missing or cannot be read"]
