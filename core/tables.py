@@ -24,15 +24,18 @@ def safe_cell(value: object) -> object:
 def write_csv(path: Path, rows: Iterable[Sequence[object]]) -> None:
     """Write rows, the header first, whole or not at all; None is an empty cell. Says how many cells were made safe.
 
-    What of a file's name is no text stands as `\\udce9`.
+    In UTF-8 whatever the locale; what of a file's name is no text stands as `\\udce9`.
 
     Raises:
         WorkError: it cannot be written.
     """
     changed = 0
     try:
-        with write_whole(path) as temporary, open(temporary, "w", newline="", errors="backslashreplace") as file:
-            writer = csv.writer(file, lineterminator="\n")
+        with (
+            write_whole(path) as temporary,
+            open(temporary, "w", encoding="utf-8", newline="", errors="backslashreplace") as file,
+        ):
+            writer = csv.writer(file)  # lines end in CRLF, or a lone \r in a cell would not be quoted
             for row in rows:
                 cells = [safe_cell(cell) for cell in row]
                 changed += sum(cell is not old for cell, old in zip(cells, row, strict=True))

@@ -1,7 +1,7 @@
-"""Frames to a video file: MP4 for whoever looks at it, or GIF."""
+"""Frames to a video file: MP4 for whoever looks at it, or GIF. Either holds one frame at a time in memory."""
 
 import itertools
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ from PIL import Image  # torchvision brings Pillow
 
 from avr.core import WorkError, write_whole
 
+LONGEST = 65535  # hundredths of a second that a GIF may show an image
 Images = Iterable[NDArray[np.uint8]]
 
 
@@ -25,7 +26,7 @@ def write_video(path: Path, images: Images, *, rate: float) -> None:
     Args:
         path: the file.
         images: `(H, W, 3)` uint8 RGB each, of one size; at least one.
-        rate: frames a second; those of a GIF are shown for whole hundredths of a second each.
+        rate: frames a second; those of a GIF are shown for whole hundredths of a second each, at most 655.35 seconds.
 
     Raises:
         WorkError: no image, or the file cannot be written.
@@ -65,12 +66,22 @@ def _add_stream(container: Any, rate: float) -> Any:
 
 
 def _write_gif(path: Path, images: Images, rate: float) -> None:
-    pictures = [Image.fromarray(image).quantize(256, Image.Quantize.FASTOCTREE) for image in images]
-    durations = list(_hundredths(len(pictures), rate))
-    pictures[0].save(path, format="GIF", save_all=True, append_images=pictures[1:], duration=durations, loop=0)
-
-
-def _hundredths(count: int, rate: float) -> Iterator[int]:
-    """How long each of so many frames is shown, in milliseconds of whole hundredths, so that none drifts."""
-    ends = [round(100 * number / rate) for number in range(count + 1)]
-    return (10 * max(1, end - begin) for begin, end in itertools.pairwise(ends))
+    """Each image in 256 colours of its own; one is held at a time."""
+    last = min(max(1, round(100 / rate)), LONGEST)  # as long the last one is shown
+    with av.open(str(path), "w", format="gif", options={"final_delay": str(last)}) as container:
+        stream: Any = None
+        shown = -1
+        for number, image in enumerate(images):
+            picture = Image.fromarray(image).quantize(256, Image.Quantize.FASTOCTREE)
+            if stream is None:
+                stream = container.add_stream("gif", rate=100)
+                stream.width, stream.height = picture.size
+                stream.pix_fmt = "pal8"
+            colours = np.full((256, 4), 255, np.uint8)  # alpha, red, green, blue
+            own = np.array(picture.getpalette("RGB"), np.uint8).reshape(-1, 3)
+            colours[: len(own), 1:] = own
+            frame = av.VideoFrame.from_ndarray((np.asarray(picture), colours), format="pal8")  # type: ignore[arg-type]
+            shown = min(max(shown + 1, round(100 * number / rate)), shown + LONGEST)  # none drifts
+            frame.pts, frame.time_base = shown, Fraction(1, 100)
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())

@@ -68,6 +68,27 @@ def in_slices(solve: Solve, pixels: int) -> Solve:
     return sliced
 
 
+def padded(solve: Solve, smallest: int, multiple: int = 1) -> Solve:
+    """`solve` of frames too small for it, or of no fitting size: with their border repeated, and cut off the flow.
+
+    Args:
+        solve: wants sides of at least `smallest` pixels, and of a multiple of so many.
+    """
+
+    def wide(previous: Tensor, following: Tensor) -> Tensor:
+        height, width = previous.shape[1:3]
+        high, broad = (max(smallest, -(-side // multiple) * multiple) - side for side in (height, width))
+        if not high and not broad:
+            return solve(previous, following)
+        top, left = high // 2, broad // 2
+        rows = (torch.arange(height + high, device=previous.device) - top).clamp(0, height - 1)
+        columns = (torch.arange(width + broad, device=previous.device) - left).clamp(0, width - 1)
+        flow = solve(*(frames[:, rows][:, :, columns] for frames in (previous, following)))
+        return flow[..., top : top + height, left : left + width].contiguous()
+
+    return wide
+
+
 def load(name: str, device: str = "cpu", **options: object) -> FlowMethod:
     """A flow method by its name.
 

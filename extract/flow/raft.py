@@ -4,17 +4,17 @@ from pathlib import Path
 from typing import Literal
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from avr.core import UsageError, WorkError
 from avr.extract.weights import download, read_state
 
-from ._method import FlowMethod, in_slices
+from ._method import FlowMethod, in_slices, padded
 
 DESCRIPTION = "RAFT, learnt, torchvision: for a GPU"
 
 SMALLEST_SIDE = 128  # pixels: torchvision's correlation pyramid needs an eighth of the frame to be at least 16
+MULTIPLE = 8  # pixels, of each side
 BATCH_PIXELS = 32 * 320 * 240
 INSTEAD = "give a file (--flow raft=FILE) or --flow raft=random"
 
@@ -46,25 +46,16 @@ def build(
 
     @torch.inference_mode()
     def solve(previous: Tensor, following: Tensor) -> Tensor:
-        height, width = previous.shape[1:3]
-        padding = _padding(height, width)
-        first, second = (F.pad(_scaled(frames), padding, mode="replicate") for frames in (previous, following))
-        flow: Tensor = network(first, second, num_flow_updates=updates)[-1]  # (P, 2, H', W')
-        return flow[..., padding[2] : padding[2] + height, padding[0] : padding[0] + width].contiguous()
+        flow: Tensor = network(_scaled(previous), _scaled(following), num_flow_updates=updates)[-1]
+        return flow
 
-    sliced = in_slices(solve, BATCH_PIXELS)
+    sliced = in_slices(padded(solve, SMALLEST_SIDE, MULTIPLE), BATCH_PIXELS)
     return FlowMethod("raft", sliced, needs_colour=True, backend="torchvision", device=device)
 
 
 def _scaled(frames: Tensor) -> Tensor:
     """(P, H, W, 3) uint8 to (P, 3, H, W) in -1 … 1, what the weights' own preprocessing gives."""
     return frames.permute(0, 3, 1, 2).float() / 127.5 - 1
-
-
-def _padding(height: int, width: int) -> tuple[int, int, int, int]:
-    """Left, right, top, bottom: up to a multiple of 8, and to the smallest side that RAFT takes, in the middle."""
-    wide, high = (max(SMALLEST_SIDE, -(-side // 8) * 8) - side for side in (width, height))
-    return wide // 2, wide - wide // 2, high // 2, high - high // 2
 
 
 def _network(size: str, weights: str, seed: int) -> torch.nn.Module:

@@ -9,7 +9,7 @@ from typing import Literal
 
 import torch
 
-from ._method import FlowMethod, in_slices
+from ._method import FlowMethod, in_slices, padded
 from ._opencv import cv, over_pairs, over_threads
 from ._tvl1 import Parameters
 
@@ -81,4 +81,5 @@ def _batched(device: str, backend: str, parameters: Parameters) -> FlowMethod:
             return solve_batch(first, second, parameters, made)
 
     named = "triton" if level else "torch"
-    return FlowMethod("tvl1", in_slices(on_place, BATCH_PIXELS), backend=named, device=device)
+    # A side of one pixel has no middle about which torch's sampling could scale.
+    return FlowMethod("tvl1", in_slices(padded(on_place, 2), BATCH_PIXELS), backend=named, device=device)

@@ -1,6 +1,9 @@
 """CSV that a spreadsheet may open."""
 
 import csv
+import os
+import subprocess
+import sys
 
 import pytest
 
@@ -20,14 +23,23 @@ def test_other_cells_stay(value):
 
 
 def test_a_table_is_read_back_and_says_what_it_changed(tmp_path, capsys):
-    rows = [["id", "label", "score"], ["=1+1", 'say "hi", twice', 0.5], ["caf\udce9", "é\nö", None]]
+    rows = [["id", "label", "score"], ["=1+1", 'say "hi", twice', 0.5], ["caf\udce9", "é\nö", None], ["a\rb", "c", 1]]
     write_csv(tmp_path / "table.csv", rows)
-    with open(tmp_path / "table.csv", newline="") as file:
+    with open(tmp_path / "table.csv", encoding="utf-8", newline="") as file:
         found = list(csv.reader(file))
-    assert found == [["id", "label", "score"], ["'=1+1", 'say "hi", twice', "0.5"], ["caf\\udce9", "é\nö", ""]]
+    assert found[:2] == [["id", "label", "score"], ["'=1+1", 'say "hi", twice', "0.5"]]
+    assert found[2:] == [["caf\\udce9", "é\nö", ""], ["a\rb", "c", "1"]]
     assert capsys.readouterr().err.endswith(
         "table.csv: 1 cells that a spreadsheet would run begin with an apostrophe\n"
     )
+    code = "from avr.core import write_csv; write_csv('table.csv', [['path'], [chr(233)]])"
+    subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=tmp_path,
+        env={**os.environ, "LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"},
+        check=True,
+    )
+    assert (tmp_path / "table.csv").read_bytes() == "path\r\né\r\n".encode()
     (tmp_path / "file").touch()
     with pytest.raises(WorkError, match="cannot be written"):
         write_csv(tmp_path / "file" / "table.csv", rows)

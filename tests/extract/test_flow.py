@@ -1,5 +1,6 @@
 """Every flow method against motion that is known because the frames were drawn with it."""
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -79,6 +80,28 @@ def test_no_pairs_give_no_flow(name):
     method = load(name, weights="random") if name == "raft" else load(name)
     none = np.zeros((0, 30, 40, 3) if method.needs_colour else (0, 30, 40), np.uint8)
     assert method(none, none).shape == (0, 2, 30, 40)
+
+
+@pytest.mark.parametrize("method", [*ON_CPU, "tvl1 opencv", "tvl1 torch", "dis fast"])
+def test_frames_of_any_size_have_flow(method):
+    name, _, kind = method.partition(" ")
+    options = {"preset" if name == "dis" else "backend": kind} if kind else {}
+    found = load(name, threads=1, **options)
+    for height, width in [(1, 1), (1, 9), (2, 2), (3, 15), (11, 11), (11, 64), (12, 300), (15, 64), (64, 7), (20, 300)]:
+        frames = np.random.default_rng(0).integers(0, 256, (2, 1, height, width), dtype=np.uint8)
+        flow = found(*frames)
+        assert flow.shape == (1, 2, height, width)
+        assert np.isfinite(flow).all()
+
+
+def test_small_frames_are_padded_by_their_border_and_others_are_not():
+    previous, following = pairs_of([(1, 0), (0, 1)], 12, 40)
+    wide = [np.pad(frames, ((0, 0), (2, 2), (0, 0)), mode="edge") for frames in (previous, following)]
+    dis = load("dis")
+    np.testing.assert_array_equal(dis(previous, following), dis(*wide)[:, :, 2:14])
+    large = pairs_of([(1, 0)], 16, 300)
+    expected = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM).calc(large[0][0], large[1][0], None)
+    np.testing.assert_array_equal(dis(*large)[0], expected.transpose(2, 0, 1))
 
 
 def test_opencv_solver_is_not_spoilt_by_a_smaller_frame():

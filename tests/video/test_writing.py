@@ -65,6 +65,21 @@ def test_a_gif_holds_the_frames_and_keeps_their_time(tmp_path):
     assert (len(durations), sum(durations)) == (12, 400)
 
 
+def test_a_gif_is_written_as_its_frames_come_and_shows_each_as_long_as_it_can(tmp_path):
+    written = []
+
+    def images():
+        for image in np.random.default_rng(0).integers(0, 256, (20, 160, 160, 3), dtype=np.uint8):
+            written.extend(path.stat().st_size for path in tmp_path.glob("*.tmp"))
+            yield image
+
+    write_video(tmp_path / "clip.gif", images(), rate=25)
+    assert max(written) > 32768
+    write_video(tmp_path / "slow.gif", clip(3), rate=0.001)
+    with Image.open(tmp_path / "slow.gif") as file:
+        assert (file.n_frames, file.info["duration"]) == (3, 655350)
+
+
 def test_what_cannot_be_written_is_one_line_and_leaves_nothing(tmp_path):
     with pytest.raises(WorkError, match=r"clip.mp4: there is no frame to write"):
         write_video(tmp_path / "clip.mp4", [], rate=25)
