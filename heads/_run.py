@@ -9,6 +9,7 @@ command goes on after them.
 """
 
 import dataclasses
+import re
 import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -189,20 +190,31 @@ def choose_layers(
             choose = f"choose {' or '.join(fit)} with --layer {stream}=…, or " if fit else ""
             raise UsageError(
                 f"the store has no {stream}/{layer}; of {stream} it holds {', '.join(store.layers(stream))}: {choose}"
-                f"extract again: {_extraction(store, chosen)}"
+                f"extract again: {_extraction(store, chosen, fits=bool(fit))}"
             )
     return chosen
 
 
-def _extraction(store: FeatureStore, chosen: Mapping[str, str]) -> str:
-    """The command that makes a store of the layers chosen, and of those that every stream of this one has."""
-    held = [set(store.layers(stream)) for stream in store.streams]
-    layers = sorted(set.intersection(*held), reverse=True)
+def _extraction(store: FeatureStore, chosen: Mapping[str, str], *, fits: bool) -> str:
+    """The command that makes a store of the layers chosen, and of those that every stream of this one has.
+
+    VGG's convolutions are layers of no other backbone: of another one the map is proposed in their place, or VGG-16
+    where the store holds a layer that `fits` already, or where the backbone has no map.
+    """
     lacking = {stream: layer for stream, layer in chosen.items() if layer not in store.layers(stream)}
+    layers = sorted(set.intersection(*(set(store.layers(stream)) for stream in store.streams)), reverse=True)
+    backbone = str(store.provenance.get("settings", {}).get("backbone", "vgg"))
+    foreign = not backbone.startswith("vgg") and any(re.fullmatch(r"conv\d_\d", layer) for layer in lacking.values())
+    mapless = backbone.startswith("vit")
+    change = then = ""
+    if foreign and not fits and not mapless:
+        chosen, lacking, then = dict.fromkeys(chosen, "map"), dict.fromkeys(lacking, "map"), ", and read --layer map"
+    elif foreign or (mapless and "map" in lacking.values()):
+        layers, change = [], "--backbone vgg16 "
     alike = len(set(chosen.values())) == 1
     layers += dict.fromkeys(layer if alike else f"{stream}={layer}" for stream, layer in lacking.items())
     out = f"features/{store.dataset}-{lacking[next(iter(lacking))]}"
-    return f"avr extract … --layers {','.join(layers)} --out {shlex.quote(out)}"
+    return f"avr extract … {change}--layers {','.join(layers)} --out {shlex.quote(out)}{then}"
 
 
 def choose_splits(store: FeatureStore, split: str | tuple[str, ...]) -> tuple[str, ...]:

@@ -32,7 +32,9 @@ def test_a_table_is_read_back_and_says_what_it_changed(tmp_path, capsys):
     assert capsys.readouterr().err.endswith(
         "table.csv: 1 cells that a spreadsheet would run begin with an apostrophe\n"
     )
-    code = "from avr.core import write_csv; write_csv('table.csv', [['path'], [chr(233)]])"
+    code = (
+        "import pathlib; from avr.core import write_csv; write_csv(pathlib.Path('table.csv'), [['path'], [chr(233)]])"
+    )
     subprocess.run(
         [sys.executable, "-c", code],
         cwd=tmp_path,

@@ -267,6 +267,38 @@ def test_what_cannot_be_done_is_one_line_and_leaves_no_folder(toy_store, tmp_pat
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize(
+    ("backbone", "head", "streams", "ending"),
+    [
+        (
+            "vgg16",
+            "temporal-pyramid",
+            ("flow",),
+            "again: avr extract … --layers pooled,conv4_2 --out features/toy-conv4_2",
+        ),
+        (
+            "squeezenet1_1",
+            "temporal-pyramid",
+            ("flow",),
+            "… --layers pooled,map --out features/toy-map, and read --layer map",
+        ),
+        (
+            "squeezenet1_1",
+            "temporal-pyramid",
+            ("rgb",),
+            "choose map with --layer rgb=…, or extract again: "
+            "avr extract … --backbone vgg16 --layers conv5_3 --out features/toy-conv5_3",
+        ),
+        ("vit_b_16", "attention-streams", ("flow",), "… --backbone vgg16 --layers map --out features/toy-map"),
+    ],
+)
+def test_the_extraction_proposed_is_one_that_the_backbone_can_do(make_store, tmp_path, backbone, head, streams, ending):
+    store = make_store(tmp_path / "store", backbone=backbone)
+    with pytest.raises(UsageError) as refused:
+        train_run(store, head, streams=streams)
+    assert str(refused.value).endswith(ending)
+
+
 def test_a_finished_run_is_given_back_and_another_is_not_written_over_it(toy_store, tmp_path, capsys):
     own = {"folds": 0, "training": QUICK, "out": tmp_path / "here"}
     first = train_run(toy_store, "linear", **own)
