@@ -1,5 +1,7 @@
 """`avr predict`: recognise new videos with a trained pipeline."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +15,7 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("videos", nargs=-1, required=True, type=PATH)
+@click.argument("videos", nargs=-1, required=True, type=click.Path())  # a text: an empty one is refused
 @click.option("--run", "runs", multiple=True, type=PATH, help="A trained run; several are averaged.")
 @click.option("--fuse", type=click.Path(path_type=Path, exists=True), help="A folder that `avr fuse` wrote.")
 @click.option("--split", default="", help="Of the run.  [default: its first]")
@@ -34,7 +36,7 @@ if TYPE_CHECKING:
 @device_option
 @answering
 def command(
-    videos: tuple[Path, ...],
+    videos: tuple[str, ...],
     runs: tuple[Path, ...],
     top: int,
     window: float,
@@ -50,28 +52,30 @@ def command(
     VIDEOS are files, folders (every video in them and below) and patterns in quotes, such as 'clips/*.mp4'. A video
     that cannot be read is reported, the others go on, and the exit status is 1.
     """
-    from avr.core import make_folder
+    from avr.core import try_place
     from avr.predict import check_outputs, check_request, check_runs, drawn_paths, gather_videos, write_table
 
     check_request(top=top, window=window, step=step)
     paths = gather_videos(videos, but=draw)
     drawn = {} if draw is None else drawn_paths(paths, draw, f".{draw_format}")
     check_outputs([*([out] if out else []), *dict.fromkeys(drawn.values())], paths, overwrite=overwrite)
-    check_runs(runs, split=options["split"], fused=options["fuse"] is not None)
-    for folder in [*([out.parent] if out else []), *([draw] if draw else [])]:
-        make_folder(folder)
+    check_runs(runs, split=options["split"], fuse=options["fuse"])
+    for place in [*([out] if out else []), *([draw / "clip"] if draw else [])]:
+        try_place(place)
     from avr.predict import Predictor  # torch, after what needs none
 
     predictor = Predictor(runs, **options)
     as_json = click.get_current_context().params["as_json"]
     found: list[dict[str, Any]] = []
-    for path in paths:
-        entry = _predict(predictor, path, drawn.get(path), top=top, window=window, step=step, say=not as_json)
-        found.append(entry)
-        if "error" in entry:
-            click.echo(f"error: {entry['error']}", err=True)
-    if out is not None:
-        write_table(out, found)
+    try:
+        for path in paths:
+            entry = _predict(predictor, path, drawn.get(path), top=top, window=window, step=step, say=not as_json)
+            found.append(entry)
+            if "error" in entry:
+                click.echo(f"error: {entry['error']}", err=True)
+    finally:  # what was found is not lost with what comes after it
+        if out is not None and found:
+            write_table(out, found)
     failed = any("error" in one for one in found)
     written = [f"wrote {out}"] * (out is not None) + [f"wrote {draw}"] * (draw is not None)
     return Reply({"predictions": found, "out": out}, lambda: print_lines(*written), failed=failed)
@@ -79,22 +83,37 @@ def command(
 
 def _predict(predictor: "Predictor", path: Path, drawn: Path | None, *, say: bool, **asked: Any) -> dict[str, Any]:
     """One video as `--json` has it, printed and drawn as soon as it is there; with "error" where that went wrong."""
-    from avr.core import UsageError, WorkError
     from avr.predict import draw_prediction
 
     entry: dict[str, Any] = {"video": str(path)}
-    try:
+    with _told(entry, path):
         prediction = predictor.predict(path, **asked)
-        entry = prediction.to_dict()
-        if say:
-            show(prediction)
-        if drawn is not None:
+        entry |= prediction.to_dict()
+    if "error" in entry:
+        return entry
+    if say:
+        show(prediction)
+    if drawn is not None:
+        with _told(entry, path):
             entry["drawn"] = draw_prediction(prediction, drawn)
-    except (WorkError, UsageError) as error:
-        if isinstance(error, UsageError) and path.is_file():
+    return entry
+
+
+@contextmanager
+def _told(entry: dict[str, Any], path: Path) -> Iterator[None]:
+    """What goes wrong with one video, be it a bug or a full memory, costs that video, not the others."""
+    from avr.core import UsageError, WorkError
+
+    try:
+        yield
+    except WorkError as error:
+        entry["error"] = str(error)
+    except UsageError as error:
+        if path.is_file():
             raise  # of the runs, not of this video
         entry["error"] = str(error)
-    return entry
+    except Exception as error:
+        entry["error"] = f"{path}: cannot be predicted ({' '.join(str(error).split())[:200]})"
 
 
 def show(prediction: "Prediction") -> None:

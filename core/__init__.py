@@ -10,7 +10,7 @@ from .ahead import Busy, Stages, ahead
 from .child import Child
 from .errors import AvrError, UsageError, WorkError
 from .faces import lazy
-from .files import make_folder, remove_leftovers, sha256_of, write_whole
+from .files import make_folder, remove_leftovers, sha256_of, try_place, write_whole
 from .loading import say_loading
 from .locks import FolderLock
 from .marks import About, NonNegativeFloat, NonNegativeInt, OneOf, PositiveFloat, PositiveInt, Range, Share
@@ -77,6 +77,7 @@ __all__ = [
     "split_groups",
     "tell",
     "top_k_accuracy",
+    "try_place",
     "validation_part",
     "warn",
     "write_csv",

@@ -19,8 +19,7 @@ def write_whole(path: Path) -> Iterator[Path]:
     process's umask leaves, whatever the library that writes it sets (safetensors: the owner alone).
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    # Process numbers repeat among machines and containers that share a folder: the random part does not.
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}.tmp")
+    temporary = _beside(path)
     try:
         temporary.touch(exist_ok=False)
         mode = temporary.stat().st_mode
@@ -34,6 +33,26 @@ def write_whole(path: Path) -> Iterator[Path]:
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+
+
+def _beside(path: Path) -> Path:
+    # Process numbers repeat among machines and containers that share a folder: the random part does not.
+    return path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}.tmp")
+
+
+def try_place(path: Path) -> None:
+    """Make the folder of a file that long work will end with, and try whether `write_whole` can write there.
+
+    Raises:
+        UsageError, WorkError: it cannot.
+    """
+    make_folder(path.parent)
+    temporary = _beside(path)
+    try:
+        temporary.touch(exist_ok=False)
+    except OSError as error:
+        raise WorkError(f"{path}: cannot be written ({error.strerror}); choose another place") from error
+    temporary.unlink()
 
 
 def remove_leftovers(path: Path) -> None:

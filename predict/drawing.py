@@ -1,16 +1,19 @@
 """A clip with what was predicted of it drawn onto its frames."""
 
 import unicodedata
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from avr.video import VideoFile, write_video
+from avr.core import UsageError
+from avr.video import Frame, VideoFile, write_video
 
-from .predictor import Prediction
+from .predictor import Prediction, held_frames
+from .windows import timed
 
 MOST = 3  # classes shown
 LINES, SMALLEST = 20, 11  # so many lines of text would fill a frame's height, unless that makes them too small to read
@@ -20,7 +23,8 @@ EM, ASCENT = 30, 22  # of the font at scale 1, in pixels: from line to line, and
 
 def draw_prediction(prediction: Prediction, out: Path | str, *, frames: NDArray[np.uint8] | None = None) -> Path:
     """Write a clip with its best classes, at most three, in a dark band below; in one above, those of the time line's
-    window whose middle is nearest. Size and frames a second are the clip's.
+    window whose middle is nearest. Size and frames a second are the clip's, where these vary
+    their mean.
 
     Args:
         prediction: what is drawn.
@@ -28,31 +32,29 @@ def draw_prediction(prediction: Prediction, out: Path | str, *, frames: NDArray[
         frames: `(F, H, W, 3)` uint8 RGB, of a prediction that was made of an array.
 
     Raises:
+        UsageError: `frames` are missing, or others than the prediction was made of.
         WorkError: the clip cannot be read, or `out` not written.
     """
+    if frames is None and prediction.path is None:
+        raise UsageError("the prediction was made of an array: give that as frames=")
     rate = prediction.frames / prediction.seconds
-    write_video(Path(out), _drawn(prediction, frames, rate), rate=rate)
+    held = None if frames is None else held_frames(frames, rate)
+    if held is not None and len(held) != prediction.frames:
+        raise UsageError(f"frames= holds {len(held)} frames, the prediction was made of {prediction.frames}")
+    with VideoFile(prediction.path) if held is None and prediction.path else nullcontext(held or ()) as shown:
+        write_video(Path(out), _drawn(prediction, timed(shown, rate, counted=prediction.rate > 0), rate), rate=rate)
     return Path(out)
 
 
-def _drawn(prediction: Prediction, frames: NDArray[np.uint8] | None, rate: float) -> Iterator[NDArray[np.uint8]]:
+def _drawn(prediction: Prediction, frames: Iterable[tuple[float, Frame]], rate: float) -> Iterator[NDArray[np.uint8]]:
     below = _lines("whole clip" if prediction.timeline else "", prediction.top)
-    for number, image in enumerate(_images(prediction, frames)):
-        second = (number + 0.5) / rate
-        shown = _with_band(image, below, above=False)
+    for second, frame in frames:
+        middle = second + 0.5 / rate
+        shown = _with_band(frame.rgb(), below, above=False)
         if prediction.timeline:
-            window = min(prediction.timeline, key=lambda one: abs((one.start + one.end) / 2 - second))
+            window = min(prediction.timeline, key=lambda one: abs((one.start + one.end) / 2 - middle))
             shown = _with_band(shown, _lines(f"{window.start:.1f} - {window.end:.1f} s", window.top), above=True)
         yield shown
-
-
-def _images(prediction: Prediction, frames: NDArray[np.uint8] | None) -> Iterator[NDArray[np.uint8]]:
-    if frames is not None:
-        yield from frames
-    elif prediction.path is not None:
-        with VideoFile(prediction.path) as file:
-            for frame in file:
-                yield frame.rgb()
 
 
 def _lines(title: str, top: Sequence[tuple[str, float]]) -> list[str]:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,7 +12,8 @@ from avr.core import UsageError
 from avr.fusion import Fuser, load_fuser
 from avr.store import is_run, run_of, split_folder, split_names
 
-from .pipelines import Opened, Outputs
+if TYPE_CHECKING:  # these load torch, and a fusion is opened before it
+    from .pipelines import Opened, Outputs
 
 FILE = "fusion.json"
 
@@ -56,7 +57,7 @@ class Fusion:
         runs, run_of_source = _match(place, about["sources"], given)
         return cls(fuser, split or fitted, list(about["sources"]), runs, run_of_source)
 
-    def check(self, opened: Sequence[Opened]) -> None:
+    def check(self, opened: "Sequence[Opened]") -> None:
         """Refuse runs of other heads or classes than those that were fused."""
         for source, index in zip(self.sources, self.run_of, strict=True):
             run = opened[index].trained
@@ -69,7 +70,7 @@ class Fusion:
         if tuple(self.fuser.about_["class_names"]) != opened[0].trained.class_names:  # type: ignore[attr-defined]
             raise UsageError("the fusion was fitted on other classes than its runs have now")
 
-    def probabilities(self, outputs: Sequence[Outputs]) -> NDArray[np.float64]:
+    def probabilities(self, outputs: "Sequence[Outputs]") -> NDArray[np.float64]:
         """The rule's probabilities `(K,)` of one video, of the outputs of its runs."""
         rows = []
         for source, index in zip(self.sources, self.run_of, strict=True):

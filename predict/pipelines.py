@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from avr.core import UsageError
+from avr.core import UsageError, note
 from avr.extract import Extractor, Origin, Running, refuse_unused
 from avr.heads import TrainedRun, load_run
 
@@ -45,6 +45,9 @@ def open_runs(
     origins = [Origin.of(trained.metadata, trained.folder) for trained in loaded]
     refuse_unused(weights, [origin.settings for origin in origins])
     names = [trained.folder.parent.name for trained in loaded]
+    older = [name for name, origin in zip(names, origins, strict=True) if origin.settings.decoder == "opencv"]
+    if older:
+        note(f"{', '.join(older)}: features were made from OpenCV's frames; FFmpeg's, read now, differ by roundings")
     for trained, origin, name in zip(loaded, origins, names, strict=True):
         key = json.dumps(origin.settings.to_dict(), sort_keys=True)
         if key not in extractors:

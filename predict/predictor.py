@@ -14,10 +14,9 @@ from avr.datasets import Video
 from avr.extract import Extractor
 from avr.video import USUAL_RATE, ArrayFrame, Facts, Frame, HeldFrames, Steps, VideoError, VideoFile, answer, decode
 
-from .fusions import Fusion
 from .pipelines import Features, Outputs, open_runs
 from .requests import check_request, check_runs
-from .windows import cut_windows
+from .windows import cut_windows, timed
 
 
 @dataclass(frozen=True)
@@ -42,6 +41,7 @@ class Prediction:
         outputs: output -> (K,) float32 log-probabilities: of each stream and each head, "run/output" with several runs.
         timeline: windows of a long video, in order; empty for a short one.
         note: what one should know of the video though it decodes, such as damage; "" is nothing.
+        rate: frames a second that whoever asked gave; 0: the time stamps of the file tell.
     """
 
     path: Path | None
@@ -52,6 +52,7 @@ class Prediction:
     outputs: Outputs = field(repr=False)
     timeline: list[Window] = field(default_factory=list)
     note: str = ""
+    rate: float = 0.0
 
     def to_dict(self) -> dict[str, Any]:
         """For `--json`."""
@@ -96,10 +97,9 @@ class Predictor:
         device: str = "auto",
     ) -> None:
         runs = [Path(run)] if isinstance(run, (str, Path)) else [Path(one) for one in run]
-        self.fusion = None if fuse is None else Fusion.open(Path(fuse), runs, split=split)
+        self.fusion = check_runs(runs, split=split, fuse=None if fuse is None else Path(fuse))
         if self.fusion is not None:
             runs, split = self.fusion.runs, self.fusion.split
-        check_runs(runs, split=split)
         self.opened = open_runs(runs, split=split, weights=weights, device=device)
         if self.fusion is not None:
             self.fusion.check(self.opened)
@@ -119,7 +119,7 @@ class Predictor:
 
         Args:
             video: a video file, or frames `(F, H, W, 3)` uint8 RGB.
-            rate: frames a second; 0: what the file says, of an array 25.
+            rate: frames a second, 0.01 to 1000; 0: what the file's time stamps say, of an array 25.
             top: how many classes.
             window: seconds of a window of the time line, which videos of at least two windows get; 0: no time line.
             step: seconds from one window's start to the next's; 0: half a window.
@@ -134,22 +134,23 @@ class Predictor:
             if not path.is_file():
                 raise UsageError(f"{path}: no such video")
             outputs, facts, note = self._outputs(Video(name, path, 0, name), key=name)  # no class and no group
-            rate = rate or facts.rate
         else:
             path, name, rate = None, "", rate or USUAL_RATE
             held = held_frames(video, rate)
             outputs, facts, note = self._outputs(held, key=name)
         probabilities = self._probabilities(outputs)
-        length, stride = round(window * rate), max(1, round((step or window / 2) * rate))
+        mean = rate or facts.rate
+        length = facts.frames / rate if rate else facts.seconds
         timeline: list[Window] = []
-        if length and facts.frames >= 2 * length:
+        if window * mean > 0.5 and length > 2 * window - 0.5 / mean:  # give or take half a frame
             with VideoFile(path) if path else nullcontext(held) as frames:
-                for first, part in cut_windows(frames, length=length, step=stride):
-                    own, *_ = self._outputs(part, key=f"{name}@{first}")
+                shown = timed(frames, mean, counted=rate > 0)
+                for part in cut_windows(shown, length=window, step=step or window / 2, end=length, rate=mean):
+                    own, *_ = self._outputs(part.frames, key=f"{name}@{part.number}")
                     best = _best(self._probabilities(own), self.class_names, top)
-                    timeline.append(Window(first / rate, (first + len(part)) / rate, best))
+                    timeline.append(Window(round(part.start, 6), round(part.end, 6), best))
         best, named = _best(probabilities, self.class_names, top), self._named(outputs)
-        return Prediction(path, facts.frames, facts.frames / rate, best, probabilities, named, timeline, note)
+        return Prediction(path, facts.frames, length, best, probabilities, named, timeline, note, rate)
 
     def _outputs(self, video: Video | Sequence[Frame], *, key: str) -> tuple[list[Outputs], Facts, str]:
         """What each run gives for a video file, or for frames as for a video of them; its facts; and its note.

@@ -1,24 +1,30 @@
 """What can be told of a request before anything is loaded: which videos it names, where its output goes, which runs."""
 
 import glob
-import math
 import os
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from avr.core import UsageError
 from avr.datasets import find_videos, is_video
 from avr.store import find_split
 
+if TYPE_CHECKING:
+    from .fusions import Fusion
+
+LONGEST = 1_000_000  # seconds of a window and a step
+
 
 def check_request(*, top: int = 1, window: float = 0.0, step: float = 0.0, rate: float = 0.0) -> None:
-    """Refuse what no video can be answered with: seconds or a rate below 0 or no number, no class."""
-    if not all(math.isfinite(seconds) and seconds >= 0 for seconds in (window, step)):
-        raise UsageError(f"window and step must be seconds, at least 0, not {window:g} and {step:g}")
+    """Refuse what no video can be answered with: seconds or a rate out of bounds or no number, no class."""
+    if not all(0 <= seconds <= LONGEST for seconds in (window, step)):
+        raise UsageError(f"window and step must be seconds, 0 to {LONGEST}, not {window:g} and {step:g}")
     if top < 1:
         raise UsageError(f"top must be at least 1 class, not {top}")
-    if not (math.isfinite(rate) and rate >= 0):
-        raise UsageError(f"rate must be frames a second, at least 0, not {rate:g}")
+    if rate and not 0.01 <= rate <= 1000:
+        raise UsageError(f"rate must be frames a second, 0.01 to 1000, not {rate:g}")
 
 
 def gather_videos(given: Iterable[Path | str], *, but: Path | None = None) -> list[Path]:
@@ -33,20 +39,17 @@ def gather_videos(given: Iterable[Path | str], *, but: Path | None = None) -> li
         UsageError: a folder or a pattern that has no video, or no file at all that is there.
     """
     found: list[Path] = []
-    for path in map(Path, given):
+    for one in given:
+        if not str(one):
+            raise UsageError("a video's name is empty; . is this folder")
+        path = Path(one)
         if path.is_dir():
-            inside = _but(but, (path / one for one in find_videos(path)))
-            if not inside:
-                raise UsageError(f"{path}: no videos in this folder")
-            found += inside
+            found += _but(but, path, [path / inner for inner in find_videos(path)], "no videos in this folder")
         elif not path.exists() and glob.has_magic(str(path)):
             matches = sorted(map(Path, glob.glob(str(path), recursive=True)))
             files = [one for one in matches if one.is_file() and is_video(one.name)]
             files += [one / inner for one in matches if one.is_dir() for inner in find_videos(one)]
-            inside = _but(but, dict.fromkeys(files))
-            if not inside:
-                raise UsageError(f"{path}: no video matches this pattern")
-            found += inside
+            found += _but(but, path, list(dict.fromkeys(files)), "no video matches this pattern")
         else:
             found.append(path)
     if not any(path.exists() for path in found):
@@ -54,11 +57,17 @@ def gather_videos(given: Iterable[Path | str], *, but: Path | None = None) -> li
     return found
 
 
-def _but(folder: Path | None, paths: Iterable[Path]) -> list[Path]:
-    if folder is None:
-        return list(paths)
-    left_out = folder.resolve()
-    return [path for path in paths if not path.resolve().is_relative_to(left_out)]
+def _but(folder: Path | None, named: Path, videos: list[Path], none: str) -> list[Path]:
+    """Videos that lie elsewhere; at least one."""
+    kept = [one for one in videos if folder is None or not one.resolve().is_relative_to(folder.resolve())]
+    if videos and not kept:
+        raise UsageError(
+            f"{named}: every video of it ({len(videos)}) lies in {folder}, which is written to and not read: choose "
+            "another folder for --draw"
+        )
+    if not kept:
+        raise UsageError(f"{named}: {none}")
+    return kept
 
 
 def drawn_paths(videos: Iterable[Path], folder: Path, suffix: str) -> dict[Path, Path]:
@@ -77,29 +86,48 @@ def drawn_paths(videos: Iterable[Path], folder: Path, suffix: str) -> dict[Path,
 
 
 def check_outputs(outputs: Sequence[Path], videos: Iterable[Path], *, overwrite: bool = False) -> None:
-    """Refuse to write over what is there, and over the videos themselves even with `overwrite`.
+    """Refuse to write over what is there, over the videos themselves even with `overwrite`, or over one another.
 
     Raises:
         UsageError: naming the file.
     """
     own = {os.path.realpath(video) for video in videos}
-    for path in outputs:
-        if os.path.realpath(path) in own:
+    real = [Path(os.path.realpath(path)) for path in outputs]
+    times, folders = Counter(real), {folder for place in real for folder in place.parents}
+    for path, place in zip(outputs, real, strict=True):
+        if str(place) in own:
             raise UsageError(f"{path}: is one of the videos; choose another place to write to")
-        if path.is_dir():
+        if path.is_dir() or place in folders:
             raise UsageError(f"{path}: is a folder; name a file")
+        if times[place] > 1:
+            raise UsageError(f"{path}: would be written twice; choose another place for one")
         if path.exists() and not overwrite:
             raise UsageError(f"{path}: is there already; --overwrite replaces it")
 
 
-def check_runs(runs: Sequence[Path], *, split: str = "", fused: bool = False) -> None:
-    """Refuse no run, or paths that are none; runs that a fusion names itself need not be given.
+def check_runs(runs: Sequence[Path], *, split: str = "", fuse: Path | None = None) -> "Fusion | None":
+    """Refuse no run, or paths that are none; of a fusion also one that is none, or whose runs are not there.
+
+    Args:
+        runs: as given; those that a fusion names itself need not be.
+        split: of them.
+        fuse: as of `Predictor`.
+
+    Returns:
+        The fusion, with its runs.
 
     Raises:
         UsageError: says what to name.
         WorkError: a run's record is damaged.
     """
-    if not runs and not fused:
+    fusion = None
+    if fuse is not None:
+        from .fusions import Fusion  # scikit-learn
+
+        fusion = Fusion.open(fuse, runs, split=split)
+        runs, split = fusion.runs, fusion.split
+    if not runs:
         raise UsageError("no run: name one that `avr heads train` wrote, such as --run runs/stfn-shapes-1")
-    for run in () if fused else runs:
+    for run in runs:
         find_split(run, split or None)
+    return fusion

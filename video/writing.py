@@ -58,7 +58,7 @@ def _write_mp4(path: Path, images: Images, rate: float) -> None:
 
 
 def _add_stream(container: Any, rate: float) -> Any:
-    written = Fraction(rate).limit_denominator(1001)
+    written = max(Fraction(rate).limit_denominator(1001), Fraction(1, 1001))
     try:
         return container.add_stream("libx264", rate=written, options={"crf": "20"})
     except (av.FFmpegError, ValueError):  # a build without it

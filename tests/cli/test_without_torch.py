@@ -40,6 +40,8 @@ REFUSED = {
     "predict data/folder/jump/a.avi --run data --window nan": "error: window and step must be seconds",
     "predict gone.avi --run data": "error: gone.avi: no such video",
     "predict data/*.mov --run data": "error: data/*.mov: no video matches this pattern",
+    "predict data/folder/jump/a.avi --fuse data --out data/new/a.csv": "error: no fusion.json at data",
+    "predict data/folder/jump/a.avi --fuse data/nosuch": "Error: Invalid value for '--fuse': Path 'data/nosuch'",
     "predict . --run data --out data/folder/run/b.avi": "error: data/folder/run/b.avi: is one of the videos",
     "demo --out data/folder/jump/a.avi": "error: data/folder/jump/a.avi: is a file, or lies below one",
 }

@@ -3,11 +3,13 @@
 import csv
 import json
 
+import cv2
 import numpy as np
 import pytest
 from clips import write_clip
 
 from avr.cli import main
+from avr.core import UsageError
 from avr.predict import Predictor, draw_prediction
 from avr.video import VideoFile
 
@@ -93,3 +95,57 @@ def test_classes_are_drawn_in_bands_and_the_rest_is_the_clip(runs, folder):
     drawn, _ = images(draw_prediction(predictor.predict(frames, rate=rate), folder / "array.mp4", frames=frames))
     assert drawn.shape == frames.shape
     assert [path.name for path in folder.glob(".*")] == []
+
+
+def test_an_arrays_prediction_is_drawn_on_its_own_frames_alone(runs, tmp_path):
+    frames = np.zeros((12, 40, 52, 3), np.uint8)
+    prediction = Predictor(runs / "linear").predict(frames, rate=10)
+    with pytest.raises(UsageError, match="made of an array: give that as frames="):
+        draw_prediction(prediction, tmp_path / "drawn.mp4")
+    with pytest.raises(UsageError, match="frames= holds 11 frames, the prediction was made of 12"):
+        draw_prediction(prediction, tmp_path / "drawn.mp4", frames=frames[1:])
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_one_videos_images_break_costs_that_video_and_what_ends_the_command_no_result(
+    runner, runs, folder, monkeypatch
+):
+    monkeypatch.chdir(folder)
+    command = ["predict", "clips/a/short.avi", "clips/b/long.avi", "--run", str(runs / "linear"), "--out", "found.csv"]
+    real = Predictor.predict
+
+    def broken(self, path, **asked):
+        if path.name == "long.avi":
+            raise failure
+        return real(self, path, **asked)
+
+    def rows():
+        with open("found.csv", encoding="utf-8", newline="") as file:
+            return [(row["video"], row["error"]) for row in csv.DictReader(file)]
+
+    monkeypatch.setattr(Predictor, "predict", broken)
+    failure = cv2.error("OpenCV(4.13)\n  error: (-215:Assertion failed)")
+    done = runner.invoke(main, command)
+    assert done.exit_code == 1
+    told = "clips/b/long.avi: cannot be predicted (OpenCV(4.13) error: (-215:Assertion failed))"
+    assert done.stderr.splitlines()[-1] == f"error: {told}"
+    assert rows() == [("clips/a/short.avi", ""), ("clips/b/long.avi", told)]
+    failure = UsageError("the run's features are others")
+    done = runner.invoke(main, [*command, "--overwrite"])
+    assert (done.exit_code, done.stderr.splitlines()[-1]) == (2, "error: the run's features are others")
+    assert rows() == [("clips/a/short.avi", "")]
+
+
+def test_a_place_that_cannot_be_written_is_told_before_the_work(runner, runs, folder, monkeypatch):
+    monkeypatch.chdir(folder)
+    monkeypatch.setattr(Predictor, "__init__", lambda *_, **__: pytest.fail("the work begins"))
+    command = ["predict", "clips", "--run", str(runs / "linear"), "--out"]
+    done = runner.invoke(main, [*command, f"{'n' * 250}.csv"])
+    assert done.exit_code == 1
+    assert done.stderr.endswith(".csv: cannot be written (File name too long); choose another place\n")
+    done = runner.invoke(main, [*command, "drawn/a/short.mp4", "--draw", "drawn"])
+    assert (done.exit_code, done.stderr) == (
+        2,
+        "error: drawn/a/short.mp4: would be written twice; choose another place for one\n",
+    )
+    assert sorted(path.name for path in folder.iterdir()) == ["clips"]

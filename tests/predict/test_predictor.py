@@ -2,10 +2,14 @@
 
 import json
 import shutil
+from fractions import Fraction
 
+import av
 import numpy as np
 import pytest
 from clips import CLASSES, SETTINGS, make_run, write_clip
+from safetensors import safe_open
+from safetensors.numpy import save_file
 
 from avr.cli import main
 from avr.core import UsageError, WorkError
@@ -13,7 +17,7 @@ from avr.datasets import Video
 from avr.extract import build_backbone, extract
 from avr.fusion import fuse, load_fuser
 from avr.heads import save_tensors, train_run
-from avr.predict import Predictor
+from avr.predict import Predictor, draw_prediction
 from avr.predict.windows import cut_windows
 from avr.store import read_scores
 from avr.video import VideoFile
@@ -114,11 +118,53 @@ def test_windows_and_arrays_lie_on_the_grid_in_time_of_their_run(dataset, tmp_pa
 
 
 def test_windows_cover_a_video_and_hold_its_frames():
-    frames = list(range(11))
-    found = list(cut_windows(frames, length=4, step=3))
-    assert [(first, len(held)) for first, held in found] == [(0, 4), (3, 4), (6, 4), (7, 4)]
-    assert all(held == frames[first : first + len(held)] for first, held in found)
-    assert [first for first, _ in cut_windows(frames, length=30, step=15)] == [0]
+    frames = [(float(second), second) for second in range(11)]
+    found = list(cut_windows(frames, length=4, step=3, end=11, rate=1))
+    assert [(part.number, part.start, part.end) for part in found] == [(0, 0, 4), (3, 3, 7), (6, 6, 10), (7, 7, 11)]
+    assert all(part.frames == list(range(int(part.start), int(part.end))) for part in found)
+    assert [part.frames for part in cut_windows(frames, length=30, step=15, end=11, rate=1)] == [list(range(11))]
+    # A step shorter than a frame, stamps rounded to milliseconds, a gap in which no frame begins.
+    assert [part.number for part in cut_windows(frames, length=4, step=1e-300, end=11, rate=1)] == list(range(8))
+    rounded = [(round(number / 29.97, 3), number) for number in range(900)]
+    sizes = [len(part.frames) for part in cut_windows(rounded, length=5, step=5, end=900 / 29.97, rate=29.97)]
+    assert set(sizes) == {149, 150}
+    gap = [*frames[:3], *((second + 97, second) for second, _ in frames[3:])]
+    found = [(part.start, part.end, part.frames) for part in cut_windows(gap, length=2, step=2, end=108, rate=1)]
+    assert found[:3] == [(0, 2, [0, 1]), (2, 100, [2]), (100, 102, [3, 4])]
+
+
+def test_windows_of_a_rate_that_varies_stand_at_the_seconds_that_the_file_says(runs, tmp_path):
+    """Two seconds of 20 frames each, then two of 5 each: the mean rate would place them elsewhere."""
+    seconds = [number / 20 for number in range(40)] + [2 + number / 5 for number in range(10)]
+    with av.open(str(tmp_path / "varies.mp4"), "w") as container:
+        stream = container.add_stream("mpeg4", rate=20)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        stream.codec_context.time_base = Fraction(1, 1000)
+        for number, second in enumerate(seconds):
+            frame = av.VideoFrame.from_ndarray(np.full((48, 64, 3), 4 * number, np.uint8), format="rgb24")
+            frame.pts, frame.time_base = round(1000 * second), Fraction(1, 1000)
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+    predictor = Predictor(runs / "linear")
+    found = predictor.predict(tmp_path / "varies.mp4", window=1.0, step=1.0)
+    assert "its frame rate varies" in found.note
+    ends = [(window.start, window.end) for window in found.timeline]
+    np.testing.assert_allclose(ends, [(0, 1), (1, 2), (2, 3), (3, found.seconds)], atol=2e-3)
+    assert found.seconds == pytest.approx(3.85, abs=0.2)  # how long the last frame is shown is not said
+    counted = predictor.predict(tmp_path / "varies.mp4", window=1.0, step=1.0, rate=10)
+    assert (counted.seconds, [window.start for window in counted.timeline]) == (5.0, [0, 1, 2, 3, 4])
+    draw_prediction(found, tmp_path / "drawn.mp4")
+
+
+def test_a_run_on_opencvs_frames_says_so(runs, tmp_path, capsys):
+    assert "OpenCV" not in (Predictor(runs / "linear") and capsys.readouterr().err)
+    shutil.copytree(runs / "linear", tmp_path / "older")
+    for path in (tmp_path / "older").rglob("checkpoint.safetensors"):
+        with safe_open(path, "np") as file:
+            about, tensors = file.metadata(), {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        save_file(tensors, path, {key: value.replace('"ffmpeg"', '"opencv"') for key, value in about.items()})
+    Predictor(tmp_path / "older")
+    assert "older: features were made from OpenCV's frames; FFmpeg's, read now, differ" in capsys.readouterr().err
 
 
 def test_frames_in_memory_are_predicted_as_the_file_they_came_from(runs, tmp_path):
@@ -135,6 +181,12 @@ def test_frames_in_memory_are_predicted_as_the_file_they_came_from(runs, tmp_pat
     assert [(w.start, w.end) for w in found.timeline] == [(w.start, w.end) for w in expected.timeline]
     assert found.to_dict()["video"] == ""
     assert predictor.predict(frames[:1]).seconds == 1 / 25
+
+
+@pytest.mark.parametrize("rate", [1e-320, 1e300, -1.0, float("nan")])
+def test_a_rate_that_is_none_is_refused(runs, rate):
+    with pytest.raises(UsageError, match=r"rate must be frames a second, 0\.01 to 1000, not"):
+        Predictor(runs / "linear").predict(np.zeros((4, 8, 8, 3), np.uint8), rate=rate)
 
 
 @pytest.mark.parametrize(
@@ -286,8 +338,8 @@ def test_one_bad_video_does_not_stop_the_others(runner, runs, test_video, tmp_pa
 @pytest.mark.parametrize(
     ("more", "message"),
     [
-        (["--window", "nan"], "window and step must be seconds, at least 0, not nan and 0"),
-        (["--step", "inf"], "window and step must be seconds, at least 0, not 5 and inf"),
+        (["--window", "nan"], "window and step must be seconds, 0 to 1000000, not nan and 0"),
+        (["--step", "inf"], "window and step must be seconds, 0 to 1000000, not 5 and inf"),
         (["--top", "0"], "top must be at least 1 class, not 0"),
         (["--device", "mps"], "unknown device 'mps'; known: auto, cpu, cuda"),
         (["--weights", "rgb=/nowhere"], "--weights rgb=/nowhere: the run's own weights are no file (random)"),

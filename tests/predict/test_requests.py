@@ -31,6 +31,8 @@ def test_files_folders_and_patterns_are_the_videos_they_name(folder):
     assert named("clips", but=folder / "clips" / "drawn") == inside[:3]
     assert named("one.raw", "gone.avi") == ["one.raw", "gone.avi"]  # the second is reported, the first predicted
     (folder / "a[1].avi").touch()
+    with pytest.raises(UsageError, match=r"clips/drawn: every video of it \(1\) lies in .*drawn, .* folder for --draw"):
+        named("clips/drawn", but=folder / "clips" / "drawn")
     assert named("a[1].avi") == ["a[1].avi"]  # a name that is there is no pattern
 
 
@@ -40,6 +42,7 @@ def test_files_folders_and_patterns_are_the_videos_they_name(folder):
         ("empty", "empty: no videos in this folder"),
         ("clips/*.mov", r"clips/\*.mov: no video matches this pattern"),
         ("gone.avi", "gone.avi: no such video"),
+        ("", "a video's name is empty"),
     ],
 )
 def test_what_names_no_video_is_refused(folder, given, message):
@@ -70,5 +73,12 @@ def test_output_never_lands_on_what_is_there(folder):
     check_outputs([folder / "one.raw"], videos, overwrite=True)
     with pytest.raises(UsageError, match=r"1.avi: is one of the videos"):
         check_outputs([folder / "clips" / "b" / ".." / "a" / "1.avi"], videos, overwrite=True)
+    for out, message in (
+        ("new/drawn/1.mp4", "1.mp4: would be written twice"),
+        ("new/../new/drawn/1.mp4", "1.mp4: would be written twice"),
+        ("new/drawn", "drawn: is a folder; name a file"),
+    ):
+        with pytest.raises(UsageError, match=message):
+            check_outputs([folder / out, folder / "new" / "drawn" / "1.mp4"], videos, overwrite=True)
     with pytest.raises(UsageError, match="empty: is a folder; name a file"):
         check_outputs([folder / "empty"], videos, overwrite=True)
