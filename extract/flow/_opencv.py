@@ -11,6 +11,7 @@ from torch import Tensor, from_numpy
 
 from ._method import Solve
 
+SMALL = 1 << 14  # pixels: DIS may change its settings for frames below 91 pixels a side, and then keeps them so
 cv: Any = cv2  # the stubs that come with OpenCV leave out its flow classes
 
 
@@ -50,7 +51,7 @@ def over_pairs(make: Callable[[], Any], *, threads: int | None = None) -> Solve:
 
     def one(previous: np.ndarray, following: np.ndarray) -> np.ndarray:
         # A solver a size: DualTVL1 keeps the number of pyramid levels that its smallest image so far allowed.
-        if getattr(local, "shape", None) != previous.shape:
+        if getattr(local, "shape", None) != previous.shape or previous.size < SMALL:
             local.solver, local.shape = make(), previous.shape
         # A fresh None each time: no solver starts from the flow of the pair before.
         flow = local.solver.calc(previous, following, None)

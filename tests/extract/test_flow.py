@@ -64,11 +64,20 @@ def test_a_still_pair_does_not_move(name, border):
     assert np.abs(flow).max() < 2e-2
 
 
-@pytest.mark.parametrize("name", ON_CPU)
 @pytest.mark.parametrize("threads", [1, 3])
-def test_a_pair_does_not_depend_on_its_companions(name, threads):
-    method = load(name, threads=threads)
-    previous, following = pairs_of([(1, 0), (3.5, -2), (0, 0), (-1, 1)])
+@pytest.mark.parametrize(
+    ("name", "options", "size"),
+    [
+        ("dis", {}, (72, 96)),
+        ("dis", {}, (30, 40)),
+        ("dis", {"preset": "fast"}, (80, 80)),
+        ("farneback", {}, (72, 96)),
+        ("tvl1", {}, (72, 96)),
+    ],
+)
+def test_a_pair_does_not_depend_on_its_companions(name, options, size, threads):
+    method = load(name, threads=threads, **options)
+    previous, following = pairs_of([(1, 0), (3.5, -2), (0, 0), (-1, 1)], *size)
     together = method(previous, following)
     for pair in (2, 0, 3, 1):
         alone = method(previous[pair : pair + 1], following[pair : pair + 1])
