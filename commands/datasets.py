@@ -48,20 +48,19 @@ def show(name: str, where: dict[str, Any]) -> Reply:
     NAME is a data set that avr knows, or the folder of your own clips.
     """
     from avr.core import overheard
-    from avr.datasets import describe_dataset, find_dataset, index_dataset
+    from avr.datasets import describe_dataset, index_dataset
 
     with overheard() as said:
-        about = describe_dataset(name)
+        about = describe_dataset(name, **{key: where[key] for key in ("root", "splits", "called")})
         result: dict[str, Any] = {"name": about.name, "description": about.text, "layout": about.layout}
         result |= {"source": about.source, "options": {key: one.default for key, one in about.options.items()}}
-        if where["root"] is not None or find_dataset(name).root.is_dir():
+        if where["root"] is not None or about.root.is_dir():
             result |= _counts(index_dataset(name, **where)) | vars(said)
     return Reply(result, lambda: _show(about, result))
 
 
 def _show(about: "Description", result: dict[str, Any]) -> None:
     from avr.core import as_text
-    from avr.datasets import DEFAULT_FOLDER
 
     print_lines(f"{about.name}: {about.text}", f"layout:  {about.layout}")
     if about.source:
@@ -73,7 +72,7 @@ def _show(about: "Description", result: dict[str, Any]) -> None:
         click.echo("options are given as --set NAME=VALUE")
     if "videos" not in result:
         drawn, absent = "it is drawn there when first used", "put it there, or name its folder with --root"
-        click.echo(f"\nnot in {DEFAULT_FOLDER / about.name}: {drawn if about.makes_itself else absent}")
+        click.echo(f"\nnot in {about.root}: {drawn if about.makes_itself else absent}")
         return
     click.echo(f"\n{result['called']}: {result['videos']} videos in {result['root']}, {result['groups']} groups\n")
     print_table(["class", "videos"], list(result["classes"].items()))
@@ -96,7 +95,6 @@ def _counts(dataset: "Dataset") -> dict[str, Any]:
         "groups": len({video.group for video in dataset.videos}),
         "classes": {name: labels[label] for label, name in enumerate(dataset.class_names)},
         "splits": splits,
-        "left_out": dict(dataset.left_out),
     }
 
 

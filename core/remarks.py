@@ -10,18 +10,19 @@ def tell(remarks: Iterable[tuple[str, str]], *, label: str = "", most: int = 3) 
     Lines of single remarks and counts begin with the label, those of the first ones are indented.
 
     A remark may be several, parted by "; ". Two are of one kind where they differ in their numbers alone, or in what a
-    library says.
+    library says. Of one video several of a kind are one line.
     """
-    kinds: dict[str, list[str]] = {}
+    kinds: dict[str, dict[str, list[str]]] = {}
     for whose, text in remarks:
         for remark in text.split("; "):
             kind = re.sub(r"(says [^:]*):.*|\d+(\.\d+)?", lambda found: found[1] or "…", remark)
-            kinds.setdefault(kind, []).append(f"{whose}: {remark}")
+            kinds.setdefault(kind, {}).setdefault(whose, []).append(remark)
     lines = []
     for kind, told in sorted(kinds.items(), key=lambda item: -len(item[1])):
-        if len(told) == 1:
-            lines.append(label + told[0])
+        own = [f"{whose}: {'; '.join(said)}" for whose, said in told.items()]
+        if len(own) == 1:
+            lines.append(label + own[0])
             continue
-        lines += [f"{label}{len(told)} videos: {kind}", *(f"        {line}" for line in told[:most])]
-        lines += [f"        and {len(told) - most} more"] if len(told) > most else []
+        lines += [f"{label}{len(own)} videos: {kind}", *(f"        {line}" for line in own[:most])]
+        lines += [f"        and {len(own) - most} more"] if len(own) > most else []
     return lines

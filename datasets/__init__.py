@@ -2,32 +2,20 @@
 
 from ._files import find_videos, is_video
 from ._groups import groups_by_name
-from ._index import (
-    DEFAULT_FOLDER,
-    Description,
-    Place,
-    describe_dataset,
-    find_dataset,
-    index_again,
-    index_dataset,
-)
+from ._index import Description, describe_dataset, index_dataset
 from ._splits import choose_split
 from ._types import Dataset, RawFrames, Split, Video
 
 __all__ = [
-    "DEFAULT_FOLDER",
     "Dataset",
     "Description",
-    "Place",
     "RawFrames",
     "Split",
     "Video",
     "choose_split",
     "describe_dataset",
-    "find_dataset",
     "find_videos",
     "groups_by_name",
-    "index_again",
     "index_dataset",
     "is_video",
 ]

@@ -2,13 +2,12 @@
 
 import math
 import re
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from avr.core import UsageError
 
-from ._files import Places, is_video, text_of
+from ._files import Places, is_video, last_part, text_of
 from ._lists import lines_of
 from ._tables import Table, read_table
 
@@ -18,7 +17,7 @@ ROLES = {
         *("video", "video_file", "videofile", "clip", "video_name", "clip_name", "video_id", "id", "name"),
     ),
     "label": ("label", "class", "action", "target", "class_name", "label_name", "category", "activity", "labels"),
-    "group": ("group", "groups", "source", "subject", "person", "performer"),
+    "group": ("group", "groups", "source", "subject", "person", "performer", "scene"),
     "split": ("split", "subset", "set", "fold", "partition"),
     "start": ("start", "start_time", "time_start", "t_start", "start_s", "start_sec", "start_seconds", "begin"),
     "end": ("end", "end_time", "time_end", "t_end", "end_s", "end_sec", "end_seconds", "stop"),
@@ -56,32 +55,29 @@ class Entry:
 def table_of(file: Path) -> Table | None:
     """A csv table of videos and labels; None where the file is none, and may be a list of TSN's or mmaction2's."""
     table = read_table(file, ROLES, bare=("path", "label"))
-    if table is not None and not table.headers and not all(is_video(_name(cells["path"])) for _, cells in table.rows):
+    if table is not None and not table.headers and not all(is_video(last_part(row["path"])) for _, row in table.rows):
         return None
     return table
 
 
 def looks_listed(file: Path) -> bool:
-    """Whether a file that may be anything is an annotation file, by its first line."""
-    table = table_of(file)
-    if table is not None:
-        return {"path", "label"} <= table.columns
+    """Whether the first line of a text file is one of TSN's or mmaction2's lists."""
     lines = lines_of(file)
     return bool(lines) and _numbers(lines[0][1]) > 0
 
 
-def read_entries(file: Path, places: Places, image: str) -> list[Entry]:
+def read_entries(file: Path, table: Table | None, places: Places, image: str) -> list[Entry]:
     """All lines of an annotation file.
 
     Args:
         file: of either kind.
+        table: it, if it is one.
         places: finds what it lists.
         image: the name of a raw frame, as a format of its number.
 
     Raises:
         UsageError: a line that is none, or that can be read in two ways (file:line).
     """
-    table = table_of(file)
     if table is None:
         return _read_lines(file, places, image)
     table.require(ROLES, ("path", "label"))
@@ -94,7 +90,7 @@ def _entry(where: str, cells: dict[str, str], places: Places) -> Entry:
     for role in ("path", "label"):
         if not cells[role]:
             raise UsageError(f"{where}: no {role}")
-    if not is_video(_name(listed)):
+    if not is_video(last_part(listed)):
         listed = _with_suffix(where, listed, places)
     start, end = (_seconds(where, role, cells.get(role, "")) for role in ("start", "end"))
     if start is not None or end is not None:
@@ -115,7 +111,7 @@ def _with_suffix(where: str, listed: str, places: Places) -> str:
     if len(found) > 1:
         names = " and ".join(path.name for path in found[:2])
         raise UsageError(f"{where}: {listed} is {names}: give the suffix")
-    if not found and Path(_name(listed)).suffix:
+    if not found and Path(last_part(listed)).suffix:
         raise UsageError(f"{where}: {_unknown(listed)}")
     inside = [path.relative_to(places.root) if path.is_relative_to(places.root) else path for path in found]
     return str(inside[0]) if inside else listed
@@ -124,8 +120,8 @@ def _with_suffix(where: str, listed: str, places: Places) -> str:
 def _seconds(where: str, role: str, text: str) -> float | None:
     if not text:
         return None
-    try:
-        number = float(text.replace(",", "."))  # as spreadsheets write it in half of Europe
+    try:  # a comma is the point in half of Europe, and parts thousands elsewhere
+        number = math.nan if re.fullmatch(r"[1-9]\d*,\d{3}", text) else float(text.replace(",", "."))
     except ValueError:
         number = math.nan
     if not (math.isfinite(number) and number >= 0):
@@ -133,12 +129,8 @@ def _seconds(where: str, role: str, text: str) -> float | None:
     return number
 
 
-def _name(listed: str) -> str:
-    return re.split(r"[\\/]", listed)[-1]
-
-
 def _unknown(listed: str) -> str:
-    return f"{Path(_name(listed)).suffix} is no known video"
+    return f"{Path(last_part(listed)).suffix} is no known video"
 
 
 def _read_lines(file: Path, places: Places, image: str) -> list[Entry]:
@@ -146,9 +138,13 @@ def _read_lines(file: Path, places: Places, image: str) -> list[Entry]:
     lines = lines_of(file)
     folders = [line for _, line in lines if _video_line(line) is None]
     # One format a file: as many numbers for each folder. A folder whose name ends in a number has one more.
-    counts = [min(_numbers(line), 3) for line in folders]
-    columns = max(2, min(counts, default=2))
-    if columns == 3 and all(_is_folder(places, line, 2) and not _is_folder(places, line, 3) for line in folders):
+    columns = max(2, min((min(_numbers(line), 3) for line in folders), default=2))
+
+    def all_there(columns: int) -> bool:
+        found = [places.find(_folder_line("", line, columns).listed) for line in folders]
+        return all(path is not None and path.is_dir() for path in found)
+
+    if columns == 3 and all_there(2) and not all_there(3):
         columns = 2
     entries = []
     for number, line in lines:
@@ -157,22 +153,34 @@ def _read_lines(file: Path, places: Places, image: str) -> list[Entry]:
             entries.append(Entry(where, *video))
             continue
         entry = _folder_line(where, line, columns) if _numbers(line) > 1 else None
-        if entry is None or is_video(_name(entry.listed)):
+        if entry is None or is_video(last_part(entry.listed)):
             several = "; several labels are not supported" if entry is not None else ""
             raise UsageError(f"{where}: {_expected(line)}; found {line[:80]!r}{several}")
-        if columns == 2 and _numbers(line) > 2 and places.find(entry.listed) is None:
-            raise UsageError(f"{where}: {_two_readings(line, places, image)}")
-        if columns == 3 and _beyond(entry, places, image):
-            raise UsageError(f"{where}: {_two_readings(line, places, image)}")
+        folder = places.find(entry.listed)
+        shorter = columns == 2 and _numbers(line) > 2 and folder is None
+        if shorter or (entry.first and folder is not None and _ends_at(folder, entry.first, image)):
+            first, frames, label = line.split()[-3:]
+            why = "another line has two numbers" if shorter else f"the folder ends behind its {first} images"
+            raise UsageError(
+                f"{where}: {line[:80]!r} is start {first}, {frames} frames, label {label}, or {first} frames with "
+                f"labels {frames} and {label}: {why}; several labels are not supported"
+            )
         entries.append(entry)
     return entries
+
+
+def _ends_at(folder: Path, count: int, image: str) -> bool:
+    """Whether a folder has just so many raw frames, from number 0 or 1 on."""
+    first = 0 if (folder / image.format(0)).exists() else 1
+    last, behind = (folder / image.format(first + count - back) for back in (1, 0))
+    return last.exists() and not behind.exists()
 
 
 def _video_line(line: str) -> tuple[str, str] | None:
     """The name, which may hold blanks, and the label of a line of a video."""
     words = line.rsplit(maxsplit=1)
     name = _unquoted(words[0]) if len(words) == 2 else ""
-    return (name, words[1]) if is_video(_name(name)) and re.fullmatch(WHOLE, words[1]) else None
+    return (name, words[1]) if is_video(last_part(name)) and re.fullmatch(WHOLE, words[1]) else None
 
 
 def _unquoted(name: str) -> str:
@@ -192,52 +200,11 @@ def _folder_line(where: str, line: str, columns: int) -> Entry:
     return Entry(where, _unquoted(name), numbers[-1], frames=int(numbers[-2]), first=first)
 
 
-def _is_folder(places: Places, line: str, columns: int) -> bool:
-    found = places.find(_folder_line("", line, columns).listed)
-    return found is not None and found.is_dir()
-
-
-def _images(entry: Entry, places: Places, image: str) -> int | None:
-    """How many frames lie in the folder of a line; None where it is not there, or holds none under such names."""
-    folder = places.find(entry.listed)
-    if folder is None or not folder.is_dir():
-        return None
-    there = {path.name for path in folder.iterdir()}
-    return sum(image.format(number) in there for number in range(len(there) + 1)) or None
-
-
-def _beyond(entry: Entry, places: Places, image: str) -> bool:
-    """Whether a stretch ends behind its folder's last frame, and its first number is just the number of frames."""
-    folder = places.find(entry.listed)
-    if not entry.first or entry.frames is None or folder is None:
-        return False
-    last = entry.first + entry.frames  # or one less, where the first frame is number 0
-    if any((folder / image.format(number)).exists() for number in (last - 1, last)):
-        return False
-    return entry.first == _images(entry, places, image)
-
-
-def _two_readings(line: str, places: Places, image: str) -> str:
-    entry = _folder_line("", line, 3)
-    there = _images(entry, places, image)
-    assert entry.first is not None
-    assert entry.frames is not None
-    if there is None:
-        facts = "another line has two numbers, not three"
-    else:
-        which = "so the first cannot be" if entry.first + entry.frames > there else "and another line has two numbers"
-        facts = f"the folder holds {there} images, {which}"
-    return (
-        f"{line!r} is start {entry.first}, {entry.frames} frames, label {entry.label}, or {entry.first} frames with "
-        f"labels {entry.frames} and {entry.label}: {facts}; several labels are not supported"
-    )
-
-
 def _expected(line: str) -> str:
     """What is wrong with a line of too few numbers."""
-    words: Sequence[str] = line.rsplit(maxsplit=1)
+    words = line.rsplit(maxsplit=1)
     name = words[0] if len(words) == 2 and re.fullmatch(WHOLE, words[1]) else ""
-    if re.search(r"\.[A-Za-z]\w{1,4}$", name) and not is_video(_name(name)):
+    if re.search(r"\.[A-Za-z]\w{1,4}$", name) and not is_video(last_part(name)):
         return _unknown(name)
     return (
         "expected '<video file> <label>' or '<folder> [<start>] <frames> <label>', or a table with a header path,label"

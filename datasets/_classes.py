@@ -1,27 +1,36 @@
 """Class numbers and names of annotation files: from a file of names, the class folders, or the labels themselves."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from avr.core import UsageError, note
 
 from ._annotations import WHOLE, Entry
-from ._files import few
-from ._lists import given_file, read_list
+from ._files import few, first_of
+from ._lists import given_file, lines_of
 from ._types import numbered
 
 MOST = 10  # times as many as there are lines: a label above that is no label, unless a file names the classes
+HEADER = re.compile(r"((class|label|action)?[ _]?(id|index|idx|number|nr|no|label|class|name)s?([\s,;]+|$)){2,}", re.I)
+
+
+@dataclass(frozen=True)
+class ClassFile:
+    """A file of class names: the names in label order, and the first's number; None: the file numbers none."""
+
+    path: Path
+    names: tuple[str, ...]
+    first: int | None
 
 
 def class_numbers(
     entries: Sequence[Entry],
     parents: Sequence[str],
     *,
-    root: Path,
-    classes: Path | None,
-    first_label: int,
-    beside: Path,
+    file: ClassFile | None,
+    first_label: int | None,
 ) -> tuple[tuple[str, ...], list[int]]:
     """Class names in label order, and each entry's label.
 
@@ -31,62 +40,84 @@ def class_numbers(
     Args:
         entries: the lines.
         parents: of each, the name of the folder that it lies in.
-        root: the data set's folder.
-        classes: the file of names that the user gives.
-        first_label: number of the first class, 0 or 1.
-        beside: where the lists are: a `classInd.txt` or `label_map*.txt` there names numbers, too.
+        file: of names.
+        first_label: number of the first class, 0 or 1; None: as the file of names has it, if it does, or else 0.
 
     Raises:
-        UsageError: labels that are no class numbers, or not in the file of names (file:line).
+        UsageError: labels that are no class numbers, not in the file of names, or against the class folders
+            (file:line).
     """
-    is_number = [re.fullmatch(r"[+-]?\d+(\.0*)?", entry.label) is not None for entry in entries]
-    named = [entry for entry, number in zip(entries, is_number, strict=True) if not number]
-    file = given_file(root, classes, "classes") if classes is not None else None
-    if file is None and not named:
-        candidates = [beside / "classInd.txt", *sorted(beside.glob("label_map*.txt"))]
-        file = next((path for path in candidates if path.is_file()), None)
-    names = None if file is None else read_classes(file)
-    if named:
-        if len(named) < len(entries):
-            first = entries[is_number.index(True)]
-            note(f"{first.where}: label {first.label!r} is taken as a name, as {named[0].label!r} is one")
-        return _by_name(entries, file, names)
+    if any(is_named(entry) for entry in entries):
+        return _by_name(entries, file, first_label)
+    if first_label is None:
+        # A file's own numbers, unless they count from 1 and a label is 0, as mmaction2's are beside UCF101's classInd.
+        zero = any(float(entry.label) == 0 for entry in entries)
+        first_label = 0 if file is None or zero else file.first or 0
     labels = [_number(entry, first_label) for entry in entries]
-    if names is not None:
-        return _by_number(entries, labels, file, names, first_label), labels
-    for entry, label in zip(entries, labels, strict=True):
-        if label > MOST * len(entries):
-            raise UsageError(
-                f"{entry.where}: label {entry.label[:30]}, but the lists hold {few(set(labels), 'label', 'labels')}: "
-                "is the last column the label? If it is, name the classes by --set classes=FILE"
-            )
-    # Classes are made for the labels that occur, never for a range.
-    place = {label: number for number, label in enumerate(sorted(set(labels)))}
     folders: dict[int, set[str]] = {}
     for label, parent in zip(labels, parents, strict=True):
         folders.setdefault(label, set()).add(parent)
-    told = [min(folders[label]) for label in place]
-    whole = all(len(of_label) == 1 for of_label in folders.values()) and len(set(told)) == len(told) and all(told)
-    shown = tuple(told) if whole else tuple(str(label + first_label) for label in place)
-    return shown, [place[label] for label in labels]
+    # The folder of each class that has one of its own.
+    own = {label: min(found) for label, found in folders.items() if len(found) == 1}
+    for entry, label in zip(entries, labels, strict=True):
+        if file is not None:
+            _check(entry, label, file, own.get(label, ""), first_label)
+        elif label > MOST * len(entries):
+            raise UsageError(
+                f"{entry.where}: label {entry.label[:30]}, but the lists hold {few(folders, 'label', 'labels')}: "
+                "is the last column the label? If it is, name the classes by --set classes=FILE"
+            )
+    if file is not None:
+        return file.names, labels
+    # Classes are made for the labels that occur, never for a range.
+    place = {label: number for number, label in enumerate(sorted(folders))}
+    whole = len(set(own.values()) - {""}) == len(place)
+    return tuple(own[label] if whole else str(label + first_label) for label in place), [place[one] for one in labels]
 
 
-def read_classes(file: Path) -> tuple[str, ...]:
-    """Class names, one a line in label order; numbers before them, from 0 or 1 on, are left out.
+def is_named(entry: Entry) -> bool:
+    """Whether a line's label is a name, no whole number."""
+    return re.fullmatch(r"[+-]?\d+(\.0*)?", entry.label) is None
+
+
+def find_classes(root: Path, given: Path | None, entries: Sequence[Entry], beside: Path) -> ClassFile | None:
+    """The file of class names: the one that the user gives; for labels that are numbers, one beside the lists.
 
     Raises:
-        UsageError: a name that stands twice (file:line).
+        UsageError: a name that stands in it twice (file:line).
     """
-    lines = list(read_list(file, str))
+    if given is not None:
+        return _read(given_file(root, given, "classes"))
+    places = [beside / "classInd.txt", *sorted(beside.glob("label_map*.txt"))]
+    path = next((one for one in places if one.is_file()), None)
+    return None if path is None or any(map(is_named, entries)) else _read(path)
+
+
+def say_unused(file: ClassFile, used: Collection[int]) -> None:
+    """Note where a file names more classes than the lists hold."""
+    without = [name for label, name in enumerate(file.names) if label not in used]
+    if without:
+        note(
+            f"{file.path}: names {len(file.names)} classes, the lists have videos of {len(used)}; none of "
+            f"{first_of(without)}"
+        )
+
+
+def _read(file: Path) -> ClassFile:
+    """Names, one a line: in the order of the numbers that stand before all of them, from 0 or 1 on, or of the lines."""
+    lines = lines_of(file)
+    if lines and HEADER.fullmatch(lines[0][1]) and all(line[0].isdigit() for _, line in lines[1:]):
+        lines = lines[1:]
     found = [re.fullmatch(rf"({WHOLE})[\s,;]+(.*\S)", line) for _, line in lines]
     numbers = [int(match[1]) for match in found if match]
-    counted = len(numbers) == len(lines) and numbers in ([*range(len(lines))], [*range(1, len(lines) + 1)])
-    names = [match[2] if match and counted else line for match, (_, line) in zip(found, lines, strict=True)]
+    first = next((one for one in (0, 1) if sorted(numbers) == [*range(one, one + len(lines))]), None)
     places: dict[str, int] = {}
-    for (number, _), name in zip(lines, names, strict=True):
-        if places.setdefault(name, number) != number:
-            raise UsageError(f"{file}:{number}: class {name!r} stands at line {places[name]}, too")
-    return tuple(names)
+    for match, (line, name) in zip(found, lines, strict=True):
+        name = match[2] if match and first is not None else name
+        if places.setdefault(name, line) != line:
+            raise UsageError(f"{file}:{line}: class {name!r} stands at line {places[name]}, too")
+    order = list(places) if first is None else [name for _, name in sorted(zip(numbers, places, strict=True))]
+    return ClassFile(file, tuple(order), first)
 
 
 def _number(entry: Entry, first_label: int) -> int:
@@ -98,33 +129,30 @@ def _number(entry: Entry, first_label: int) -> int:
 
 
 def _by_name(
-    entries: Sequence[Entry], file: Path | None, names: tuple[str, ...] | None
+    entries: Sequence[Entry], file: ClassFile | None, first_label: int | None
 ) -> tuple[tuple[str, ...], list[int]]:
-    number = numbered(entry.label for entry in entries) if names is None else {n: i for i, n in enumerate(names)}
+    named = next(entry.label for entry in entries if is_named(entry))
+    if first_label is not None:
+        raise UsageError(f"first_label={first_label}: labels are names, as {named!r}: leave it out")
+    other = next((entry for entry in entries if not is_named(entry)), None)
+    if other is not None:
+        note(f"{other.where}: label {other.label!r} is taken as a name, as {named!r} is one")
+    names = numbered(entry.label for entry in entries) if file is None else file.names
+    number = {name: label for label, name in enumerate(names)}
     for entry in entries:
-        if entry.label not in number:
-            raise UsageError(f"{entry.where}: class {entry.label!r} is not in {file}: {', '.join(names or ())}")
-    _say_unused(file, tuple(number), {entry.label for entry in entries})
+        if file is not None and entry.label not in number:
+            raise UsageError(f"{entry.where}: class {entry.label!r} is not in {file.path}: {', '.join(number)}")
     return tuple(number), [number[entry.label] for entry in entries]
 
 
-def _by_number(
-    entries: Sequence[Entry], labels: Sequence[int], file: Path | None, names: tuple[str, ...], first_label: int
-) -> tuple[str, ...]:
-    most = max(labels)
-    if most >= len(names):
-        where = entries[list(labels).index(most)].where
-        hint = "; --set first_label=1 may be meant" if most == len(names) and not first_label else ""
-        raise UsageError(f"{file}: {len(names)} class names, but a label is {most + first_label} ({where}){hint}")
-    _say_unused(file, names, {names[label] for label in labels})
-    return names
-
-
-def _say_unused(file: Path | None, names: tuple[str, ...], used: set[str]) -> None:
-    """Note where a file names more classes than the lists hold."""
-    without = [name for name in names if name not in used]
-    if without:
-        note(
-            f"{file}: names {len(names)} classes, the lists have videos of {len(used)}; none of "
-            f"{', '.join(without[:3])}{', …' if len(without) > 3 else ''}"
+def _check(entry: Entry, label: int, file: ClassFile, folder: str, first_label: int) -> None:
+    """Refuse a label that the file has no name for, or another than the folder that its videos lie in."""
+    count = len(file.names)
+    if label >= count:
+        hint = "; --set first_label=1 may be meant" if label == count and not first_label else ""
+        raise UsageError(f"{file.path}: {count} class names, but a label is {entry.label[:30]} ({entry.where}){hint}")
+    if folder in file.names and folder != file.names[label]:
+        raise UsageError(
+            f"{entry.where}: label {entry.label} is class {file.names[label]!r} by {file.path}, but its videos lie in "
+            f"folder {folder}: give first_label=0 or 1, or another --set classes=FILE"
         )

@@ -19,7 +19,6 @@ VIDEO_SUFFIXES = frozenset(
         "mod mov mp4 mpe mpeg mpg mpv mts mxf nut ogg ogm ogv qt rm rmvb tod trp ts vob vro webm wmv wtv xvid y4m"
     ).split()
 )
-NAMED = 3  # of the files that a line speaks of
 
 
 def is_video(name: str) -> bool:
@@ -27,34 +26,48 @@ def is_video(name: str) -> bool:
     return not name.startswith(".") and os.path.splitext(name)[1].lower() in VIDEO_SUFFIXES
 
 
+def last_part(listed: str) -> str:
+    """The file's name of a path as lists of any system have it."""
+    return re.split(r"[\\/]", listed)[-1]
+
+
 def find_videos(root: Path) -> list[Path]:
     """Video files under `root`, by suffix, as sorted paths relative to it; hidden files and folders are left out."""
     return [path for path in find_files(root) if is_video(path.name)]
 
 
+def find_clips(root: Path) -> list[Path]:
+    """The videos of an official data set: GIFs of the name of another file are previews of it and left out."""
+    paths = find_videos(root)
+    clips = {path.stem for path in paths if path.suffix.lower() != ".gif"}
+    return [path for path in paths if path.suffix.lower() != ".gif" or path.stem not in clips]
+
+
 def find_files(root: Path) -> list[Path]:
     """Files under `root` as sorted paths relative to it, links followed; hidden files and folders are left out."""
-    return sorted((path.relative_to(root) for path in _walk(root, frozenset())), key=Path.as_posix)
+    return sorted((path.relative_to(root) for path in walk(root)), key=Path.as_posix)
 
 
-def _walk(folder: Path, above: frozenset[tuple[int, int]]) -> Iterator[Path]:
-    """Files in a folder and below; a link to one of the folders that it lies in would be walked for ever."""
-    status = os.stat(folder)
-    place = (status.st_dev, status.st_ino)
-    if place in above:
-        return
+def walk(folder: Path, above: frozenset[tuple[int, int]] = frozenset()) -> Iterator[Path]:
+    """Files in a folder and below, one by one; what cannot be opened is left out with a warning.
+
+    A link to one of the folders that it lies in would be walked for ever: `above` are these.
+    """
     try:
-        names = os.listdir(folder)
+        status = os.stat(folder)
+        paths = [folder / name for name in os.listdir(folder) if not name.startswith(".")]
+        folders = {path for path in paths if path.is_dir()}
     except OSError as error:
         warn(f"{text_of(folder)} cannot be opened and is left out ({error.strerror})")
         return
-    for name in names:
-        path = folder / name
-        if not name.startswith("."):
-            if path.is_dir():
-                yield from _walk(path, above | {place})
-            else:
-                yield path
+    place = (status.st_dev, status.st_ino)
+    if place in above:
+        return
+    for path in paths:
+        if path in folders:
+            yield from walk(path, above | {place})
+        else:
+            yield path
 
 
 def text_of(path: Path | str) -> str:
@@ -62,12 +75,9 @@ def text_of(path: Path | str) -> str:
 
     Two paths whose texts are equal print alike. Example: the byte E9, latin-1's é, becomes the four signs "\\xe9".
     """
-    return unicodedata.normalize("NFC", _escaped(path))
-
-
-def _escaped(path: Path | str) -> str:
     text = os.fsencode(path.as_posix() if isinstance(path, Path) else path).decode("utf-8", "backslashreplace")
-    return re.sub("[\x00-\x1f\x7f-\x9f\u2028\u2029]", lambda sign: sign[0].encode("unicode_escape").decode(), text)
+    text = re.sub("[\x00-\x1f\x7f-\x9f\u2028\u2029]", lambda sign: sign[0].encode("unicode_escape").decode(), text)
+    return unicodedata.normalize("NFC", text)
 
 
 def ids_of(paths: Sequence[Path]) -> list[str]:
@@ -77,20 +87,17 @@ def ids_of(paths: Sequence[Path]) -> list[str]:
 
     Example: a/1.avi, a/2.avi, a/2.mp4 become "a/1", "a/2.avi", "a/2.mp4".
     """
-    forms = [(text_of(path.with_suffix("")), text_of(path), _escaped(path)) for path in paths]
-    chosen = [0] * len(forms)
-    while True:
-        ids = [form[place] for form, place in zip(forms, chosen, strict=True)]
-        times = Counter(ids)
-        again = [number for number, name in enumerate(ids) if times[name] > 1 and chosen[number] < 2]
-        if not again:
-            break
-        for number in again:
-            chosen[number] += 1
     strange = [text_of(path) for path in paths if re.search("[\ud800-\udfff]", str(path))]
     if strange:
-        note(f"{few(strange, 'file name is', 'file names are')} not UTF-8: {_first(strange)}")
-    return ids
+        note(f"{few(strange, 'file name is', 'file names are')} not UTF-8: {first_of(strange)}")
+    whole = [text_of(path) for path in paths]
+    ids = [text_of(path.with_suffix("")) for path in paths]
+    while True:
+        times = Counter(ids)
+        longer = [full if times[name] > 1 else name for name, full in zip(ids, whole, strict=True)]
+        if longer == ids:
+            return ids
+        ids = longer
 
 
 def few(things: Collection[object], one: str, many: str) -> str:
@@ -98,8 +105,9 @@ def few(things: Collection[object], one: str, many: str) -> str:
     return f"{len(things)} {one if len(things) == 1 else many}"
 
 
-def _first(names: Sequence[str]) -> str:
-    return ", ".join(names[:NAMED]) + (", …" if len(names) > NAMED else "")
+def first_of(names: Sequence[str], most: int = 3) -> str:
+    """The first names that a line speaks of."""
+    return ", ".join(names[:most]) + (", …" if len(names) > most else "")
 
 
 def say_left_out(name: str, paths: Sequence[Path], why: str) -> None:
@@ -110,7 +118,7 @@ def say_left_out(name: str, paths: Sequence[Path], why: str) -> None:
         kinds = f" ({told})" if told else ""
         note(
             f"{name}: left out {few(paths, 'file that is', 'files that are')} {why}{kinds}: "
-            f"{_first([text_of(path) for path in paths])}"
+            f"{first_of([text_of(path) for path in paths])}"
         )
 
 
@@ -127,9 +135,11 @@ def videos_by_class(
 
 def require_videos(root: Path, paths: Iterable[Path], *, layout: str, folders: int = 0) -> list[Path]:
     """The relative paths that lie at least that many folders down; UsageError, with the layout, where none does."""
-    deep = [path for path in paths if len(path.parts) > folders]
+    found = list(paths)
+    deep = [path for path in found if len(path.parts) > folders]
     if not deep:
-        raise UsageError(f"{root}: no videos found; expected {layout}")
+        what = f"the videos, such as {text_of(found[0])}, are not in class folders" if found else "no videos found"
+        raise UsageError(f"{root}: {what}; expected {layout}")
     return deep
 
 
@@ -165,7 +175,7 @@ class Places:
     def inside(self, path: Path) -> Path:
         """A path relative to the root, or to the disk where it lies elsewhere."""
         base = next((base for base in self._bases if path.is_relative_to(base)), Path(path.anchor))
-        return path.relative_to(base)
+        return Path(os.path.normpath(path.relative_to(base)))
 
     def named(self, listed: str) -> Path:
         """The path relative to the root that a name has, whether it is there or not."""

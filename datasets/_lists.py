@@ -3,13 +3,13 @@
 import codecs
 import re
 from collections import Counter
-from collections.abc import Callable, Container, Hashable, Iterator, Sequence
+from collections.abc import Callable, Container, Hashable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TypeVar
 
 from avr.core import UsageError, note, warn
 
-from ._files import few, find_videos, text_of
+from ._files import few, find_clips, first_of, text_of
 
 T = TypeVar("T")
 
@@ -31,10 +31,6 @@ class Told:
             here, there = (str(one) if str(one).isdecimal() else repr(one) for one in (value, known))
             raise UsageError(f"{where}: {shown or key} has {what} {here} here and {there} at {place}")
 
-    def where(self, key: Hashable, what: str) -> str:
-        """The place that told it first."""
-        return self._told[key, what][1]
-
 
 def read_text(path: Path) -> str:
     """A list's text.
@@ -46,6 +42,8 @@ def read_text(path: Path) -> str:
         data = path.read_bytes()
     except OSError as error:
         raise UsageError(f"{path}: cannot be read as a list ({error.strerror})") from error
+    if data.startswith(b"PK\3\4"):
+        raise UsageError(f"{path}: is a spreadsheet or an archive: save the table as csv, UTF-8")
     if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) or b"\0" in data:
         raise UsageError(f"{path}: is UTF-16, or no text: save it as UTF-8 (`iconv -f utf-16 -t utf-8`)")
     try:
@@ -104,6 +102,12 @@ def given_file(root: Path, path: Path, option: str) -> Path:
     return found
 
 
+def is_given(file: Path, root: Path, given: Iterable[Path | None]) -> bool:
+    """Whether a file is one that an option names, and so no list nor left out."""
+    places = [place for path in given if path and path.name == file.name for place in (path, root / path)]
+    return any(place.exists() and place.samefile(file) for place in places)
+
+
 def say_missing(name: str, root: Path, listed: Sequence[str], there: Container[str], *, besides: str = "") -> None:
     """Warn how many of the listed videos are not there, naming the first ten.
 
@@ -116,8 +120,7 @@ def say_missing(name: str, root: Path, listed: Sequence[str], there: Container[s
     if len(lost) == len(listed):
         raise UsageError(f"{name}: none of the {len(lost)} listed videos is in {root}, such as {lost[0]}{besides}")
     if lost:
-        more = ", …" if len(lost) > 10 else ""
-        warn(f"{name}: {len(lost)} of {len(listed)} listed videos are not there: {', '.join(lost[:10])}{more}")
+        warn(f"{name}: {len(lost)} of {len(listed)} listed videos are not there: {first_of(lost, 10)}")
 
 
 def match(name: str, root: Path, clip_ids: Sequence[str]) -> dict[str, Path]:
@@ -130,7 +133,7 @@ def match(name: str, root: Path, clip_ids: Sequence[str]) -> dict[str, Path]:
     Raises:
         UsageError: none is there.
     """
-    paths = find_videos(root)
+    paths = find_clips(root)
     # Shallow paths last, so that they win over copies in deeper folders.
     by_depth = sorted(paths, key=lambda path: -len(path.parts))
     exact = {text_of("/".join(path.with_suffix("").parts[-2:])): path for path in by_depth}

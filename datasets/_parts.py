@@ -2,14 +2,16 @@
 
 import glob
 import re
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Container, Sequence
 from pathlib import Path
 
 from avr.core import UsageError, note
 
 from ._annotations import Entry, looks_listed, table_of
-from ._lists import Told, list_places
+from ._files import first_of
+from ._lists import Told, is_given, list_places
 from ._splits import by_number, splits_of_folds
+from ._tables import Table
 from ._types import Split
 
 TABLES = (".csv", ".tsv")
@@ -19,84 +21,99 @@ WORDS = {
     **dict.fromkeys(("val", "valid", "validate", "validation", "dev"), "val"),
     **dict.fromkeys(("test", "testing"), "test"),
 }
-PART = r"(?<![a-z])(?:train|val|test)"
+PART = re.compile(r"(?<![a-z])(train|val|test)(?:ing|id|idate|idation|s|set|_?list|_?split)?(?![a-z])")
 Side = tuple[str, str]  # split, and train, val or test; or "", and the number of the fold that tests a video
-Sides = Mapping[Path, Side | None]
 
 
-def lists_in(root: Path, splits: Path | None, pattern: str | None) -> Sides:
-    """The annotation files, and the split and part that each one's name says, if it does.
+def lists_in(
+    root: Path, splits: Path | None, pattern: str | None, given: Sequence[Path | None] = ()
+) -> dict[Path, Table | None]:
+    """The annotation files, each with its table, if it is one.
 
     Args:
         root: the data set's folder.
         splits: an annotation file, or the folder of them.
-        pattern: of their names; a relative one starts from `splits`, or from the working folder or else the root.
+        pattern: of their names, from `splits`, or from the root; one with a folder from the working folder, too.
+        given: files that other options name, which are none.
 
     Raises:
-        UsageError: there are none, or lists of parts beside a table of all videos.
+        UsageError: there are none.
     """
-    if splits is not None and splits.is_file():
-        return {splits: _side(splits)}
     places = list_places(root, splits)
-    if pattern is not None:
-        for place in places if splits is not None else [Path(), *places]:
-            files = [place / name for name in sorted(glob.glob(pattern, root_dir=place)) if (place / name).is_file()]
-            if files:
-                return {file: _side(file) for file in files}
-    else:
-        for place in places:
-            found = lists_at(place)
-            if found:
-                return found
+    if splits is not None and splits.is_file():
+        if pattern is not None:
+            raise UsageError(f"files={pattern}: the list is given, {splits}: leave files out")
+        return {splits: table_of(splits)}
+    for place in [*places, Path()] if pattern and re.search(r"[\\/]", pattern) else places:
+        if pattern is None:
+            found = _lists_at([file for file in texts_in(place) if not is_given(file, root, given)])
+        else:
+            files = [place / name for name in sorted(glob.glob(pattern, root_dir=place))]
+            found = {file: table_of(file) for file in files if file.is_file()}
+        if found:
+            return found
     which = KIND if pattern is None else f"annotation files ({pattern})"
     raise UsageError(f"no {which} in {' or '.join(map(str, places))}; give --splits FILE or DIR")
 
 
-def lists_at(place: Path) -> Sides:
-    """The lists in a folder: those whose names say a part, or else the tables of paths and labels.
+def texts_in(place: Path) -> list[Path]:
+    """What may be a list in a folder, by its suffix."""
+    return sorted(path for path in place.glob("*") if path.suffix.lower() in (".txt", *TABLES) and path.is_file())
 
-    Raises:
-        UsageError: there are both.
+
+def _lists_at(files: Sequence[Path]) -> dict[Path, Table | None]:
+    """Of the files of a folder, those whose names say a part, or else the tables of paths and labels."""
+    named = [file for file in files if says_part(file) or (side_in(file) is not None and looks_listed(file))]
+    others = [file for file in files if file.suffix.lower() in TABLES and file not in named]
+    found = _labelled(named)
+    if found and others:
+        note(f"left out beside lists of parts: {first_of(list(map(str, others)))}")
+    return found or _labelled(others)
+
+
+def _labelled(files: Sequence[Path]) -> dict[Path, Table | None]:
+    """Those with labels; train and val lists must have them."""
+    found = {}
+    for file in files:
+        table, side = table_of(file), side_in(file)
+        columns = table.columns if table else frozenset[str]()
+        wanted = {"path", "label"} if side is None else {"label"} if table and side[1] == "test" else set[str]()
+        if wanted <= columns:
+            found[file] = table
+        else:
+            note(f"{file}: left out, as it has no {'labels' if 'path' in columns else 'columns path, label'}")
+    return found
+
+
+def says_part(file: Path) -> re.Match[str] | None:
+    """Where a file's name says by a word which part it lists, as in train_1080p.csv, hmdb51_val_split_1.txt."""
+    return PART.search(_words(file))
+
+
+def side_in(file: Path) -> Side | None:
+    """The split and the part (train, val, test) that an annotation file's name says; None without a part.
+
+    A table says it by a word, a list of TSN's or mmaction2's anywhere, as ucf101trainlist01.txt.
     """
-    files = sorted(path for path in place.glob("*") if path.suffix.lower() in (".txt", *TABLES) and path.is_file())
-    named = {file: side for file in files if (side := _side(file)) is not None}
-    for file in [file for file in named if not re.search(PART, file.stem.lower()) and not looks_listed(file)]:
-        del named[file]  # such as latest.txt
-    unlabelled = [file for file in named if named[file][1] == "test" and _lacks_labels(file)]
-    for file in unlabelled:
-        note(f"{file}: left out, as it has no labels")
-        del named[file]
-    tables = [file for file in files if file not in named and file.suffix.lower() in TABLES and _is_table(file)]
-    if named and tables:
-        raise UsageError(
-            f"{place} holds lists of parts ({next(iter(named)).name}, …) and a table of all videos ({tables[0].name}): "
-            f"say which to read, --splits {tables[0]} or --set 'files=PATTERN'"
-        )
-    return named or dict.fromkeys(tables)
-
-
-def _is_table(file: Path) -> bool:
-    table = table_of(file)
-    return table is not None and {"path", "label"} <= table.columns
-
-
-def _lacks_labels(file: Path) -> bool:
-    table = table_of(file) if file.suffix.lower() in TABLES else None
-    return table is not None and "path" in table.columns and "label" not in table.columns
-
-
-def _side(file: Path) -> Side | None:
-    """The split and the part (train, val, test) that an annotation file's name says; None without a part."""
-    stem = file.stem.lower()
-    part = re.search(PART, stem) or re.search(r"train|val|test", stem)
+    loose = None if file.suffix.lower() in TABLES else re.search("(train|val|test)", _words(file))
+    part = says_part(file) or loose
     if part is None:
         return None
-    number = re.search(r"split_?0*(\d+)|(?:list|_)0*(\d+)(?!\d)", file.stem[part.end() :])
-    return ((number[1] or number[2]) if number else "1", part[0])
+    number = re.search(r"split_?0*(\d+)|(?:list|_)0*(\d+)(?![\da-z])", _words(file)[part.start() :])
+    return ((number[1] or number[2]) if number else "1", part[1])
+
+
+def _words(file: Path) -> str:
+    """A file's name in small letters, with `_` where a capital begins a word."""
+    return re.sub(r"(?<=[a-z\d])(?=[A-Z])", "_", file.stem).lower()
 
 
 def side_of(entry: Entry, named: Side | None) -> Side | None:
-    """The side that a line's column `split` says, or else the name of its file; ("", "") where the column is empty."""
+    """The side that a line's column `split` says, or else the name of its file; ("", "") where the column is empty.
+
+    Raises:
+        UsageError: the column says what is no split, or another part than the name.
+    """
     if entry.part is None:
         return named
     word = entry.part.lower()
@@ -110,6 +127,8 @@ def side_of(entry: Entry, named: Side | None) -> Side | None:
             f"{entry.where}: {entry.part!r} is no split: expected train, val or test, or the number of the "
             "fold that tests the video"
         )
+    if named and named[1] != WORDS[word]:
+        raise UsageError(f"{entry.where}: split {entry.part!r}, but the file's name says {named[1]}: which is it?")
     return (named[0] if named else "1"), WORDS[word]
 
 
@@ -123,42 +142,28 @@ def listed_splits(lines: Sequence[tuple[str, Entry, Side | None]], there: Contai
     Raises:
         UsageError: a video in two parts of one split, or lines that tell their part in different ways (file:line).
     """
-    kinds = {
-        ("none" if side is None else "part" if side[0] else "fold"): entry.where
-        for _, entry, side in lines
-        if side != ("", "")
-    }
-    if len(kinds) > 1:
-        (one, here), (other, place) = list(kinds.items())[:2]
-        words = {"none": "no part of a split", "part": "a part of a split", "fold": "the number of a fold"}
-        raise UsageError(f"{here}: {words[one]} is told here, but {words[other]} at {place}: every line tells the same")
-    if not kinds or "none" in kinds:
-        return {}
     told = Told()
-    members: dict[str, dict[str, list[str]]] = {}
-    tested = {side[0] for _, _, side in lines if side is not None and side[1] == "test"}
+    members: dict[str, dict[str, dict[str, None]]] = {}  # split -> part -> ids, in order
+    tested = {side[0] for name, _, side in lines if side is not None and side[1] == "test" and name in there}
     for name, entry, side in lines:
-        if side is None or not side[1]:
+        if side == ("", ""):
             continue
-        split, part = side
-        if part == "val" and split in tested:
+        form = "none" if side is None else "train, val or test" if side[0] else "the number of a fold"
+        told.tell("", "the form", form, entry.where, shown="the split")
+        if side is None or (side[1] == "val" and side[0] in tested):
             continue  # where there are both, val is left out
+        split, part = side
         told.tell((name, split), "part" if split else "fold", part, entry.where, shown=name)
         if name in there:
-            members.setdefault(split, {}).setdefault(part, []).append(name)
-    if "fold" in kinds:
-        folds = members.get("", {})
-        if len(folds) == 1:
-            raise UsageError(f"all videos are of fold {next(iter(folds))}: at least two folds are needed")
-        ids = dict.fromkeys(name for name, _, _ in lines if name in there)
-        return splits_of_folds({name: folds[name] for name in by_number(folds)}, ids)
-    return {
-        split: Split(
-            split, _once(members[split].get("train")), _once(members[split].get("test") or members[split].get("val"))
-        )
-        for split in by_number(members)
-    }
-
-
-def _once(ids: Sequence[str] | None) -> tuple[str, ...]:
-    return tuple(dict.fromkeys(ids or ()))
+            members.setdefault(split, {}).setdefault(part, {})[name] = None
+    folds = members.get("", {})
+    if not folds:
+        sides = {
+            name: (tuple(s.get("train", ())), tuple(s.get("test", s.get("val", ())))) for name, s in members.items()
+        }
+        return {name: Split(name, *sides[name]) for name in by_number(sides)}
+    if len(folds) == 1:
+        raise UsageError(f"all videos are of fold {next(iter(folds))}: at least two folds are needed")
+    note(f"column split numbers the folds that test: {first_of(by_number(folds))}; for one split, train and test")
+    ids = dict.fromkeys(name for name, _, _ in lines if name in there)
+    return splits_of_folds({name: folds[name] for name in by_number(folds)}, ids)

@@ -8,6 +8,7 @@ from typing import Annotated
 
 from avr.core import About, UsageError, note, warn
 
+from ._files import first_of
 from ._types import Dataset, Split, Video
 
 
@@ -84,7 +85,8 @@ def make_splits(dataset: Dataset, drawing: Drawing, given: Collection[str] = ())
     Raises:
         UsageError: options that do not go together, fewer groups than folds, or one side of a split came out empty.
     """
-    idle = ", ".join(option for option in ("num_splits", "test_share") if option in given)
+    unread = ("num_splits", "test_share", *(("seed",) if drawing.folds is None else ()))
+    idle = ", ".join(option for option in unread if option in given)
     if drawing.folds is not None:
         if idle:
             raise UsageError(f"folds={drawing.folds} says all of the splits: leave {idle} out")
@@ -142,9 +144,9 @@ def _say_single(dataset: Dataset) -> None:
         groups.setdefault(video.label, set()).add(video.group)
     single = [dataset.class_names[label] for label, of_class in sorted(groups.items()) if len(of_class) == 1]
     if single:
-        named = ", ".join(single[:3]) + ", …" * (len(single) > 3)
         warn(
-            f"{dataset.name}: all videos of {named} are of one group, so where they test, nothing of their class trains"
+            f"{dataset.name}: all videos of {first_of(single)} are of one group, so where they test, nothing of their "
+            "class trains"
         )
 
 
@@ -159,14 +161,17 @@ def _say_shared(dataset: Dataset) -> None:
             note(f"{dataset.name}{which}: {len(both)} {have} videos in train and test, first {both[0]!r}")
 
 
+def say_empty(dataset: Dataset) -> None:
+    """Warn of splits that train on nothing, or test nothing."""
+    for split in dataset.splits.values():
+        if not split.train or not split.test:
+            sides = f"{len(split.train)} videos train and {len(split.test)} test"
+            warn(f"{dataset.name}, split {split.name}: {sides}; a list lacks, or its videos (folds=K splits all)")
+
+
 def by_number(names: Iterable[str]) -> list[str]:
     """Names of splits in order, those that are numbers by their number: "2" before "10"."""
     return sorted(set(names), key=lambda name: (not name.isdecimal(), len(name) if name.isdecimal() else 0, name))
-
-
-def leave_one_group_out(videos: Sequence[Video]) -> dict[str, Split]:
-    """One split a group, named after it: the group's videos test, all others train."""
-    return {group: split_of_groups(videos, group, {group}) for group in sorted({video.group for video in videos})}
 
 
 def choose_split(dataset: Dataset, name: str = "") -> Split:

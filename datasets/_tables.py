@@ -2,12 +2,14 @@
 
 import csv
 import io
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from avr.core import UsageError, note
 
+from ._files import is_video, last_part
 from ._lists import read_text
 
 DELIMITERS = (",", ";", "\t")
@@ -54,16 +56,16 @@ def read_table(file: Path, roles: Roles, *, bare: Sequence[str] = ()) -> Table |
     Raises:
         UsageError: no UTF-8, or a row with more or fewer cells than the others (file:line).
     """
-    text = read_text(file)
+    text = re.sub(r'\A"?sep=."?\r?\n', "\n", read_text(file))  # which Excel writes
     first = next((line for line in text.splitlines() if line.strip()), "")
-    headers = {mark: _cells(first, mark) for mark in DELIMITERS if mark in first}
-    taken = {mark: _columns(cells, roles) for mark, cells in headers.items()}
-    mark = max(taken, key=lambda mark: len(taken[mark]), default="")
-    if mark and taken[mark]:
-        return _with_header(file, _parsed(file, text, mark), taken[mark])
-    for mark in headers:
-        rows = _parsed(file, text, mark)
-        if bare and all(len(cells) == len(bare) for _, cells in rows):
+    marks = [mark for mark in DELIMITERS if mark in first]
+    headers = {mark: _columns(_parsed(file, first, mark), roles) for mark in marks}
+    mark = max(marks, key=lambda mark: len(headers[mark]), default="")
+    if mark and headers[mark]:
+        return _with_header(file, _parsed(file, text, mark), headers[mark])
+    for mark in marks if bare else ():
+        rows = [(where, _cut(cells, len(bare))) for where, cells in _parsed(file, text, mark)]
+        if all(len(cells) == len(bare) for _, cells in rows):
             named = tuple((where, dict(zip(bare, cells, strict=True))) for where, cells in rows)
             return Table(file, frozenset(bare), (), (), named)
     return None
@@ -71,6 +73,7 @@ def read_table(file: Path, roles: Roles, *, bare: Sequence[str] = ()) -> Table |
 
 def _with_header(file: Path, rows: list[tuple[str, list[str]]], columns: dict[str, int]) -> Table:
     header = rows[0][1]
+    rows = [(where, _cut(cells, len(header))) for where, cells in rows]
     wrong = next(((where, cells) for where, cells in rows if len(cells) != len(header)), None)
     if wrong is not None:
         raise UsageError(
@@ -82,15 +85,19 @@ def _with_header(file: Path, rows: list[tuple[str, list[str]]], columns: dict[st
     return Table(file, frozenset(columns), tuple(header), unread, named)
 
 
-def _columns(header: Sequence[str], roles: Roles) -> dict[str, int]:
-    """The place of each role's column."""
-    names = [name.lower().replace(" ", "_").replace("-", "_") for name in header]
+def _cut(cells: list[str], count: int) -> list[str]:
+    """A row without the empty cells behind so many."""
+    return cells if any(cells[count:]) else cells[:count]
+
+
+def _columns(rows: list[tuple[str, list[str]]], roles: Roles) -> dict[str, int]:
+    """The place of each role's column in a first row; none where that names a video, and so is no header."""
+    header = rows[0][1] if rows else []
+    if any(is_video(last_part(cell)) for cell in header):
+        return {}
+    names = [re.sub("[ -]", "_", name.lower()) for name in header]
     found = {role: next((name for name in known if name in names), None) for role, known in roles.items()}
     return {role: names.index(name) for role, name in found.items() if name is not None}
-
-
-def _cells(line: str, mark: str) -> list[str]:
-    return [cell.strip() for cell in next(csv.reader([line], delimiter=mark, skipinitialspace=True), [])]
 
 
 def _parsed(file: Path, text: str, mark: str) -> list[tuple[str, list[str]]]:

@@ -1,8 +1,8 @@
 """What an index is made of: videos, splits, the data set. Plain frozen records with no behaviour but their checks."""
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 
 from avr.core import UsageError
@@ -76,7 +76,6 @@ class Dataset:
         class_names: in label order.
         videos: in the order in which they are extracted.
         splits: by name.
-        left_out: files that lie among the videos and are no known videos: how many of each suffix.
 
     Raises:
         UsageError: two videos share an id, a label has no class, or a split names an unknown video or one twice.
@@ -87,7 +86,6 @@ class Dataset:
     class_names: tuple[str, ...]
     videos: tuple[Video, ...]
     splits: dict[str, Split]
-    left_out: Mapping[str, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         counts = Counter(video.id for video in self.videos)

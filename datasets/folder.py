@@ -1,31 +1,32 @@
 """Your own clips: a sub-folder a class.
 
 Layout: `<root>/<class>/…/<video>.avi`, any depth below the class, any suffix that FFmpeg reads as video. Where the
-first level is `train` beside `test` (or `val`, `valid`, `validation`), classes are the second level and that is the
-split. Without that, the split is drawn: about 30 % of each class test, by group; `folds=5` makes five splits that test
-each video once.
+first level is `train` beside `test` (or `val`, `valid`, `validation`, `dev`, in letters of either case), classes are
+the second level and that is the split. Without that, the split is drawn: about 30 % of each class test, by group;
+`folds=5` makes five splits that test each video once.
 
 What a group is, a pattern of the ids or a table says (`group_pattern`, `groups`). Files that are no videos are counted
-and named; a class folder without a video is an error.
+and named, and so is a folder without a video, which is no class. Lists at the top are not read.
 """
 
-from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from avr.core import UsageError
+from avr.core import UsageError, warn
 
 from . import _groups
-from ._files import find_files, ids_of, is_video, require_videos, say_left_out, text_of
+from ._files import find_files, first_of, is_video, require_videos, say_left_out, text_of, videos_by_class, walk
 from ._groups import told_groups
+from ._lists import is_given
+from ._parts import TABLES, WORDS, says_part, texts_in
 from ._splits import Drawing
-from ._types import Dataset, Split, Video, numbered
+from ._types import Dataset, Split
 
 DESCRIPTION = "your own clips, a sub-folder a class: give the folder's path"
 LAYOUT = "<root>/<class>/<video>"
 DRAWING = Drawing()
 NO_CLASSES = frozenset({"annotations", "__macosx"})  # where lists lie, and what macOS puts into archives
-TEST_NAMES = frozenset({"test", "val", "valid", "validation"})
+MADE = frozenset({"features", "runs"})  # what avr makes where it works
 
 
 def index(
@@ -43,55 +44,75 @@ def index(
         groups: csv file of columns id, group instead, from the working folder or else the root.
 
     Raises:
-        UsageError: no videos in sub-folders, a class folder without one, a pattern that does not compile or never
-            matches, a table that contradicts itself.
+        UsageError: no videos in sub-folders, `train` and `test` beside other folders, a pattern that does not compile
+            or never matches, a table that contradicts itself.
     """
-    files = [path for path in find_files(root) if not _is(root / path, root, groups)]
+    made = {name for name in MADE if any(path.suffix == ".h5" for path in _inside(root / name))}
+    files = [
+        path for path in find_files(root) if path.parts[0] not in made and not is_given(root / path, root, [groups])
+    ]
+    _say_lists(root, groups)
     paths = require_videos(root, (path for path in files if is_video(path.name)), layout=LAYOUT, folders=1)
-    parts = {path.parts[0] for path in paths}
-    depth = 1 if "train" in parts and len(parts) > 1 and parts <= TEST_NAMES | {"train"} else 0
-    videos_at = require_videos(root, paths, layout="<root>/train/<class>/<video>", folders=depth + 1)
-    left_out = _say_left_out(root, files, videos_at)
-    class_of = {path: text_of(path.parts[depth]) for path in videos_at}
-    _check_folders(root, [root / part for part in sorted(parts)] if depth else [root], set(class_of.values()))
-    ids = ids_of(videos_at)
-    called = [(name, text_of(path)) for name, path in zip(ids, videos_at, strict=True)]
-    group_of = told_groups("folder", root, called, pattern=group_pattern, file=groups)
-    number = numbered(class_of.values())
-    videos = tuple(
-        Video(name, root / path, number[class_of[path]], group)
-        for name, path, group in zip(ids, videos_at, group_of, strict=True)
-    )
-    made = {}
+    parts = _parts(root, sorted({path.parts[0] for path in paths}))
+    depth = 1 if parts else 0
+    layout = f"<root>/{next(iter(parts), '')}/<class>/<video>"
+    videos_at = require_videos(root, paths, layout=layout, folders=depth + 1)
+    taken = set(videos_at)
+    say_left_out("folder", [path for path in files if not is_video(path.name)], "no known video")
+    say_left_out("folder", [p for p in files if is_video(p.name) and p not in taken], "in no class folder")
+    class_of = {path: path.parts[depth] for path in videos_at}
+    _say_no_classes(root, [root / part for part in parts] if depth else [root], {*class_of.values(), *made})
+    class_names, videos = videos_by_class(root, class_of, lambda _, video_id: video_id)
+    videos = told_groups("folder", root, videos, pattern=group_pattern, file=groups)
+    splits = {}
     if depth:
-        train, test = (tuple(v for v in ids if v.startswith("train/") is part) for part in (True, False))
-        made = {"1": Split("1", train, test)}
-    return Dataset("folder", root, tuple(number), videos, made, left_out)
+        trains = {video.id: parts[path.parts[0]] == "train" for video, path in zip(videos, videos_at, strict=True)}
+        train, test = (tuple(name for name, trained in trains.items() if trained is part) for part in (True, False))
+        splits = {"1": Split("1", train, test)}
+    return Dataset("folder", root, class_names, videos, splits)
 
 
-def _is(file: Path, root: Path, groups: Path | None) -> bool:
-    """Whether a file is the table of groups, which lies there and is not left out."""
-    places = () if groups is None or groups.name != file.name else (groups, root / groups)
-    return any(place.exists() and place.samefile(file) for place in places)
+def _parts(root: Path, folders: Sequence[str]) -> dict[str, str]:
+    """The part (train, val, test) of each folder of the first level; none where they are the classes.
+
+    Raises:
+        UsageError: they may be either.
+    """
+    parts = {folder: WORDS[folder.lower()] for folder in folders if folder.lower() in WORDS}
+    others = [text_of(folder) for folder in folders if folder not in parts]
+    if "train" not in parts.values() or set(parts.values()) == {"train"}:
+        return {}
+    if others:
+        raise UsageError(
+            f"{root}: {', '.join(parts)} are parts of a split if {first_of(others)} is moved out; if all are classes, "
+            "give them other names or a list, path,label"
+        )
+    return parts
 
 
-def _say_left_out(root: Path, files: Sequence[Path], taken: Sequence[Path]) -> dict[str, int]:
-    """Note what is there and not taken; gives how many of each suffix."""
-    others = [path for path in files if not is_video(path.name)]
-    known = set(taken)
-    say_left_out("folder", others, "no known video")
-    say_left_out("folder", [p for p in files if is_video(p.name) and p not in known], "in no class folder")
-    return dict(Counter(path.suffix.lower() for path in files if path not in known))
+def _inside(folder: Path) -> Sequence[Path]:
+    return list(walk(folder)) if folder.is_dir() else []
 
 
-def _check_folders(root: Path, places: Sequence[Path], classes: set[str]) -> None:
-    """Refuse class folders without a video, which would vanish."""
-    for place in places:
-        for folder in sorted(path for path in place.iterdir() if path.is_dir() and not path.name.startswith(".")):
-            if text_of(folder.name) not in classes and folder.name.lower() not in NO_CLASSES:
-                inside = find_files(folder)
-                what = f"its {len(inside)} files are such as {text_of(inside[0])}" if inside else "it is empty"
-                raise UsageError(
-                    f"{text_of(folder)}: no known video in this class folder ({what}); put videos there, or move it "
-                    f"out of {text_of(root)}"
-                )
+def _say_lists(root: Path, groups: Path | None) -> None:
+    """Warn of what may be a list, which is not read."""
+    files = [path for path in texts_in(root) if path.suffix.lower() in TABLES or says_part(path)]
+    lists = [path for path in files if not is_given(path, root, [groups])]
+    if lists:
+        names = first_of([text_of(path.name) for path in lists])
+        warn(
+            f"{root}: classes are its folders, and {names} is not read; if it lists the videos, --dataset {lists[0]} "
+            "reads it"
+        )
+
+
+def _say_no_classes(root: Path, places: Sequence[Path], classes: set[str]) -> None:
+    """Warn of folders without a video, where classes are."""
+    folders = [path for place in places for path in sorted(place.iterdir()) if path.is_dir() and path.name[0] != "."]
+    empty = [
+        text_of(path.relative_to(root))
+        for path in folders
+        if path.name not in classes and path.name.lower() not in NO_CLASSES
+    ]
+    if empty:
+        warn(f"no class, as there is no known video in it: {first_of(empty)}")

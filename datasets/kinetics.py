@@ -19,7 +19,7 @@ from pathlib import Path
 
 from avr.core import UsageError, note
 
-from ._files import find_videos, ids_of, require_videos, text_of
+from ._files import find_clips, ids_of, require_videos, text_of
 from ._lists import Told, list_places, say_missing, say_unlisted
 from ._splits import Drawing
 from ._tables import read_table
@@ -30,13 +30,7 @@ LAYOUT = "clips <youtube id>_<start>_<end>.mp4 under <root>, train.csv, validate
 SOURCE = "https://github.com/cvdfoundation/kinetics-dataset"
 DRAWING = Drawing()
 PARTS = ("train", "val", "test")
-COLUMNS = {
-    "label": ("label",),
-    "youtube_id": ("youtube_id",),
-    "time_start": ("time_start",),
-    "time_end": ("time_end",),
-    "split": ("split",),
-}
+COLUMNS = {name: (name,) for name in ("label", "youtube_id", "time_start", "time_end", "split")}
 
 
 def index(root: Path, *, splits: Path | None = None) -> Dataset:
@@ -49,7 +43,7 @@ def index(root: Path, *, splits: Path | None = None) -> Dataset:
     Raises:
         UsageError: as `index_dataset`; a clip with two labels or in two lists (file:line).
     """
-    paths = require_videos(root, find_videos(root), layout=LAYOUT)
+    paths = require_videos(root, find_clips(root), layout=LAYOUT)
     by_stem = {text_of(path.stem): path for path in reversed(paths)}
     part_of: dict[str, str] = {}
     label_of: dict[str, str] = {}
@@ -98,14 +92,13 @@ def _rows(file: Path) -> Iterator[tuple[str, str, str, str]]:
     """Where it is, clip name, label and part of each labelled row of a list; the part that a row says, or else the
     list's name."""
     table = read_table(file, COLUMNS)
-    columns = table.columns if table else frozenset[str]()
-    lacking = [column for column in COLUMNS if column not in columns and column != "split"]
-    if lacking == ["label"]:
+    wanted = [column for column in COLUMNS if column != "split"]
+    if table is None:
+        raise UsageError(f"{file}:1: no table: columns {', '.join(wanted)} expected")
+    if table.columns >= {*wanted} - {"label"} and "label" not in table.columns:
         note(f"{file}: left out, as it has no labels")
         return
-    if table is None or lacking:
-        wanted = ", ".join(column for column in COLUMNS if column != "split")
-        raise UsageError(f"{file}:1: columns {wanted} expected; {', '.join(lacking)} missing")
+    table.require(COLUMNS, wanted)
     by_name = next((part for part in PARTS if part in file.stem.lower()), "")
     for where, row in table.rows:
         try:

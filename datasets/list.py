@@ -28,11 +28,11 @@ from avr.core import About, UsageError
 
 from . import _groups
 from ._annotations import Entry, read_entries
-from ._classes import class_numbers
+from ._classes import class_numbers, find_classes, say_unused
 from ._files import Places, ids_of, is_video, text_of
 from ._groups import told_groups
 from ._lists import Told, say_missing, say_unlisted
-from ._parts import listed_splits, lists_in, side_of
+from ._parts import listed_splits, lists_in, side_in, side_of
 from ._splits import Drawing
 from ._types import Dataset, RawFrames, Video
 
@@ -61,7 +61,7 @@ def index(  # noqa: PLR0913 (one parameter an option)
     classes: Classes = None,
     group_pattern: _groups.Pattern = None,
     groups: _groups.File = None,
-    first_label: int = 0,
+    first_label: int | None = None,
     image: str = RawFrames.image,
     flow: str = "flow_{axis}_{:05d}.jpg",
 ) -> Dataset:
@@ -71,10 +71,10 @@ def index(  # noqa: PLR0913 (one parameter an option)
         root: folder that the lines' paths start from.
         splits: an annotation file or the folder of them; default the root or its `annotations`.
         files: pattern of the annotation files' names; `*rawframes.txt` where the folder holds lists of both kinds.
-        classes: file of class names, one a line in label order (a number before each is dropped).
+        classes: file of class names, one a line in label order, or each behind its number.
         group_pattern: as for `folder`; `(.*)_c\\d+$` gives UCF101's groups.
         groups: as for `folder`. Either is taken before a column `group`.
-        first_label: label of the first class, 0 or 1.
+        first_label: label of the first class, 0 or 1; None: as the file of class names counts, or else 0.
         image: name of an RGB frame, as a format of its number.
         flow: name of a flow image, with `{axis}` where x or y stands.
 
@@ -84,32 +84,25 @@ def index(  # noqa: PLR0913 (one parameter an option)
     """
     _check_templates(image=image, flow=flow)
     frames = RawFrames(0, image=image, flow_x=flow.replace("{axis}", "x"), flow_y=flow.replace("{axis}", "y"))
-    found = lists_in(root, splits, files)
+    found = lists_in(root, splits, files, (classes, groups))
     places = Places(root)
-    read = {file: read_entries(file, places, image) for file in found}
-    lines = [(file, entry) for file, entries in read.items() for entry in entries]
-    listed = _listed([entry for _, entry in lines], places)
-    sides = [side_of(entry, found[file]) for file, entry in lines]
+    read = {file: read_entries(file, table, places, image) for file, table in found.items()}
+    listed = _listed([entry for entries in read.values() for entry in entries], places)
+    sides = [side_of(entry, side_in(file)) for file, entries in read.items() for entry in entries]
     first = _one_each(listed)
     there = {name: one for name, one in first.items() if one.path is not None}
     say_missing("list", root, list(first), there)
     parents = [one.path.parent.name if one.path else Path(one.source).parent.name for one in first.values()]
-    class_names, labels = class_numbers(
-        [one.entry for one in first.values()],
-        list(map(text_of, parents)),
-        root=root,
-        classes=classes,
-        first_label=first_label,
-        beside=next(iter(found)).parent,
-    )
+    lines = [one.entry for one in first.values()]
+    names = find_classes(root, classes, lines, next(iter(found)).parent)
+    class_names, labels = class_numbers(lines, list(map(text_of, parents)), file=names, first_label=first_label)
+    if names is not None:
+        say_unused(names, set(labels))
     label_of = dict(zip(first, labels, strict=True))
     of_file = {one.source: one.entry.group for one in reversed(listed) if one.entry.group}
-    own = [one.entry.group or of_file.get(one.source, one.source) for one in there.values()]
-    called = [(one.id, one.source, text_of(places.inside(one.path))) for one in there.values() if one.path is not None]
-    group_of = told_groups("list", root, called, pattern=group_pattern, file=groups, own=own)
-    videos = tuple(
-        _video(one, label_of[one.id], group, frames) for one, group in zip(there.values(), group_of, strict=True)
-    )
+    own = {name: one.entry.group or of_file.get(one.source, one.source) for name, one in there.items()}
+    found_videos = [_video(one, label_of[name], own[name], frames) for name, one in there.items()]
+    videos = told_groups("list", root, found_videos, pattern=group_pattern, file=groups)
     made = listed_splits([(one.id, one.entry, side) for one, side in zip(listed, sides, strict=True)], there)
     _say_others(root, [video.path for video in videos if video.frames is None])
     return Dataset("list", root, class_names, videos, made)

@@ -9,7 +9,7 @@ There is no official list: 70:30 by group, drawn from a seed.
 import re
 from pathlib import Path
 
-from ._files import find_videos, require_videos, videos_by_class
+from ._files import find_clips, require_videos, videos_by_class
 from ._splits import Drawing
 from ._types import Dataset
 
@@ -23,7 +23,7 @@ def index(root: Path) -> Dataset:
     """Index UCF11; the splits are drawn by group. See `index_dataset`."""
     top = root / "UCF11_updated_mpg"
     top = top if top.is_dir() else root
-    paths = require_videos(top, find_videos(top), layout=LAYOUT, folders=1)
+    paths = require_videos(top, find_clips(top), layout=LAYOUT, folders=1)
     class_names, videos = videos_by_class(top, {path: path.parts[0] for path in paths}, _group)
     return Dataset("ucf11", top, class_names, videos, {})
 

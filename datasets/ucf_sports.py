@@ -15,7 +15,7 @@ from pathlib import Path
 
 from avr.core import note
 
-from ._files import find_videos, require_videos, videos_by_class
+from ._files import find_clips, require_videos, videos_by_class
 from ._splits import Drawing
 from ._types import Dataset
 
@@ -28,7 +28,7 @@ SOURCE = "https://www.crcv.ucf.edu/data/UCF_Sports_Action.php"
 def index(root: Path) -> Dataset:
     """Index UCF Sports; the splits are drawn by group. See `index_dataset`."""
     top = next((root / name for name in ("ucf action", "ucf_action") if (root / name).is_dir()), root)
-    paths = require_videos(top, find_videos(top), layout=LAYOUT, folders=1)
+    paths = require_videos(top, find_clips(top), layout=LAYOUT, folders=1)
     class_of = {path: class_of_folder(path.parts[0]) for path in paths}
     tapes: dict[str, set[str]] = defaultdict(set)
     for path, name in class_of.items():

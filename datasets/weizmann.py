@@ -10,8 +10,8 @@ from pathlib import Path
 
 from avr.core import UsageError
 
-from ._files import find_videos, ids_of, require_videos
-from ._splits import leave_one_group_out
+from ._files import find_clips, ids_of, require_videos
+from ._splits import split_of_groups
 from ._types import Dataset, Video
 
 DESCRIPTION = "10 actions by 9 persons, 90-93 clips; leave one person out"
@@ -22,12 +22,14 @@ ACTIONS = ("bend", "jack", "jump", "pjump", "run", "side", "skip", "walk", "wave
 
 def index(root: Path) -> Dataset:
     """Index Weizmann: labels in the order of `ACTIONS`, group and split name = person. See `index_dataset`."""
-    paths = require_videos(root, find_videos(root), layout=LAYOUT)
+    paths = require_videos(root, find_clips(root), layout=LAYOUT)
     videos = []
     for path, video_id in zip(paths, ids_of(paths), strict=True):
         person, label = _parse(root / path)
         videos.append(Video(video_id, root / path, label, person))
-    return Dataset("weizmann", root, ACTIONS, tuple(videos), leave_one_group_out(videos))
+    persons = sorted({video.group for video in videos})
+    splits = {person: split_of_groups(videos, person, {person}) for person in persons}
+    return Dataset("weizmann", root, ACTIONS, tuple(videos), splits)
 
 
 def _parse(path: Path) -> tuple[str, int]:

@@ -3,20 +3,17 @@
 import contextlib
 import glob
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from avr.core import AvrError, UsageError, WorkError, note, sha256_of
-from avr.datasets import Dataset, RawFrames, Split, Video, index_again
+from avr.core import AvrError, UsageError, WorkError, item_names, note, sha256_of
+from avr.datasets import Dataset, RawFrames, Split, Video, index_dataset
 from avr.store import FeatureStore
 
 from .networks import Networks, load_networks
 from .settings import Settings
 from .weights import is_named
-
-# Data sets whose videos may be parts of files, or folders of frames: a store keeps their paths alone.
-PARTS = ("kinetics", "list")
 
 
 @dataclass(frozen=True)
@@ -77,14 +74,19 @@ class Origin:
         return Networks(settings, networks.readers, networks.files)
 
     def restore_dataset(self, root: Path | None = None) -> Dataset:
-        """The videos, from the data set's folder `root`, or by default from the paths that the store keeps.
+        """The videos, with the labels, groups and splits that the store keeps.
+
+        Without its store, a data set that avr knows is indexed anew, with the options' defaults.
+
+        Args:
+            root: the folder of the videos; None takes the places that the store remembers.
 
         Raises:
-            UsageError: they are found neither way.
-            WorkError: videos are not where they were.
+            UsageError: there is no store, and the data set's name tells nothing.
+            WorkError: videos are not there.
         """
         for path in (self.store, self.videos):
-            if root is not None or path is None or self.dataset in PARTS:
+            if path is None:
                 continue
             try:
                 store = FeatureStore(path)
@@ -92,27 +94,23 @@ class Origin:
                 note(f"the run's store cannot be read ({error}); its videos are looked for elsewhere")
                 continue
             with store:
-                return _dataset_of(store)
-        return index_again(self.dataset, root)
+                return _dataset_of(store, root)
+        if self.dataset not in item_names("avr.datasets"):
+            raise UsageError(f"only the run's store knows the videos and splits of {self.dataset}, and it is gone")
+        return index_dataset(self.dataset, root)
 
 
-def _dataset_of(store: FeatureStore) -> Dataset:
-    videos = tuple(_kept(store, place) for place in range(len(store.ids)))
-    gone = [video for video in videos if not video.path.is_file()]
+def _dataset_of(store: FeatureStore, root: Path | None) -> Dataset:
+    paths = [_path_of(store, place, root) for place in range(len(store.ids))]
+    gone = [path for path in paths if not path.exists()]
     if gone:
-        raise WorkError(f"{len(gone)} videos are not where they were, first {gone[0].path}: give their folder, --root")
+        raise WorkError(f"{len(gone)} videos are not where they were, first {gone[0]}: give their folder, --root")
+    videos = tuple(_video_of(store, place, path) for place, path in enumerate(paths))
     splits = {}
     for name in store.split_names:
         train, test = store.split(name)
         splits[name] = Split(name, tuple(map(str, store.ids[train])), tuple(map(str, store.ids[test])))
-    return Dataset(store.dataset, Path(), store.class_names, videos, splits)
-
-
-def _kept(store: FeatureStore, place: int) -> Video:
-    """What a store keeps of a video."""
-    name, group = str(store.ids[place]), str(store.groups[place])
-    start, end = (float(store.facts[name][place]) or None for name in ("start", "end"))
-    return Video(name, Path(store.paths[place]), int(store.labels[place]), group, start, end)
+    return Dataset(store.dataset, root or Path(), store.class_names, videos, splits)
 
 
 def restore_video(store: FeatureStore, place: int, root: Path | None = None) -> Video:
@@ -126,26 +124,35 @@ def restore_video(store: FeatureStore, place: int, root: Path | None = None) -> 
     Raises:
         UsageError: it is not where it should be.
     """
-    video = _kept(store, place)
-    if store.dataset in PARTS:
-        with contextlib.suppress(UsageError):
-            return {video.id: video for video in index_again(store.dataset, root).videos}[video.id]
-    path = video.path
-    if root is not None:
-        places = [root / video.id, *sorted(root.glob(f"{glob.escape(video.id)}.*")), root / path.name]
-        path = next((one for one in places if one.exists()), root / path.name)
+    path = _path_of(store, place, root)
     if not path.exists():
         raise UsageError(f"the video is not at {path}: name the folder of the videos with --root")
+    return _video_of(store, place, path)
+
+
+def _path_of(store: FeatureStore, place: int, root: Path | None) -> Path:
+    """Where a video should be: under a root, by as much of its path as is there, or by its id with another suffix."""
+    path, name = Path(store.paths[place]), str(store.ids[place])
+    if root is None:
+        return path
+    parts = path.relative_to(path.anchor).parts
+    exact = [root / name, *(root.joinpath(*parts[first:]) for first in range(len(parts) - 1))]
+    found = next((one for one in exact if one.exists()), None)
+    return found or min(root.glob(f"{glob.escape(name)}.*"), default=root / path.name)
+
+
+def _video_of(store: FeatureStore, place: int, path: Path) -> Video:
+    """What a store keeps of a video that lies at a path, with its stretch of the file or of the raw frames."""
+    start, end = (float(store.facts[name][place]) for name in ("start", "end"))
+    about = str(store.ids[place]), path, int(store.labels[place]), str(store.groups[place])
     if path.is_file():
-        return replace(video, path=path)
-    first = [
-        number
-        for number in (int(store.facts["start"][place]), 0, 1)
-        if (path / RawFrames.image.format(number)).exists()
-    ]
-    if not first:
-        raise UsageError(f"{path} is a folder without {RawFrames.image.format(1)}: give the data set's folder, --root")
-    return replace(video, path=path, frames=RawFrames(count=int(store.frames[place]), first=first[0]))
+        return Video(*about, start or None, end or None)
+    numbers = (int(start),) if start else (0, 1)  # of the first frame; a store of before it was kept has 0
+    first = next((number for number in numbers if (path / RawFrames.image.format(number)).exists()), None)
+    if first is None:
+        image = RawFrames.image.format(numbers[-1])
+        raise UsageError(f"{path} is a folder without {image}, and the store does not keep how its frames are named")
+    return Video(*about, frames=RawFrames(count=int(store.frames[place]), first=first))
 
 
 def _find_weights(

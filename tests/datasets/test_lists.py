@@ -92,12 +92,11 @@ def test_tables_named_by_their_part(tree):
 def test_a_table_beside_lists_of_parts(tree):
     root = tree(FOUR)
     (root / "train.txt").write_text("c/1.mp4 0\n")
-    (root / "all.csv").write_text("path,label\nc/1.mp4,a\n")
-    with pytest.raises(
-        UsageError, match=r"holds lists of parts \(train\.txt, …\) and a table of all videos \(all\.csv\)"
-    ):
-        index_dataset("list", root)
-    assert list(index_dataset("list", root, files="*.txt").splits) == ["1"]
+    (root / "test.txt").write_text("c/2.mp4 0\n")
+    (root / "all.csv").write_text("path,label\nc/1.mp4,a,b\n")
+    with overheard() as said:
+        assert len(index_dataset("list", root).videos) == 2
+    assert f"left out beside lists of parts: {root / 'all.csv'}" in said.notes
 
 
 def test_intervals(tree):
@@ -332,7 +331,10 @@ def test_files_are_looked_for_here_and_then_in_the_root(tree, tmp_path, monkeypa
     assert len(index_dataset("list", root, files="mine.*", folds=2).videos) == 2
     assert len(index_dataset("list", root, splits="mine.txt", folds=2).videos) == 2
     (tmp_path / "mine.txt").write_text("c/1.mp4 0\nc/2.mp4 1\nc/3.mp4 1\n")
-    assert len(index_dataset("list", root, files="mine.*", folds=2).videos) == 3
+    assert len(index_dataset("list", root, files="mine.*", folds=2).videos) == 2  # a mere name is one in the root
+    assert len(index_dataset("list", root, files="./mine.*", folds=2).videos) == 2
+    (root / "mine.txt").unlink()
+    assert len(index_dataset("list", root, files="./mine.*", folds=2).videos) == 3
     with pytest.raises(UsageError, match=r"no annotation files \(no\*\) in .*; give --splits FILE or DIR"):
         index_dataset("list", root, files="no*")
 
@@ -351,8 +353,8 @@ def frames_tree(tree, counts):
             "imgs 5 1\nimgs 5 3 5\n",
             r"train\.txt:2: 'imgs 5 3 5' is start 5, 3 frames, label 5, or 5 frames with labels 3 and",
         ),
-        ("imgs 5 3 5\n", r"train\.txt:1: .* the folder holds 5 images, so the first cannot be; several labels are not"),
-        ("gone 5 1\ngone 5 3 5\n", r"train\.txt:2: .*: another line has two numbers, not three; several labels"),
+        ("imgs 5 3 5\n", r"train\.txt:1: .*: the folder ends behind its 5 images; several labels are not"),
+        ("gone 5 1\ngone 5 3 5\n", r"train\.txt:2: .*: another line has two numbers; several labels"),
         ("a.mp4 1 3\n", r"train\.txt:1: expected '<video file> <label>'.*; found 'a\.mp4 1 3'; several labels are not"),
     ],
 )

@@ -9,7 +9,7 @@ import pytest
 
 from avr.cli import main
 from avr.core import UsageError, overheard
-from avr.datasets import find_dataset, index_again, index_dataset, is_video
+from avr.datasets import describe_dataset, index_dataset, is_video
 
 SIX = [f"{name}/p{number}.mp4" for name in ("run", "walk") for number in range(6)]
 
@@ -73,12 +73,6 @@ def test_a_path_that_is_no_folder(tree, monkeypatch):
         index_dataset("")
 
 
-def test_classes_that_differ_by_a_slip(tree):
-    with overheard() as said:
-        index_dataset(tree([*SIX, *(f"Walk_/p{number}.mp4" for number in range(6))]))
-    assert "videos: 'Walk_' and 'walk' are two classes: is one a slip?" in said.warnings
-
-
 def test_a_path_and_a_root(tree):
     with pytest.raises(UsageError, match=r"--root .* is one too many"):
         index_dataset(tree(SIX), tree(SIX))
@@ -91,36 +85,38 @@ def test_a_path_called_as_a_known_data_set(tree):
     assert index_dataset(root, called="mine").name == "mine"
 
 
-def test_a_path_of_lists_is_data_set_list(tree, runner):
-    root = tree(["clips/1.mp4", "clips/2.mp4"])
-    (root / "labels.csv").write_text("path,label,split\nclips/1.mp4,run,train\nclips/2.mp4,walk,test\n")
-    found = show(runner, root)
-    assert (found["name"], found["called"], found["videos"]) == ("list", "videos", 2)
-    assert found["notes"] == [f"{root}: read as data set list"]
-    assert find_dataset(root / "labels.csv").splits == root / "labels.csv"
-    assert len(index_dataset(root / "labels.csv").videos) == 2
+def test_a_path_of_a_list_is_data_set_list(tree, runner):
+    root = tree(["1.mp4", "2.mp4"])
+    (root / "labels.csv").write_text("path,label,split\n1.mp4,run,train\n2.mp4,walk,test\n")
+    for path in (root / "labels.csv", root):  # no sub-folder of it has a video
+        found = show(runner, path)
+        assert (found["name"], found["called"], found["videos"]) == ("list", "videos", 2)
+        assert found["notes"] == found["warnings"] == []
+    (root / "some" / "folder").mkdir(parents=True)
+    assert describe_dataset(root).name == "list"
 
 
-def test_a_path_of_lists_and_class_folders_is_refused(tree):
+def test_a_list_beside_class_folders_is_not_read_and_said_once(tree, runner):
     root = tree(SIX)
     (root / "labels.csv").write_text("path,label\nrun/p0.mp4,run\n")
-    with pytest.raises(UsageError, match=r"holds lists \(labels\.csv\) and folders of videos .* name the data set"):
-        index_dataset(root)
-    (root / "labels.csv").write_text("video,person\nrun/p0.mp4,anna\n")  # no labels: no list
-    assert find_dataset(root).kind == "folder"
+    (root / "trainlist01.txt").write_text("run/p0.mp4 0\n")
+    (root / "notes.txt").write_text("all clips were cut by hand\n")
+    found = show(runner, root)
+    assert (found["name"], found["classes"]) == ("folder", {"run": 6, "walk": 6})
+    assert found["warnings"][0] == (
+        f"{root}: classes are its folders, and labels.csv, trainlist01.txt is not read; if it lists the videos, "
+        f"--dataset {root / 'labels.csv'} reads it"
+    )
+    assert not [line for line in found["warnings"][1:] if "labels.csv" in line]
+    assert describe_dataset(root / "labels.csv").name == "list"
+    (root / "labels.csv").write_bytes("path;label\nrun/p0.mp4;run".encode("utf-16"))  # whatever it holds
+    assert index_dataset(root).class_names == ("run", "walk")
 
 
 def test_a_log_is_no_list(tree):
     root = tree(SIX)
     (root / "latest.txt").write_text("all clips were cut by hand\n")
-    assert find_dataset(root).kind == "folder"
-
-
-def test_own_clips_are_found_again(tree):
-    root = tree(SIX)
-    assert index_again("mine", root).name == "mine"
-    with pytest.raises(UsageError, match="mine: where its videos are is not known: name their folder with --root"):
-        index_again("mine", None)
+    assert describe_dataset(root).name == "folder"
 
 
 def test_list_command_says_which_are_for_own_clips(runner):
@@ -148,7 +144,6 @@ def test_what_ffmpeg_reads_is_a_video():
 def test_what_is_left_out_is_counted_and_named(tree, runner):
     root = tree([*SIX, "run/a.jpg", "run/b.JPG", "walk/notes.txt", "top.avi", "run/.DS_Store", ".git/x.mp4"])
     found = show(runner, root)
-    assert found["left_out"] == {".jpg": 2, ".txt": 1, ".avi": 1}
     assert found["notes"] == [
         "folder: left out 3 files that are no known video (.jpg 2, .txt 1): run/a.jpg, run/b.JPG, walk/notes.txt",
         "folder: left out 1 file that is in no class folder: top.avi",
@@ -159,17 +154,15 @@ def test_a_gif_is_taken(tree):
     assert "run/g" in {video.id for video in index_dataset(tree([*SIX, "run/g.gif"])).videos}
 
 
-@pytest.mark.parametrize(
-    ("names", "what"),
-    [(["sit/a.jpg"], "its 1 files are such as a.jpg"), ([], "it is empty")],
-    ids=["pictures", "empty"],
-)
-def test_a_class_folder_without_a_video(tree, names, what):
-    root = tree([*SIX, *names])
-    (root / "sit").mkdir(exist_ok=True)
-    (root / "annotations").mkdir()
-    with pytest.raises(UsageError, match=rf"sit: no known video in this class folder \({what}\); put videos there"):
-        index_dataset(root)
+def test_a_folder_without_a_video_is_no_class(tree):
+    root = tree([*SIX, "sit/a.jpg", "runs/x/split-1/scores.h5", "runs/x/drawn/1.gif", "features/mine/plan.h5"])
+    for name in ("lie", "annotations"):
+        (root / name).mkdir()
+    with overheard() as said:
+        dataset = index_dataset(root, group_pattern=".*")
+    assert dataset.class_names == ("run", "walk")
+    assert said.warnings == ["no class, as there is no known video in it: lie, sit"]
+    assert said.notes == ["folder: left out 1 file that is no known video: sit/a.jpg"]
 
 
 def test_folders_that_link_to_each_other(tree):
@@ -237,7 +230,7 @@ def test_groups_by_a_table(tree, text, tmp_path, monkeypatch):
     assert (groups["run/p0"], groups["walk/p0"], groups["run/p1"]) == ("anna", "anna", "bob")
     assert groups["walk/p1"] == "walk/p1"
     assert [line.partition("groups.csv: ")[2] for line in said.warnings] == [
-        "9 videos have no group and are their own, first run/p2, run/p3, run/p4"
+        "9 videos have no group and are their own, first run/p2, run/p3, run/p4, …"
     ]
     assert not any("left out" in line for line in said.notes)
     # The working folder comes before the root.
