@@ -23,6 +23,7 @@ ROLES = {
     "end": ("end", "end_time", "time_end", "t_end", "end_s", "end_sec", "end_seconds", "stop"),
 }
 WHOLE = r"\d{1,18}"  # a whole number that any machine holds
+EXPECTED = "expected '<video> <label>' or '<folder> [<start>] <frames> <label>', or a table with a header path,label"
 
 
 @dataclass(frozen=True)
@@ -87,15 +88,15 @@ def read_entries(file: Path, table: Table | None, places: Places, image: str) ->
 def _entry(where: str, cells: dict[str, str], places: Places) -> Entry:
     """A row of a table."""
     listed = cells["path"]
-    for role in ("path", "label"):
-        if not cells[role]:
-            raise UsageError(f"{where}: no {role}")
+    lacking = next((role for role in ("path", "label") if not cells[role]), None)
+    if lacking:
+        raise UsageError(f"{where}: no {lacking}")
     if not is_video(last_part(listed)):
         listed = _with_suffix(where, listed, places)
     start, end = (_seconds(where, role, cells.get(role, "")) for role in ("start", "end"))
-    if start is not None or end is not None:
+    if end is not None:
         start = start or 0.0
-        if end is not None and end <= start:
+        if end <= start:
             raise UsageError(f"{where}: it ends at {end:g} s, but starts at {start:g} s")
     return Entry(where, listed, text_of(cells["label"]), cells.get("group", ""), cells.get("split"), start, end)
 
@@ -112,7 +113,7 @@ def _with_suffix(where: str, listed: str, places: Places) -> str:
         names = " and ".join(path.name for path in found[:2])
         raise UsageError(f"{where}: {listed} is {names}: give the suffix")
     if not found and Path(last_part(listed)).suffix:
-        raise UsageError(f"{where}: {_unknown(listed)}")
+        raise UsageError(f"{where}: {Path(last_part(listed)).suffix} is no known video")
     inside = [path.relative_to(places.root) if path.is_relative_to(places.root) else path for path in found]
     return str(inside[0]) if inside else listed
 
@@ -129,44 +130,46 @@ def _seconds(where: str, role: str, text: str) -> float | None:
     return number
 
 
-def _unknown(listed: str) -> str:
-    return f"{Path(last_part(listed)).suffix} is no known video"
-
-
 def _read_lines(file: Path, places: Places, image: str) -> list[Entry]:
     """Lines `<video> <label>`, `<folder> <frames> <label>` or `<folder> <start> <frames> <label>`."""
     lines = lines_of(file)
-    folders = [line for _, line in lines if _video_line(line) is None]
+    folders = [line for _, line in lines if not _is_video_line(line)]
     # One format a file: as many numbers for each folder. A folder whose name ends in a number has one more.
     columns = max(2, min((min(_numbers(line), 3) for line in folders), default=2))
 
     def all_there(columns: int) -> bool:
-        found = [places.find(_folder_line("", line, columns).listed) for line in folders]
+        found = [places.find(_words(line, columns)[0]) for line in folders]
         return all(path is not None and path.is_dir() for path in found)
 
     if columns == 3 and all_there(2) and not all_there(3):
         columns = 2
-    entries = []
-    for number, line in lines:
-        where, video = f"{file}:{number}", _video_line(line)
-        if video is not None:
-            entries.append(Entry(where, *video))
-            continue
-        entry = _folder_line(where, line, columns) if _numbers(line) > 1 else None
-        if entry is None or is_video(last_part(entry.listed)):
-            several = "; several labels are not supported" if entry is not None else ""
-            raise UsageError(f"{where}: {_expected(line)}; found {line[:80]!r}{several}")
-        folder = places.find(entry.listed)
-        shorter = columns == 2 and _numbers(line) > 2 and folder is None
-        if shorter or (entry.first and folder is not None and _ends_at(folder, entry.first, image)):
-            first, frames, label = line.split()[-3:]
-            why = "another line has two numbers" if shorter else f"the folder ends behind its {first} images"
-            raise UsageError(
-                f"{where}: {line[:80]!r} is start {first}, {frames} frames, label {label}, or {first} frames with "
-                f"labels {frames} and {label}: {why}; several labels are not supported"
-            )
-        entries.append(entry)
-    return entries
+    return [_line_entry(f"{file}:{number}", line, columns, places, image) for number, line in lines]
+
+
+def _line_entry(where: str, line: str, columns: int, places: Places, image: str) -> Entry:
+    """A line of a video, or of a folder with so many numbers."""
+    if _is_video_line(line):
+        name, label = _words(line, 1)
+        return Entry(where, name, label)
+    name, *numbers = _words(line, columns)
+    count = _numbers(line)
+    if count < 2 or is_video(last_part(name)):
+        suffix = re.search(r"(\.[A-Za-z]\w{1,4})\s+\d+$", line)
+        raise UsageError(
+            f"{where}: {f'{suffix[1]} is no known video: ' if suffix else ''}{EXPECTED}; found {line[:80]!r}"
+            f"{'; several labels are not supported' if count > 1 else ''}"
+        )
+    folder, first = places.find(name), int(numbers[0]) if columns == 3 else None
+    why = "another line has two numbers" if columns == 2 and count > 2 and folder is None else ""
+    if first and folder is not None and _ends_at(folder, first, image):
+        why = f"the folder ends behind its {first} images"
+    if why:
+        start, frames, label = line.split()[-3:]
+        raise UsageError(
+            f"{where}: {line[:80]!r} is start {start}, {frames} frames, label {label}, or {start} frames with "
+            f"labels {frames} and {label}: {why}; several labels are not supported"
+        )
+    return Entry(where, name, numbers[-1], frames=int(numbers[-2]), first=first)
 
 
 def _ends_at(folder: Path, count: int, image: str) -> bool:
@@ -176,36 +179,19 @@ def _ends_at(folder: Path, count: int, image: str) -> bool:
     return last.exists() and not behind.exists()
 
 
-def _video_line(line: str) -> tuple[str, str] | None:
-    """The name, which may hold blanks, and the label of a line of a video."""
-    words = line.rsplit(maxsplit=1)
-    name = _unquoted(words[0]) if len(words) == 2 else ""
-    return (name, words[1]) if is_video(last_part(name)) and re.fullmatch(WHOLE, words[1]) else None
+def _is_video_line(line: str) -> bool:
+    name, *label = _words(line, 1)
+    return is_video(last_part(name)) and bool(label) and re.fullmatch(WHOLE, label[0]) is not None
 
 
-def _unquoted(name: str) -> str:
+def _words(line: str, count: int) -> list[str]:
+    """A line's name, which may hold blanks and stand in quotes, and so many words behind it."""
+    name, *words = line.rsplit(maxsplit=count)
     quoted = re.fullmatch(r"([\"'])(.+)\1", name)
-    return quoted[2] if quoted else name
+    return [quoted[2] if quoted else name, *words]
 
 
 def _numbers(line: str) -> int:
     """How many whole numbers a line ends in, behind a name."""
     found = re.fullmatch(r".*?\S((?:\s+\d{1,18})*)", line, re.DOTALL)
     return len(found[1].split()) if found else 0
-
-
-def _folder_line(where: str, line: str, columns: int) -> Entry:
-    name, *numbers = line.rsplit(maxsplit=columns)
-    first = int(numbers[0]) if columns == 3 else None
-    return Entry(where, _unquoted(name), numbers[-1], frames=int(numbers[-2]), first=first)
-
-
-def _expected(line: str) -> str:
-    """What is wrong with a line of too few numbers."""
-    words = line.rsplit(maxsplit=1)
-    name = words[0] if len(words) == 2 and re.fullmatch(WHOLE, words[1]) else ""
-    if re.search(r"\.[A-Za-z]\w{1,4}$", name) and not is_video(last_part(name)):
-        return _unknown(name)
-    return (
-        "expected '<video file> <label>' or '<folder> [<start>] <frames> <label>', or a table with a header path,label"
-    )

@@ -159,9 +159,6 @@ class Places:
         """The path of the file or folder that a name means; None where it is not there."""
         plain = listed.replace("\\", "/")
         names = dict.fromkeys((listed, plain, plain.lstrip("/")))
-        for name in names:
-            if os.path.exists(self.root / name):
-                return self.root / name
         return next((path for name in names if (path := self._look(name)) is not None), None)
 
     def stem(self, listed: str) -> list[Path]:
@@ -183,15 +180,14 @@ class Places:
 
     def _look(self, name: str) -> Path | None:
         """The path, part by part, by the texts of the names that are there."""
+        if os.path.exists(self.root / name):
+            return self.root / name
         path = self.root
         for part in Path(name).parts:
-            following = path / part
-            if not os.path.exists(following):
-                found = self._listing(path).get(text_of(part))
-                if found is None:
-                    return None
-                following = path / found
-            path = following
+            found = part if os.path.exists(path / part) else self._listing(path).get(text_of(part))
+            if found is None:
+                return None
+            path = path / found
         return path
 
     def _listing(self, folder: Path) -> dict[str, str]:

@@ -3,8 +3,7 @@
 import os
 from dataclasses import dataclass, replace
 from pathlib import Path
-from types import ModuleType
-from typing import Any, NamedTuple
+from typing import Any
 
 from avr.core import (
     Option,
@@ -31,55 +30,67 @@ DEFAULT_FOLDER = Path("data")
 
 @dataclass(frozen=True)
 class Description:
-    """What avr knows of a data set without its videos.
+    """What avr knows of a data set without its videos, and where it looks for them.
 
-    `options` are its own, with their defaults; `root` is where its videos are looked for.
+    Attributes:
+        name: of the data set that avr knows; `folder` or `list` for one's own clips.
+        called: what it is called.
+        root: the folder of its videos.
+        splits: its lists, where they are not under the root.
+        text: what it is, in a line.
+        layout: of files under the root.
+        source: a web address, or "".
+        options: its own, with their defaults.
+        makes_itself: whether avr draws it.
     """
 
     name: str
+    called: str
+    root: Path
+    splits: Path | None
     text: str
     layout: str
     source: str
     options: dict[str, Option]
     makes_itself: bool
-    root: Path
-
-
-class Place(NamedTuple):
-    """Where a data set is: the name of one that avr knows, what it is called, its folder, its lists if elsewhere."""
-
-    kind: str
-    called: str
-    root: Path
-    splits: Path | None
 
 
 def describe_dataset(
     name: str | Path, root: Path | None = None, *, splits: Path | None = None, called: str | None = None
 ) -> Description:
-    """Describe a data set that avr knows, or that the folder of one's own clips is read as; see `index_dataset`.
-
-    Raises:
-        UsageError: unknown data set; the message lists the known ones.
-    """
-    place = _find(name, root, splits, called)
-    item = load_item("avr.datasets", place.kind, "data set")
-    own = _options(item)
-    makes_itself = getattr(item, "MAKES_ITSELF", False)
-    source = getattr(item, "SOURCE", "")
-    return Description(place.kind, item.DESCRIPTION, item.LAYOUT, source, own, makes_itself, place.root)
-
-
-def _find(name: str | Path, root: Path | None, splits: Path | None, called: str | None) -> Place:
-    """Where a data set is, from the name or path that stands for it: of `index_dataset`, with its errors."""
-    name = os.fspath(name)
+    """Describe a data set, from the name or path that stands for it; arguments and errors are `index_dataset`'s."""
     if called is not None:
         check_name("data set", called)
     known = item_names("avr.datasets")
-    if name in known:
-        return Place(name, called or name, DEFAULT_FOLDER / name if root is None else Path(root), splits)
-    path = Path(name)
+    kind, path = os.fspath(name), Path(name)
+    if kind in known:
+        path = DEFAULT_FOLDER / kind if root is None else Path(root)
+    else:
+        _check_path(kind, path, root)
+        if path.is_file() and splits is None:
+            path, splits = path.parent, path
+        # A folder with lists is one of classes all the same, unless no sub-folder has a video.
+        listed = any(texts_in(place) for place in list_places(path, None)) and not _has_classes(path)
+        kind = "list" if listed or splits is not None else "folder"
+        called = called or name_from(text_of(path.resolve().name))
+        if called in known:
+            raise UsageError(
+                f"{name}: {called} is a data set that avr knows: for that one, name it {called} and give --root "
+                f"{path}; for your own clips give another name, --name NAME"
+            )
+    item = load_item("avr.datasets", kind, "data set")
+    options = {key: option for key, option in options_of(item.index).items() if key != "splits"}
+    drawing = getattr(item, "DRAWING", None)
+    if drawing is not None:
+        options |= {key: replace(one, default=getattr(drawing, key)) for key, one in options_of(Drawing).items()}
+    about = item.DESCRIPTION, item.LAYOUT, getattr(item, "SOURCE", "")
+    return Description(kind, called or kind, path, splits, *about, options, getattr(item, "MAKES_ITSELF", False))
+
+
+def _check_path(name: str, path: Path, root: Path | None) -> None:
+    """Refuse what is no path of one's own clips."""
     if not name.strip() or (not path.exists() and not any(sign in name for sign in (os.sep, os.altsep) if sign)):
+        known = item_names("avr.datasets")
         hint = f"{', '.join(known)}; a folder of your own clips is given by its path, such as ./{name}"
         check_known("data set", name, known, listed=hint)
     if root is not None:
@@ -88,17 +99,6 @@ def _find(name: str | Path, root: Path | None, splits: Path | None, called: str 
         raise UsageError(f"{name}: no such folder of your own clips, and no data set that avr knows")
     if path.is_file() and is_video(path.name):
         raise UsageError(f"{name} is one video: give the folder that holds a sub-folder for each class")
-    if path.is_file() and splits is None:
-        path, splits = path.parent, path
-    called = called or name_from(text_of(path.resolve().name))
-    if called in known:
-        raise UsageError(
-            f"{name}: {called} is a data set that avr knows: for that one, name it {called} and give --root {path}; "
-            "for your own clips give another name, --name NAME"
-        )
-    # A folder with lists is one of classes all the same, unless no sub-folder has a video.
-    listed = splits is not None or any(texts_in(place) for place in list_places(path, None))
-    return Place("list" if listed and (splits or not _has_classes(path)) else "folder", called, path, splits)
 
 
 def _has_classes(root: Path) -> bool:
@@ -131,22 +131,21 @@ def index_dataset(
         UsageError: unknown data set (the known ones are listed) or option, missing or empty folder, lists that do not
             parse, contradict each other or name no video that is there.
     """
-    place = _find(name, root, splits, called)
-    item = load_item("avr.datasets", place.kind, "data set")
-    known = _options(item)
-    options = read_options(known, options, kind=f"option of data set {place.kind}")
+    about = describe_dataset(name, root, splits=splits, called=called)
+    kind, root, splits = about.name, about.root, about.splits
+    item = load_item("avr.datasets", kind, "data set")
+    options = read_options(about.options, options, kind=f"option of data set {kind}")
     given = {key: options.pop(key) for key in options_of(Drawing) if key in options}
-    root = place.root
-    if place.splits is not None:
+    if splits is not None:
         if "splits" not in options_of(item.index):
-            raise UsageError(f"data set {place.kind} reads no split lists; leave --splits out")
-        options["splits"] = next((path for path in (Path(place.splits), root / place.splits) if path.exists()), None)
+            raise UsageError(f"data set {kind} reads no split lists; leave --splits out")
+        options["splits"] = next((path for path in (Path(splits), root / splits) if path.exists()), None)
         if options["splits"] is None:
-            raise UsageError(f"{place.splits}: no such file or folder of split lists")
-    if not root.is_dir() and not getattr(item, "MAKES_ITSELF", False):
+            raise UsageError(f"{splits}: no such file or folder of split lists")
+    if not root.is_dir() and not about.makes_itself:
         what = "is a file, not a folder" if root.exists() else "no such folder"
-        raise UsageError(f"{root}: {what}; put the videos of {place.kind} there or name their folder with --root")
-    dataset: Dataset = replace(item.index(root, **options), name=place.called)
+        raise UsageError(f"{root}: {what}; put the videos of {kind} there or name their folder with --root")
+    dataset: Dataset = replace(item.index(root, **options), name=about.called)
     if not drawn:
         return dataset
     if len(dataset.class_names) == 1:
@@ -154,17 +153,9 @@ def index_dataset(
     drawing: Drawing | None = getattr(item, "DRAWING", None)
     if drawing is not None:
         made = make_splits(dataset, replace(drawing, **given), given)
-        if made is not dataset.splits and "group_pattern" in known and not {"group_pattern", "groups"} & set(options):
+        tells = {"group_pattern", "groups"}
+        if made is not dataset.splits and tells <= set(about.options) and not tells & set(options):
             say_leak(dataset)
         dataset = replace(dataset, splits=made)
     say_empty(dataset)
     return dataset
-
-
-def _options(item: ModuleType) -> dict[str, Option]:
-    """The options of a data set's own, with those of the splits that are drawn for it."""
-    own = {key: option for key, option in options_of(item.index).items() if key != "splits"}
-    drawing = getattr(item, "DRAWING", None)
-    if drawing is not None:
-        own |= {key: replace(one, default=getattr(drawing, key)) for key, one in options_of(Drawing).items()}
-    return own

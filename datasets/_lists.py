@@ -3,13 +3,15 @@
 import codecs
 import re
 from collections import Counter
-from collections.abc import Callable, Container, Hashable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Container, Hashable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TypeVar
 
 from avr.core import UsageError, note, warn
 
 from ._files import few, find_clips, first_of, text_of
+from ._splits import by_number
+from ._types import Dataset, Split, Video
 
 T = TypeVar("T")
 
@@ -123,12 +125,27 @@ def say_missing(name: str, root: Path, listed: Sequence[str], there: Container[s
         warn(f"{name}: {len(lost)} of {len(listed)} listed videos are not there: {first_of(lost, 10)}")
 
 
-def match(name: str, root: Path, clip_ids: Sequence[str]) -> dict[str, Path]:
-    """Paths of the listed clips that are there; warns of those that are not, and tells of files in no list.
+def official(
+    name: str,
+    root: Path,
+    class_names: tuple[str, ...],
+    labels: Mapping[str, int],
+    part_of: Mapping[str, Mapping[str, str]],
+    group_of: Callable[[str], str | None],
+) -> Dataset:
+    """A data set by its official lists, of the clips that are there; warns of others, and tells of files in no list.
 
-    A clip "class/name" is matched by its class folder and name without suffix, wherever the class folder lies under the
+    A clip "class/name" is found by its class folder and name without suffix, wherever the class folder lies under the
     root: first as it prints, then with letters of either case and `_` for signs, so that re-encoded and renamed copies
     are found.
+
+    Args:
+        name: of the data set.
+        root: its folder.
+        class_names: in label order.
+        labels: of each listed clip.
+        part_of: of each split the listed clips and their part, train, test or another.
+        group_of: a clip's group, by its name; None: its own.
 
     Raises:
         UsageError: none is there.
@@ -139,11 +156,16 @@ def match(name: str, root: Path, clip_ids: Sequence[str]) -> dict[str, Path]:
     exact = {text_of("/".join(path.with_suffix("").parts[-2:])): path for path in by_depth}
     times = Counter(map(_loosened, exact))
     loose = {_loosened(clip): path for clip, path in exact.items() if times[_loosened(clip)] == 1}
-    near = {clip: exact.get(text_of(clip)) or loose.get(_loosened(clip)) for clip in clip_ids}
+    near = {clip: exact.get(text_of(clip)) or loose.get(_loosened(clip)) for clip in sorted(labels)}
     found = {clip: root / path for clip, path in near.items() if path is not None}
-    say_missing(name, root, clip_ids, found, besides=f"; {len(paths)} other video files are")
+    say_missing(name, root, list(near), found, besides=f"; {len(paths)} other video files are")
     say_unlisted(name, root, sorted({root / path for path in paths} - set(found.values())))
-    return found
+    videos = tuple(Video(clip, path, labels[clip], group_of(clip) or clip) for clip, path in found.items())
+    splits = {}
+    for split in by_number(part_of):
+        train, test = (tuple(c for c in found if part_of[split].get(c) == part) for part in ("train", "test"))
+        splits[split] = Split(split, train, test)
+    return Dataset(name, root, class_names, videos, splits)
 
 
 def say_unlisted(name: str, root: Path, paths: Sequence[Path]) -> None:

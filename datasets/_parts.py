@@ -10,7 +10,7 @@ from avr.core import UsageError, note
 from ._annotations import Entry, looks_listed, table_of
 from ._files import first_of
 from ._lists import Told, is_given, list_places
-from ._splits import by_number, splits_of_folds
+from ._splits import by_number
 from ._tables import Table
 from ._types import Split
 
@@ -165,5 +165,6 @@ def listed_splits(lines: Sequence[tuple[str, Entry, Side | None]], there: Contai
     if len(folds) == 1:
         raise UsageError(f"all videos are of fold {next(iter(folds))}: at least two folds are needed")
     note(f"column split numbers the folds that test: {first_of(by_number(folds))}; for one split, train and test")
-    ids = dict.fromkeys(name for name, _, _ in lines if name in there)
-    return splits_of_folds({name: folds[name] for name in by_number(folds)}, ids)
+    ids = list(dict.fromkeys(name for name, _, _ in lines if name in there))
+    tests = {name: folds[name] for name in by_number(folds)}
+    return {name: Split(name, tuple(i for i in ids if i not in test), tuple(test)) for name, test in tests.items()}

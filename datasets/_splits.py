@@ -32,8 +32,17 @@ class Drawing:
     seed: Annotated[int, About("of folds and drawn splits: seed=1")] = 0
 
 
-def split_by_group(videos: Sequence[Video], *, name: str = "1", test_share: float = 0.3, seed: int = 0) -> Split:
-    """Part the videos so that no group is on both sides and each class has about `test_share` of its videos in test.
+def group_splits(videos: Sequence[Video], tests: Mapping[str, Container[str]]) -> dict[str, Split]:
+    """Splits by name whose test videos are those of some groups; all others train."""
+    splits = {}
+    for name, groups in tests.items():
+        train, test = (tuple(v.id for v in videos if (v.group in groups) is tested) for tested in (False, True))
+        splits[name] = Split(name, train, test)
+    return splits
+
+
+def draw_groups(videos: Sequence[Video], *, test_share: float, seed: int) -> set[str]:
+    """Groups that test, so that each class has about `test_share` of its videos in test.
 
     Groups are taken in an order that depends on the seed and their names alone (so that a video more or less moves few
     others), and each goes to test where that brings the classes' test counts closer to their shares.
@@ -56,22 +65,31 @@ def split_by_group(videos: Sequence[Video], *, name: str = "1", test_share: floa
             test_groups.add(group)
             for label, count in members[group].items():
                 lacking[label] -= count
-    split = split_of_groups(videos, name, test_groups)
-    if not split.train or not split.test:
+    if len(test_groups) in (0, len(members)):
         hint = "; try another test_share, or folds=2" if len(members) > 1 else ""
         raise UsageError(
             f"{len(videos)} videos in {len(members)} groups cannot be split by group: one side is empty{hint}"
         )
-    return split
+    return test_groups
 
 
-def split_of_groups(videos: Sequence[Video], name: str, test_groups: Container[str]) -> Split:
-    """The split whose test videos are those of some groups; all others train."""
-    return Split(
-        name,
-        train=tuple(video.id for video in videos if video.group not in test_groups),
-        test=tuple(video.id for video in videos if video.group in test_groups),
-    )
+def fold_groups(dataset: Dataset, *, folds: int, seed: int) -> list[set[str]]:
+    """The groups that test in each fold: every group in one, classes even."""
+    import numpy as np
+
+    from avr.core import grouped_folds
+
+    videos = dataset.videos
+    groups = [video.group for video in videos]
+    count = len(set(groups))
+    if folds < 2 or count < folds:
+        raise UsageError(
+            f"{dataset.name}: folds={folds} is not possible: its {len(videos)} videos are of {count} "
+            f"group{'s' * (count != 1)}; at least 2 folds, and a group for each"
+        )
+    labels = np.array([video.label for video in videos])
+    fold_of = grouped_folds(labels, groups=np.array(groups), folds=folds, seed=seed).tolist()
+    return [{group for group, own in zip(groups, fold_of, strict=True) if own == fold} for fold in range(folds)]
 
 
 def make_splits(dataset: Dataset, drawing: Drawing, given: Collection[str] = ()) -> dict[str, Split]:
@@ -91,7 +109,8 @@ def make_splits(dataset: Dataset, drawing: Drawing, given: Collection[str] = ())
         if idle:
             raise UsageError(f"folds={drawing.folds} says all of the splits: leave {idle} out")
         _say_single(dataset)
-        return fold_splits(dataset, folds=drawing.folds, seed=drawing.seed)
+        tests = fold_groups(dataset, folds=drawing.folds, seed=drawing.seed)
+        return group_splits(dataset.videos, {str(number): groups for number, groups in enumerate(tests, 1)})
     if dataset.splits:
         if idle:
             raise UsageError(
@@ -102,39 +121,11 @@ def make_splits(dataset: Dataset, drawing: Drawing, given: Collection[str] = ())
     if drawing.num_splits < 1:
         raise UsageError(f"{drawing.num_splits} splits were asked for; at least one is needed")
     _say_single(dataset)
-    names = {str(number + 1): drawing.seed + number for number in range(drawing.num_splits)}
-    return {
-        name: split_by_group(dataset.videos, name=name, test_share=drawing.test_share, seed=seed)
-        for name, seed in names.items()
+    drawn = {
+        str(number + 1): draw_groups(dataset.videos, test_share=drawing.test_share, seed=drawing.seed + number)
+        for number in range(drawing.num_splits)
     }
-
-
-def fold_splits(dataset: Dataset, *, folds: int, seed: int = 0) -> dict[str, Split]:
-    """Splits "1" … as many as folds: each video tests in one and trains in the others, groups whole, classes even."""
-    import numpy as np
-
-    from avr.core import grouped_folds
-
-    videos = dataset.videos
-    groups = np.array([video.group for video in videos])
-    count = len(set(groups.tolist()))
-    if folds < 2 or count < folds:
-        raise UsageError(
-            f"{dataset.name}: folds={folds} is not possible: its {len(videos)} videos are of {count} "
-            f"group{'s' * (count != 1)}; at least 2 folds, and a group for each"
-        )
-    fold_of = grouped_folds(np.array([video.label for video in videos]), groups=groups, folds=folds, seed=seed).tolist()
-    ids = [[video.id for video, own in zip(videos, fold_of, strict=True) if own == fold] for fold in range(folds)]
-    return splits_of_folds({str(fold + 1): members for fold, members in enumerate(ids)}, [video.id for video in videos])
-
-
-def splits_of_folds(folds: Mapping[str, Collection[str]], ids: Iterable[str]) -> dict[str, Split]:
-    """One split a fold, of its name: the fold's videos test, all others of the ids train."""
-    order, members = list(ids), {name: set(videos) for name, videos in folds.items()}
-    return {
-        name: Split(name, tuple(i for i in order if i not in tested), tuple(i for i in order if i in tested))
-        for name, tested in members.items()
-    }
+    return group_splits(dataset.videos, drawn)
 
 
 def _say_single(dataset: Dataset) -> None:

@@ -14,14 +14,14 @@ from pathlib import Path
 
 from avr.core import UsageError
 
-from ._lists import Told, find_lists, match, read_list
-from ._splits import by_number
-from ._types import Dataset, Split, Video, numbered
+from ._lists import Told, find_lists, official, read_list
+from ._types import Dataset, numbered
 
 DESCRIPTION = "51 actions, 6766 clips; three official splits"
 LAYOUT = "<root>/<class>/<clip>.avi, testTrainMulti_7030_splits/ under the root or --splits"
 SOURCE = "https://serre-lab.clps.brown.edu/resource/hmdb-a-large-human-motion-database/"
 LISTS = "testTrainMulti_7030_splits"
+PARTS = ("", "train", "test")  # by mark
 # Visible parts, camera motion, people, viewpoint, quality, number.
 ATTRIBUTES = re.compile(r"_[a-z]+_(?:cm|nm)_np\d+_[a-z]+_[a-z]+_\d+$")
 # Where a name stands without its class folder, these tell film and class apart.
@@ -36,7 +36,7 @@ CLASS_NAMES = (  # noqa: SIM905
 def index(root: Path, *, splits: Path | None = None) -> Dataset:
     """Index HMDB51 with its three official splits; see `index_dataset`."""
     folder = find_lists(root, splits, folder=LISTS, pattern="*_test_split*.txt")
-    marks: dict[str, dict[str, int]] = {}  # clip id -> split -> mark
+    part_of: dict[str, dict[str, str]] = {}  # split -> clip id -> part
     class_of: dict[str, str] = {}
     told = Told()
     for path in sorted(folder.glob("*_test_split*.txt")):
@@ -47,20 +47,10 @@ def index(root: Path, *, splits: Path | None = None) -> Dataset:
             clip = f"{named[1]}/{name}"
             told.tell((clip, named[2]), "mark", mark, f"{path}:{line}", shown=clip)
             class_of[clip] = named[1]
-            marks.setdefault(clip, {})[named[2]] = mark
-    found = match("hmdb51", root, sorted(marks))
+            part_of.setdefault(named[2], {})[clip] = PARTS[mark]
     number = numbered(class_of.values())
-    videos = tuple(Video(clip, path, number[class_of[clip]], group_of(clip) or clip) for clip, path in found.items())
-    names = by_number(name for by_split in marks.values() for name in by_split)
-    made = {
-        name: Split(
-            name,
-            train=tuple(video.id for video in videos if marks[video.id].get(name) == 1),
-            test=tuple(video.id for video in videos if marks[video.id].get(name) == 2),
-        )
-        for name in names
-    }
-    return Dataset("hmdb51", root, tuple(number), videos, made)
+    labels = {clip: number[name] for clip, name in class_of.items()}
+    return official("hmdb51", root, tuple(number), labels, part_of, group_of)
 
 
 def group_of(clip: str) -> str | None:

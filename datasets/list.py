@@ -1,11 +1,7 @@
 """Lists of your own clips: a csv table of paths and labels, or annotation files of TSN and mmaction2.
 
-A table has a header with `path` (or video, file, filename, clip, …) and `label` (or class, action, …), with commas,
-semicolons or tabs, and perhaps `group`, `split` (train, val, test, or the number of the fold that tests the video),
-`start` and `end` (a stretch of a long video, in seconds from its first frame). Labels are names or numbers. Lines
-`some/video.avi,walk` without a header do as well.
-
-A line of TSN or mmaction2 is, with paths relative to the root,
+A table has a header with `path` and `label`, or words for these, and perhaps `group`, `split`, `start`, `end`;
+docs/datasets.md tells all of it. A line of TSN or mmaction2 is, with paths relative to the root,
     `some/video.avi 3`                    a video and its label,
     `some/folder 120 3`                   a folder of raw frames, their number, the label,
     `some/folder 30 120 3`                the same from frame 30 on (mmaction2's `with_offset`).
@@ -13,10 +9,7 @@ A raw-frame folder holds `img_00001.jpg` and, for precomputed flow, `flow_x_0000
 images of flow clipped to ±20 pixels. The templates are options; whether the first number is 0 or 1 is looked up.
 
 Layout: the files under the root, its `annotations` folder or `--splits`. A file's name may say train, val or test, and
-which split, as in `ucf101_train_split_2_rawframes.txt`, `hmdb51_rgb_val_split_1.txt`, `trainlist01.txt`. Where a split
-has both val and test lists, val is left out. A table that says neither, by its name or a column `split`, is of all
-videos, and the split is drawn as in `folder`. Class names come from `--set classes=FILE`, or `classInd.txt` or
-`label_map*.txt` beside the lists, or the class folders where each label has its own, or else are the labels.
+which split, as in `ucf101_train_split_2_rawframes.txt`, `hmdb51_rgb_val_split_1.txt`, `trainlist01.txt`.
 """
 
 from collections.abc import Sequence

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 from avr.core import Progress, UsageError, WorkError, note, write_whole
 
-from ._splits import split_of_groups
+from ._splits import group_splits
 from ._types import Dataset, Video
 
 if TYPE_CHECKING:
@@ -60,9 +60,11 @@ def index(root: Path) -> Dataset:
         for label, name in enumerate(CLASS_NAMES)
         for scene in range(NUM_SCENES)
     )
-    names = [str(number + 1) for number in range(NUM_SPLITS)]
-    tests = [{f"scene{scene:02d}" for scene in range(first, NUM_SCENES, NUM_SPLITS)} for first in range(NUM_SPLITS)]
-    splits = {name: split_of_groups(videos, name, groups) for name, groups in zip(names, tests, strict=True)}
+    tests = {
+        str(first + 1): {f"scene{scene:02d}" for scene in range(first, NUM_SCENES, NUM_SPLITS)}
+        for first in range(NUM_SPLITS)
+    }
+    splits = group_splits(videos, tests)
     return Dataset("shapes", root, CLASS_NAMES, videos, splits)
 
 

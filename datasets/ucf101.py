@@ -16,9 +16,8 @@ from pathlib import Path
 
 from avr.core import UsageError
 
-from ._lists import Told, find_lists, match, read_list
-from ._splits import by_number
-from ._types import Dataset, Split, Video
+from ._lists import Told, find_lists, official, read_list
+from ._types import Dataset
 
 DESCRIPTION = "101 actions, 13320 clips; three official splits"
 LAYOUT = "<root>/<Class>/v_<Class>_gNN_cNN.avi, ucfTrainTestlist/ under the root or --splits"
@@ -45,33 +44,19 @@ def index(root: Path, *, splits: Path | None = None) -> Dataset:
             raise ValueError(f"class {listed['class']} has number {numbers[listed['class']]} in classInd.txt")
         return f"{listed['class']}/{listed['clip']}"
 
-    lists: dict[str, dict[str, list[str]]] = {}
+    part_of: dict[str, dict[str, str]] = {}  # split -> clip id -> part
     told = Told()
     for path in sorted(folder.glob("*list*.txt")):
         named = re.fullmatch(r"(train|test)list0*(\d+)", path.stem)
         if named:
-            members = lists.setdefault(named[2], {}).setdefault(named[1], [])
+            members = part_of.setdefault(named[2], {})
             for line, clip in read_list(path, parse_clip):
                 told.tell((clip, named[2]), "part", named[1], f"{path}:{line}", shown=clip)
-                members.append(clip)
-    if not lists:
+                members[clip] = named[1]
+    if not part_of:
         raise UsageError(f"{folder}: no trainlist01.txt and testlist01.txt beside classInd.txt")
-    listed = sorted({clip for parts in lists.values() for clips in parts.values() for clip in clips})
-    found = match("ucf101", root, listed)
-    videos = tuple(
-        Video(clip, path, numbers[clip.partition("/")[0]] - 1, group_of(clip) or clip) for clip, path in found.items()
-    )
-    made = {
-        name: Split(
-            name,
-            *(
-                tuple(dict.fromkeys(clip for clip in lists[name].get(part, []) if clip in found))
-                for part in ("train", "test")
-            ),
-        )
-        for name in by_number(lists)
-    }
-    return Dataset("ucf101", root, class_names, videos, made)
+    labels = {clip: numbers[clip.partition("/")[0]] - 1 for members in part_of.values() for clip in members}
+    return official("ucf101", root, class_names, labels, part_of, group_of)
 
 
 def group_of(clip: str) -> str | None:

@@ -11,7 +11,7 @@ from pathlib import Path
 from avr.core import UsageError
 
 from ._files import find_clips, ids_of, require_videos
-from ._splits import split_of_groups
+from ._splits import group_splits
 from ._types import Dataset, Video
 
 DESCRIPTION = "10 actions by 9 persons, 90-93 clips; leave one person out"
@@ -28,7 +28,7 @@ def index(root: Path) -> Dataset:
         person, label = _parse(root / path)
         videos.append(Video(video_id, root / path, label, person))
     persons = sorted({video.group for video in videos})
-    splits = {person: split_of_groups(videos, person, {person}) for person in persons}
+    splits = group_splits(videos, {person: {person} for person in persons})
     return Dataset("weizmann", root, ACTIONS, tuple(videos), splits)
 
 

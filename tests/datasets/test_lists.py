@@ -355,7 +355,7 @@ def frames_tree(tree, counts):
         ),
         ("imgs 5 3 5\n", r"train\.txt:1: .*: the folder ends behind its 5 images; several labels are not"),
         ("gone 5 1\ngone 5 3 5\n", r"train\.txt:2: .*: another line has two numbers; several labels"),
-        ("a.mp4 1 3\n", r"train\.txt:1: expected '<video file> <label>'.*; found 'a\.mp4 1 3'; several labels are not"),
+        ("a.mp4 1 3\n", r"train\.txt:1: expected '<video> <label>'.*; found 'a\.mp4 1 3'; several labels are not"),
     ],
 )
 def test_several_labels_are_refused(tree, lines, what):

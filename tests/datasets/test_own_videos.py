@@ -197,7 +197,7 @@ def test_list_takes_what_is_there_of_two_kinds(tree):
 def test_list_line_that_does_not_parse(tree, line):
     root = tree(["a.avi"])
     (root / "train.txt").write_text(f"a.avi 0\n\n{line}\n")
-    with pytest.raises(UsageError, match=r"train\.txt:3: expected '<video file> <label>' or '<folder> \[<start>\]"):
+    with pytest.raises(UsageError, match=r"train\.txt:3: expected '<video> <label>' or '<folder> \[<start>\]"):
         index_dataset("list", root)
 
 
