@@ -36,13 +36,13 @@ class Table:
 
     def require(self, roles: Roles, wanted: Sequence[str]) -> None:
         """Refuse a table that lacks a column, saying which it has (UsageError); note columns that are not read."""
-        if self.unread:
-            note(f"{self.file}: not read: column {', '.join(self.unread)}")
         for role in wanted:
             if role not in self.columns:
                 others = ", ".join(name for name in roles[role][:4] if name != role)
                 known = f"column '{role}'" + (f" (or {others})" if others else "")
                 raise UsageError(f"{self.file}:1: no {known}; the columns are {', '.join(self.headers)}")
+        if self.unread:
+            note(f"{self.file}: not read: column {', '.join(self.unread)}")
 
 
 def read_table(file: Path, roles: Roles, *, bare: Sequence[str] = ()) -> Table | None:

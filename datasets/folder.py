@@ -51,14 +51,15 @@ def index(
     files = [
         path for path in find_files(root) if path.parts[0] not in made and not is_given(root / path, root, [groups])
     ]
-    _say_lists(root, groups)
     paths = require_videos(root, (path for path in files if is_video(path.name)), layout=LAYOUT, folders=1)
     parts = _parts(root, sorted({path.parts[0] for path in paths}))
     depth = 1 if parts else 0
     layout = f"<root>/{next(iter(parts), '')}/<class>/<video>"
     videos_at = require_videos(root, paths, layout=layout, folders=depth + 1)
     taken = set(videos_at)
-    say_left_out("folder", [path for path in files if not is_video(path.name)], "no known video")
+    lists = {path.relative_to(root) for path in _say_lists(root, groups)}
+    others = [path for path in files if not is_video(path.name) and path not in lists]
+    say_left_out("folder", others, "no known video")
     say_left_out("folder", [p for p in files if is_video(p.name) and p not in taken], "in no class folder")
     class_of = {path: path.parts[depth] for path in videos_at}
     _say_no_classes(root, [root / part for part in parts] if depth else [root], {*class_of.values(), *made})
@@ -94,16 +95,15 @@ def _inside(folder: Path) -> Sequence[Path]:
     return list(walk(folder)) if folder.is_dir() else []
 
 
-def _say_lists(root: Path, groups: Path | None) -> None:
-    """Warn of what may be a list, which is not read."""
+def _say_lists(root: Path, groups: Path | None) -> Sequence[Path]:
+    """Warn of what may be a list, which is not read, and give it."""
     files = [path for path in texts_in(root) if path.suffix.lower() in TABLES or says_part(path)]
     lists = [path for path in files if not is_given(path, root, [groups])]
     if lists:
         names = first_of([text_of(path.name) for path in lists])
-        warn(
-            f"{root}: classes are its folders, and {names} is not read; if it lists the videos, --dataset {lists[0]} "
-            "reads it"
-        )
+        read = str(lists[0]) if len(lists) == 1 else f"list --root {root} --name NAME"
+        warn(f"{root}: the classes are its folders, and what {names} says is not read: --dataset {read} would do so")
+    return lists
 
 
 def _say_no_classes(root: Path, places: Sequence[Path], classes: set[str]) -> None:

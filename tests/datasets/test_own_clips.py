@@ -104,10 +104,12 @@ def test_a_list_beside_class_folders_is_not_read_and_said_once(tree, runner):
     found = show(runner, root)
     assert (found["name"], found["classes"]) == ("folder", {"run": 6, "walk": 6})
     assert found["warnings"][0] == (
-        f"{root}: classes are its folders, and labels.csv, trainlist01.txt is not read; if it lists the videos, "
-        f"--dataset {root / 'labels.csv'} reads it"
+        f"{root}: the classes are its folders, and what labels.csv, trainlist01.txt says is not read: "
+        f"--dataset list --root {root} --name NAME would do so"
     )
-    assert not [line for line in found["warnings"][1:] if "labels.csv" in line]
+    assert not [line for line in found["warnings"][1:] + found["notes"] if "labels.csv" in line]
+    (root / "trainlist01.txt").unlink()
+    assert f"--dataset {root / 'labels.csv'} would do so" in show(runner, root)["warnings"][0]
     assert describe_dataset(root / "labels.csv").name == "list"
     (root / "labels.csv").write_bytes("path;label\nrun/p0.mp4;run".encode("utf-16"))  # whatever it holds
     assert index_dataset(root).class_names == ("run", "walk")
