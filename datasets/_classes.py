@@ -9,7 +9,7 @@ from avr.core import UsageError, note
 
 from ._annotations import WHOLE, Entry
 from ._files import few, first_of
-from ._lists import given_file, lines_of
+from ._lists import lines_of
 from ._types import numbered
 
 MOST = 10  # times as many as there are lines: a label above that is no label, unless a file names the classes
@@ -80,14 +80,14 @@ def is_named(entry: Entry) -> bool:
     return re.fullmatch(r"[+-]?\d+(\.0*)?", entry.label) is None
 
 
-def find_classes(root: Path, given: Path | None, entries: Sequence[Entry], beside: Path) -> ClassFile | None:
+def find_classes(given: Path | None, entries: Sequence[Entry], beside: Path) -> ClassFile | None:
     """The file of class names: the one that the user gives; for labels that are numbers, one beside the lists.
 
     Raises:
         UsageError: a name that stands in it twice (file:line).
     """
     if given is not None:
-        return _read(given_file(root, given, "classes"))
+        return _read(given)
     places = [beside / "classInd.txt", *sorted(beside.glob("label_map*.txt"))]
     path = next((one for one in places if one.is_file()), None)
     return None if path is None or any(map(is_named, entries)) else _read(path)

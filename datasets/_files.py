@@ -174,10 +174,6 @@ class Places:
         base = next((base for base in self._bases if path.is_relative_to(base)), Path(path.anchor))
         return Path(os.path.normpath(path.relative_to(base)))
 
-    def named(self, listed: str) -> Path:
-        """The path relative to the root that a name has, whether it is there or not."""
-        return self.inside(self.root / listed.replace("\\", "/"))
-
     def _look(self, name: str) -> Path | None:
         """The path, part by part, by the texts of the names that are there."""
         if os.path.exists(self.root / name):

@@ -10,7 +10,7 @@ from avr.core import About, UsageError, item_names, load_item, note, warn
 
 from ._annotations import ROLES as COLUMNS
 from ._files import Places, few, first_of, text_of
-from ._lists import Told, given_file
+from ._lists import Told
 from ._tables import read_table
 from ._types import Dataset, Video
 
@@ -38,7 +38,7 @@ def told_groups(
     if pattern is not None:
         told = _by_pattern([video.id for video in videos], pattern)
     if file is not None:
-        told = _by_file(name, root, videos, given_file(root, file, "groups"))
+        told = _by_file(name, root, videos, file)
     return tuple(replace(video, group=told.get(video.id, video.group)) for video in videos)
 
 

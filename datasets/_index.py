@@ -20,7 +20,7 @@ from avr.core import (
 
 from ._files import is_video, text_of, walk
 from ._groups import say_leak
-from ._lists import list_places
+from ._lists import given_path, list_places
 from ._parts import texts_in
 from ._splits import Drawing, make_splits, say_empty
 from ._types import Dataset
@@ -132,19 +132,17 @@ def index_dataset(
             parse, contradict each other or name no video that is there.
     """
     about = describe_dataset(name, root, splits=splits, called=called)
-    kind, root, splits = about.name, about.root, about.splits
+    kind, root, splits = about.name, about.root, None if about.splits is None else Path(about.splits)
     item = load_item("avr.datasets", kind, "data set")
     options = read_options(about.options, options, kind=f"option of data set {kind}")
     given = {key: options.pop(key) for key in options_of(Drawing) if key in options}
-    if splits is not None:
-        if "splits" not in options_of(item.index):
-            raise UsageError(f"data set {kind} reads no split lists; leave --splits out")
-        options["splits"] = next((path for path in (Path(splits), root / splits) if path.exists()), None)
-        if options["splits"] is None:
-            raise UsageError(f"{splits}: no such file or folder of split lists")
     if not root.is_dir() and not about.makes_itself:
         what = "is a file, not a folder" if root.exists() else "no such folder"
         raise UsageError(f"{root}: {what}; put the videos of {kind} there or name their folder with --root")
+    if splits is not None and "splits" not in options_of(item.index):
+        raise UsageError(f"data set {kind} reads no split lists; leave --splits out")
+    files = {key: path for key, path in {**options, "splits": splits}.items() if isinstance(path, Path)}
+    options |= {key: given_path(root, path, key) for key, path in files.items()}
     dataset: Dataset = replace(item.index(root, **options), name=about.called)
     if not drawn:
         return dataset

@@ -3,7 +3,7 @@
 import codecs
 import re
 from collections import Counter
-from collections.abc import Callable, Container, Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Hashable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TypeVar
 
@@ -92,22 +92,16 @@ def list_places(root: Path, splits: Path | None) -> list[Path]:
     return [splits] if splits is not None else [root, root / "annotations"]
 
 
-def given_file(root: Path, path: Path, option: str) -> Path:
-    """The file that an option names: from the working folder, or else from the root.
+def given_path(root: Path, path: Path, option: str) -> Path:
+    """The file or folder that an option names: from the working folder, or else from the root.
 
     Raises:
         UsageError: it is in neither.
     """
-    found = next((place for place in (path, root / path) if place.is_file()), None)
+    found = next((place for place in (path, root / path) if place.exists()), None)
     if found is None:
-        raise UsageError(f"{option}={path}: no such file, neither from here nor from {root}")
+        raise UsageError(f"{option}={path}: no such file or folder, neither from here nor from {root}")
     return found
-
-
-def is_given(file: Path, root: Path, given: Iterable[Path | None]) -> bool:
-    """Whether a file is one that an option names, and so no list nor left out."""
-    places = [place for path in given if path and path.name == file.name for place in (path, root / path)]
-    return any(place.exists() and place.samefile(file) for place in places)
 
 
 def say_missing(name: str, root: Path, listed: Sequence[str], there: Container[str], *, besides: str = "") -> None:

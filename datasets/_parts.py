@@ -2,14 +2,14 @@
 
 import glob
 import re
-from collections.abc import Container, Sequence
+from collections.abc import Collection, Container, Sequence
 from pathlib import Path
 
 from avr.core import UsageError, note
 
 from ._annotations import Entry, looks_listed, table_of
 from ._files import first_of
-from ._lists import Told, is_given, list_places
+from ._lists import Told, list_places
 from ._splits import by_number
 from ._tables import Table
 from ._types import Split
@@ -26,7 +26,7 @@ Side = tuple[str, str]  # split, and train, val or test; or "", and the number o
 
 
 def lists_in(
-    root: Path, splits: Path | None, pattern: str | None, given: Sequence[Path | None] = ()
+    root: Path, splits: Path | None, pattern: str | None, given: Collection[Path | None]
 ) -> dict[Path, Table | None]:
     """The annotation files, each with its table, if it is one.
 
@@ -46,7 +46,7 @@ def lists_in(
         return {splits: table_of(splits)}
     for place in [*places, Path()] if pattern and re.search(r"[\\/]", pattern) else places:
         if pattern is None:
-            found = _lists_at([file for file in texts_in(place) if not is_given(file, root, given)])
+            found = _lists_at(texts_in(place, given))
         else:
             files = [place / name for name in sorted(glob.glob(pattern, root_dir=place))]
             found = {file: table_of(file) for file in files if file.is_file()}
@@ -56,9 +56,10 @@ def lists_in(
     raise UsageError(f"no {which} in {' or '.join(map(str, places))}; give --splits FILE or DIR")
 
 
-def texts_in(place: Path) -> list[Path]:
-    """What may be a list in a folder, by its suffix."""
-    return sorted(path for path in place.glob("*") if path.suffix.lower() in (".txt", *TABLES) and path.is_file())
+def texts_in(place: Path, given: Collection[Path | None] = ()) -> list[Path]:
+    """What may be a list in a folder, by its suffix, but for files that options name."""
+    files = sorted(path for path in place.glob("*") if path.suffix.lower() in (".txt", *TABLES) and path.is_file())
+    return [file for file in files if not any(path and file.samefile(path) for path in given)]
 
 
 def _lists_at(files: Sequence[Path]) -> dict[Path, Table | None]:

@@ -17,7 +17,6 @@ from avr.core import UsageError, warn
 from . import _groups
 from ._files import find_files, first_of, is_video, require_videos, say_left_out, text_of, videos_by_class, walk
 from ._groups import told_groups
-from ._lists import is_given
 from ._parts import TABLES, WORDS, says_part, texts_in
 from ._splits import Drawing
 from ._types import Dataset, Split
@@ -48,19 +47,16 @@ def index(
             or never matches, a table that contradicts itself.
     """
     made = {name for name in MADE if any(path.suffix == ".h5" for path in _inside(root / name))}
-    files = [
-        path for path in find_files(root) if path.parts[0] not in made and not is_given(root / path, root, [groups])
-    ]
+    files = [path for path in find_files(root) if path.parts[0] not in made]
     paths = require_videos(root, (path for path in files if is_video(path.name)), layout=LAYOUT, folders=1)
     parts = _parts(root, sorted({path.parts[0] for path in paths}))
     depth = 1 if parts else 0
     layout = f"<root>/{next(iter(parts), '')}/<class>/<video>"
     videos_at = require_videos(root, paths, layout=layout, folders=depth + 1)
-    taken = set(videos_at)
-    lists = {path.relative_to(root) for path in _say_lists(root, groups)}
-    others = [path for path in files if not is_video(path.name) and path not in lists]
-    say_left_out("folder", others, "no known video")
-    say_left_out("folder", [p for p in files if is_video(p.name) and p not in taken], "in no class folder")
+    said = {*videos_at, *(path.relative_to(root) for path in _say_lists(root, groups))}
+    others = [path for path in files if path not in said and not (groups and groups.samefile(root / path))]
+    say_left_out("folder", [path for path in others if not is_video(path.name)], "no known video")
+    say_left_out("folder", [path for path in others if is_video(path.name)], "in no class folder")
     class_of = {path: path.parts[depth] for path in videos_at}
     _say_no_classes(root, [root / part for part in parts] if depth else [root], {*class_of.values(), *made})
     class_names, videos = videos_by_class(root, class_of, lambda _, video_id: video_id)
@@ -97,8 +93,8 @@ def _inside(folder: Path) -> Sequence[Path]:
 
 def _say_lists(root: Path, groups: Path | None) -> Sequence[Path]:
     """Warn of what may be a list, which is not read, and give it."""
-    files = [path for path in texts_in(root) if path.suffix.lower() in TABLES or says_part(path)]
-    lists = [path for path in files if not is_given(path, root, [groups])]
+    files = texts_in(root, {groups})
+    lists = [path for path in files if path.suffix.lower() in TABLES or says_part(path)]
     if lists:
         names = first_of([text_of(path.name) for path in lists])
         read = str(lists[0]) if len(lists) == 1 else f"list --root {root} --name NAME"

@@ -77,7 +77,7 @@ def index(  # noqa: PLR0913 (one parameter an option)
     """
     _check_templates(image=image, flow=flow)
     frames = RawFrames(0, image=image, flow_x=flow.replace("{axis}", "x"), flow_y=flow.replace("{axis}", "y"))
-    found = lists_in(root, splits, files, (classes, groups))
+    found = lists_in(root, splits, files, {classes, groups})
     places = Places(root)
     read = {file: read_entries(file, table, places, image) for file, table in found.items()}
     listed = _listed([entry for entries in read.values() for entry in entries], places)
@@ -87,7 +87,7 @@ def index(  # noqa: PLR0913 (one parameter an option)
     say_missing("list", root, list(first), there)
     parents = [one.path.parent.name if one.path else Path(one.source).parent.name for one in first.values()]
     lines = [one.entry for one in first.values()]
-    names = find_classes(root, classes, lines, next(iter(found)).parent)
+    names = find_classes(classes, lines, next(iter(found)).parent)
     class_names, labels = class_numbers(lines, list(map(text_of, parents)), file=names, first_label=first_label)
     if names is not None:
         say_unused(names, set(labels))
@@ -104,10 +104,8 @@ def index(  # noqa: PLR0913 (one parameter an option)
 def _listed(entries: Sequence[Entry], places: Places) -> list[Listed]:
     """The lines with their paths, and with ids that are made over all of them at once."""
     paths = [places.find(entry.listed) for entry in entries]
-    inside = [
-        places.named(entry.listed) if path is None else places.inside(path)
-        for entry, path in zip(entries, paths, strict=True)
-    ]
+    expected = [places.root / entry.listed.replace("\\", "/") for entry in entries]
+    inside = [places.inside(path or other) for path, other in zip(paths, expected, strict=True)]
     files = list(dict.fromkeys(name for entry, name in zip(entries, inside, strict=True) if entry.frames is None))
     id_of = dict(zip(files, ids_of(files), strict=True))
     listed = []

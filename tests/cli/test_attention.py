@@ -126,7 +126,7 @@ def test_a_folder_of_frames_is_shown(trained, runner, tmp_path, first):
         path.rename(path.with_name(path.name.replace("img", "frame")))
     result = runner.invoke(main, [*arguments, "--out", str(tmp_path / "again")])
     assert result.exit_code == 2
-    assert "is a folder without img_00001.jpg: give the data set's folder, --root" in result.stderr
+    assert "is a folder without img_00001.jpg, and the store does not keep how" in result.stderr
 
 
 def test_red_lies_where_the_weight_is():

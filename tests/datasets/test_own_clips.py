@@ -268,8 +268,9 @@ def test_groups_that_cannot_be(tree, tmp_path, text, message):
 
 def test_groups_told_twice_or_nowhere(tree):
     with pytest.raises(UsageError, match="group_pattern and groups both tell the groups: leave one out"):
-        index_dataset("folder", tree(SIX), groups="g.csv", group_pattern="p")
-    with pytest.raises(UsageError, match=r"groups=g\.csv: no such file, neither from here nor from "):
+        index_dataset("folder", tree([*SIX, "g.csv"]), groups="g.csv", group_pattern="p")
+    (tree(SIX) / "g.csv").unlink()
+    with pytest.raises(UsageError, match=r"groups=g\.csv: no such file or folder, neither from here nor from "):
         index_dataset("folder", tree(SIX), groups="g.csv")
 
 

@@ -39,7 +39,7 @@ def test_empty_folder(tmp_path, name):
 
 
 def test_missing_split_lists(tmp_path):
-    with pytest.raises(UsageError, match="gone: no such file or folder of split lists"):
+    with pytest.raises(UsageError, match=r"splits=.*gone: no such file or folder, neither from here"):
         index_dataset("ucf101", tmp_path, splits=tmp_path / "gone")
 
 
