@@ -148,7 +148,9 @@ def _video_of(store: FeatureStore, place: int, path: Path) -> Video:
     if path.is_file():
         return Video(*about, start or None, end or None)
     numbers = (int(start),) if start else (0, 1)  # of the first frame; a store of before it was kept has 0
-    first = next((number for number in numbers if (path / RawFrames.image.format(number)).exists()), None)
+    images = (RawFrames.image, RawFrames.flow_x)  # there may be flow alone
+    there = (number for number in numbers if any((path / image.format(number)).exists() for image in images))
+    first = next(there, None)
     if first is None:
         image = RawFrames.image.format(numbers[-1])
         raise UsageError(f"{path} is a folder without {image}, and the store does not keep how its frames are named")

@@ -76,8 +76,10 @@ def test_raw_frames_are_found_by_their_numbers(tmp_path):
     with FeatureStore(store) as opened:
         assert restore_video(opened, 1, root) == dataset.videos[1]
         assert isinstance(restore_video(opened, 2), Video)
-    for image in (root / "x" / "run").iterdir():
-        image.rename(image.with_name(image.name.replace("img", "frame")))
+    for name in ("flow_x", "frame"):
+        assert restored(dataset, store).videos == dataset.videos
+        for image in (root / "x" / "run").iterdir():
+            image.rename(image.with_name(image.name.replace("img", "flow_x").replace("flow_x", name)))
     with pytest.raises(UsageError, match=r"run is a folder without img_00001\.jpg, and the store does not keep how"):
         restored(dataset, store)
 
