@@ -17,7 +17,7 @@ from avr.finetune.networks import SegmentNetwork, build_classifier, classifier_o
 from avr.finetune.samples import VideoSamples, fixed_inputs
 from avr.heads import save_tensors
 from avr.store import read_scores
-from avr.video import Answer, Decoded, Steps, decode
+from avr.video import Answer, Decoded, Facts, Steps, decode
 
 SHORT = replace(BACKBONE, epochs=2, batch_size=8, lr=3e-4)
 
@@ -140,7 +140,8 @@ class Ramps:
         none = np.zeros((0, 0, 0), np.uint8)
         rgb = Answer(none, None, ramps(self.rgb, len(steps.frames), 3))
         flow = Answer(none, pairs, ramps(self.flow, len(pairs.firsts), 2))
-        return Decoded(steps, {"rgb": rgb, "flow": flow})
+        shown = steps.frames[steps.views]
+        return Decoded(steps, {"rgb": rgb, "flow": flow}, Facts(steps.num_frames), shown, shown / 25)
 
 
 @pytest.mark.parametrize(("rgb", "flow"), [((80, 104), (40, 52)), ((40, 52), (80, 104)), ((66, 90), (20, 27))])
