@@ -14,7 +14,7 @@ from .files import make_folder, remove_leftovers, sha256_of, try_place, write_wh
 from .loading import say_loading
 from .locks import FolderLock
 from .marks import About, NonNegativeFloat, NonNegativeInt, OneOf, PositiveFloat, PositiveInt, Range, Share
-from .names import check_name, name_from
+from .names import by_number, check_name, name_from
 from .options import Option, as_text, check_fields, options_of, read_options, read_value
 from .progress import Progress, Said, note, overheard, quiet, warn
 from .registry import check_known, item_names, item_summary, load_item
@@ -48,6 +48,7 @@ __all__ = [
     "WorkError",
     "ahead",
     "as_text",
+    "by_number",
     "check_fields",
     "check_known",
     "check_name",

@@ -1,6 +1,7 @@
-"""Names that become parts of file names, such as a data set's: text that is the same on every file system."""
+"""Names: those that become parts of file names, such as a data set's, and those of splits, in order."""
 
 import re
+from collections.abc import Iterable
 
 from .errors import UsageError
 
@@ -22,3 +23,8 @@ def name_from(text: str) -> str:
     """The name that comes nearest to a text, with `_` for what no name holds."""
     name = re.sub(r"[^\w .+-]", "_", text)[:MOST].strip()
     return "_" if set(name) <= {"."} else name
+
+
+def by_number(names: Iterable[str]) -> list[str]:
+    """Names of splits in order, those that are numbers by their number: "2" before "10"."""
+    return sorted(set(names), key=lambda name: (not name.isdecimal(), len(name) if name.isdecimal() else 0, name))

@@ -7,10 +7,9 @@ from collections.abc import Callable, Container, Hashable, Iterator, Mapping, Se
 from pathlib import Path
 from typing import TypeVar
 
-from avr.core import UsageError, note, warn
+from avr.core import UsageError, by_number, note, warn
 
 from ._files import few, find_clips, first_of, text_of
-from ._splits import by_number
 from ._types import Dataset, Split, Video
 
 T = TypeVar("T")

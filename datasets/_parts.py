@@ -5,12 +5,11 @@ import re
 from collections.abc import Collection, Container, Sequence
 from pathlib import Path
 
-from avr.core import UsageError, note
+from avr.core import UsageError, by_number, note
 
 from ._annotations import Entry, looks_listed, table_of
 from ._files import first_of
 from ._lists import Told, list_places
-from ._splits import by_number
 from ._tables import Table
 from ._types import Split
 

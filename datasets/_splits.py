@@ -2,7 +2,7 @@
 
 import hashlib
 from collections import Counter, defaultdict
-from collections.abc import Collection, Container, Iterable, Mapping, Sequence
+from collections.abc import Collection, Container, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -158,11 +158,6 @@ def say_empty(dataset: Dataset) -> None:
         if not split.train or not split.test:
             sides = f"{len(split.train)} videos train and {len(split.test)} test"
             warn(f"{dataset.name}, split {split.name}: {sides}; a list lacks, or its videos (folds=K splits all)")
-
-
-def by_number(names: Iterable[str]) -> list[str]:
-    """Names of splits in order, those that are numbers by their number: "2" before "10"."""
-    return sorted(set(names), key=lambda name: (not name.isdecimal(), len(name) if name.isdecimal() else 0, name))
 
 
 def choose_split(dataset: Dataset, name: str = "") -> Split:

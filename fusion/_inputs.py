@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from avr.core import UsageError, note
+from avr.core import UsageError, by_number, note
 from avr.store import (
     RUNS,
     Scores,
@@ -111,9 +111,9 @@ def by_split(files: Sequence[tuple[str, Scores]], split: str | None = None) -> d
         splits.setdefault(scores.split, []).append((name, scores))
     names = {name for name, _ in files}
     if split is not None and split not in splits:
-        raise UsageError(f"no scores of split '{split}'; there are: {', '.join(sorted(splits))}")
+        raise UsageError(f"no scores of split '{split}'; there are: {', '.join(by_number(splits))}")
     complete = {}
-    for name in sorted(splits) if split is None else [split]:
+    for name in by_number(splits) if split is None else [split]:
         lacking = sorted(names - {where for where, _ in splits[name]})
         if lacking:
             note(f"fuse: leaves out split {name}, which {', '.join(lacking)} lacks")

@@ -20,7 +20,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
-from avr.core import FolderLock, UsageError, WorkError, make_folder, note, write_whole
+from avr.core import FolderLock, UsageError, WorkError, by_number, make_folder, note, write_whole
 
 from .records import KINDS, Figures, RunRecord, SplitRecord, mean_figures
 
@@ -89,7 +89,7 @@ def split_names(run: Path) -> list[str]:
     """
     if is_run(run):
         return list(read_record(run).splits)
-    return sorted(path.name.removeprefix(SPLIT) for path in run.glob(f"{SPLIT}*") if path.is_dir())
+    return by_number(path.name.removeprefix(SPLIT) for path in run.glob(f"{SPLIT}*") if path.is_dir())
 
 
 def find_split(path: Path, split: str | None = None) -> Path:

@@ -38,7 +38,8 @@ def endless(tmp_path) -> Path:
 
 @pytest.fixture
 def runner():
-    """click's test runner."""
+    """click's test runner; what is slow to load is loaded before, so that no line tells of it on a slow day."""
+    import torchvision  # noqa: F401
     from click.testing import CliRunner
 
     return CliRunner()
