@@ -42,7 +42,7 @@ def draw_prediction(prediction: Prediction, out: Path | str, *, frames: NDArray[
     if held is not None and len(held) != prediction.frames:
         raise UsageError(f"frames= holds {len(held)} frames, the prediction was made of {prediction.frames}")
     with VideoFile(prediction.path) if held is None and prediction.path else nullcontext(held or ()) as shown:
-        write_video(Path(out), _drawn(prediction, timed(shown, rate, counted=prediction.rate > 0), rate), rate=rate)
+        write_video(Path(out), _drawn(prediction, timed(shown, prediction.rate), rate), rate=rate)
     return Path(out)
 
 

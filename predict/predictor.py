@@ -144,8 +144,9 @@ class Predictor:
         timeline: list[Window] = []
         if window * mean > 0.5 and length > 2 * window - 0.5 / mean:  # give or take half a frame
             with VideoFile(path) if path else nullcontext(held) as frames:
-                shown = timed(frames, mean, counted=rate > 0)
-                for part in cut_windows(shown, length=window, step=step or window / 2, end=length, rate=mean):
+                for part in cut_windows(
+                    timed(frames, rate), length=window, step=step or window / 2, end=length, rate=mean
+                ):
                     own, *_ = self._outputs(part.frames, key=f"{name}@{part.number}")
                     best = _best(self._probabilities(own), self.class_names, top)
                     timeline.append(Window(round(part.start, 6), round(part.end, 6), best))

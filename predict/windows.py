@@ -29,21 +29,13 @@ class _Held(NamedTuple):
     frame: Frame
 
 
-def timed(frames: Iterable[Frame], rate: float, *, counted: bool = False) -> Iterator[tuple[float, Frame]]:
-    """Frames with the seconds at which they are shown, from the first one's on, rising.
-
-    Args:
-        frames: of one video.
-        rate: frames a second, at which those are counted whose seconds do not rise.
-        counted: all are.
-    """
-    zero = last = 0.0
+def timed(frames: Iterable[Frame], rate: float) -> Iterator[tuple[float, Frame]]:
+    """Frames of one video with the seconds at which they are shown, from the first one's on; counted at `rate` a
+    second, if that is not 0."""
+    zero = 0.0
     for number, frame in enumerate(frames):
-        second = number / rate if counted else frame.second
-        zero = zero if number else second
-        second -= zero
-        last = last + 1 / rate if number and not second > last else second
-        yield last, frame
+        zero = zero if number else frame.second
+        yield number / rate if rate else frame.second - zero, frame
 
 
 def cut_windows(

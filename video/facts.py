@@ -41,15 +41,6 @@ class Facts:
     codec: str = ""
 
 
-def rising(seconds: Sequence[float], start: float, rate: float) -> tuple[list[float], bool]:
-    """Seconds of frames as they are, or where they tell nothing, as they do not rise, counted from `start`; and whether
-    they are counted."""
-    if np.all(np.diff(seconds) > 0) and not np.isnan(seconds).any():
-        return list(seconds), False
-    start = 0.0 if np.isnan(start) else start
-    return [start + number / (rate or USUAL_RATE) for number in range(len(seconds))], True
-
-
 def timing(seconds: Sequence[float], header_rate: float) -> tuple[float, bool, float]:
     """Rate, whether it varies, and duration of frames shown at so many seconds, ascending.
 

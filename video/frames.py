@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 
 from avr.datasets import RawFrames, Video
 
-from .facts import Facts, notes, promised, rising, timing
-from .opening import VideoFile
+from .facts import Facts, notes, promised, timing
+from .opening import VideoFile, next_second
 from .pictures import Frame, VideoError, read_grey, read_image
 
 HOLD_BYTES = 1 << 28  # frames held while it is not known which are wanted
@@ -77,7 +77,9 @@ class HeldFrames(Frames):
         self._frames = frames
         height, width = frames[0].shape
         self.facts = Facts(len(frames), width=width, height=height)
-        seconds, _ = rising([frame.second for frame in frames], frames[0].second, 0.0)
+        seconds: list[float] = []
+        for frame in frames:
+            seconds.append(next_second(seconds[-1] if seconds else None, frame.second, 0.0))
         grid = on_grid(np.array(seconds), timing(seconds, 0.0)[2], fps) if fps else None
         self.numbers = np.arange(len(frames)) if grid is None else grid
         self.seconds = np.array(seconds)[self.numbers]
@@ -156,8 +158,6 @@ class _FileFrames(Frames):
                 seconds.append(frame.second)
         if frame is None or not seconds:
             raise VideoError(_nothing(file, self._start, None if whole else video.end), video.path)
-        seconds, counted = rising(seconds, self._start, file.rate)
-        file.untimed |= counted
         rate, varies, length = timing(seconds, file.rate)
         count, (height, width) = len(seconds), frame.shape
         due = promised(file, count, rate) if whole and not self._start else 0
@@ -167,7 +167,7 @@ class _FileFrames(Frames):
         if video.end is not None and whole and self._start + length < video.end - 1 / rate:
             found.append(f"it ends at {self._start + length:.2f} s, its stretch was to end at {video.end:g} s")
         self.note = "; ".join(found)
-        self.damage = max(0, file.damaged - 1) / file.packets  # the last packet of a file that was cut says little
+        self.damage = file.damage
         self.seconds = np.array(seconds)
         self.numbers = on_grid(self.seconds, length, fps) if fps else np.arange(len(seconds))
         self.seconds = self.seconds[self.numbers]

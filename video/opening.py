@@ -51,7 +51,7 @@ class VideoFile:
         marred: frames that decoded in part.
         interlaced: whether a frame was.
         resized: whether a frame had another size than the first, and was scaled to it.
-        untimed: whether a frame had no time stamp, from which on frames are counted at `rate`.
+        untimed: whether a frame had no time stamp, and was given a place behind the one before.
         words: what FFmpeg said of the file, the first line.
 
     Raises:
@@ -147,14 +147,14 @@ class VideoFile:
             yield FileFrame(frame, self._converter, second)
 
     def _second(self, frame: av.VideoFrame) -> float:
-        """When a frame is shown, counted from the file's start."""
+        """When a frame is shown, counted from the file's start; later than the one before."""
         stamp = frame.dts if self._in_order else frame.pts
-        if self.untimed or stamp is None:
+        if stamp is None:
             self.untimed |= not self._in_order  # whose last frames have none
-            return 0.0 if self._last is None else self._last + 1 / (self.rate or USUAL_RATE)
+            return next_second(self._last, math.nan, self.rate)
         if self._in_order and self._last is None:
             self._zero = stamp
-        return (stamp - self._zero) * self._unit
+        return next_second(self._last, (stamp - self._zero) * self._unit, self.rate)
 
     def _from_start(self) -> Iterator[av.VideoFrame]:
         """All frames from `start` on, and perhaps earlier ones; a jump leads to a frame that decodes by itself."""
@@ -164,15 +164,19 @@ class VideoFile:
                 self._container.seek(self._zero + int(self.start / self._unit), stream=self._stream)
                 frames = self._decode()
                 first = next(frames, None)
-                if first is not None and self._second(first) <= self.start and not self.untimed:
+                if first is not None and self._second(first) <= self.start and first.pts is not None:
                     yield first
                     yield from frames
                     return
             self.close()  # the jump went too far
             self._forget()
-            self.untimed = False
             self._open()
         yield from self._decode()
+
+    @property
+    def damage(self) -> float:
+        """Share of the packets that do not decode, 0…1; one of them aside: the last one of a file that was cut."""
+        return max(0, self.damaged - 1) / max(1, self.packets)
 
     def _forget(self) -> None:
         """Count from here."""
@@ -213,6 +217,14 @@ class VideoFile:
         stamp = packet.pts if packet.pts is not None else packet.dts
         if math.isnan(self.damaged_at) and stamp is not None:
             self.damaged_at = max(0.0, (stamp - self._zero) * self._unit)
+
+
+def next_second(last: float | None, second: float, rate: float) -> float:
+    """When a frame is shown: the second that is told of it; where that is not later than the `last` frame's, or NaN for
+    none, one frame behind that, at `rate` a second (0: not known)."""
+    if last is None:
+        return 0.0 if math.isnan(second) else second
+    return second if second > last else last + 1 / (rate or USUAL_RATE)
 
 
 def _container(path: Path) -> Any:

@@ -191,3 +191,22 @@ def test_flow_images_alone_are_no_fault(folder):
     (video.path / "flow_y_00004.png").write_text("no image")
     bad = check_dataset(Dataset("all", video.path, ("a",), (video,), {}), workers=1).bad
     assert [finding.reason for finding in bad] == ["flow_y_00004.png is missing or cannot be read"]
+
+
+def test_a_stretch_at_the_very_end_which_no_packet_follows(tmp_path):
+    path = encode(tmp_path / "clip.mp4", 60, 25)
+    whole = images_of(path)
+    for first in (57, 58, 59):
+        part = Video("part", path, 0, "g", start=first / 25)
+        assert (open_frames(part).count, open_frames(part).damage) == (60 - first, 0)
+        np.testing.assert_array_equal(read_frames(part, range(60 - first)), whole[first:])
+
+
+def test_stamps_that_start_again_go_on_behind_the_last(tmp_path):
+    parts = [encode(tmp_path / name, 10, 25).read_bytes() for name in ("a.ts", "b.ts")]
+    (tmp_path / "both.ts").write_bytes(b"".join(parts))
+    with VideoFile(tmp_path / "both.ts") as file:
+        seconds = [frame.second for frame in file]
+    assert len(seconds) == 20
+    assert (np.diff(seconds) > 0).all()
+    np.testing.assert_allclose(np.diff(seconds), 0.04, atol=0.001)
