@@ -43,7 +43,9 @@ def list_datasets() -> Reply:
 @dataset_options
 @answering
 def show(name: str, where: dict[str, Any]) -> Reply:
-    """Show what a data set is, how to lay it out, and, where its videos are there, its classes and splits.
+    """Show a layout, options, classes and splits.
+
+    Of a data set what it is and how to lay it out; where its videos are there, also its classes and splits.
 
     NAME is a data set that avr knows, or the folder of your own clips.
     """
@@ -105,7 +107,10 @@ def _counts(dataset: "Dataset") -> dict[str, Any]:
 @click.option("--time-limit", default=120.0, show_default=True, metavar="SECONDS", help="That one video may take.")
 @answering
 def check(name: str, where: dict[str, Any], **options: Any) -> Reply:
-    """Decode every video, say what is bad or unusual about how many, and which. Exit code 1 when any is bad."""
+    """Decode every video; say what is bad or unusual.
+
+    Exit code 1 when any is bad. NAME is a data set that avr knows, or the folder of your own clips.
+    """
     from avr.datasets import index_dataset
     from avr.video import check_dataset
 

@@ -22,9 +22,8 @@ EM, ASCENT = 30, 22  # of the font at scale 1, in pixels: from line to line, and
 
 
 def draw_prediction(prediction: Prediction, out: Path | str, *, frames: NDArray[np.uint8] | None = None) -> Path:
-    """Write a clip with its best classes, at most three, in a dark band below; in one above, those of the time line's
-    window whose middle is nearest. Size and frames a second are the clip's, where these vary
-    their mean.
+    """Write a clip with its best classes, at most three, in a dark band below; in one above, the best of the time
+    line's window whose middle is nearest. Size and frames a second are the clip's, where these vary their mean.
 
     Args:
         prediction: what is drawn.
@@ -53,7 +52,7 @@ def _drawn(prediction: Prediction, frames: Iterable[tuple[float, Frame]], rate: 
         shown = _with_band(frame.rgb(), below, above=False)
         if prediction.timeline:
             window = min(prediction.timeline, key=lambda one: abs((one.start + one.end) / 2 - middle))
-            shown = _with_band(shown, _lines(f"{window.start:.1f} - {window.end:.1f} s", window.top), above=True)
+            shown = _with_band(shown, _lines(f"{window.start:.1f} - {window.end:.1f} s", window.top[:1]), above=True)
         yield shown
 
 
