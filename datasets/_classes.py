@@ -47,7 +47,7 @@ def class_numbers(
         UsageError: labels that are no class numbers, not in the file of names, or against the class folders
             (file:line).
     """
-    if any(is_named(entry) for entry in entries):
+    if any(labelled_by_name(entry) for entry in entries):
         return _by_name(entries, file, first_label)
     if first_label is None:
         # A file's own numbers, unless they count from 1 and a label is 0, as mmaction2's are beside UCF101's classInd.
@@ -75,7 +75,7 @@ def class_numbers(
     return tuple(own[label] if whole else str(label + first_label) for label in place), [place[one] for one in labels]
 
 
-def is_named(entry: Entry) -> bool:
+def labelled_by_name(entry: Entry) -> bool:
     """Whether a line's label is a name, no whole number."""
     return re.fullmatch(r"[+-]?\d+(\.0*)?", entry.label) is None
 
@@ -90,7 +90,7 @@ def find_classes(given: Path | None, entries: Sequence[Entry], beside: Path) -> 
         return _read(given)
     places = [beside / "classInd.txt", *sorted(beside.glob("label_map*.txt"))]
     path = next((one for one in places if one.is_file()), None)
-    return None if path is None or any(map(is_named, entries)) else _read(path)
+    return None if path is None or any(map(labelled_by_name, entries)) else _read(path)
 
 
 def say_unused(file: ClassFile, used: Collection[int]) -> None:
@@ -131,10 +131,10 @@ def _number(entry: Entry, first_label: int) -> int:
 def _by_name(
     entries: Sequence[Entry], file: ClassFile | None, first_label: int | None
 ) -> tuple[tuple[str, ...], list[int]]:
-    named = next(entry.label for entry in entries if is_named(entry))
+    named = next(entry.label for entry in entries if labelled_by_name(entry))
     if first_label is not None:
         raise UsageError(f"first_label={first_label}: labels are names, as {named!r}: leave it out")
-    other = next((entry for entry in entries if not is_named(entry)), None)
+    other = next((entry for entry in entries if not labelled_by_name(entry)), None)
     if other is not None:
         note(f"{other.where}: label {other.label!r} is taken as a name, as {named!r} is one")
     names = numbered(entry.label for entry in entries) if file is None else file.names

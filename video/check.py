@@ -11,12 +11,11 @@ from avr.datasets import Dataset, Video
 
 from .child import TIME_LIMIT, Decoder
 from .decoding import refuse_damaged
+from .facts import SLACK
 from .frames import open_frames, same_size
 from .pictures import VideoError
 from .sampling import Sampling
 
-# Larger gaps between the header's count and the frames decoded are damage where the container cannot be checked.
-HEADER_SLACK = 0.1
 _ONE_FRAME = "one frame only: there is no motion to see"
 
 
@@ -111,7 +110,7 @@ def _examine(video: Video) -> _Examined:
     missing = 0 if part else bytes_missing(video.path)
     if missing:
         return count, f"cut in the middle: {missing} bytes missing, {count} of {promised} frames decode", frames.note
-    if missing is None and count < (1 - HEADER_SLACK) * promised:
+    if missing is None and count < (1 - SLACK) * promised:  # the container cannot be checked by its bytes
         return count, f"{count} of {promised} frames decode: cut or damaged", frames.note
     return count, "", frames.note
 

@@ -7,7 +7,7 @@ import numpy as np
 
 from .opening import USUAL_RATE, VideoFile
 
-DURATION_SLACK = 0.1  # what a header's duration may promise more than decodes: it is often that of the sound
+SLACK = 0.1  # what a header may promise beyond what decodes before that counts: its duration is often the sound's
 
 FEW = 0.04  # share of the steps between frames
 
@@ -61,7 +61,7 @@ def timing(seconds: Sequence[float], header_rate: float) -> tuple[float, bool, f
 def promised(file: VideoFile, decoded: int, rate: float) -> int:
     """Frames that a file's header promises, or that its duration does; 0 when that says nothing of use."""
     by_duration = round(file.duration * rate)
-    return file.promised or (by_duration if decoded < (1 - DURATION_SLACK) * by_duration else 0)
+    return file.promised or (by_duration if decoded < (1 - SLACK) * by_duration else 0)
 
 
 def notes(file: VideoFile, facts: Facts) -> list[str]:
