@@ -113,7 +113,7 @@ def main() -> None:
                 for path in paths:
                     video = Video(path.stem, path, 0, "")
                     taken = {
-                        "avr": cpu(lambda video=video, needs=needs: decode(video, SAMPLING, needs)),
+                        "avr": cpu(lambda video=video, needs=needs: decode(video, needs)),
                         "OpenCV": cpu(lambda path=path, needs=needs: by_opencv(path, needs)),
                         "grab": cpu(lambda path=path: grab(path)),
                     }

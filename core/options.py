@@ -209,13 +209,13 @@ def _as(hint: Any, value: Any, texts: bool) -> Any:
 
 
 def _items(value: Any, texts: bool) -> list[Any]:
-    """The items of a list, or of a text such as "1,2" or "[1, 2]"."""
+    """The items of a list, or of a text such as "1,2" or "[1, 2]"; a number alone is one."""
     if isinstance(value, str) and texts:
         items = (item.strip() for item in value.strip().removeprefix("[").removesuffix("]").split(","))
         return [item for item in items if item]
     if isinstance(value, (str, Mapping)):
         raise TypeError
-    return list(value)
+    return [value] if texts and isinstance(value, numbers.Real) else list(value)
 
 
 def _scalar(kind: Any, value: Any, texts: bool) -> Any:

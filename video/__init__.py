@@ -12,7 +12,7 @@ from .sampling import Sampling
 if TYPE_CHECKING:
     from .check import CheckResult, Finding, bytes_missing, check_dataset
     from .child import Decoder
-    from .decoding import Answer, Decoded, Need, Pairs, Steps, answer, decode, refuse_damaged
+    from .decoding import Answer, Decoded, Need, Pairs, Steps, answer, decode, decode_held, refuse_damaged, sample_steps
     from .facts import Facts
     from .frames import Frames, HeldFrames, open_frames, read_frames
     from .opening import USUAL_RATE, VideoFile, decoder_versions
@@ -43,9 +43,11 @@ __all__ = [
     "bytes_missing",
     "check_dataset",
     "decode",
+    "decode_held",
     "decoder_versions",
     "open_frames",
     "read_frames",
     "refuse_damaged",
+    "sample_steps",
     "write_video",
 ]

@@ -27,23 +27,23 @@ class Decoder(Generic[Result]):
     As a context manager it ends them all, and the calls under way, on leaving.
 
     Args:
-        work: what is done with a video there, such as a `partial` of `decode`; it is pickled. Arrays in what it
-            returns are sent without a copy of them being made.
+        work: what is done with a video there, such as `decode`; it is pickled. Arrays in what it returns are sent
+            without a copy of them being made.
         time_limit: seconds a video may take.
 
     Example:
-        with Decoder(partial(decode, sampling=Sampling(), needs={"rgb": Need()})) as decoder:
-            decoded = decoder(video)
+        with Decoder(decode) as decoder:
+            decoded = decoder(video, {"rgb": Need()})
     """
 
-    def __init__(self, work: Callable[[Video], Result], *, time_limit: float = TIME_LIMIT) -> None:
+    def __init__(self, work: Callable[..., Result], *, time_limit: float = TIME_LIMIT) -> None:
         self.work, self.time_limit = work, time_limit
         self._children: list[Child] = []
         self._idle: list[Child] = []
         self._over = False
 
-    def __call__(self, video: Video) -> Result:
-        """Do the work on one video.
+    def __call__(self, video: Video, *arguments: Any) -> Result:
+        """Do the work on one video; further arguments are handed on.
 
         Raises:
             VideoError: it gives nothing, takes too long, or crashes the decoder; or all was stopped.
@@ -53,7 +53,7 @@ class Decoder(Generic[Result]):
             raise VideoError("the run was stopped")
         child = self._take()
         try:
-            child.pipe.send((self.work, video))
+            child.pipe.send((self.work, video, *arguments))
             if not child.pipe.poll(self.time_limit):
                 self._end(child)
                 raise VideoError(f"decoding took more than {self.time_limit:g} s", video.path)
@@ -129,9 +129,9 @@ def _keep_memory() -> None:
                 set_option(option, 1 << 30)
 
 
-def _answer(pipe: Connection, work: Callable[[Video], object], video: Video) -> None:
+def _answer(pipe: Connection, work: Callable[..., object], *arguments: Any) -> None:
     try:
-        answer: object = (work(video),)
+        answer: object = (work(*arguments),)
     except VideoError as error:
         answer = error.reason
     except Exception as error:  # a bug or a full memory costs this video, not the run

@@ -1,8 +1,9 @@
 """What networks need of a video's frames, decoded: each frame once, however many views and needs share it."""
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 import cv2
 import numpy as np
@@ -11,22 +12,27 @@ from numpy.typing import NDArray
 from avr.datasets import Video
 
 from .facts import Facts
-from .frames import Frames, open_frames, stack
+from .frames import Frames, HeldFrames, open_frames, stack
 from .pictures import Frame, VideoError
-from .sampling import Sampling, centred_pairs
+from .sampling import Sampling, centred_clip, centred_pairs
 
 
 @dataclass(frozen=True)
 class Need:
-    """What one network looks at in each step that is sampled.
+    """What one network looks at: which steps of a video, and which frames about each.
 
     Attributes:
-        pairs: L pairs of consecutive frames, centred on the step; 0: the step's own frame.
+        sampling: which frames are steps.
+        frames: T frames about each step, `stride` apart; 1: the step's own.
+        pairs: in their place L pairs of consecutive frames; 0: none.
         colour: RGB, or grey.
         size: the short side that frames are resized to, pixels; 0 leaves them.
         flow_images: where flow images lie beside raw frames, those are read in place of the pairs' frames.
     """
 
+    sampling: Sampling = field(default_factory=Sampling)
+    frames: int = 1
+    stride: int = 1
     pairs: int = 0
     colour: bool = True
     size: int = 0
@@ -70,13 +76,27 @@ class Steps:
         frames, positions = np.unique(views, return_inverse=True)
         return cls(positions.reshape(views.shape), frames, num_frames)
 
+    @property
+    def shown(self) -> NDArray[np.intp]:
+        """(V, N) frame numbers."""
+        return self.frames[self.views]
+
     def pairs(self, num_pairs: int) -> Pairs:
         """The pairs of stacks of `num_pairs` (L) centred on each step."""
-        wanted = np.array([centred_pairs(int(frame), num_pairs, self.num_frames) for frame in self.frames])
-        firsts, positions = np.unique(wanted, return_inverse=True)
-        both = np.stack([firsts, np.minimum(firsts + 1, self.num_frames - 1)])
-        frames, ends = np.unique(both, return_inverse=True)
-        return Pairs(firsts, positions.reshape(wanted.shape), frames, ends.reshape(both.shape))
+        firsts, stacks = _different(centred_pairs(int(frame), num_pairs, self.num_frames) for frame in self.frames)
+        frames, ends = _different([firsts, np.minimum(firsts + 1, self.num_frames - 1)])
+        return Pairs(firsts, stacks, frames, ends)
+
+    def clips(self, num_frames: int, stride: int) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+        """Clips of `num_frames` (T) centred on each step: their different frames (F,), positions there (R, T)."""
+        return _different(centred_clip(int(frame), num_frames, self.num_frames, stride=stride) for frame in self.frames)
+
+
+def _different(rows: Iterable[Any]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """The different numbers in rows of equal length, ascending, and where each of the rows' stands among them."""
+    numbers = np.array([*rows])
+    found, positions = np.unique(numbers, return_inverse=True)
+    return found, positions.reshape(numbers.shape)
 
 
 @dataclass(frozen=True)
@@ -84,23 +104,24 @@ class Answer:
     """What one need found.
 
     Attributes:
-        images: (F, H, W, 3) uint8 RGB or (F, H, W) grey: the frames of the steps, or those of the pairs. Empty where
-            they are ready.
+        steps: which were sampled.
+        stacks: (R, T) or (R, L) positions of each step's images among the different ones: frames, or pairs.
+        images: (F, H, W, 3) uint8 RGB or (F, H, W) grey: the different frames of the steps, or of the pairs' ends.
+            Empty where they are ready.
         pairs: of a need of pairs, those.
         ready: (n, C, H, W), the images of the frames or pairs themselves, 0…255, where they need not be made: stored
             flow images, if the need takes them.
+        numbers: (V, N) which of the frames that decode each step shows.
+        seconds: (V, N) when, in seconds from the file's start; NaN where nothing tells.
     """
 
+    steps: Steps
+    stacks: NDArray[np.intp]
     images: NDArray[np.uint8]
-    pairs: Pairs | None = None
-    ready: NDArray | None = None
-
-    @property
-    def stacks(self) -> NDArray[np.intp]:
-        """(R, L) positions of each step's images among the different ones; L is 1 without pairs."""
-        if self.pairs is not None:
-            return self.pairs.stacks
-        return np.arange(len(self.images if self.ready is None else self.ready))[:, None]
+    pairs: Pairs | None
+    ready: NDArray | None
+    numbers: NDArray[np.intp]
+    seconds: NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -108,25 +129,17 @@ class Decoded:
     """One video, decoded for some needs.
 
     Attributes:
-        steps: which frames were sampled.
         answers: what each need found, by the name that the asker gave it.
         facts: what is known of the video.
-        numbers: (V, N) which of the frames that decode each step shows.
-        seconds: (V, N) when, in seconds from the file's start; NaN where nothing tells.
         note: what a user should know though it is no failure, such as frames that the header promised.
     """
 
-    steps: Steps
     answers: Mapping[str, Answer]
     facts: Facts
-    numbers: NDArray[np.intp]
-    seconds: NDArray[np.float64]
     note: str = ""
 
 
-def decode(
-    video: Video, sampling: Sampling, needs: Mapping[str, Need], *, generator: np.random.Generator | None = None
-) -> Decoded:
+def decode(video: Video, needs: Mapping[str, Need], *, generator: np.random.Generator | None = None) -> Decoded:
     """Decode what is needed of one video.
 
     Args:
@@ -136,10 +149,49 @@ def decode(
     Raises:
         VideoError: the video gives nothing, or more of it is damaged than the sampling takes; says why.
     """
-    frames = open_frames(video, fps=sampling.fps)
-    refuse_damaged(frames, sampling.damage)
-    views = sampling.sample(frames.count, key=video.id, generator=generator)
-    return answer(frames, Steps.of(views, frames.count), needs)
+    return _decode(lambda fps: open_frames(video, fps=fps), needs, key=video.id, generator=generator)
+
+
+def decode_held(frames: Sequence[Frame], needs: Mapping[str, Need], *, key: str = "") -> Decoded:
+    """The same of frames in memory, of one size, as of a video of them; `key` settles random views."""
+    return _decode(lambda fps: HeldFrames(frames, fps=fps), needs, key=key)
+
+
+def _decode(
+    opened: Callable[[float], Frames],
+    needs: Mapping[str, Need],
+    *,
+    key: str,
+    generator: np.random.Generator | None = None,
+) -> Decoded:
+    answers: dict[str, Answer] = {}
+    # Once, but for needs that sample from different grids in time.
+    for fps in dict.fromkeys(need.sampling.fps for need in needs.values()):
+        own = {name: need for name, need in needs.items() if need.sampling.fps == fps}
+        frames = opened(fps)
+        refuse_damaged(frames, min(need.sampling.damage for need in own.values()))
+        # Needs of one sampling look at the same steps.
+        samplings = dict.fromkeys(need.sampling for need in own.values())
+        drawn = {one: sample_steps(one, frames.count, key=key, generator=generator) for one in samplings}
+        decoded = answer(frames, {name: drawn[need.sampling] for name, need in own.items()}, own)
+        answers |= decoded.answers
+    return replace(decoded, answers=answers)
+
+
+def sample_steps(
+    sampling: Sampling, num_frames: int, *, key: str = "", generator: np.random.Generator | None = None
+) -> Steps:
+    """The steps that are sampled of a video.
+
+    Args:
+        num_frames: at least 1.
+        key: the video's id, which random views are drawn by.
+        generator: draws them instead, for training; of plan clips, one of the video's clips.
+    """
+    views = sampling.sample(num_frames, key=key, generator=generator)
+    if sampling.plan == "clips" and generator is not None:
+        views = views[[int(generator.integers(len(views)))]]
+    return Steps.of(views, num_frames)
 
 
 def refuse_damaged(frames: Frames, limit: float) -> None:
@@ -153,21 +205,26 @@ def refuse_damaged(frames: Frames, limit: float) -> None:
         raise VideoError(f"too damaged: {frames.note}; avr extract --damage {enough:g} takes it")
 
 
-def answer(frames: Frames, steps: Steps, needs: Mapping[str, Need]) -> Decoded:
+def answer(frames: Frames, steps: Mapping[str, Steps], needs: Mapping[str, Need]) -> Decoded:
     """What is needed of given steps of a video whose frames are counted; see `decode`."""
-    pairs = {name: steps.pairs(need.pairs) for name, need in needs.items() if need.pairs}
+    pairs = {name: steps[name].pairs(need.pairs) for name, need in needs.items() if need.pairs}
+    clips = {name: steps[name].clips(need.frames, need.stride) for name, need in needs.items() if not need.pairs}
     stored = {name for name in pairs if needs[name].flow_images and frames.has_flow_images}
-    numbers = {name: pairs[name].frames if name in pairs else steps.frames for name in needs if name not in stored}
+    numbers = {name: pairs[name].frames if name in pairs else clips[name][0] for name in needs if name not in stored}
     taken = frames.take({number for wanted in numbers.values() for number in wanted.tolist()})
     answers = {}
     for name, need in needs.items():
+        images, ready = stack([], 0), None
         if name in stored:
-            answers[name] = Answer(stack([], 0), pairs[name], frames.flow_images(pairs[name].firsts.tolist()))
+            ready = frames.flow_images(pairs[name].firsts.tolist())
         else:
-            images = (_shown(taken[number], need) for number in numbers[name].tolist())
-            answers[name] = Answer(stack(images, len(numbers[name])), pairs.get(name))
-    shown = steps.frames[steps.views]
-    return Decoded(steps, answers, frames.facts, frames.numbers[shown], frames.seconds[shown], frames.note)
+            shown = (_shown(taken[number], need) for number in numbers[name].tolist())
+            images = stack(shown, len(numbers[name]))
+        stacks = pairs[name].stacks if name in pairs else clips[name][1]
+        where = steps[name].shown
+        about = frames.numbers[where], frames.seconds[where]
+        answers[name] = Answer(steps[name], stacks, images, pairs.get(name), ready, *about)
+    return Decoded(answers, frames.facts, frames.note)
 
 
 def _shown(frame: Frame, need: Need) -> NDArray[np.uint8]:

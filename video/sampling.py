@@ -204,3 +204,16 @@ def centred_pairs(frame: int, num_pairs: int, num_frames: int) -> list[int]:
     last = max(0, num_frames - 2)
     start = max(0, min(frame - num_pairs // 2, last - num_pairs + 1))
     return [min(start + index, last) for index in range(num_pairs)]
+
+
+def centred_clip(frame: int, length: int, num_frames: int, *, stride: int = 1) -> list[int]:
+    """A clip of `length` frames, `stride` apart, centred on a frame.
+
+        frame 5 (x), length 4, stride 2, F = 12:   .o.o.x.o....   (frames 1 3 5 7)
+
+    At the video's ends the clip is moved inside; a video too short for it repeats its last frame.
+    """
+    _check(num_frames, length=length, stride=stride)
+    last = num_frames - 1
+    start = max(0, min(frame - length // 2 * stride, last - (length - 1) * stride))
+    return [min(start + index * stride, last) for index in range(length)]

@@ -3,6 +3,7 @@
 import errno
 import fcntl
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -121,3 +122,25 @@ def test_locks_that_another_machine_does_not_see_are_noticed(tmp_path, holder, c
             other.wait()
         lock.give_back(2)
     assert "does not lock files (process 7 on node2 took the same work at the same time)" in capsys.readouterr().err
+
+
+def test_a_folder_removed_just_before_it_is_locked_is_not_taken(tmp_path, monkeypatch):
+    """A lock on a file that is no longer there keeps nobody out."""
+    folder, lock = tmp_path / "part", fcntl.lockf
+
+    def late(*arguments):
+        shutil.rmtree(folder, ignore_errors=True)
+        return lock(*arguments)
+
+    for again in (False, True):  # another made it anew meanwhile
+        folder.mkdir(exist_ok=True)
+        monkeypatch.setattr(fcntl, "lockf", lambda *a, again=again: (late(*a), again and remake(folder)))
+        with pytest.raises(UsageError, match="another run removed this folder just now: start again"):
+            FolderLock(folder, shared=True)
+    monkeypatch.undo()
+    FolderLock(folder).release()
+
+
+def remake(folder):
+    folder.mkdir()
+    (folder / ".lock").touch()

@@ -141,8 +141,9 @@ def test_check_and_extraction_agree(tmp_path, write_clip, overstate, folder):
     refused = {}
     for video in videos:
         try:
-            needs = {"rgb": Need(), "flow": Need(pairs=4, colour=False, flow_images=True)}
-            decode(video, Sampling(segments=12), needs)
+            twelve = Sampling(segments=12)
+            flow = Need(twelve, pairs=4, colour=False, flow_images=True)
+            decode(video, {"rgb": Need(twelve), "flow": flow})
         except VideoError as error:
             refused[video.id] = error.reason
     # What extraction refuses is bad, for the same reason but where the check can say more.

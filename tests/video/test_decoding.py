@@ -18,23 +18,24 @@ from avr.datasets import Video
 from avr.video import (
     Decoder,
     Facts,
-    HeldFrames,
     Need,
     Sampling,
-    Steps,
     VideoError,
     VideoFile,
     answer,
+    decode_held,
     open_frames,
     read_frames,
+    sample_steps,
 )
 from avr.video import decode as decode_needs
 
 SAMPLING = Sampling(segments=3)
-PAIRS = Need(pairs=4, colour=False, flow_images=True)
-BOTH = {"rgb": Need(), "flow": PAIRS}
-decode = partial(decode_needs, sampling=SAMPLING, needs=BOTH)
-decode_rgb = partial(decode_needs, sampling=SAMPLING, needs={"rgb": Need()})
+RGB = Need(SAMPLING)
+PAIRS = Need(SAMPLING, pairs=4, colour=False, flow_images=True)
+BOTH = {"rgb": RGB, "flow": PAIRS}
+decode = partial(decode_needs, needs=BOTH)
+decode_rgb = partial(decode_needs, needs={"rgb": RGB})
 
 
 def all_frames(path) -> np.ndarray:
@@ -47,14 +48,15 @@ def test_frames_are_those_of_a_plain_loop(clip):
     video = clip(num_frames=20)
     reference = all_frames(video.path)
     decoded = decode(video)
-    assert decoded.steps.num_frames == open_frames(video).count == len(reference) == 20
-    assert decoded.steps.frames.tolist() == [3, 10, 16]
-    np.testing.assert_array_equal(decoded.answers["rgb"].images, reference[[3, 10, 16]])
+    found = decoded.answers["rgb"]
+    assert found.steps.num_frames == open_frames(video).count == len(reference) == 20
+    assert found.steps.frames.tolist() == [3, 10, 16]
+    np.testing.assert_array_equal(found.images, reference[[3, 10, 16]])
     with av.open(str(video.path)) as container:
         grey = np.stack([frame.to_ndarray(format="gray") for frame in container.decode(video=0)])
     np.testing.assert_array_equal(decoded.answers["flow"].images, grey[decoded.answers["flow"].pairs.frames])
-    assert decoded.numbers.tolist() == [[3, 10, 16]]
-    np.testing.assert_allclose(decoded.seconds, [[0.12, 0.4, 0.64]])
+    assert found.numbers.tolist() == [[3, 10, 16]]
+    np.testing.assert_allclose(found.seconds, [[0.12, 0.4, 0.64]])
     assert decoded.facts == Facts(20, 20, 25.0, seconds=0.8, width=64, height=48, codec="mjpeg")
     assert decoded.note == ""
     np.testing.assert_array_equal(read_frames(video, [7, 0, 7]), reference[[7, 0, 7]])
@@ -64,15 +66,15 @@ def test_a_video_too_long_to_hold_is_decoded_twice_to_the_same(clip):
     video = clip(num_frames=20)
     held = decode(video)
     frames = open_frames(video, hold=5 * 48 * 64 * 3)
-    twice = answer(frames, Steps.of(SAMPLING.sample(frames.count), frames.count), BOTH)
+    twice = answer(frames, dict.fromkeys(BOTH, sample_steps(SAMPLING, frames.count)), BOTH)
     np.testing.assert_array_equal(twice.answers["rgb"].images, held.answers["rgb"].images)
     np.testing.assert_array_equal(twice.answers["flow"].images, held.answers["flow"].images)
-    assert twice.steps.num_frames == 20
+    assert twice.answers["rgb"].steps.num_frames == 20
 
 
 def test_colour_for_flow_and_its_size(clip):
     video = clip(num_frames=9)
-    decoded = decode_needs(video, SAMPLING, {"flow": Need(pairs=4, size=24), "rgb": Need()})
+    decoded = decode_needs(video, {"flow": Need(SAMPLING, pairs=4, size=24), "rgb": RGB})
     assert decoded.answers["flow"].images.shape[1:] == (24, 32, 3)
     assert decoded.answers["rgb"].images.shape[1:] == (48, 64, 3)
 
@@ -82,7 +84,7 @@ def test_only_frames_of_the_video_count(clip):
     reference = all_frames(video.path)
     part = Video("part", video.path, 0, "g", start=0.2, end=0.44)
     decoded = decode_rgb(part)
-    assert decoded.steps.num_frames == 6
+    assert decoded.answers["rgb"].steps.num_frames == 6
     np.testing.assert_array_equal(decoded.answers["rgb"].images, reference[[6, 8, 10]])
     with pytest.raises(VideoError, match="it ends before second 30, at which its stretch starts"):
         decode_rgb(Video("late", video.path, 0, "g", start=30))
@@ -90,7 +92,7 @@ def test_only_frames_of_the_video_count(clip):
 
 def test_one_frame(clip):
     decoded = decode(clip(num_frames=1))
-    assert decoded.steps.views.tolist() == [[0, 0, 0]]
+    assert decoded.answers["rgb"].steps.views.tolist() == [[0, 0, 0]]
     assert len(decoded.answers["rgb"].images) == len(decoded.answers["flow"].images) == 1
 
 
@@ -100,8 +102,8 @@ def test_a_header_that_overstates_its_frames(clip, overstate):
     with av.open(str(video.path)) as container:
         assert container.streams.video[0].frames == 50
     decoded = decode_rgb(video)
-    assert decoded.steps.num_frames == 20
-    assert decoded.steps.frames.tolist() == [3, 10, 16]
+    assert decoded.answers["rgb"].steps.num_frames == 20
+    assert decoded.answers["rgb"].steps.frames.tolist() == [3, 10, 16]
     assert decoded.note == "20 frames decode of 50 promised"
 
 
@@ -110,8 +112,8 @@ def test_a_clip_cut_in_the_middle_gives_what_decodes(clip):
     data = video.path.read_bytes()
     video.path.write_bytes(data[: len(data) // 2])
     decoded = decode_rgb(video)
-    assert 5 <= decoded.steps.num_frames <= 12
-    assert f"{decoded.steps.num_frames} frames decode of 20 promised" in decoded.note
+    assert 5 <= decoded.answers["rgb"].steps.num_frames <= 12
+    assert f"{decoded.answers['rgb'].steps.num_frames} frames decode of 20 promised" in decoded.note
 
 
 @pytest.mark.parametrize(
@@ -145,8 +147,8 @@ def test_a_video_whose_frames_are_cut_away(clip):
 def test_raw_frames_and_their_flow_images(folder):
     video, frames = folder
     decoded = decode(video)
-    assert decoded.steps.num_frames == 12
-    np.testing.assert_array_equal(decoded.answers["rgb"].images, frames[decoded.steps.frames][..., ::-1])
+    assert decoded.answers["rgb"].steps.num_frames == 12
+    np.testing.assert_array_equal(decoded.answers["rgb"].images, frames[decoded.answers["rgb"].steps.frames][..., ::-1])
     assert decoded.answers["flow"].ready is not None
     assert decoded.answers["flow"].ready.shape == (len(decoded.answers["flow"].pairs.firsts), 2, 30, 40)
     # Pair p (from 0) is image p + 1 (from 1).
@@ -168,7 +170,7 @@ def test_flow_images_alone_serve_the_flow_stream(folder):
     video, _ = folder
     for path in video.path.glob("img_*"):
         path.unlink()
-    decoded = decode_needs(video, SAMPLING, {"flow": PAIRS})
+    decoded = decode_needs(video, {"flow": PAIRS})
     assert decoded.answers["flow"].ready is not None
     with pytest.raises(VideoError, match=r"img_00003.png is missing"):
         decode(video)
@@ -196,10 +198,10 @@ def test_the_child_gives_what_this_process_gives(clip, folder):
         for video in (clip(num_frames=20), folder[0]):
             here, there = decode(video), decoder(video)
             assert there.note == here.note
-            np.testing.assert_array_equal(there.steps.views, here.steps.views)
             for name, found in here.answers.items():
                 np.testing.assert_array_equal(there.answers[name].images, found.images)
                 np.testing.assert_array_equal(there.answers[name].ready, found.ready)
+                np.testing.assert_array_equal(there.answers[name].steps.views, found.steps.views)
                 assert there.answers[name].images.flags.writeable  # torch refuses others
             np.testing.assert_array_equal(there.answers["flow"].pairs.stacks, here.answers["flow"].pairs.stacks)
         with pytest.raises(VideoError, match="no such file"):
@@ -247,7 +249,7 @@ def test_a_decoder_imports_nothing_from_the_working_directory(tmp_path, monkeypa
     (tmp_path / "queue.py").write_text("raise SystemExit('taken from the working directory')")
     monkeypatch.chdir(tmp_path)
     with Decoder(decode) as decoder:
-        assert decoder(clip(num_frames=9)).steps.num_frames == 9
+        assert decoder(clip(num_frames=9)).answers["rgb"].steps.num_frames == 9
 
 
 def test_frames_in_memory_are_decoded_as_a_file_is(clip):
@@ -255,8 +257,7 @@ def test_frames_in_memory_are_decoded_as_a_file_is(clip):
     with VideoFile(video.path) as file:
         frames = list(file)
         assert (file.decoded, file.promised, file.rate) == (20, 20, 25.0)
-    steps = Steps.of(SAMPLING.sample(20), 20)
-    held, decoded = answer(HeldFrames(frames), steps, BOTH), decode(video)
+    held, decoded = decode_held(frames, BOTH), decode(video)
     for name in BOTH:
         np.testing.assert_array_equal(held.answers[name].images, decoded.answers[name].images)
 

@@ -32,7 +32,8 @@ def script(name: str) -> ModuleType:
 FRAMES = 10
 DAMAGE = "damage|do not decode|in part"
 videos, reference = script("videos"), script("frames")
-WORK = partial(decode, sampling=Sampling(segments=3), needs={"rgb": Need(), "flow": Need(pairs=2, colour=False)})
+THREE = Sampling(segments=3)
+WORK = partial(decode, needs={"rgb": Need(THREE), "flow": Need(THREE, pairs=2, colour=False)})
 # Every container and codec, and each kind with one that has it.
 KINDS = {
     "mp4-h264": "plain one 10bit 422-10bit 422 444 grey odd tff bff full bt709 vfr rot90 rot180 rot270 mirror flip "

@@ -78,21 +78,23 @@ def test_stretches_that_are_not_in_the_file(tmp_path):
 
 def test_a_grid_in_time_shows_the_same_motion_at_every_rate(tmp_path):
     """One second of one motion at 15, 30 and 60 frames a second: at --fps 15 the same steps and pairs."""
-    sampling, needs = Sampling(segments=5, fps=15), {"rgb": Need(), "flow": Need(pairs=4, colour=False)}
+    sampling = Sampling(segments=5, fps=15)
+    needs = {"rgb": Need(sampling), "flow": Need(sampling, pairs=4, colour=False)}
     shown = {}
     for rate in (15, 30, 60):
         path = encode(tmp_path / f"{rate}.mp4", rate, rate)
-        decoded = decode(Video(str(rate), path, 0, "g"), sampling, needs)
-        assert decoded.steps.num_frames == 15
+        decoded = decode(Video(str(rate), path, 0, "g"), needs)
+        found = decoded.answers["rgb"]
+        assert found.steps.num_frames == 15
         assert decoded.facts.frames == decoded.facts.rate == rate
-        np.testing.assert_allclose(decoded.seconds, decoded.numbers / rate, atol=1e-6)
+        np.testing.assert_allclose(found.seconds, found.numbers / rate, atol=1e-6)
         assert len(decoded.answers["flow"].images) == len(decoded.answers["flow"].pairs.frames)
-        shown[rate] = decoded.seconds.tolist(), [place_of_bar(image) for image in decoded.answers["rgb"].images]
+        shown[rate] = found.seconds.tolist(), [place_of_bar(image) for image in found.images]
     for rate in (30, 60):
         np.testing.assert_allclose(shown[rate][0], shown[15][0], atol=1e-6)
         np.testing.assert_allclose(shown[rate][1], shown[15][1], atol=0.02)
-    off = decode(Video("60", tmp_path / "60.mp4", 0, "g"), Sampling(segments=5), needs)
-    assert off.steps.num_frames == 60
+    off = decode(Video("60", tmp_path / "60.mp4", 0, "g"), {"rgb": Need(Sampling(segments=5))})
+    assert off.answers["rgb"].steps.num_frames == 60
 
 
 def test_a_grid_finer_than_the_frames_repeats_them(tmp_path):
@@ -140,9 +142,9 @@ def test_damage_beyond_the_limit_is_refused_and_says_what_takes_it(tmp_path, sha
         with pytest.raises(
             VideoError, match=r"too damaged: 16 of 40 packets do not decode, .*; avr extract --damage 0\.38 takes it"
         ):
-            decode(video, sampling, {"rgb": Need()})
+            decode(video, {"rgb": Need(sampling)})
     else:
-        assert f"{round(share * 40)} of 40 packets do not decode" in decode(video, sampling, {"rgb": Need()}).note
+        assert f"{round(share * 40)} of 40 packets do not decode" in decode(video, {"rgb": Need(sampling)}).note
 
 
 def damaged_between(path: Path, start: float, end: float) -> Path:
