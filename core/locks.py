@@ -73,6 +73,7 @@ class FolderLock(AbstractContextManager["FolderLock"]):
                 raise WorkError(f"{folder}: cannot be written ({error.strerror}); choose another --out") from error
             try:
                 self._take(doing, shared)
+                self._check_place()
             except BaseException:
                 os.close(self._handle)
                 self._handle = -1
@@ -88,6 +89,15 @@ class FolderLock(AbstractContextManager["FolderLock"]):
             with suppress(OSError):
                 os.ftruncate(self._handle, 0)
         self._name(0, shared=shared)
+
+    def _check_place(self) -> None:
+        """Raise UsageError where the folder was removed or renamed before it was locked: others lock another file."""
+        try:
+            there = os.path.samestat(os.fstat(self._handle), os.stat(self.path))
+        except OSError:
+            there = False
+        if not there:
+            raise UsageError(f"{self.folder}: another run removed this folder just now: start again")
 
     def claim(self, number: int) -> bool:
         """Take one piece of work, 0 … 2³⁰ − 1, for this process; False: it has been claimed here or elsewhere."""

@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 
 from avr.core import UsageError, WorkError, write_whole
 
-from .features.catalog import INDEX_NAME, read_catalog, shard_name
-from .features.check import check_rows, survey
+from .features.catalog import INDEX_NAME
+from .features.check import verify_folder, verify_packed
+from .features.opening import Opened
 from .features.plan import PLAN_NAME
 from .features.reader import FeatureStore
 from .scores.file import TRAINED_ON, Scores, is_test, read_scores
@@ -68,10 +69,10 @@ def _describe_scores(path: Path, scores: Scores) -> dict[str, Any]:
 
 def _describe_store(path: Path) -> dict[str, Any]:
     with FeatureStore(path) as store:
-        catalog = store.catalog
-        parts = {name: store.split(name) for name in store.split_names}
-        files = [path / name for name, _, _ in catalog.files] if path.is_dir() else [path]
-        files += [path / INDEX_NAME, path / PLAN_NAME] if path.is_dir() else []
+        splits = {name: store.split(name) for name in store.split_names}
+        streams = {name: _describe_stream(store, name) for name in store.streams}
+        missing = sum(len(part.catalog.missing_shards) for part in store.parts)
+        files = [file for part in store.parts for file in _files_of(part)] if path.is_dir() else [path]
         return {
             "kind": "store",
             "path": str(path),
@@ -90,28 +91,52 @@ def _describe_store(path: Path) -> dict[str, Any]:
                 f"{w}x{h}" if w else "" for w, h in zip(*(store.facts[name] for name in SIZE), strict=True)
             ),
             "codecs": _counted(store.facts["codec"]),
-            "warnings": _misread(store.provenance),
-            "arrays": {
-                array.name: {
-                    "shape": list(array.shape),
-                    "dtype": str(array.dtype),
-                    "bytes": store.nbytes(array.stream, array.layer),
-                }
-                for array in store.arrays.values()
-            },
+            "warnings": list(dict.fromkeys(line for part in store.parts for line in _misread(part.provenance))),
+            "streams": streams,
+            "arrays": {name: array for stream in streams.values() for name, array in stream["arrays"].items()},
             "splits": {
-                name: {"train": int(train.sum()), "test": int(test.sum())} for name, (train, test) in parts.items()
+                name: {"train": int(train.sum()), "test": int(test.sum())} for name, (train, test) in splits.items()
             },
             "failures": store.failures,
             "notes": store.notes,
             "complete": store.complete,
-            "missing_shards": len(catalog.missing_shards),
-            "shards": len(catalog.files),
-            "shard_videos": catalog.plan.shard_videos,
-            "bytes_on_disk": sum(file.stat().st_size for file in files if file.exists()),
+            "missing_shards": missing,
+            "shards": sum(len(part.catalog.files) for part in store.parts),
+            "bytes_on_disk": sum(file.stat().st_size for file in files),
             "provenance": store.provenance,
             "digest": store.digest,
         }
+
+
+def _describe_stream(store: FeatureStore, stream: str) -> dict[str, Any]:
+    """What one stream holds, the videos of its own part counted."""
+    part = next(part for part in store.parts if stream in part.streams)
+    catalog = part.catalog
+    arrays = [array for array in store.arrays.values() if array.stream == stream]
+    return {
+        "kind": store.kind(stream),
+        "steps": arrays[0].shape[0],
+        "arrays": {
+            array.name: {
+                "shape": list(array.shape),
+                "dtype": str(array.dtype),
+                "bytes": int(catalog.places[array.name]["stored"].sum(dtype=np.int64)),
+            }
+            for array in arrays
+        },
+        "videos": len(catalog.rows),
+        "failures": len(catalog.failures),
+        "missing_shards": len(catalog.missing_shards),
+        "shard_videos": catalog.plan.shard_videos,
+        "settings": store.settings(stream),
+        "digest": part.digest,
+    }
+
+
+def _files_of(part: Opened) -> list[Path]:
+    """The files of a part's folder that are there."""
+    names = (PLAN_NAME, INDEX_NAME, *(name for name, _, _ in part.catalog.files))
+    return [file for file in (part.path / name for name in names) if file.exists()]
 
 
 def _counted(values: Iterable[Any]) -> dict[str, int]:
@@ -142,30 +167,26 @@ def verify(path: Path | str) -> dict[str, Any]:
     """
     path = Path(path)
     if path.is_dir():
-        found = survey(path)
-        damaged = [{"file": name, "problem": problem} for name, problem in found.damaged.items()]
-        missing = found.plan.num_shards - len(found.numbers) if found.plan is not None else 0
-        files = [path / name for name in (PLAN_NAME, *map(shard_name, found.numbers), INDEX_NAME)]
-    else:
-        damaged, missing, files = [], 0, [path]
-        try:
-            with open_sealed(path, whole=True) as (seal, _):
-                if seal.kind == "packed":
-                    check_rows(read_catalog(path), path)
-                elif seal.kind == "scores":
-                    read_scores(path)
-        except WorkError as error:
-            damaged.append({"file": str(path), "problem": str(error)})
-    sizes = [file.stat().st_size for file in files if file.exists()]
-    return {"ok": not damaged, "damaged": damaged, "missing_shards": missing, "files": len(sizes), "bytes": sum(sizes)}
+        return verify_folder(path)
+    damaged = []
+    try:
+        with open_sealed(path, whole=True) as (seal, _):
+            if seal.kind == "packed":
+                verify_packed(path)
+            elif seal.kind == "scores":
+                read_scores(path)
+    except WorkError as error:
+        damaged.append({"file": str(path), "problem": str(error)})
+    size = path.stat().st_size
+    return {"ok": not damaged, "damaged": damaged, "missing_shards": 0, "files": 1, "bytes": size}
 
 
 def export(path: Path | str, out: Path | str) -> list[Path]:
     """Write every array as `.npy`, `videos.csv` (a line a video) and `classes.txt` (a line a class).
 
-    Of a store: `<stream>_<layer>.npy` float16 (R, N, …), in the csv which rows are whose and what is known of each
-    video, and `row_frames.npy` and `row_seconds.npy` (R, N), which frame and second each step shows. Of a score file:
-    `<stream>.npy` float32 (M, K), and labels, groups, folds.
+    Of a store: `<stream>_<layer>.npy` float16 (R, N, …); `<stream>_row_frames.npy` and `<stream>_row_seconds.npy`
+    (R, N), which frame and second each step shows; in the csv which rows are whose and what is known of each video. Of
+    a score file: `<stream>.npy` float32 (M, K), and labels, groups, folds.
 
     Args:
         path: a store's folder, a packed file, or a score file.
@@ -195,8 +216,10 @@ def _export_store(path: Path, out: Path) -> list[Path]:
             train, test = store.split(name)
             columns[f"split {name}"] = np.where(train, "train", np.where(test, "test", ""))
         written = _write_lists(out, columns, store.class_names)
-        for name, shown in (("row_frames", store.row_frames), ("row_seconds", store.row_seconds)):
-            written.append(_write_array(out / f"{name}.npy", shown.dtype.str, shown.shape, [shown]))
+        for stream in store.streams:
+            frames, seconds = store.shown(stream)
+            written.append(_write_array(out / f"{stream}_row_frames.npy", "<i4", frames.shape, [frames]))
+            written.append(_write_array(out / f"{stream}_row_seconds.npy", "<f8", seconds.shape, [seconds]))
         for array in store.arrays.values():
             rows = np.arange(int(store.views.sum()))
             parts = (found[array.name] for found in store.iterate_rows([array.name], rows))

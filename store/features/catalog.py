@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from avr.core import UsageError, WorkError
-from avr.store.sealed import PLACE, Tables, open_sealed
+from avr.store.sealed import PLACE, RESERVED, Tables, open_sealed
 
 from .facts import Facts
 from .plan import PLAN_NAME, Plan, load_plan, plan_tables, read_plan
@@ -23,6 +23,11 @@ INDEX_NAME = "index.h5"
 def shard_name(number: int) -> str:
     """File name of a shard: "shard-00007.h5"."""
     return f"shard-{number:05d}.h5"
+
+
+def first_rows(rows: NDArray[np.int32]) -> NDArray[np.int64]:
+    """(M,) first row of each video, of how many rows each has."""
+    return np.concatenate([[0], np.cumsum(rows)]).astype(np.int64)[: len(rows)]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,7 +63,7 @@ class Catalog:
     @property
     def first_row(self) -> NDArray[np.int64]:
         """(M,) first row of each video."""
-        return np.concatenate([[0], np.cumsum(self.rows)]).astype(np.int64)[: len(self.rows)]
+        return first_rows(self.rows)
 
     @property
     def digest(self) -> str:
@@ -73,6 +78,20 @@ class Catalog:
         for name in sorted(self.places):
             digest.update(np.ascontiguousarray(self.places[name]["crc32"]).tobytes())
         return digest.hexdigest()
+
+    def take_streams(self, names: Mapping[str, str]) -> "Catalog":
+        """The tables with some streams' arrays alone; `names`: how a stream is called from now on -> until now."""
+        called = {old: new for new, old in names.items()}
+        arrays = {
+            f"{called[stream]}/{layer}": name
+            for name, (stream, layer) in ((name, name.split("/")) for name in self.plan.arrays)
+            if stream in called
+        }
+        return replace(
+            self,
+            plan=replace(self.plan, arrays={new: self.plan.arrays[old] for new, old in arrays.items()}),
+            places={new: self.places[old] for new, old in arrays.items()},
+        )
 
     def equals(self, other: "Catalog") -> bool:
         """Whether both tell the same content of the same files."""
@@ -195,29 +214,52 @@ def catalog_tables(catalog: Catalog) -> dict[str, Any]:
     return tables
 
 
-def read_catalog(path: Path, *, whole: bool = False) -> Catalog:
-    """The tables of an index file or a packed file, as `catalog_tables` gave them. Raises as `open_sealed`."""
-    with open_sealed(path, "index", "packed", whole=whole) as (seal, tables):
-        plan = read_plan(tables)
+def read_index(path: Path, *, whole: bool = False) -> Catalog:
+    """The tables of an index file, as `catalog_tables` gave them. Raises as `open_sealed`."""
+    with open_sealed(path, "index", whole=whole) as (_, tables):
         names = tables.text("index/files/name")
         sizes = tables.numbers("index/files/size", (len(names),), "i8")
-        first = tables.numbers("index/files/first_row", (len(names) + 1,), "i8")
         if any("/" in name or name in ("", "..") for name in names):
             raise ValueError("a file outside the store")
         files = tuple(zip(names, sizes.tolist(), tables.text("index/files/sha256"), strict=True))
-        if seal.kind == "packed":
-            if len(files) != 1:
-                raise ValueError("a packed file that names others")
-            files = ((path.name, seal.size, seal.sha256),)
-        content = _read_content(tables, len(plan.ids), plan.arrays, max([0, *(size for _, size, _ in files)]))
-        everything = _whole_plan(plan, tables, [video for video, _ in content["failures"]])
-        catalog = Catalog(**content, plan=plan, whole=everything, files=files, file_first_row=first)
-        total = int(catalog.rows.sum())
-        if first[0] != 0 or first[-1] != total or (np.diff(first) < 0).any() or (total and not plan.arrays):
-            raise ValueError("files/first_row does not fit the rows")
-        if (tables.numbers("index/videos/first_row", (len(plan.ids),), "i8") != catalog.first_row).any():
-            raise ValueError("videos/first_row does not fit the rows")
-        return catalog
+        return _read_catalog(tables, files)
+
+
+def part_group(name: str) -> str:
+    """The group of a packed file that holds the tables of one part of a store."""
+    return f"{RESERVED}/parts/{name}" if name else RESERVED
+
+
+def read_packed(path: Path, *, whole: bool = False) -> dict[str, Catalog]:
+    """The tables of a packed file, part after part. Raises as `open_sealed`."""
+    with open_sealed(path, "packed", whole=whole) as (seal, tables):
+        start = part_group("*").removesuffix("*")
+        parts = sorted({name.split("/")[2] for name in tables.content if name.startswith(start)})
+        if "index/about" in tables.content or not parts:
+            parts.insert(0, "")
+        files = ((path.name, seal.size, seal.sha256),)
+        return {part: _read_catalog(_tables_of_part(tables, part), files) for part in parts}
+
+
+def _tables_of_part(tables: Tables, part: str) -> Tables:
+    """A part's tables of a packed file, named as in an index."""
+    group, tables_of_all = f"{part_group(part)}/", tables.content.items()
+    return Tables({f"{RESERVED}/{n.removeprefix(group)}": table for n, table in tables_of_all if n.startswith(group)})
+
+
+def _read_catalog(tables: Tables, files: tuple[tuple[str, int, str], ...]) -> Catalog:
+    """What `catalog_tables` gave, its rows in these files."""
+    plan = read_plan(tables)
+    first = tables.numbers("index/files/first_row", (len(files) + 1,), "i8")
+    content = _read_content(tables, len(plan.ids), plan.arrays, max([0, *(size for _, size, _ in files)]))
+    everything = _whole_plan(plan, tables, [video for video, _ in content["failures"]])
+    catalog = Catalog(**content, plan=plan, whole=everything, files=files, file_first_row=first)
+    total = int(catalog.rows.sum())
+    if first[0] != 0 or first[-1] != total or (np.diff(first) < 0).any() or (total and not plan.arrays):
+        raise ValueError("files/first_row does not fit the rows")
+    if (tables.numbers("index/videos/first_row", (len(plan.ids),), "i8") != catalog.first_row).any():
+        raise ValueError("videos/first_row does not fit the rows")
+    return catalog
 
 
 def _whole_plan(plan: Plan, tables: Tables, failed: list[str]) -> Plan | None:
@@ -244,14 +286,15 @@ def _whole_plan(plan: Plan, tables: Tables, failed: list[str]) -> Plan | None:
     return joined.take(order)
 
 
-def open_catalog(path: Path) -> Catalog:
-    """The tables of a store; of an unfinished one, those of the shards that are there. Raises as `open_sealed`."""
-    if not path.is_dir():
-        return read_catalog(path)
-    if (path / INDEX_NAME).exists():
-        return read_catalog(path / INDEX_NAME)
-    if not (path / PLAN_NAME).exists():
-        raise UsageError(f"{path}: no store (neither {INDEX_NAME} nor {PLAN_NAME} in it); `avr extract` makes one")
-    plan = load_plan(path)
-    there = [number for number in range(plan.num_shards) if (path / shard_name(number)).exists()]
-    return catalog_of_shards(plan, [read_shard(path, number, plan) for number in there])
+def open_catalog(folder: Path) -> Catalog:
+    """The tables of a part's folder; of an unfinished one, of the shards that are there. Raises as `open_sealed`."""
+    if (folder / INDEX_NAME).exists():
+        return read_index(folder / INDEX_NAME)
+    if not (folder / PLAN_NAME).exists():
+        raise UsageError(
+            f"{folder}: holds shards alone, neither {INDEX_NAME} nor {PLAN_NAME}; `avr extract` with the same settings "
+            "writes these again"
+        )
+    plan = load_plan(folder)
+    there = [number for number in range(plan.num_shards) if (folder / shard_name(number)).exists()]
+    return catalog_of_shards(plan, [read_shard(folder, number, plan) for number in there])

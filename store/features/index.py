@@ -1,7 +1,4 @@
-"""What a finished store gets beside its shards: its index, and one self-contained file for moving and publishing it.
-
-And how a store's plan and place are found again.
-"""
+"""What finished shards get: their part's index, and a store one self-contained file for moving and publishing it."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -11,17 +8,17 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from avr.core import AvrError, Progress, UsageError, WorkError, note
-from avr.store.sealed import write_sealed, write_tables
+from avr.core import Progress, UsageError, WorkError
+from avr.store.sealed import RESERVED, write_sealed, write_tables
 
-from .catalog import INDEX_NAME, Catalog, catalog_tables, open_catalog, read_catalog
-from .plan import PLAN_NAME, Plan, load_plan, with_seal
+from .catalog import INDEX_NAME, Catalog, catalog_tables, part_group
+from .opening import open_parts
 from .rows import RowReader
 from .shard import write_rows
 
 
 def write_index(folder: Path, catalog: Catalog) -> None:
-    """Write a store's index: the tables, and every array as a virtual data set over the shards."""
+    """Write a part's index: the tables, and every array as a virtual data set over the shards."""
 
     def fill(file: h5py.File) -> dict[str, NDArray]:
         for name in catalog.plan.arrays:
@@ -60,7 +57,7 @@ def pack(store: Path | str, out: Path | str | None = None, *, overwrite: bool = 
         overwrite: replace a file that is there.
 
     Raises:
-        UsageError: no folder of a finished store, or `out` is there already.
+        UsageError: no folder of a store whose parts are finished, or `out` is there already.
         WorkError: a shard is damaged, or the disk is full.
     """
     store = Path(store)
@@ -69,68 +66,35 @@ def pack(store: Path | str, out: Path | str | None = None, *, overwrite: bool = 
     target = Path(out) if out is not None else store.absolute().with_name(store.absolute().name + ".h5")
     if target.exists() and not overwrite:
         raise UsageError(f"{target}: is there already; --overwrite replaces it")
-    catalog = open_catalog(store)
-    if catalog.missing_shards:
-        raise UsageError(f"{store}: unfinished; finish it with `avr extract`, then pack it")
-    total = int(catalog.file_first_row[-1])
+    parts = open_parts([store])
+    for part in parts:
+        if part.catalog.missing_shards:
+            raise UsageError(f"{part.label}: unfinished; finish it with `avr extract`, then pack the store")
 
     def fill(file: h5py.File) -> dict[str, NDArray]:
-        places = {}
-        for name, shape in catalog.plan.arrays.items():
-            places[name] = write_rows(file, name, total, shape, rows(name))
-        first = np.array([0, total], dtype="<i8")
-        one = replace(catalog, places=places, files=(("packed", 0, ""),), file_first_row=first)
-        if one.digest != catalog.digest:
-            raise WorkError(f"{target}: came out with another content than {store}; report this to avr")
-        write_tables(file, catalog_tables(one))
+        places: dict[str, NDArray] = {}
+        for part in parts:
+            catalog = part.catalog
+            first = np.array([0, catalog.file_first_row[-1]], dtype="<i8")
+            own = {
+                name: write_rows(file, name, int(first[-1]), shape, rows(name))
+                for name, shape in catalog.plan.arrays.items()
+            }
+            one = replace(catalog, places=own, files=(("packed", 0, ""),), file_first_row=first)
+            if one.digest != catalog.digest:
+                raise WorkError(f"{target}: came out with another content than {part.label}; report this to avr")
+            group = part_group(part.name)
+            write_tables(file, {name.replace(RESERVED, group, 1): t for name, t in catalog_tables(one).items()})
+            places |= own
         return places
 
     def rows(name: str) -> Iterator[NDArray[np.float16]]:
-        for part in reader.parts(name):
-            progress.advance(len(part))
-            yield from part
+        for batch in reader.batches(name):
+            progress.advance(len(batch))
+            yield from batch
 
-    reader = RowReader(catalog, store)
-    needed = sum(size for _, size, _ in catalog.files) + (1 << 20)
-    with Progress("pack", total=total * len(catalog.plan.arrays), unit="rows") as progress:
+    reader = RowReader(*((part.catalog, part.path) for part in parts))
+    needed = sum(size for part in parts for _, size, _ in part.catalog.files) + (1 << 20)
+    total = sum(len(place) for part in parts for place in part.catalog.places.values())
+    with Progress("pack", total=total, unit="rows") as progress:
         return write_sealed(target, "packed", fill, large=needed)
-
-
-def find_plan(folder: Path) -> tuple[Plan | None, AvrError | None]:
-    """A store's plan and what is wrong with its file: where that is damaged or gone, the index still tells the plan.
-
-    Raises:
-        UsageError: the plan is of another format version, and no index of this one lies beside it.
-    """
-    try:
-        return load_plan(folder), None
-    except AvrError as error:
-        problem = error
-    try:
-        plan = read_catalog(folder / INDEX_NAME).whole
-    except AvrError:
-        plan = None
-    if plan is None:
-        if isinstance(problem, UsageError) and (folder / PLAN_NAME).exists():
-            raise problem
-        return None, problem
-    return with_seal(plan), problem
-
-
-def default_store(folder: Path | str = "features") -> Path:
-    """The newest store under `features/`, by its index (an unfinished one by its plan); says what it took.
-
-    Raises:
-        UsageError: there is none.
-    """
-    dated = []
-    for path in Path(folder).glob("*"):
-        marks = [path / INDEX_NAME, path / PLAN_NAME] if path.is_dir() else [path] if path.suffix == ".h5" else []
-        dates = [mark.stat().st_mtime_ns for mark in marks if mark.exists()]
-        if dates:
-            dated.append((dates[0], path))
-    if not dated:
-        raise UsageError(f"no store under {folder}/: run `avr extract --dataset NAME` first, or name one with --store")
-    newest = max(dated)[1]
-    note(f"store: {newest}" + (f" (the newest of {len(dated)} under {folder}/)" if len(dated) > 1 else ""))
-    return newest

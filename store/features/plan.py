@@ -59,6 +59,16 @@ class Plan:
     def num_shards(self) -> int:
         return -(-len(self.ids) // self.shard_videos)
 
+    @property
+    def streams(self) -> tuple[str, ...]:
+        """Names of the arrays' streams, sorted."""
+        return tuple(sorted({name.split("/")[0] for name in self.arrays}))
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What decides whether a run may be continued."""
+        return dict(self.provenance.get("settings") or {})
+
     @cached_property
     def identity(self) -> str:
         """What a shard must have been made for: SHA-256 of settings, videos, arrays' shapes and shard size.
@@ -76,6 +86,8 @@ class Plan:
 
     def take(self, positions: NDArray[np.intp]) -> "Plan":
         """The plan of the videos at these positions."""
+        if np.array_equal(positions, np.arange(len(self.ids))):
+            return self
         return replace(
             self,
             ids=tuple(self.ids[index] for index in positions),
@@ -205,6 +217,12 @@ def plan_changes(old: Plan, new: Plan, *, keep_shard_videos: bool = False) -> li
     lines = changes(old.provenance.get("settings", {}), new.provenance.get("settings", {}))
     names = ("dataset", "arrays", *(() if keep_shard_videos else ("shard_videos",)))
     lines += changes({name: getattr(old, name) for name in names}, {name: getattr(new, name) for name in names})
+    return lines + video_changes(old, new)
+
+
+def video_changes(old: Plan, new: Plan) -> list[str]:
+    """In what the videos of two plans, their labels, groups and splits differ, as "name old → new"."""
+    lines = []
     for name in ("class_names", "split_names", "ids", "groups", "labels", "splits"):
         before, after = (np.asarray(getattr(plan, name)).tolist() for plan in (old, new))
         if len(before) != len(after):

@@ -1,5 +1,7 @@
-"""Reading a feature store: a folder of shards with its index, or one packed file."""
+"""Reading feature stores: folders or packed files, their parts joined to one table of videos."""
 
+import hashlib
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -10,16 +12,20 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from avr.core import UsageError, ahead, warn
+from avr.core import UsageError, ahead, check_known, warn
 
-from .catalog import open_catalog
+from .catalog import first_rows
+from .joining import join, row_numbers
+from .opening import Opened, open_parts
 from .plan import TEST, TRAIN
 from .rows import RowReader
+
+IMPORTED = "imported"  # the kind of a stream that other tools made
 
 
 @dataclass(frozen=True)
 class StreamLayer:
-    """One array of a store: `shape` is that of one view, (N, D) or (N, C, H, W); the dtype is float16."""
+    """One array of a store: `shape` is that of one view, (N, D), (N, P, D) or (N, C, H, W); the dtype is float16."""
 
     stream: str
     layer: str
@@ -32,67 +38,91 @@ class StreamLayer:
 
 
 class FeatureStore(AbstractContextManager["FeatureStore"]):
-    """A store, read only. Rows are checked against their checksum when they are first read.
+    """A store, or several joined by their videos' ids, read only. Rows are checked when they are first read.
+
+    The videos are those that have features in every stream that is read; of those left out one note tells. Where
+    several stores have a stream of one name, all of these are called `<store's name>-<stream>`.
 
     Several threads may read one `FeatureStore` at once, and it may be pickled or forked.
 
     Args:
-        path: the store's folder, or a packed file.
+        path: the store's folder, or a packed file; several are read together.
+        streams: read these alone; all by default.
         cache_bytes: memory that `read` may keep rows in, all arrays together; an array is kept if it fits whole.
 
     Attributes:
-        ids, paths, groups: (M,) str, of the videos that have features; labels: (M,) int64.
+        path: the first one; places: all of them, resolved.
+        streams: names, sorted.
+        ids, paths, groups: (M,) str, of the videos; labels: (M,) int64.
         frames: (M,) int32 decoded frames; views: (M,) int32 rows of each video; first_row: (M,) int64.
         facts: name to (M,): promised (frames), rate, varies, start, end, seconds, width, height, codec of each video; 0
             and "" are not known.
-        row_frames: (R, N) int32 which frame of its video each step of each row shows, −1 where it is not known.
-        row_seconds: (R, N) float64 when, in seconds from its file's start; NaN where it is not known.
         class_names, split_names, dataset: as the data set has them.
         arrays: "stream/layer" to StreamLayer.
-        failures: [{"id": …, "reason": …}] of the videos that have no features.
+        failures: [{"id": …, "reason": …}] of the videos that have no features in some stream; the reason names the
+            streams where others have them.
         notes: [{"id": …, "note": …}] of videos that have, such as frames that do not decode.
-        provenance: how the features were made; its "settings" are the extraction's.
-        digest: identity of the content, equal for a folder and its packed file.
+        parts: of what is read, each with its tables.
+        provenance: how the features were made; of several parts {"streams": {name: provenance}}.
+        digest: identity of the content, equal for a folder and its packed file; of streams read alone it does not
+            change when the store gets others.
         complete: False when shards are missing; what is there can be read.
 
     Raises:
-        UsageError: no store, or one of another format version.
+        UsageError: no store, one of another format version, an unknown stream, or parts that disagree on a video.
         WorkError: damaged.
     """
 
-    def __init__(self, path: Path | str, *, cache_bytes: int = 1 << 30) -> None:
-        self.path = Path(path)
-        self.catalog = catalog = open_catalog(self.path)
-        plan = catalog.plan
+    def __init__(
+        self, path: Path | str | Sequence[Path | str], *, streams: Sequence[str] = (), cache_bytes: int = 1 << 30
+    ) -> None:
+        stores = [Path(one) for one in ([path] if isinstance(path, Path | str) else path)]
+        if not stores:
+            raise UsageError("no store is named")
+        self.path, self.places = stores[0], tuple(store.resolve() for store in stores)
+        self._named = " and ".join(map(str, stores))
+        self.parts = open_parts(stores, streams)
+        joined = join(self.parts)
+        plan = joined.plan
         self.dataset, self.class_names, self.split_names = plan.dataset, plan.class_names, plan.split_names
         self.ids: NDArray[np.str_] = np.array(plan.ids, dtype=str)
         self.paths: NDArray[np.str_] = np.array(plan.paths, dtype=str)
         self.groups: NDArray[np.str_] = np.array(plan.groups, dtype=str)
         self.labels: NDArray[np.int64] = plan.labels
-        self.frames, self.views, self.first_row = catalog.frames, catalog.rows, catalog.first_row
-        self.facts = dict(catalog.facts.videos)
-        self.row_frames, self.row_seconds = catalog.facts.frame, catalog.facts.second
+        self.frames, self.views, self.first_row = joined.frames, joined.rows, first_rows(joined.rows)
+        self.facts = joined.facts
+        self.failures = [{"id": video, "reason": reason} for video, reason in joined.failures]
+        self.notes = [{"id": video, "note": text} for video, text in joined.notes]
+        self._splits, self._cache_bytes = plan.splits, cache_bytes
+        self._part_of = {
+            stream: (part, numbers)
+            for part, numbers in zip(self.parts, joined.numbers, strict=True)
+            for stream in part.streams
+        }
+        self.streams = tuple(sorted(self._part_of))
         self.arrays = {
             name: StreamLayer(name.split("/")[0], name.split("/")[1], shape, np.dtype(np.float16))
-            for name, shape in plan.arrays.items()
+            for part in self.parts
+            for name, shape in part.catalog.plan.arrays.items()
         }
-        self.streams = tuple(sorted({array.stream for array in self.arrays.values()}))
-        self.failures = [{"id": video, "reason": reason} for video, reason in catalog.failures]
-        self.notes = [{"id": video, "note": text} for video, text in catalog.notes]
-        self.provenance: dict[str, Any] = plan.provenance
-        self.digest = catalog.digest
-        self.complete = not catalog.missing_shards
-        self._cache_bytes = cache_bytes
-        if not self.complete:
-            warn(
-                f"{self.path}: unfinished, {len(catalog.missing_shards)} of "
-                f"{len(catalog.files) + len(catalog.missing_shards)} shards are missing; "
-                "run `avr extract` again with the same settings to finish it"
-            )
+        self.provenance: dict[str, Any] = self.parts[0].provenance
+        self.digest = self.parts[0].digest
+        if len(self.parts) > 1:
+            self.provenance = {"streams": {name: self._part_of[name][0].provenance for name in self.streams}}
+            digests = sorted([sorted(part.streams), part.digest] for part in self.parts)
+            self.digest = hashlib.sha256(json.dumps(digests).encode()).hexdigest()
+        self.complete = not any(part.catalog.missing_shards for part in self.parts)
+        for part in self.parts:
+            missing = len(part.catalog.missing_shards)
+            if missing:
+                warn(
+                    f"{part.label}: unfinished, {missing} of {len(part.catalog.files) + missing} shards are missing; "
+                    "run `avr extract` again with the same settings to finish it"
+                )
 
     @cached_property
     def _rows(self) -> RowReader:
-        return RowReader(self.catalog, self.path, cache_bytes=self._cache_bytes)
+        return RowReader(*((part.catalog, part.path) for part in self.parts), cache_bytes=self._cache_bytes)
 
     def __exit__(self, *_: object) -> None:
         self.close()
@@ -108,6 +138,31 @@ class FeatureStore(AbstractContextManager["FeatureStore"]):
     def __len__(self) -> int:
         return len(self.ids)
 
+    def _of(self, stream: str) -> tuple[Opened, NDArray[np.int64] | None]:
+        """A stream's part, and which of its rows are read (None: all, in order)."""
+        check_known("stream", stream, self.streams, where=f"{self._named}: ")
+        return self._part_of[stream]
+
+    def settings(self, stream: str) -> dict[str, Any]:
+        """The settings that a stream was made with, as they were kept; a store of before has one record for all."""
+        return self._of(stream)[0].catalog.plan.settings
+
+    def kind(self, stream: str) -> str:
+        """What kind of stream it is, such as "flow": by its settings; of an imported one, its name in its store."""
+        kind = str(self.settings(stream).get("kind") or IMPORTED)
+        return self._part_of[stream][0].streams[stream] if kind == IMPORTED else kind
+
+    def shown(self, stream: str) -> tuple[NDArray[np.int32], NDArray[np.float64]]:
+        """Which frames and seconds a stream's steps show.
+
+        Returns:
+            (R, N) int32 which frame of its video each step of each row shows, −1 where it is not known;
+            (R, N) float64 when, in seconds from its file's start, NaN where it is not known.
+        """
+        part, numbers = self._of(stream)
+        facts = part.catalog.facts
+        return (facts.frame, facts.second) if numbers is None else (facts.frame[numbers], facts.second[numbers])
+
     def layers(self, stream: str) -> tuple[str, ...]:
         """Names of a stream's layers."""
         return tuple(array.layer for array in self.arrays.values() if array.stream == stream)
@@ -119,8 +174,8 @@ class FeatureStore(AbstractContextManager["FeatureStore"]):
             UsageError: no such split; the known ones are listed.
         """
         if name not in self.split_names:
-            raise UsageError(f"{self.path}: no split '{name}'; known: {', '.join(self.split_names)}")
-        parts = self.catalog.plan.splits[:, self.split_names.index(name)]
+            raise UsageError(f"{self._named}: no split '{name}'; known: {', '.join(self.split_names)}")
+        parts = self._splits[:, self.split_names.index(name)]
         return parts == TRAIN, parts == TEST
 
     def array(self, stream: str, layer: str) -> StreamLayer:
@@ -129,19 +184,16 @@ class FeatureStore(AbstractContextManager["FeatureStore"]):
             return self.arrays[f"{stream}/{layer}"]
         except KeyError:
             known = ", ".join(self.arrays)
-            raise UsageError(f"{self.path}: no array '{stream}/{layer}'; it holds {known}") from None
+            raise UsageError(f"{self._named}: no array '{stream}/{layer}'; it holds {known}") from None
 
     def nbytes(self, stream: str, layer: str) -> int:
         """Bytes of an array in memory."""
         return int(self.views.sum()) * int(np.prod(self.array(stream, layer).shape)) * 2
 
-    def _row_numbers(self, chosen: NDArray[np.intp]) -> NDArray[np.int64]:
-        """Row numbers of the videos at these positions, video after video."""
-        counts = self.views[chosen].astype(np.int64)
-        if counts.sum() == len(chosen):
-            return self.first_row[chosen]
-        ends = np.cumsum(counts)
-        return np.arange(counts.sum()) + np.repeat(self.first_row[chosen] - (ends - counts), counts)
+    def _read(self, array: StreamLayer, rows: NDArray[np.int64], *, keep: bool = True) -> NDArray[np.float16]:
+        """Rows of an array by their numbers here."""
+        numbers = self._part_of[array.stream][1]
+        return self._rows.read(array.name, rows if numbers is None else numbers[rows], keep=keep)
 
     def read(self, stream: str, layer: str, videos: ArrayLike) -> NDArray[np.float16]:
         """Features of the videos at these positions (any order, repeats allowed): all their rows, video after video.
@@ -153,12 +205,12 @@ class FeatureStore(AbstractContextManager["FeatureStore"]):
             UsageError: no such array, or a position outside 0 … M − 1.
             WorkError: damaged, naming file and array.
         """
-        return self._rows.read(self.array(stream, layer).name, self._row_numbers(self._positions(videos)))
+        rows = row_numbers(self.first_row, self.views, self._positions(videos))
+        return self._read(self.array(stream, layer), rows)
 
     def read_whole(self, stream: str, layer: str) -> NDArray[np.float16]:
         """A whole array `(R, *shape)`, R all rows of all videos."""
-        array = self.array(stream, layer)
-        return self._rows.read(array.name, np.arange(int(self.views.sum())), keep=False)
+        return self._read(self.array(stream, layer), np.arange(int(self.views.sum())), keep=False)
 
     def iterate_rows(
         self, stream_layers: Sequence[str], rows: NDArray[np.int64], *, batch_rows: int = 16
@@ -173,9 +225,9 @@ class FeatureStore(AbstractContextManager["FeatureStore"]):
         Returns:
             for each step every array's rows (rows of this step, *shape).
         """
-        names = [self.array(*name.split("/", 1)).name for name in stream_layers]
+        arrays = [self.array(*name.split("/", 1)) for name in stream_layers]
         steps = [rows[start : start + batch_rows] for start in range(0, len(rows), batch_rows)]
-        return ahead(lambda step: {name: self._rows.read(name, step) for name in names}, steps, depth=2)
+        return ahead(lambda step: {array.name: self._read(array, step) for array in arrays}, steps, depth=2)
 
     def _positions(self, videos: ArrayLike) -> NDArray[np.intp]:
         """Positions of videos, checked."""
@@ -183,5 +235,5 @@ class FeatureStore(AbstractContextManager["FeatureStore"]):
         if chosen.dtype.kind not in "iu" and chosen.size:
             raise UsageError(f"videos are given by position (integers), not by {chosen.dtype}")
         if chosen.size and not (chosen.min() >= 0 and chosen.max() < len(self.ids)):
-            raise UsageError(f"{self.path}: video positions must lie in 0 … {len(self.ids) - 1}")
+            raise UsageError(f"{self._named}: video positions must lie in 0 … {len(self.ids) - 1}")
         return chosen.astype(np.intp)

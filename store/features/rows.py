@@ -74,19 +74,31 @@ class _OpenFile:
 
 
 class RowReader:
-    """Reads rows of a store by array name and row number. Several threads may use one at once.
+    """Reads rows of a store's parts by array name and row number. Several threads may use one at once.
 
     Rows are kept in memory up to `cache_bytes`, all arrays together; an array is kept if it fits whole.
+
+    Args:
+        parts: of each its tables, and its folder or the packed file. No two have an array of one name.
     """
 
-    def __init__(self, catalog: Catalog, path: Path, *, cache_bytes: int = 0) -> None:
-        files = [(path / name if path.is_dir() else path, size) for name, size, _ in catalog.files]
+    def __init__(self, *parts: tuple[Catalog, Path], cache_bytes: int = 0) -> None:
+        files: list[tuple[Path, int]] = []
+        self._arrays: dict[str, tuple[int, ...]] = {}
+        self._places: dict[str, NDArray] = {}
+        self._file_of_row: dict[str, NDArray[np.int32]] = {}
+        self._first_row: list[int] = []  # of each file, among its part's
+        for catalog, path in parts:
+            counts = np.diff(catalog.file_first_row)
+            numbers = np.arange(len(files), len(files) + len(counts), dtype=np.int32)
+            self._file_of_row |= dict.fromkeys(catalog.places, np.repeat(numbers, counts))
+            self._arrays |= catalog.plan.arrays
+            self._places |= catalog.places
+            self._first_row += catalog.file_first_row[:-1].tolist()
+            folder = path.is_dir()
+            files += [(path / name if folder else path, size) for name, size, _ in catalog.files]
         most_open = max(8, resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 4)  # a mapping takes one more
         self._files, self._file = files, functools.lru_cache(most_open)(lambda number: _OpenFile(*files[number]))
-        self._arrays, self._places = catalog.plan.arrays, catalog.places
-        self._first_row = catalog.file_first_row
-        counts = np.diff(catalog.file_first_row)
-        self._file_of_row = np.repeat(np.arange(len(counts), dtype=np.int32), counts)
         self._unchecked = {name: np.ones(len(place), dtype=bool) for name, place in self._places.items()}
         self._cache_bytes = cache_bytes
         self._kept: dict[str, tuple[NDArray[np.float16], NDArray[np.bool_]] | None] = {}  # rows; which are absent
@@ -113,7 +125,7 @@ class RowReader:
                 absent[needed] = False
         return memory[rows]
 
-    def parts(self, name: str) -> Iterator[NDArray[np.float16]]:
+    def batches(self, name: str) -> Iterator[NDArray[np.float16]]:
         """All rows of one array in order, a few at a time."""
         numbers = np.arange(len(self._places[name]))
         for start in range(0, len(numbers), 64):
@@ -137,7 +149,7 @@ class RowReader:
         if not len(rows):
             return
         step = 2 * math.prod(self._arrays[name])
-        files, offsets = self._file_of_row[rows], self._places[name]["offset"][rows].astype(np.int64)
+        files, offsets = self._file_of_row[name][rows], self._places[name]["offset"][rows].astype(np.int64)
         edges = _run_edges(files, offsets, places, step)
         starts = edges[:-1]
         found = files[starts].tolist(), offsets[starts].tolist(), places[starts].tolist()

@@ -10,22 +10,21 @@ from typing import Any
 from avr.core import AvrError, FolderLock, UsageError, make_folder, note, remove_leftovers, warn
 from avr.store.records import changes
 
-from .catalog import INDEX_NAME, catalog_of_shards, read_catalog, read_shard, shard_name
-from .index import find_plan, write_index
+from .catalog import INDEX_NAME, catalog_of_shards, read_index, read_shard, shard_name
+from .index import write_index
+from .parts import DOING, find_plan, first_of, refuse_strangers, remove_dropped
 from .plan import PLAN_NAME, Plan, plan_changes, plan_of, write_plan
 from .shard import ShardWriter
 
-DOING = "writes to this store"  # what a folder's lock is held for
-
 
 class StoreWriter(AbstractContextManager["StoreWriter"]):
-    """Writes the features of a data set to a folder; continues a run that was interrupted, and joins one that is on.
+    """Writes a data set's features to a part of a store; continues an interrupted run, and joins one that is on.
 
-    Any number of processes, on any machines that share the folder, may write one store at once: each claims shards,
+    Any number of processes, on any machines that share the folder, may write one part at once: each claims shards,
     and whoever finds all of them there writes the index. A claim dies with its process, so an interruption costs the
     shards that were open and never a finished one. The files do not depend on who wrote them, or how many.
 
-        with StoreWriter(path, dataset, arrays={"rgb/pooled": (7, 2048)}, provenance={"settings": {}}) as writer:
+        with StoreWriter(store / "rgb", dataset, arrays={"rgb/pooled": (7, 2048)}, provenance={}) as writer:
             for shard in writer.shards():
                 for video in shard.video_ids:
                     shard.add(video, {"rgb/pooled": features_of(video)}, frames=25)
@@ -33,7 +32,8 @@ class StoreWriter(AbstractContextManager["StoreWriter"]):
     As a context manager it closes; `close` builds the index when all is there. Threads may share one.
 
     Args:
-        path: the store's folder; made when missing.
+        path: the part's folder, in the store's and called as its one stream; made when missing. What the store's other
+            parts ask of it, `check_part` tells before.
         dataset: name, class names, videos (id, path, label, group) and splits, such as `avr.datasets.Dataset`.
         arrays: "stream/layer" to the shape of one view: {"rgb/pooled": (7, 2048), "rgb/map": (7, 512, 7, 7)}.
         provenance: how the features are made, as JSON can hold it. provenance["settings"] (dict) decides what may
@@ -57,6 +57,7 @@ class StoreWriter(AbstractContextManager["StoreWriter"]):
     ) -> None:
         wanted = plan_of(dataset, arrays=arrays, provenance=provenance, shard_videos=shard_videos)
         self.path = make_folder(Path(path))
+        remove_dropped(self.path.parent, self.path.name)
         self._index_gone = False  # shards were missing when this process came: an index there now is another's since
         self._lock = FolderLock(self.path, shared=True, doing=DOING)
         try:
@@ -71,22 +72,13 @@ class StoreWriter(AbstractContextManager["StoreWriter"]):
         """The plan that lies there if it is the same, or the wanted one, written."""
         there, problem = find_plan(self.path)
         if there is None and not (self.path / PLAN_NAME).exists():
-            # Shards alone may lie there (repair drops a damaged plan): those made for this plan are taken.
-            names = [item.name for item in self.path.iterdir()]
-            strangers = [name for name in names if not name.startswith((".", "shard-", INDEX_NAME))]
-            if strangers:
-                raise UsageError(
-                    f"{self.path}: holds {strangers[0]} but no {PLAN_NAME}: no store; choose an empty folder"
-                )
+            refuse_strangers(self.path)  # shards alone may lie there, as repair drops a damaged plan, and are taken
         elif problem is not None:
             warn(f"{self.path}: {PLAN_NAME} is damaged or gone, and is written anew")
         if there is None:
             remove_leftovers(self.path / PLAN_NAME)
             return write_plan(self.path, wanted)
-        differing = plan_changes(there, wanted, keep_shard_videos=keep_shard_videos)
-        if differing:
-            shown = "; ".join(differing[:8]) + (f"; and {len(differing) - 8} more" if len(differing) > 8 else "")
-            raise UsageError(f"{self.path}: was begun with other settings: {shown}; use them, or another --out")
+        refuse_changes(self.path, there, wanted, keep_shard_videos=keep_shard_videos)
         for line in changes(there.provenance, wanted.provenance):  # of its settings, none
             warn(f"{self.path}: continuing, though {line}")
         return there if problem is None else write_plan(self.path, there)
@@ -154,7 +146,7 @@ class StoreWriter(AbstractContextManager["StoreWriter"]):
             shards = [read_shard(self.path, number, self.plan) for number in range(self.plan.num_shards)]
             catalog = catalog_of_shards(self.plan, shards)
             with suppress(AvrError):
-                if read_catalog(self.path / INDEX_NAME).equals(catalog):
+                if read_index(self.path / INDEX_NAME).equals(catalog):
                     return True
             remove_leftovers(self.path / INDEX_NAME)
             write_index(self.path, catalog)
@@ -172,3 +164,10 @@ class StoreWriter(AbstractContextManager["StoreWriter"]):
             self.close()
         else:
             self._lock.release()
+
+
+def refuse_changes(folder: Path, there: Plan, wanted: Plan, *, keep_shard_videos: bool) -> None:
+    """Raise UsageError where a part was begun with another plan than is wanted, saying what differs."""
+    differing = plan_changes(there, wanted, keep_shard_videos=keep_shard_videos)
+    if differing:
+        raise UsageError(f"{folder}: was begun with other settings: {first_of(differing)}; use them, or another --out")

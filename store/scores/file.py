@@ -240,3 +240,11 @@ def read_scores(path: Path | str) -> Scores:
         )
         check_scores(scores, where=f"{path}: ")
         return scores
+
+
+def reordered(scores: Scores, class_names: tuple[str, ...]) -> Scores:
+    """Scores with their classes, the same set, in another order."""
+    columns = np.array([scores.class_names.index(name) for name in class_names], np.intp)
+    number = np.argsort(columns)  # old class number → new
+    streams = {name: stream[:, columns] for name, stream in scores.streams.items()}
+    return replace(scores, class_names=class_names, labels=number[scores.labels], streams=streams)

@@ -10,8 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from avr.core import UsageError
-
-from .pickles import LARGEST_FILE, load_npy, load_npz, load_pickle
+from avr.store.pickles import LARGEST_FILE, load_npy, load_npz, load_pickle
 
 SCORE_KEYS = ("pred_scores", "pred_score", "scores", "score", "cls_score")
 LABEL_KEYS = ("gt_label", "gt_labels", "label")

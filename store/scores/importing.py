@@ -11,10 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from avr.core import UsageError, sha256_of
+from avr.store.matching import match_ids, without_suffix
 
-from .file import Kind, Scores, Videos, check_scores
+from .file import Kind, Scores, Videos, check_scores, reordered
 from .foreign import Foreign, read_foreign
-from .matching import match_ids, reordered, without_suffix
 
 GroupRule = Callable[[Sequence[str]], tuple[Sequence[str], str]]
 

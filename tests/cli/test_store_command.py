@@ -43,6 +43,7 @@ def test_info_takes_the_newest_store(runner, store):
     lines = done.stdout.splitlines()
     assert "dataset         toy" in lines
     assert "rgb/pooled           3 × 16  float16  1.34 KB" in lines
+    assert "rgb      rgb      3       7         1  1.34 KB" in lines
     assert "1          3     4" in lines
     assert "  a/v0: no frames" in lines
     assert "  a/v1: cut short" in lines
@@ -54,6 +55,7 @@ def test_info_json(runner, store):
     assert found["videos"] == 7
     assert found["failures"] == [{"id": "a/v0", "reason": "no frames"}]
     assert found["arrays"] == {"rgb/pooled": {"shape": [3, 16], "dtype": "float16", "bytes": 1344}}
+    assert found["streams"]["rgb"]["settings"] == {"backbone": "vgg16"}
     assert found["splits"] == {"1": {"train": 3, "test": 4}}
     assert found["provenance"]["settings"] == {"backbone": "vgg16"}
     assert not done.stderr
@@ -96,6 +98,23 @@ def test_pack_and_export(runner, store, tmp_path):
     assert run(runner, "info", f"{store}.h5").exit_code == 0
     assert run(runner, "export", store, "--out", tmp_path / "plain").exit_code == 0
     assert np.load(tmp_path / "plain" / "rgb_pooled.npy").shape == (14, 3, 16)
+
+
+def test_drop(runner, store, tmp_path):
+    done = run(runner, "drop", "rgb")
+    assert done.exit_code == 2
+    assert done.stderr.splitlines()[-1].startswith("error: features/toy: rgb lies in the store's own folder")
+    part = tmp_path / "features" / "new" / "rgb"
+    store.rename(tmp_path / "rgb")
+    part.parent.mkdir()
+    (tmp_path / "rgb").rename(part)
+    done = run(runner, "drop", "flow", part.parent)
+    assert done.stderr == f"error: {part.parent}: unknown stream 'flow'; known: rgb\n"
+    done = run(runner, "drop", "rgb")
+    assert done.exit_code == 0, done.output
+    assert done.stdout.startswith("dropped: rgb (")
+    assert done.stdout.endswith("the store holds nothing now\n")
+    assert not part.exists()
 
 
 def test_import_scores(runner, store, tmp_path):

@@ -34,6 +34,12 @@ class Toy:
                 self.fill(shard, order)
         return path
 
+    def write_part(self, store, stream, **changed):
+        """The part of one stream, with settings of its own."""
+        arrays = {name: rows.shape[1:] for name, rows in self.features["class0/clip 0é"].items() if stream in name}
+        options = {"arrays": arrays, "provenance": {"settings": {"kind": stream, "of": stream}}, **changed}
+        self.write(store / stream, **options)
+
     def fill(self, shard, order=None):
         """Add the features of a shard's videos that are not added yet, in this order."""
         ids = [video.id for video in self.dataset.videos]
@@ -42,7 +48,8 @@ class Toy:
                 shard.fail(video, "cannot be decoded")
             else:
                 note = "2 frames do not decode" if video == ids[7] else ""
-                assert shard.add(video, self.features[video], frames=10 + ids.index(video), note=note) is None
+                features = {name: self.features[video][name] for name in shard.plan.arrays}
+                assert shard.add(video, features, frames=10 + ids.index(video), note=note) is None
 
     def expected(self, name, ids):
         """What a store must return for these videos: their fp16 rows, one after another."""
@@ -77,6 +84,21 @@ def toy():
 def written(tmp_path_factory):
     """A finished store, written once, for all tests that only read it."""
     return make_toy().write(tmp_path_factory.mktemp("written") / "store")
+
+
+@pytest.fixture(scope="session")
+def written_parts(tmp_path_factory):
+    """A finished store of two parts, for all tests that only read it."""
+    store = tmp_path_factory.mktemp("written") / "parts"
+    for stream in ("flow", "rgb"):
+        make_toy().write_part(store, stream)
+    return store
+
+
+@pytest.fixture
+def toy_parts(written_parts, tmp_path):
+    """A copy of it that a test may change."""
+    return shutil.copytree(written_parts, tmp_path / "parts", ignore=shutil.ignore_patterns(".lock"))
 
 
 @pytest.fixture

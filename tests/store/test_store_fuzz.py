@@ -70,6 +70,13 @@ def truth(toy_store):
         return everything(store)
 
 
+def file_of(name, toy_store, toy_parts):
+    """A file of the store, or one of the two stores packed."""
+    if name == "packed parts":
+        return pack(toy_parts)
+    return pack(toy_store) if name == "packed" else toy_store / name
+
+
 def check_store(path, truth=None):
     try:
         with FeatureStore(path) as store:
@@ -85,25 +92,28 @@ def assert_one_line(message):
     assert message
 
 
-@pytest.mark.parametrize("name", ["index.h5", "shard-00001.h5", "packed"])
-def test_damaged_stores_never_lie(toy_store, truth, name):
-    path = pack(toy_store) if name == "packed" else toy_store / name
+@pytest.mark.parametrize("name", ["index.h5", "shard-00001.h5", "packed", "packed parts"])
+def test_damaged_stores_never_lie(toy_store, toy_parts, truth, name):
+    path = file_of(name, toy_store, toy_parts)
     content = path.read_bytes()
+    if name == "packed parts":
+        with FeatureStore(toy_parts) as store:
+            truth = everything(store)
 
     @settings(max_examples=250 // SHARE, **QUIET)
     @given(damages())
     def run(damage):
         path.write_bytes(damaged(content, damage))
-        check_store(path if name == "packed" else toy_store, truth)
+        check_store(path if name.startswith("packed") else toy_store, truth)
 
     run()
     path.write_bytes(content)
-    check_store(path if name == "packed" else toy_store, truth)
+    check_store(path if name.startswith("packed") else toy_store, truth)
 
 
-@pytest.mark.parametrize("name", ["index.h5", "shard-00001.h5", "plan.h5", "packed"])
-def test_forged_stores_never_crash(toy_store, reseal, name):
-    path = pack(toy_store) if name == "packed" else toy_store / name
+@pytest.mark.parametrize("name", ["index.h5", "shard-00001.h5", "plan.h5", "packed", "packed parts"])
+def test_forged_stores_never_crash(toy_store, toy_parts, reseal, name):
+    path = file_of(name, toy_store, toy_parts)
     content = path.read_bytes()
     if name in ("shard-00001.h5", "plan.h5"):
         (toy_store / "index.h5").unlink()  # so that these are read
@@ -112,7 +122,7 @@ def test_forged_stores_never_crash(toy_store, reseal, name):
     @given(damages())
     def run(damage):
         path.write_bytes(reseal(content, lambda behind: damaged(behind, damage)))
-        check_store(path if name == "packed" else toy_store)
+        check_store(path if name.startswith("packed") else toy_store)
         if name == "plan.h5":
             with suppress(AvrError):
                 ShardWriter(toy_store, 1)

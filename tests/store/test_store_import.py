@@ -216,7 +216,7 @@ def given(**options):
         pytest.param(lambda v: v[:, :1], given(), "1 class", id="one class"),
         pytest.param(lambda v: v[:0], given(), r"scores of shape \(0, 3\)", id="no video"),
         pytest.param(lambda v: v[0], given(), "expected", id="one axis"),
-        pytest.param(lambda v: v.astype(complex), given(), "which are no scores", id="complex"),
+        pytest.param(lambda v: v.astype(complex), given(), "which are no numbers", id="complex"),
     ],
 )
 def test_bad_scores_say_what_is_wrong(values, tmp_path, change, options, message):
@@ -237,7 +237,7 @@ def test_labels_given_must_agree_with_the_files_own(values, tmp_path):
     [
         ("a.npz", b"PK\x03\x04 broken", WorkError, "damaged zip"),
         ("a.npy", b"\x93NUMPY", UsageError, "no npy array"),
-        ("a.pkl", b"\x80\x04", UsageError, "cannot be read as scores"),
+        ("a.pkl", b"\x80\x04", UsageError, "cannot be read"),
         ("a.csv", b"", UsageError, "empty"),
         ("a.csv", b"x,1,2\ny,1\n", UsageError, "unequal length"),
         ("a.csv", b"x,1,2\ny,1,z\n", UsageError, "could not convert"),
@@ -254,6 +254,22 @@ def test_files_that_are_no_scores(tmp_path, name, content, error, message):
         import_scores(tmp_path / name, ids=IDS[:2], labels=LABELS[:2])
 
 
+def test_what_unfolds_without_end_is_refused_at_once(tmp_path):
+    value = [0.5, 0.5]
+    for _ in range(40):
+        value = [value, value]
+    (tmp_path / "a.pkl").write_bytes(pickle.dumps(value))
+    with pytest.raises(UsageError, match="refers to its own parts more often than it has bytes"):
+        import_scores(tmp_path / "a.pkl", ids=IDS[:2], labels=LABELS[:2])
+
+
+def test_a_tensor_that_repeats_its_storage_is_refused(tmp_path):
+    torch = pytest.importorskip("torch")
+    (tmp_path / "a.pkl").write_bytes(pickle.dumps([torch.ones(1).expand(1 << 40)]))
+    with pytest.raises(UsageError, match="a tensor larger than its storage"):
+        import_scores(tmp_path / "a.pkl", ids=IDS[:1], labels=LABELS[:1])
+
+
 def test_no_file(tmp_path):
     with pytest.raises(UsageError, match="no such file"):
         import_scores(tmp_path / "a.npz")
@@ -263,7 +279,7 @@ def test_a_zip_bomb_is_refused(tmp_path):
     with zipfile.ZipFile(tmp_path / "a.npz", "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("scores.npy", b"\0" * 1000)
         archive.infolist()[0].file_size = 9 << 30  # what the archive will say of it
-    with pytest.raises(UsageError, match="more than 8 GB of scores"):
+    with pytest.raises(UsageError, match="more than 8 GB"):
         import_scores(tmp_path / "a.npz")
 
 

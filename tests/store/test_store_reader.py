@@ -313,7 +313,9 @@ def test_export_gives_plain_files(toy, toy_store, tmp_path):
         "split 1,split two"
     )
     assert lines[1] == "class0/clip 0é,/data/0.avi,0,film0,10,0,1,0,0.0,0,0.0,0.0,0.0,0,0,,train,test"
-    assert (np.load(tmp_path / "out" / "row_frames.npy") == -1).all()
+    for stream in ("flow", "rgb"):
+        assert (np.load(tmp_path / "out" / f"{stream}_row_frames.npy") == -1).all()
+        assert np.isnan(np.load(tmp_path / "out" / f"{stream}_row_seconds.npy")).all()
     assert (tmp_path / "out" / "classes.txt").read_text() == "walk\nrun\njump\n"
     with pytest.raises(UsageError, match="is there already"):
         export(toy_store, tmp_path / "out")
@@ -344,9 +346,10 @@ def test_what_is_known_of_videos_and_rows_is_kept_with_them(toy, tmp_path):
             for name, value in known.items():
                 assert (store.facts[name][others] == value).all()
             assert (store.facts["rate"][3], store.facts["codec"][3]) == (0.0, "")
-            assert store.row_frames[:6].tolist() == [[0, 9], [1, 9], [2, 9], [-1, -1], [4, 9], [5, 9]]
-            np.testing.assert_array_equal(store.row_seconds[others], [[2.5, 2.8]] * (count - 1))
-            assert np.isnan(store.row_seconds[3]).all()
+            frames, seconds = store.shown("flow")
+            assert frames[:6].tolist() == [[0, 9], [1, 9], [2, 9], [-1, -1], [4, 9], [5, 9]]
+            np.testing.assert_array_equal(seconds[others], [[2.5, 2.8]] * (count - 1))
+            assert np.isnan(seconds[3]).all()
     found = describe(tmp_path / "store")
     assert (found["rates"], found["codecs"]) == ({"29.97": 19, "": 1}, {"h264": 19, "": 1})
     assert (found["sizes"], found["varying_rates"]) == ({"320x240": 19, "": 1}, 19)
