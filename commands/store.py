@@ -1,4 +1,4 @@
-"""`avr store`: look at, verify, pack and repair stores; import scores."""
+"""`avr store`: look at, verify, pack, repair and fill stores."""
 
 import json
 from dataclasses import replace
@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from ._import import import_features_command
 from ._options import PATH, chosen_store
 from ._output import Reply, answering, print_lines, print_table
 
@@ -18,7 +19,7 @@ STORE = click.argument("store", type=PATH, required=False)
 
 @click.group()
 def command() -> None:
-    """Look at, verify, pack and repair stores; import scores.
+    """Look at, verify, pack, repair and fill stores.
 
     STORE is a store's folder, its packed file, or a score file; without one, the newest store under features/ is
     taken.
@@ -59,9 +60,22 @@ def _show(result: dict[str, Any]) -> None:
             most = [f"{value or 'not known'} ({count})" for value, count in result[name].items()]
             click.echo(f"{name.ljust(width)}  {', '.join(most[:5])}{', …' * (len(most) > 5)}")
     print_lines(*(f"warning: {line}" for line in result.get("warnings", [])))
-    if "streams" in result:
+    if result["kind"] == "scores":
         click.echo(f"{'streams'.ljust(width)}  {', '.join(result['streams'])}")
     if result.get("arrays"):
+        click.echo()
+        told = [
+            [
+                name,
+                s["kind"],
+                s["steps"],
+                s["videos"],
+                s["failures"],
+                _size(sum(a["bytes"] for a in s["arrays"].values())),
+            ]
+            for name, s in result["streams"].items()
+        ]
+        print_table(["stream", "kind", "steps", "videos", "failures", "size"], told)
         click.echo()
         rows = [
             [n, " × ".join(map(str, a["shape"])), a["dtype"], _size(a["bytes"])] for n, a in result["arrays"].items()
@@ -112,6 +126,19 @@ def repair(store: Path | None, failures: bool) -> Reply:
 
 
 @command.command()
+@click.argument("stream")
+@STORE
+@answering
+def drop(stream: str, store: Path | None) -> Reply:
+    """Remove STREAM from a store's folder; `avr extract` makes it again, with these settings or others."""
+    from avr.store import drop
+
+    result = drop(chosen_store(store), stream)
+    rest = ", ".join(result["streams"]) or "nothing now"
+    return Reply(result, lambda: click.echo(f"dropped: {stream} ({_size(result['bytes'])}); the store holds {rest}"))
+
+
+@command.command()
 @STORE
 @click.option("--out", type=PATH, help="File to write.  [default: the folder's name with .h5, beside it]")
 @click.option("--overwrite", is_flag=True, help="Replace a file that is there.")
@@ -135,6 +162,9 @@ def export(store: Path | None, out: Path) -> Reply:
 
     written = export(chosen_store(store), out)
     return Reply({"written": written}, lambda: print_lines(*written))
+
+
+command.add_command(import_features_command)
 
 
 @command.command("import-scores")

@@ -26,6 +26,7 @@ from ._splits import Drawing, make_splits, say_empty
 from ._types import Dataset
 
 DEFAULT_FOLDER = Path("data")
+OURS = ("splits", "lists_suffice")  # of a data set's own function, what `index_dataset` is told by name
 
 
 @dataclass(frozen=True)
@@ -79,7 +80,7 @@ def describe_dataset(
                 f"{path}; for your own clips give another name, --name NAME"
             )
     item = load_item("avr.datasets", kind, "data set")
-    options = {key: option for key, option in options_of(item.index).items() if key != "splits"}
+    options = {key: option for key, option in options_of(item.index).items() if key not in OURS}
     drawing = getattr(item, "DRAWING", None)
     if drawing is not None:
         options |= {key: replace(one, default=getattr(drawing, key)) for key, one in options_of(Drawing).items()}
@@ -112,6 +113,7 @@ def index_dataset(
     splits: Path | None = None,
     called: str | None = None,
     drawn: bool = True,
+    lists_suffice: bool = False,
     **options: Any,
 ) -> Dataset:
     """Index a data set.
@@ -124,6 +126,8 @@ def index_dataset(
             else the root.
         called: what the data set is called; default its name, or that of the folder.
         drawn: whether splits are drawn where none are given; False for whom the videos alone matter.
+        lists_suffice: whether the lists of a data set say which videos there are where none of these is there: for whom
+            their names, labels and splits alone matter.
         options: what the data set's own `index` function takes beyond that, such as `seed` or `group_pattern`; text,
             as it comes from a command line, is turned into the option's type.
 
@@ -136,13 +140,16 @@ def index_dataset(
     item = load_item("avr.datasets", kind, "data set")
     options = read_options(about.options, options, kind=f"option of data set {kind}")
     given = {key: options.pop(key) for key in options_of(Drawing) if key in options}
-    if not root.is_dir() and not about.makes_itself:
+    by_lists = lists_suffice and "lists_suffice" in options_of(item.index)
+    if not root.is_dir() and not about.makes_itself and not by_lists:
         what = "is a file, not a folder" if root.exists() else "no such folder"
         raise UsageError(f"{root}: {what}; put the videos of {kind} there or name their folder with --root")
     if splits is not None and "splits" not in options_of(item.index):
         raise UsageError(f"data set {kind} reads no split lists; leave --splits out")
     files = {key: path for key, path in {**options, "splits": splits}.items() if isinstance(path, Path)}
     options |= {key: given_path(root, path, key) for key, path in files.items()}
+    if by_lists:
+        options["lists_suffice"] = True
     dataset: Dataset = replace(item.index(root, **options), name=about.called)
     if not drawn:
         return dataset

@@ -118,6 +118,12 @@ def say_missing(name: str, root: Path, listed: Sequence[str], there: Container[s
         warn(f"{name}: {len(lost)} of {len(listed)} listed videos are not there: {first_of(lost, 10)}")
 
 
+def say_by_lists(name: str, root: Path, listed: Sequence[str]) -> None:
+    """Note that listed videos are taken though none of them is there."""
+    if listed:
+        note(f"{name}: none of its {len(listed)} videos is in {root}, so the lists alone say which there are")
+
+
 def official(
     name: str,
     root: Path,
@@ -125,6 +131,8 @@ def official(
     labels: Mapping[str, int],
     part_of: Mapping[str, Mapping[str, str]],
     group_of: Callable[[str], str | None],
+    *,
+    lists_suffice: bool = False,
 ) -> Dataset:
     """A data set by its official lists, of the clips that are there; warns of others, and tells of files in no list.
 
@@ -139,11 +147,12 @@ def official(
         labels: of each listed clip.
         part_of: of each split the listed clips and their part, train, test or another.
         group_of: a clip's group, by its name; None: its own.
+        lists_suffice: where none of the listed clips is there, all are taken as if they were.
 
     Raises:
         UsageError: none is there.
     """
-    paths = find_clips(root)
+    paths = find_clips(root) if root.is_dir() or not lists_suffice else []
     # Shallow paths last, so that they win over copies in deeper folders.
     by_depth = sorted(paths, key=lambda path: -len(path.parts))
     exact = {text_of("/".join(path.with_suffix("").parts[-2:])): path for path in by_depth}
@@ -151,6 +160,9 @@ def official(
     loose = {_loosened(clip): path for clip, path in exact.items() if times[_loosened(clip)] == 1}
     near = {clip: exact.get(text_of(clip)) or loose.get(_loosened(clip)) for clip in sorted(labels)}
     found = {clip: root / path for clip, path in near.items() if path is not None}
+    if lists_suffice and not found:
+        say_by_lists(name, root, list(near))
+        found = {clip: root / f"{clip}.avi" for clip in near}
     say_missing(name, root, list(near), found, besides=f"; {len(paths)} other video files are")
     say_unlisted(name, root, sorted({root / path for path in paths} - set(found.values())))
     videos = tuple(Video(clip, path, labels[clip], group_of(clip) or clip) for clip, path in found.items())

@@ -33,7 +33,7 @@ CLASS_NAMES = (  # noqa: SIM905
 ).split()
 
 
-def index(root: Path, *, splits: Path | None = None) -> Dataset:
+def index(root: Path, *, splits: Path | None = None, lists_suffice: bool = False) -> Dataset:
     """Index HMDB51 with its three official splits; see `index_dataset`."""
     folder = find_lists(root, splits, folder=LISTS, pattern="*_test_split*.txt")
     part_of: dict[str, dict[str, str]] = {}  # split -> clip id -> part
@@ -50,7 +50,7 @@ def index(root: Path, *, splits: Path | None = None) -> Dataset:
             part_of.setdefault(named[2], {})[clip] = PARTS[mark]
     number = numbered(class_of.values())
     labels = {clip: number[name] for clip, name in class_of.items()}
-    return official("hmdb51", root, tuple(number), labels, part_of, group_of)
+    return official("hmdb51", root, tuple(number), labels, part_of, group_of, lists_suffice=lists_suffice)
 
 
 def group_of(clip: str) -> str | None:

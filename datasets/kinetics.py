@@ -20,7 +20,7 @@ from pathlib import Path
 from avr.core import UsageError, note
 
 from ._files import find_clips, ids_of, require_videos, text_of
-from ._lists import Told, list_places, say_missing, say_unlisted
+from ._lists import Told, list_places, say_by_lists, say_missing, say_unlisted
 from ._splits import Drawing
 from ._tables import read_table
 from ._types import Dataset, Split, Video, numbered
@@ -33,17 +33,20 @@ PARTS = ("train", "val", "test")
 COLUMNS = {name: (name,) for name in ("label", "youtube_id", "time_start", "time_end", "split")}
 
 
-def index(root: Path, *, splits: Path | None = None) -> Dataset:
+def index(root: Path, *, splits: Path | None = None, lists_suffice: bool = False) -> Dataset:
     """Index the listed clips that are there.
 
     Args:
         root: the folder of the clips.
         splits: a csv file or the folder of them.
+        lists_suffice: where no clip is there, all that are listed are taken as if they were.
 
     Raises:
         UsageError: as `index_dataset`; a clip with two labels or in two lists (file:line).
     """
-    paths = require_videos(root, find_clips(root), layout=LAYOUT)
+    paths = find_clips(root) if root.is_dir() or not lists_suffice else []
+    if not lists_suffice:
+        require_videos(root, paths, layout=LAYOUT)
     by_stem = {text_of(path.stem): path for path in reversed(paths)}
     part_of: dict[str, str] = {}
     label_of: dict[str, str] = {}
@@ -60,6 +63,9 @@ def index(root: Path, *, splits: Path | None = None) -> Dataset:
         path = by_stem.get(stem) or (by_stem.get(source) if clips_of[source] == 1 else None)
         if path is not None:
             there[stem] = path
+    if lists_suffice and not there:
+        say_by_lists("kinetics", root, list(source_of))
+        there = {stem: Path(f"{stem}.mp4") for stem in source_of}
     say_missing("kinetics", root, list(source_of), there)
     say_unlisted("kinetics", root, sorted(set(paths) - set(there.values())))
     number = numbered(label_of.values())

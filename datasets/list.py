@@ -24,7 +24,7 @@ from ._annotations import Entry, read_entries
 from ._classes import class_numbers, find_classes, say_unused
 from ._files import Places, ids_of, is_video, text_of
 from ._groups import told_groups
-from ._lists import Told, say_missing, say_unlisted
+from ._lists import Told, say_by_lists, say_missing, say_unlisted
 from ._parts import listed_splits, lists_in, side_in, side_of
 from ._splits import Drawing
 from ._types import Dataset, RawFrames, Video
@@ -57,6 +57,7 @@ def index(  # noqa: PLR0913 (one parameter an option)
     first_label: int | None = None,
     image: str = RawFrames.image,
     flow: str = "flow_{axis}_{:05d}.jpg",
+    lists_suffice: bool = False,
 ) -> Dataset:
     """Index the videos of annotation files.
 
@@ -70,6 +71,7 @@ def index(  # noqa: PLR0913 (one parameter an option)
         first_label: label of the first class, 0 or 1; None: as the file of class names counts, or else 0.
         image: name of an RGB frame, as a format of its number.
         flow: name of a flow image, with `{axis}` where x or y stands.
+        lists_suffice: where none of the listed videos is there, all are taken as if they were.
 
     Raises:
         UsageError: no annotation files, a line that does not parse or contradicts another (file:line), labels beyond
@@ -84,6 +86,9 @@ def index(  # noqa: PLR0913 (one parameter an option)
     sides = [side_of(entry, side_in(file)) for file, entries in read.items() for entry in entries]
     first = _one_each(listed)
     there = {name: one for name, one in first.items() if one.path is not None}
+    if lists_suffice and not there:
+        say_by_lists("list", root, list(first))
+        there = first = {name: replace(one, path=root / one.entry.listed) for name, one in first.items()}
     say_missing("list", root, list(first), there)
     parents = [one.path.parent.name if one.path else Path(one.source).parent.name for one in first.values()]
     lines = [one.entry for one in first.values()]
@@ -152,7 +157,7 @@ def _video(one: Listed, label: int, group: str, frames: RawFrames) -> Video:
 
 def _say_others(root: Path, taken: Sequence[Path]) -> None:
     """Note video files in no list, in the folders that hold listed ones."""
-    folders = {path.parent for path in taken}
+    folders = {path.parent for path in taken if path.parent.is_dir()}
     files = {path for folder in folders for path in folder.iterdir() if is_video(path.name) and path.is_file()}
     say_unlisted("list", root, sorted(files - set(taken)))
 

@@ -26,7 +26,7 @@ LISTS = "ucfTrainTestlist"
 FOLDERS = {"HandStandPushups": "HandstandPushups"}  # a class as clips are named -> as folder and classInd.txt have it
 
 
-def index(root: Path, *, splits: Path | None = None) -> Dataset:
+def index(root: Path, *, splits: Path | None = None, lists_suffice: bool = False) -> Dataset:
     """Index UCF101 with its three official splits; see `index_dataset`."""
     folder = find_lists(root, splits, folder=LISTS, pattern="classInd.txt")
     numbers = dict(parsed for _, parsed in read_list(folder / "classInd.txt", _parse_class))
@@ -56,7 +56,7 @@ def index(root: Path, *, splits: Path | None = None) -> Dataset:
     if not part_of:
         raise UsageError(f"{folder}: no trainlist01.txt and testlist01.txt beside classInd.txt")
     labels = {clip: numbers[clip.partition("/")[0]] - 1 for members in part_of.values() for clip in members}
-    return official("ucf101", root, class_names, labels, part_of, group_of)
+    return official("ucf101", root, class_names, labels, part_of, group_of, lists_suffice=lists_suffice)
 
 
 def group_of(clip: str) -> str | None:

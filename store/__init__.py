@@ -5,10 +5,16 @@ Beside them the folders of runs, which hold scores: `runs.py`.
 
 from .describe import describe, export, verify
 from .features.check import repair
-from .features.index import default_store, pack
+from .features.index import pack
+from .features.parts import check_part, default_store, describe_parts, drop
 from .features.reader import FeatureStore, StreamLayer
 from .features.shard import ShardWriter
 from .features.writer import StoreWriter
+from .imports.exported import is_export, videos_of
+from .imports.imported import ImportedFeatures
+from .imports.importing import import_export, import_features
+from .imports.laying import Laying
+from .matching import match_ids
 from .records import Figures, RunRecord, SplitRecord, differences, mean_figures
 from .runs import (
     RUNS,
@@ -44,7 +50,6 @@ from .scores.file import (
     write_scores,
 )
 from .scores.importing import Imported, ids_from_list, import_scores, labels_from_list
-from .scores.matching import match_ids
 
 __all__ = [
     "AVERAGE",
@@ -55,6 +60,8 @@ __all__ = [
     "FeatureStore",
     "Figures",
     "Imported",
+    "ImportedFeatures",
+    "Laying",
     "RunRecord",
     "Scores",
     "ShardWriter",
@@ -62,17 +69,23 @@ __all__ = [
     "StoreWriter",
     "StreamLayer",
     "Videos",
+    "check_part",
     "check_scores",
     "claim_run",
     "default_store",
     "describe",
+    "describe_parts",
     "differences",
+    "drop",
     "export",
     "files_below",
     "find_split",
     "finished_runs",
     "ids_from_list",
+    "import_export",
+    "import_features",
     "import_scores",
+    "is_export",
     "is_run",
     "is_test",
     "labels_from_list",
@@ -93,6 +106,7 @@ __all__ = [
     "split_folder",
     "split_names",
     "verify",
+    "videos_of",
     "write_log",
     "write_record",
     "write_scores",

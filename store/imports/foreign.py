@@ -1,0 +1,137 @@
+"""Files of features that other tools wrote, opened: which arrays they hold under which names, each read on demand.
+
+Known are npy, npz, pkl, pt, mat, h5 and csv. A size that a file claims is held against its bytes before memory is
+spent on it, and nothing in a file is called or followed out of it.
+"""
+
+import csv
+import mmap
+import pickle
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from numpy.typing import NDArray
+
+from avr.core import AvrError, UsageError
+from avr.store.pickles import LARGEST_FILE, load_npy, load_pickle, npy_header, open_npz
+
+from .arrays import Array, Content, content_of, line_of
+from .hdf5 import open_hdf5
+from .matlab import open_mat
+
+
+def open_features(path: Path) -> Content:
+    """What a file holds: one array without a name, several in order, or some by name ("a/b" where dicts are nested).
+
+    Raises:
+        UsageError: no such file, of no known kind, or nothing that can be read as features.
+        WorkError: damaged.
+    """
+    reader = READERS.get(path.suffix.lower())
+    if reader is None:
+        raise UsageError(f"{path}: features of this kind are not known; known: {', '.join(READERS)}")
+    if not path.is_file():
+        raise UsageError(f"{path}: {'not a regular file' if path.exists() else 'no such file'}")
+    try:
+        return reader(path)
+    except AvrError:
+        raise
+    except OSError as error:
+        raise UsageError(f"{path}: cannot be read ({error.strerror or line_of(error)})") from error
+    except Exception as error:  # what libraries raise at a forged file has no end
+        raise UsageError(f"{path}: cannot be read as features: {line_of(error)}") from error
+
+
+def _open_npy(path: Path) -> Content:
+    with path.open("rb") as file:
+        shape, _, dtype = npy_header(file, path)
+        if dtype.kind == "O":
+            file.seek(0)
+            return content_of(load_npy(_whole(path), path), path)
+    return Array(str(path), shape, dtype.kind, partial(mapped_npy, path))
+
+
+def mapped_npy(path: Path) -> NDArray:
+    """The array of an npy file, on disk."""
+    if not path.stat().st_size:
+        raise UsageError(f"{path}: is empty")
+    with path.open("rb") as file:
+        return load_npy(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ), path)
+
+
+def _open_npz(path: Path) -> Content:
+    return content_of(
+        {
+            name: read() if dtype.kind == "O" else Array(f"{path}: {name}", shape, dtype.kind, read)
+            for name, (shape, dtype, read) in open_npz(path).items()
+        },
+        path,
+    )
+
+
+def _open_pickle(path: Path) -> Content:
+    return content_of(load_pickle(_whole(path), path), path)
+
+
+def _whole(path: Path) -> bytes:
+    if path.stat().st_size > LARGEST_FILE:
+        raise UsageError(f"{path}: more than {LARGEST_FILE >> 30} GB, which no pickle is read of; save it as npy or h5")
+    return path.read_bytes()
+
+
+def _open_torch(path: Path) -> Content:
+    import torch
+
+    try:
+        try:
+            value = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+        except RuntimeError:  # the format of before PyTorch 1.6 cannot be mapped
+            value = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:  # its text advises to trust the file
+        raise UsageError(f"{path}: holds more than tensors in lists and dicts; save those alone") from error
+
+    def plain(value: Any) -> Any:
+        if isinstance(value, torch.Tensor):
+            value = value.detach()
+            if value.layout != torch.strided or value.numel() * value.element_size() > path.stat().st_size:
+                raise UsageError(f"{path}: a tensor of shape {tuple(value.shape)}, more than the file holds")
+            return (value.float() if value.dtype in (torch.bfloat16, torch.half) else value).numpy()
+        if isinstance(value, dict):
+            return {key: plain(item) for key, item in value.items()}
+        return [plain(item) for item in value] if isinstance(value, list | tuple) else value
+
+    return content_of(plain(value), path)
+
+
+def _open_csv(path: Path) -> Content:
+    """A line a step, with or without a header, as mmaction2 writes features of videos for localisation."""
+    try:
+        rows = [row for row in csv.reader(path.read_text(encoding="utf-8-sig").splitlines()) if any(row)]
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise UsageError(f"{path}: cannot be read as csv ({error})") from error
+    steps = []
+    for number, row in enumerate(rows):
+        try:
+            steps.append([float(cell) for cell in row])
+        except ValueError as error:
+            if number:
+                raise UsageError(f"{path}: row {number + 1}: {error}") from error
+    if not steps or len({len(step) for step in steps}) > 1:
+        raise UsageError(f"{path}: rows of unequal length, or none of numbers")
+    return Array.of(steps, str(path))
+
+
+READERS: dict[str, Callable[[Path], Content]] = {
+    ".npy": _open_npy,
+    ".npz": _open_npz,
+    ".pkl": _open_pickle,
+    ".pickle": _open_pickle,
+    ".pt": _open_torch,
+    ".pth": _open_torch,
+    ".mat": open_mat,
+    ".h5": open_hdf5,
+    ".hdf5": open_hdf5,
+    ".csv": _open_csv,
+}
