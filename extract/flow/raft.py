@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from avr.core import UsageError, WorkError
-from avr.extract.weights import download, read_state
+from avr.extract.weights import download, find_state, read_weights
 
 from ._method import FlowMethod, in_slices, padded
 
@@ -69,7 +69,7 @@ def _network(size: str, weights: str, seed: int) -> torch.nn.Module:
         return network
     members = get_model_weights(name).__members__
     if Path(weights).is_file():
-        state = read_state(Path(weights))
+        state = find_state(network, read_weights(Path(weights))).tensors
     elif weights in members:
         state, _ = download(members[weights], f"{name} {weights}", instead=INSTEAD)
     else:

@@ -1,16 +1,20 @@
-"""Backbones against torchvision's own networks, read by forward hooks; weights from files, good and bad."""
+"""torchvision's image networks against their own layers, read by forward hooks."""
 
 import functools
-import pickle
 
 import pytest
 import torch
 from safetensors.torch import save_file
 
 from avr.core import UsageError, WorkError
-from avr.extract import LayerReader, Settings, build_backbone, load_networks
-from avr.extract.backbones import source_of
-from avr.extract.weights import first_convolution, read_state
+from avr.extract import build_backbone, open_backbone
+from avr.extract.weights import first_convolution
+
+
+def read(model, name, layers, images):
+    """What a network's reader gives."""
+    with torch.inference_mode():
+        return open_backbone(name).reader(model, layers).eval()(images)
 
 
 def hooked(model, module, images, *, taken="output"):
@@ -59,8 +63,7 @@ def test_short_names_are_the_layers_they_say(name, layer, module, taken, shape):
     model = cached(name)
     images = torch.randn(2, 3, 64, 64)
     expected = hooked(model, module, images, taken=taken)
-    with torch.inference_mode():
-        found = LayerReader(model, name, [layer])(images)[layer]
+    found = read(model, name, [layer], images)[layer]
     assert found.shape == (2, *shape)
     torch.testing.assert_close(found, expected, rtol=0, atol=0)
 
@@ -71,23 +74,20 @@ def test_networks_of_one_input_size(name):
     side = {"inception_v3": 299, "vit_b_16": 224}[name]
     head = {"inception_v3": "fc", "vit_b_16": "heads.head"}[name]
     images = torch.randn(1, 3, side, side)
-    with torch.inference_mode():
-        found = LayerReader(model, name, ["pooled"])(images)["pooled"]
+    found = read(model, name, ["pooled"], images)["pooled"]
     torch.testing.assert_close(found, hooked(model, head, images, taken="input"), rtol=0, atol=0)
 
 
 @pytest.mark.parametrize("name", ["resnet18", "vgg16", "squeezenet1_1", "mobilenet_v2", "densenet121"])
 def test_pooled_is_the_mean_of_the_map(name):
-    reader = LayerReader(cached(name), name, ["pooled", "map"])
-    with torch.inference_mode():
-        found = reader(torch.randn(2, 3, 64, 64))
+    found = read(cached(name), name, ["pooled", "map"], torch.randn(2, 3, 64, 64))
     # Sums in another order.
     torch.testing.assert_close(found["pooled"], found["map"].mean((2, 3)), rtol=1e-5, atol=1e-5)
 
 
 def test_conv5_3_is_after_relu_and_before_pooling():
     model = cached("vgg16")
-    assert source_of("vgg16").short_layers(model, "vgg16")["conv5_3"] == "features.29"
+    assert open_backbone("vgg16").reader(model, ["conv5_3"]).nodes == {"conv5_3": ("", "features.29")}
     assert isinstance(model.features[29], torch.nn.ReLU)
     assert isinstance(model.features[30], torch.nn.MaxPool2d)
     assert model.features[28].weight.shape == (512, 512, 3, 3)
@@ -95,13 +95,13 @@ def test_conv5_3_is_after_relu_and_before_pooling():
 
 def test_any_node_can_be_read_and_an_unknown_one_lists_them():
     model = build_backbone("resnet18", weights="random")
-    assert LayerReader(model, "resnet18", ["layer2.0.relu"])(torch.randn(1, 3, 64, 64))["layer2.0.relu"].shape[1] == 128
+    assert read(model, "resnet18", ["layer2.0.relu"], torch.randn(1, 3, 64, 64))["layer2.0.relu"].shape[1] == 128
     with pytest.raises(
-        UsageError, match=r"resnet18 has no layer 'layer9'; short names: map, pooled; nodes: .*layer4.1"
+        UsageError, match=r"resnet18 has no layer 'layer9'; short names: map, pooled, tokens; nodes: .*layer4.1"
     ):
-        LayerReader(model, "resnet18", ["layer9"])
+        open_backbone("resnet18").reader(model, ["layer9"])
     with pytest.raises(UsageError, match="has no layer 'fc6'"):
-        LayerReader(model, "resnet18", ["fc6"])
+        open_backbone("torchvision:resnet18").reader(model, ["fc6"])
 
 
 def test_random_weights_are_those_of_the_seed():
@@ -114,8 +114,8 @@ def test_random_weights_are_those_of_the_seed():
 def test_the_flow_network_starts_from_the_mean_over_rgb(name):
     rgb = build_backbone(name, weights="random", seed=1)
     flow = build_backbone(name, weights="random", seed=1, in_channels=8)
-    path, first = first_convolution(flow)
-    expected = rgb.get_submodule(path).weight.mean(1, keepdim=True)
+    path, started = first_convolution(rgb)
+    first, expected = flow.get_submodule(path), started.weight.mean(1, keepdim=True)
     assert first.weight.shape[1] == 8
     for channel in range(8):
         assert torch.equal(first.weight[:, channel], expected[:, 0])
@@ -125,97 +125,10 @@ def test_the_flow_network_starts_from_the_mean_over_rgb(name):
 
 def test_a_reader_trains_the_network_it_reads():
     model = build_backbone("resnet18", weights="random").train()
-    reader = LayerReader(model, "resnet18", ["pooled"]).train()
+    reader = open_backbone("resnet18").reader(model, ["pooled"]).train()
     reader(torch.randn(2, 3, 64, 64))["pooled"].sum().backward()
     assert model.conv1.weight.grad is not None
     assert model.bn1.num_batches_tracked == 1
-
-
-@pytest.fixture
-def trained(tmp_path):
-    """A network with a classifier of its own, and its state dict."""
-    from torchvision import models
-
-    return models.squeezenet1_1(num_classes=1000).state_dict()
-
-
-@pytest.mark.parametrize("form", ["pth", "safetensors", "wrapped"])
-def test_weights_from_a_file(tmp_path, trained, form):
-    path = tmp_path / f"net.{'safetensors' if form == 'safetensors' else 'pth'}"
-    if form == "safetensors":
-        save_file(trained, path)
-    else:
-        torch.save(
-            {"state_dict": {f"module.{k}": v for k, v in trained.items()}} if form == "wrapped" else trained, path
-        )
-    model = build_backbone("squeezenet1_1", weights=str(path))
-    assert all(torch.equal(value, trained[key]) for key, value in model.state_dict().items())
-    flow = build_backbone("squeezenet1_1", weights=str(path), in_channels=20)
-    mean = trained["features.0.weight"].mean(1)
-    assert torch.equal(flow.state_dict()["features.0.weight"][:, 13], mean)
-
-
-def test_flow_weights_from_a_file_are_taken_as_they_are(tmp_path):
-    state = build_backbone("resnet18", weights="random", in_channels=20, num_classes=5).state_dict()
-    save_file(state, tmp_path / "flow.safetensors")
-    model = build_backbone("resnet18", weights=str(tmp_path / "flow.safetensors"), in_channels=20)
-    assert torch.equal(model.conv1.weight, state["conv1.weight"])
-    with pytest.raises(WorkError, match=r"not weights of resnet18 with 3 input channels.*conv1.weight \(shape"):
-        build_backbone("resnet18", weights=str(tmp_path / "flow.safetensors"))
-
-
-def test_another_classifier_still_gives_the_trunk(tmp_path, capsys):
-    from torchvision import models
-
-    state = models.resnet18(num_classes=51).state_dict()
-    torch.save(state, tmp_path / "hmdb.pth")
-    settings = Settings(streams=("rgb",), backbone="resnet18", weights=(str(tmp_path / "hmdb.pth"),))
-    networks = load_networks(settings)
-    assert capsys.readouterr().err == ""  # nobody reads the classifier here
-    build_backbone("resnet18", weights=str(tmp_path / "hmdb.pth"), num_classes=7)
-    assert "left out fc.weight, fc.bias" in capsys.readouterr().err
-    assert torch.equal(networks.readers["rgb"].state_dict()["graph.conv1.weight"], state["conv1.weight"])
-    assert networks.settings.weights == ("rgb=hmdb.pth",)  # the folder is no setting, the content is
-    assert networks.files == {"rgb": str(tmp_path / "hmdb.pth")}
-    assert len(networks.settings.weights_sha256[0]) == len("rgb=") + 64
-    with pytest.raises(WorkError, match=r"has no fc.bias, which layers fc need"):
-        load_networks(settings.change(layers=("fc",)))
-
-
-def test_weights_of_another_network(tmp_path, trained):
-    torch.save(trained, tmp_path / "squeezenet.pth")
-    with pytest.raises(WorkError, match=r"not weights of resnet18.*tensors do not fit, first conv1.weight \(missing\)"):
-        build_backbone("resnet18", weights=str(tmp_path / "squeezenet.pth"))
-
-
-class Evil:
-    """Runs code when it is unpickled without care."""
-
-    def __reduce__(self):
-        return (exec, ("raise SystemExit('code from a file was run')",))
-
-
-@pytest.mark.parametrize(
-    ("content", "message"),
-    [
-        pytest.param(b"not weights at all", "no weights that can be read", id="noise"),
-        pytest.param(b"", "no weights that can be read", id="empty"),
-        pytest.param(pickle.dumps(Evil()), "it holds code, not only tensors", id="plain-pickle"),
-    ],
-)
-def test_files_that_are_no_weights(tmp_path, content, message):
-    (tmp_path / "net.pth").write_bytes(content)
-    with pytest.raises(WorkError, match=message):
-        read_state(tmp_path / "net.pth")
-
-
-def test_a_torch_file_with_code_is_refused(tmp_path):
-    torch.save({"weight": torch.zeros(1), "evil": Evil()}, tmp_path / "net.pth")
-    with pytest.raises(WorkError, match="it holds code, not only tensors"):
-        read_state(tmp_path / "net.pth")
-    torch.save([1, 2], tmp_path / "list.pth")
-    with pytest.raises(WorkError, match="holds no state dict"):
-        read_state(tmp_path / "list.pth")
 
 
 def test_unknown_names_list_the_known_ones():
@@ -248,6 +161,5 @@ def test_a_network_that_started_at_random_reads_the_same_input_when_its_file_is_
     assert start.transform_input is again.transform_input is True
     assert build_backbone(name, weights="random", in_channels=4).transform_input is False
     images = torch.randn(1, 3, 80, 80)
-    with torch.inference_mode():
-        ours, theirs = (LayerReader(model, name, ["map"])(images)["map"] for model in (start, again))
+    ours, theirs = (read(model, name, ["map"], images)["map"] for model in (start, again))
     torch.testing.assert_close(ours, theirs, rtol=0, atol=0)
