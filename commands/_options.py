@@ -2,13 +2,14 @@
 
 import functools
 from collections.abc import Callable, Collection, Iterable, Mapping
-from dataclasses import MISSING
+from dataclasses import MISSING, replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import click
 
-from avr.core import Option, UsageError, as_text, options_of, read_options, read_value
+from avr.core import About, Option, UsageError, as_text, item_names, options_of, read_options, read_value
+from avr.extract import STREAMS, Settings, read_streams
 from avr.training import Training, check_device
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -38,7 +39,7 @@ def field_option(
         default: shown in the help; None and what is empty say nothing.
         note: what the help says behind the field's text.
         flag: what it is called, if not by the field's name.
-        many: the option is repeated, once for each item of a tuple.
+        many: the option is repeated, and the command gets its texts.
     """
     flag = flag or f"--{option.name.replace('_', '-')}"
     if option.kind is bool:
@@ -68,7 +69,6 @@ def record_options(
     only: Collection[str] | None = None,
     defaults: Any = None,
     flags: Mapping[str, str] | None = None,
-    many: Collection[str] = (),
 ) -> Callable[[F], F]:
     """Add an option for each field of a record; the command gets the record in one argument, or its error in one line.
 
@@ -77,8 +77,7 @@ def record_options(
         made: a dataclass, of which each field that says what it is for is an option; or what has keyword parameters.
         only: the options, if not those; the command then gets them as a dict.
         defaults: a record whose values hold where none is given, if not the fields' own.
-        flags: what fields are called that are not called by their names, such as {"streams": "--stream"}.
-        many: fields whose option is repeated.
+        flags: what fields are called that are not called by their names, such as {"name": "--engine"}.
     """
     known = {
         name: option
@@ -97,10 +96,34 @@ def record_options(
         for name, option in known.items():
             default = option.default if defaults is None else getattr(defaults, name)
             default = None if default is MISSING else default
-            shown.append(field_option(option, default=default, flag=flags.get(name, ""), many=name in many))
+            shown.append(field_option(option, default=default, flag=flags.get(name, "")))
         return apply(shown, called)
 
     return add
+
+
+def stream_options(function: F) -> F:
+    """Add `--stream` and an option for each setting of a stream, repeated, NAME=VALUE for one stream alone; the command
+    gets them in one argument, `streams`: stream -> settings."""
+    known = {name: option for name, option in options_of(Settings).items() if option.about.text}
+
+    @functools.wraps(function)
+    def called(*arguments: Any, stream: tuple[str, ...], **options: Any) -> Any:
+        given = {name: options.pop(name) for name in known}
+        told = {name: list(value) if isinstance(value, tuple) else value for name, value in given.items()}
+        return function(*arguments, streams=read_streams(stream, told), **options)
+
+    text = "Names of kinds: " + ", ".join(item_names(STREAMS)) + "; or NAME=KIND.  [default: rgb,flow]"
+    shown = [click.option("--stream", multiple=True, default=("rgb,flow",), metavar="NAMES", help=text)]
+    for option in known.values():
+        if option.kind is bool:
+            shown.append(field_option(option, default=option.default))
+            continue
+        unit = option.about.unit or "|".join(map(str, option.choices))
+        note = "" if option.default in ("", 0, (), 0.0) else f"  [default: {as_text(option.default)}]"
+        about = replace(option, hint=Annotated[str, About(option.about.text, unit)])
+        shown.append(field_option(about, default=(), note=note, many=True))
+    return apply(shown, called)
 
 
 def training_options(base: Training | None = None, *, unread: Collection[str] = ()) -> Callable[[F], F]:
@@ -137,7 +160,7 @@ def dataset_options(function: F) -> F:
     @functools.wraps(function)
     def called(*arguments: Any, pairs: dict[str, str], **options: Any) -> Any:
         where = {name: options.pop(name) for name in ("root", "splits", "called")}
-        for name in ("name", "drawn", *where):
+        for name in ("name", "drawn", "lists_suffice", *where):
             if name in pairs:
                 raise UsageError(f"--set {name}=… is no option of a data set's own: see the command's")
         return function(*arguments, where={**where, **pairs}, **options)
@@ -160,6 +183,15 @@ def device_option(function: F) -> F:
     return option(function)
 
 
+stores_option = click.option(
+    "--store",
+    "stores",
+    multiple=True,
+    type=PATH,
+    help="Feature store; repeat to join several by video.  [default: the newest under features/]",
+)
+
+
 def chosen_store(given: Path | None) -> Path:
     """The store, or file of scores, that a command was given, or the newest store under features/. Loads no torch.
 
@@ -171,6 +203,11 @@ def chosen_store(given: Path | None) -> Path:
     if given is not None and not given.exists():
         raise UsageError(f"{given}: cannot be opened (no such file or folder)")
     return default_store() if given is None else given
+
+
+def chosen_stores(given: Iterable[Path]) -> tuple[Path, ...]:
+    """The stores that a command was given (`stores_option`), or the newest one; see `chosen_store`."""
+    return tuple(map(chosen_store, given)) or (chosen_store(None),)
 
 
 dataset_option = click.option(
@@ -215,10 +252,14 @@ def named_value(flag: str, text: str, *, bare: bool = False) -> tuple[str, str]:
 def list_option(
     flag: str, name: str, hint: Any, *, default: str | None = None, unit: str, text: str
 ) -> Callable[[F], F]:
-    """An option with commas between its values, as a tuple of the type that the annotation `hint` says."""
-    option = Option(name, hint, default)
+    """An option with commas between its values, or repeated, as a tuple of the type that the annotation `hint` says."""
+
+    def joined(_: click.Context, __: click.Parameter, texts: tuple[str, ...]) -> Any:
+        told = ",".join(texts) or default
+        return None if told is None else read_value(name, told, hint)
+
     note = "" if default is None else f"  [default: {default}]"
-    return click.option(flag, name, type=Value(option), default=default, metavar=unit, help=text + note)
+    return click.option(flag, name, multiple=True, callback=joined, metavar=unit, help=text + note)
 
 
 def apply(options: Iterable[Callable[[Any], Any]], function: Any) -> Any:

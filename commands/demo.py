@@ -55,15 +55,15 @@ def run_demo(out: Path, *, backbone: str = "resnet18", seed: int = 0) -> dict[st
     begin = time.monotonic()
     make_folder(out)
     from avr.datasets import index_dataset
-    from avr.extract import Settings, extract
+    from avr.extract import extract, read_streams
     from avr.fusion import fuse
     from avr.heads import train_run
     from avr.store import new_folder
 
     note(f"demo: clips that avr draws, and a {backbone} started at random (seed {seed}): nothing is downloaded")
     dataset = index_dataset("shapes", out / "data" / "shapes")
-    settings = Settings(backbone=backbone, weights=("random",), layers=("pooled",), seed=seed, resize=96, crop=96)
-    store = extract(dataset, out / "features" / "shapes", settings=settings).store
+    told = {"backbone": backbone, "weights": "random", "seed": seed, "resize": 96, "crop": 96}
+    store = extract(dataset, out / "features" / "shapes", streams=read_streams(["rgb", "flow"], told)).store
 
     runs = {
         head: train_run(store, head, split="1", seed=seed, folds=FOLDS, out=new_folder(out / "runs" / head))

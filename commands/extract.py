@@ -4,9 +4,9 @@ from typing import Any
 
 import click
 
-from avr.extract import Engine, Running, Settings
+from avr.extract import Engine, Running
 
-from ._options import PATH, dataset_option, dataset_options, record_options
+from ._options import PATH, dataset_option, dataset_options, record_options, stream_options
 from ._output import Reply, answering, print_table
 
 
@@ -14,7 +14,7 @@ from ._output import Reply, answering, print_table
 @dataset_option
 @dataset_options
 @click.option("--out", type=PATH, help="The store's folder.  [default: features/<dataset>]")
-@record_options("settings", Settings, flags={"streams": "--stream"}, many=("weights",))
+@stream_options
 @record_options("running", Running)
 @record_options("engine", Engine, flags={"name": "--engine"})
 @click.option("--strict", is_flag=True, help="Videos without features are an error, once the others are done.")
@@ -23,13 +23,16 @@ from ._output import Reply, answering, print_table
 def command(dataset: str, where: dict[str, Any], profile: bool, **options: Any) -> Reply:
     """Write features of a data set's videos to a store.
 
-    An interrupted run, started again with the same settings, goes on. A video that gives no features is kept in the
-    store with the reason, and the run goes on.
+    A store grows stream by stream: a new one leaves the others as they are. Streams of one kind have names of their
+    own: --stream slow=flow,fast=flow. What is told of streams is for all of them, or as NAME=VALUE for one: --flow dis
+    --flow slow=tvl1. An interrupted run, started again with the same settings, goes on. A video that gives no features
+    is kept in the store with the reason, and the run goes on.
     """
     from avr.datasets import index_dataset
 
     videos = index_dataset(dataset, **where)  # what is wrong with these is told before torch is loaded
-    options["settings"].require_files()
+    for settings in options["streams"].values():
+        settings.require_files()
     from avr.extract import extract
 
     summary = extract(videos, options.pop("out"), **options)

@@ -14,6 +14,7 @@ what is there is complete.
 
 import hashlib
 import json
+import math
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, replace
@@ -26,9 +27,20 @@ from numpy.typing import NDArray
 
 from avr.core import Progress, WorkError, note, warn, write_whole
 from avr.datasets import Video
-from avr.video import Answer, Decoded, Facts, Steps, VideoError, answer, open_frames, refuse_damaged
+from avr.video import (
+    Answer,
+    Decoded,
+    Facts,
+    Sampling,
+    Steps,
+    VideoError,
+    answer,
+    open_frames,
+    refuse_damaged,
+    sample_steps,
+)
 
-from .preprocess import resize_images
+from .preprocess import resize_images, resized_to
 from .settings import Settings
 from .streams import Stream, open_streams
 
@@ -40,21 +52,27 @@ class ClipCache:
 
     Args:
         folder: made when missing; may be shared by runs and processes.
-        settings: an extraction's, filled in; streams, flow, flow size, quantisation, resize and interpolation count.
-        streams: those of the settings, where they are open already.
+        streams: each one's settings, filled in; what it looks at, its sizes, quantisation and interpolation count.
+        opened: the streams, where they are open already.
     """
 
     def __init__(
-        self, folder: Path, settings: Settings, *, device: str = "cpu", streams: Mapping[str, Stream] | None = None
+        self,
+        folder: Path,
+        streams: Mapping[str, Settings],
+        *,
+        device: str = "cpu",
+        opened: Mapping[str, Stream] | None = None,
     ) -> None:
-        self.folder, self.settings = Path(folder), settings
-        self.streams = streams or open_streams(settings, device)
+        self.folder, self.settings = Path(folder), dict(streams)
+        self.streams = opened or open_streams(streams, device)
 
-    def path(self, video: Video, stream: str) -> Path:
-        """The file of one video's stream; of "", that of what is known of the video."""
-        shaped: dict[str, Any] = {"fps": self.settings.fps, "damage": self.settings.damage}
-        if stream:
-            shaped |= {"stream": stream, "resize": self.settings.resize, "with": self.settings.interpolation}
+    def path(self, video: Video, stream: str, *, facts: bool = False) -> Path:
+        """The file of one video's stream, or of what is known of the video as it samples it."""
+        kept = self.settings[stream]
+        shaped: dict[str, Any] = {"fps": kept.fps, "damage": kept.damage}
+        if not facts:
+            shaped |= {"resize": kept.resize, "with": kept.interpolation, "antialias": kept.antialias}
             shaped |= self.streams[stream].shaping
         try:
             status = os.stat(video.path)
@@ -66,11 +84,12 @@ class ClipCache:
         if video.frames is not None:
             identity += [video.frames.first, video.frames.count]
         digest = hashlib.sha256(json.dumps([identity, shaped], sort_keys=True).encode()).hexdigest()
-        return self.folder / digest[:2] / (f"{digest[2:26]}.{stream}.npy" if stream else f"{digest[2:26]}.json")
+        return self.folder / digest[:2] / (f"{digest[2:26]}.json" if facts else f"{digest[2:26]}.npy")
 
-    def has(self, video: Video) -> bool:
-        """Whether all streams of a video are stored."""
-        return all(self.path(video, stream).exists() for stream in ("", *self.settings.streams))
+    def has(self, video: Video, streams: Iterable[str] = ()) -> bool:
+        """Whether all streams of a video, or some, are stored."""
+        names = list(streams) or list(self.settings)
+        return all(self.path(video, name, facts=facts).exists() for name in names for facts in (False, True))
 
     def build(self, videos: Iterable[Video]) -> dict[str, str]:
         """Store what is missing; gives the reason by id of each video that cannot be decoded.
@@ -82,7 +101,7 @@ class ClipCache:
         failures: dict[str, str] = {}
         if not missing:
             return failures
-        note(f"cache: {' and '.join(self.settings.streams)} of {len(missing)} videos → {self.folder}")
+        note(f"cache: {' and '.join(self.settings)} of {len(missing)} videos → {self.folder}")
         written = 0
         with Progress("cache", total=len(missing), unit="videos") as progress:
             for number, video in enumerate(missing, start=1):
@@ -96,27 +115,28 @@ class ClipCache:
                 progress.advance()
         return failures
 
-    def decoded(self, video: Video, settings: Settings, *, generator: np.random.Generator | None = None) -> Decoded:
-        """What `avr.video.decode` gives for the plan of some settings, out of the files, with the flow computed."""
-        known = self._known(video)
-        count = len(known["numbers"])
-        views = settings.sampling.sample(count, key=video.id, generator=generator)
-        if settings.plan == "clips" and generator is not None:
-            views = views[[int(generator.integers(len(views)))]]  # training draws one of the video's clips
-        steps = Steps.of(views, count)
+    def decoded(
+        self, video: Video, streams: Mapping[str, Settings], *, generator: np.random.Generator | None = None
+    ) -> Decoded:
+        """What `avr.video.decode` gives for the sampling of some streams, out of the files, their images made."""
         answers = {}
-        for name in self.settings.streams:
-            num_pairs = self.streams[name].pairs
-            pairs = steps.pairs(num_pairs) if num_pairs else None
-            images = self._open(self.path(video, name))
-            ready = np.ascontiguousarray(images[steps.frames if pairs is None else pairs.firsts])
+        drawn: dict[Sampling, Steps] = {}
+        for name, settings in streams.items():
+            known, need = self._known(video, name), self.streams[name].need
+            sampling = settings.sampling
+            if sampling not in drawn:
+                drawn[sampling] = sample_steps(sampling, len(known["numbers"]), key=video.id, generator=generator)
+            steps = drawn[sampling]
+            pairs = steps.pairs(need.pairs) if need.pairs else None
+            chosen, stacks = (pairs.firsts, pairs.stacks) if pairs else steps.clips(need.frames, need.stride)
+            ready = np.ascontiguousarray(self._open(self.path(video, name))[chosen])
             ready = ready if ready.dtype == np.uint8 else ready.astype(np.float32)
-            answers[name] = Answer(np.zeros((0, 0, 0), np.uint8), pairs, ready)
-        numbers, seconds = (np.array(known[name])[views] for name in ("numbers", "seconds"))
-        return Decoded(steps, answers, Facts(**known["facts"]), numbers, seconds, known["note"])
+            shown = (np.array(known[about])[steps.shown] for about in ("numbers", "seconds"))
+            answers[name] = Answer(steps, stacks, np.zeros((0, 0, 0), np.uint8), pairs, ready, *shown)
+        return Decoded(answers, Facts(**known["facts"]), known["note"])
 
-    def _known(self, video: Video) -> dict[str, Any]:
-        path = self.path(video, "")
+    def _known(self, video: Video, stream: str) -> dict[str, Any]:
+        path = self.path(video, stream, facts=True)
         try:
             known: dict[str, Any] = json.loads(path.read_text())
         except (OSError, ValueError) as error:
@@ -131,26 +151,40 @@ class ClipCache:
         return array
 
     def _store(self, video: Video) -> int:
-        """Decode one video, compute its flow, write both; gives the bytes written."""
-        # Every frame, and every pair: stacks of one.
-        frames = open_frames(video, fps=self.settings.fps)
-        refuse_damaged(frames, self.settings.damage)
-        needs = {name: stream.need for name, stream in self.streams.items()}
-        needs = {name: replace(need, pairs=min(1, need.pairs)) for name, need in needs.items()}
-        decoded = answer(frames, Steps.of(np.arange(frames.count)[None], frames.count), needs)
+        """Decode one video, make the images of every frame and pair, write them; gives the bytes written."""
         written = 0
-        for name, stream in self.streams.items():
-            made = stream.images([decoded.answers[name]])[0].cpu()
-            if min(made.shape[-2:]) > self.settings.resize:  # extraction would resize them to it, and then leaves them
-                made = resize_images(made, self.settings)
-            images = np.ascontiguousarray(made.numpy())
-            images = images if images.dtype == np.uint8 else images.astype(np.float16)
-            self._write(self.path(video, name), partial(np.save, arr=images))
-            written += images.nbytes
-        known = {"facts": asdict(decoded.facts), "note": decoded.note}
-        known |= {"numbers": decoded.numbers[0].tolist(), "seconds": decoded.seconds[0].tolist()}
-        self._write(self.path(video, ""), lambda file: file.write(json.dumps(known).encode()))
+        # Every frame, and every pair: stacks of one.
+        needs = {name: stream.need for name, stream in self.streams.items()}
+        needs = {
+            name: replace(need, frames=1, pairs=min(1, need.pairs))
+            for name, need in needs.items()
+            if not self.has(video, [name])
+        }
+        by_file = {self.path(video, name): name for name in needs}  # several may look at the same images
+        needs = {name: needs[name] for name in by_file.values()}
+        for fps, damage in dict.fromkeys((need.sampling.fps, need.sampling.damage) for need in needs.values()):
+            own = {
+                name: need for name, need in needs.items() if (need.sampling.fps, need.sampling.damage) == (fps, damage)
+            }
+            frames = open_frames(video, fps=fps)
+            refuse_damaged(frames, damage)
+            every = Steps.of(np.arange(frames.count)[None], frames.count)
+            decoded = answer(frames, dict.fromkeys(own, every), own)
+            for name, found in decoded.answers.items():
+                written += self._write_images(video, name, found)
+            known = {"facts": asdict(decoded.facts), "note": decoded.note}
+            known |= {"numbers": found.numbers[0].tolist(), "seconds": found.seconds[0].tolist()}
+            self._write(self.path(video, name, facts=True), partial(_write_json, known))
         return written
+
+    def _write_images(self, video: Video, stream: str, found: Answer) -> int:
+        made, kept = self.streams[stream].images([found])[0].cpu(), self.settings[stream]
+        if math.prod(resized_to(made, kept)) < math.prod(made.shape[-2:]):  # extraction would, and then leaves them
+            made = resize_images(made, kept)
+        images = np.ascontiguousarray(made.numpy())
+        images = images if images.dtype == np.uint8 else images.astype(np.float16)
+        self._write(self.path(video, stream), partial(np.save, arr=images))
+        return images.nbytes
 
     def _write(self, path: Path, write: Callable[[BinaryIO], object]) -> None:
         try:
@@ -158,6 +192,10 @@ class ClipCache:
                 write(file)
         except OSError as error:
             raise WorkError(f"cannot write the cache at {self.folder}: {error.strerror or error}") from error
+
+
+def _write_json(values: dict[str, Any], file: BinaryIO) -> None:
+    file.write(json.dumps(values).encode())
 
 
 def leave_out(videos: Sequence[Video], failures: dict[str, str]) -> list[Video]:

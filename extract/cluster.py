@@ -21,9 +21,13 @@ from avr.store import ShardWriter
 
 from .engines import ATTEMPTS, Crew, one_line
 from .extractor import Extractor
-from .settings import Running, Settings
-from .worker import LOOK, OnStep, Step, Task, about, empty_queue, open_store, write_shards
+from .queue import LOOK, Shards, about, empty_queue, number_of, open_queue, release
+from .running import Running
+from .settings import Settings
+from .task import OnStep, Step, Task
+from .worker import write_shards
 
+Claim = tuple[int, tuple[str, ...]]  # a shard's number, and the streams that lack it
 STARTS = 3  # attempts to start Ray on this machine
 
 
@@ -48,20 +52,25 @@ def run_on_ray(task: Task, workers: int, address: str, *, on_step: OnStep) -> li
     told = ray.put(task.on("cuda" if gpus else "cpu"))
     busy: list[dict[str, Busy]] = []
 
-    def write(shards: Iterator[ShardWriter]) -> dict[str, Busy]:
-        claimed = list(shards)
+    def write(claims: Iterator[Shards]) -> dict[str, Busy]:
+        claimed = list(claims)
         # Machines come and go: only a shard that workers are lost on ends the run.
         crew = Crew(task, [f"Ray, number {number}" for number in range(count)], on_step, lives=math.inf)
-        _watch(ray, ray.remote(**options)(extract_shards), told, crew, [shard.number for shard in claimed])
-        for shard in claimed:
-            shard.release()
+        _watch(
+            ray,
+            ray.remote(**options)(extract_shards),
+            told,
+            crew,
+            [(number_of(shards), tuple(shards)) for shards in claimed],
+        )
+        release(shard for shards in claimed for shard in shards.values())
         busy.extend(crew.busy)
         return {}
 
     try:
         kept = ray.get(ray.remote(**options | {"max_retries": ATTEMPTS - 1})(describe).remote(told))
-        with open_store(task, kept) as store:
-            empty_queue(store, write, on_step=on_step)
+        with open_queue(task, kept) as queue:
+            empty_queue(queue, write, on_step=on_step)
     except ray.exceptions.RayTaskError as error:
         cause = error.cause
         kind = UsageError if isinstance(cause, UsageError) else WorkError
@@ -99,13 +108,13 @@ def _first_line(error: Exception) -> str:
     return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
-def _watch(ray: Any, work: Any, told: Any, crew: Crew, numbers: list[int]) -> None:
+def _watch(ray: Any, work: Any, told: Any, crew: Crew, claimed: list[Claim]) -> None:
     """Have shards written by tasks `work`, one a worker; one that is lost is replaced, on whatever machine."""
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
     # On the driver's machine, which the run ends with anyway.
     here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=True)
-    desk = ray.remote(num_cpus=0, scheduling_strategy=here)(Desk).remote(numbers)
+    desk = ray.remote(num_cpus=0, scheduling_strategy=here)(Desk).remote(claimed)
     tasks = {work.remote(told, desk, worker): worker for worker in crew.lives}
     try:
         while tasks:
@@ -131,18 +140,20 @@ def _watch(ray: Any, work: Any, told: Any, crew: Crew, numbers: list[int]) -> No
 
 
 class Desk:
-    """Where workers take numbers of shards and say how far they are, as an actor of Ray's."""
+    """Where workers take shards, a number and the streams that lack it, and say how far they are: an actor."""
 
-    def __init__(self, numbers: list[int]) -> None:
-        self.numbers = deque(numbers)
+    def __init__(self, claimed: list[Claim]) -> None:
+        self.streams = dict(claimed)
+        self.numbers = deque(self.streams)
         self.said: list[tuple[int, Step]] = []
 
-    def take(self, worker: int) -> int | None:
+    def take(self, worker: int) -> Claim | None:
         """The next shard; None: there is none."""
         if not self.numbers:
             return None
-        self.said.append((worker, Step(self.numbers[0])))
-        return self.numbers.popleft()
+        number = self.numbers.popleft()
+        self.said.append((worker, Step(number)))
+        return number, self.streams[number]
 
     def take_back(self, numbers: list[int]) -> None:
         """Shards whose worker was lost: they come next."""
@@ -159,14 +170,14 @@ class Desk:
 
 
 @lru_cache(1)
-def _extractor(settings: Settings, running: Running) -> Extractor:
-    return Extractor(settings, running=running)
+def _extractor(streams: tuple[tuple[str, Settings], ...], running: Running) -> Extractor:
+    return Extractor(dict(streams), running=running)
 
 
 def describe(task: Task) -> dict[str, Any]:
     """What the store is to keep of how workers make features, as one of them sees it."""
     task.go_there()
-    return about(_extractor(task.settings, task.running))
+    return about(_extractor(tuple(task.streams.items()), task.running))
 
 
 def extract_shards(task: Task, desk: Any, worker: int) -> dict[str, Busy]:
@@ -177,19 +188,22 @@ def extract_shards(task: Task, desk: Any, worker: int) -> dict[str, Busy]:
     """
     import ray
 
-    def shards() -> Iterator[ShardWriter]:
-        while (number := ray.get(desk.take.remote(worker))) is not None:
-            shard = ShardWriter(task.store, number)
-            kept = shard.plan.provenance["settings"]
-            names = ", ".join(name for name, value in kept.items() if mine.get(name) != value)
-            if names:
-                raise WorkError(f"a worker would extract with other settings ({names}): share weights, mix no devices")
-            yield shard
+    def shards() -> Iterator[Shards]:
+        while (claim := ray.get(desk.take.remote(worker))) is not None:
+            number, streams = claim
+            own = {name: ShardWriter(task.store / name, number) for name in streams}
+            for name, shard in own.items():
+                kept, mine = shard.plan.provenance["settings"], extractor.settings[name].to_dict()
+                names = ", ".join(one for one, value in kept.items() if mine.get(one) != value)
+                if names:
+                    raise WorkError(
+                        f"a worker would extract {name} with other settings ({names}): share weights, mix no devices"
+                    )
+            yield own
 
     try:
         task.go_there()
-        extractor = _extractor(task.settings, task.running)
-        mine = extractor.settings.to_dict()
+        extractor = _extractor(tuple(task.streams.items()), task.running)
         return write_shards(
             extractor, task.dataset, shards(), on_step=lambda step: ray.get(desk.say.remote(worker, step))
         )

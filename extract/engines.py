@@ -12,7 +12,8 @@ from typing import Any
 
 from avr.core import AvrError, Busy, Child, UsageError, WorkError, quiet, warn
 
-from .worker import OnStep, Step, Task, work
+from .task import OnStep, Step, Task
+from .worker import work
 
 ATTEMPTS = 3  # workers that a shard, or a device, may lose before it is given up
 

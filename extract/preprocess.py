@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from .settings import Settings
 
@@ -19,6 +19,19 @@ def to_device(array: Any, device: torch.device | str) -> Tensor:
     if torch.device(device).type == "cuda" and tensor.device.type == "cpu":
         return tensor.contiguous().pin_memory().to(device, non_blocking=True)
     return tensor.to(device)
+
+
+def channels_last(values: Tensor) -> Tensor:
+    """Images `(B, C, H, W)`, clips `(B, C, T, H, W)` or kernels, in the layout in memory that convolutions are fastest
+    on; anything else as it is."""
+    layouts = {4: torch.channels_last, 5: torch.channels_last_3d}
+    return values.contiguous(memory_format=layouts.get(values.dim(), torch.preserve_format))
+
+
+def lay_out(model: nn.Module) -> None:
+    """Put a network's kernels into that layout, in place."""
+    for parameter in model.parameters():
+        parameter.data = channels_last(parameter.data)
 
 
 def crop_images(images: Tensor, settings: Settings, mirror: Callable[[Tensor], Tensor] | None = None) -> Tensor:
@@ -44,16 +57,30 @@ def crop_images(images: Tensor, settings: Settings, mirror: Callable[[Tensor], T
 
 
 def resize_images(images: Tensor, settings: Settings) -> Tensor:
-    """Images `(…, C, H, W)` with their short side at `settings.resize`, by PIL's arithmetic (uint8, antialiased)."""
+    """Images `(…, C, H, W)` at `settings.resize`, as the weights were made: by PIL's arithmetic (uint8, antialiased),
+    or not antialiased, as torchvision resizes clips."""
     from torchvision.transforms import InterpolationMode  # here, as everywhere: it takes seconds to load
     from torchvision.transforms.v2 import functional
 
-    height, width = images.shape[-2:]
-    if min(height, width) == settings.resize:
+    size = resized_to(images, settings)
+    if tuple(images.shape[-2:]) == size:
         return images
     mode = InterpolationMode.BICUBIC if settings.interpolation == "bicubic" else InterpolationMode.BILINEAR
-    resized: Tensor = functional.resize(images, [settings.resize], interpolation=mode, antialias=True)
-    return resized
+    # Weights of clips, which were not made with antialiasing, were made on tensors, in floating point.
+    values = images if settings.antialias else images.float()
+    resized: Tensor = functional.resize(values, list(size), interpolation=mode, antialias=settings.antialias)
+    return resized if resized.dtype == images.dtype else resized.round_().to(images.dtype)
+
+
+def resized_to(images: Tensor, settings: Settings) -> tuple[int, int]:
+    """Height and width that `resize_images` makes of images `(…, H, W)`: an exact size, or the short side's."""
+    if len(settings.resize) == 2:
+        height, width = settings.resize
+        return height, width
+    (short,) = settings.resize
+    height, width = images.shape[-2:]
+    # torchvision's own rounding
+    return (short, int(short * width / height)) if height <= width else (int(short * height / width), short)
 
 
 def _places(images: Tensor, settings: Settings) -> Iterator[tuple[int, int]]:

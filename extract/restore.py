@@ -11,6 +11,7 @@ from avr.core import AvrError, UsageError, WorkError, item_names, note, sha256_o
 from avr.datasets import Dataset, RawFrames, Split, Video, index_dataset
 from avr.store import FeatureStore
 
+from .backbones import open_backbone
 from .networks import Networks, load_networks
 from .settings import Settings
 from .weights import is_named
@@ -21,33 +22,34 @@ class Origin:
     """What a head's features were made with and of, as its checkpoint tells.
 
     Attributes:
-        settings: of the extraction: the head's streams, one layer each.
+        settings: of the head's streams, one layer each.
         dataset: the data set's name.
-        store: the folder of the store that was read; None for a head trained end to end without one.
+        stores: folders of the stores that were read; none for a head trained end to end without one.
         videos: of such a head: the store that its videos were taken from.
         folder: of the checkpoint; weights files that moved are looked for there and in the run's folder.
     """
 
-    settings: Settings
+    settings: dict[str, Settings]
     dataset: str
-    store: Path | None
+    stores: tuple[Path, ...]
     videos: Path | None
     folder: Path
 
     @classmethod
     def of(cls, metadata: Mapping[str, Any], folder: Path) -> "Origin":
-        """The origin in the metadata of a checkpoint, which lies in a folder: of `avr.heads.load_run`."""
+        """The origin in the metadata of a checkpoint, which lies in a folder: of `avr.heads.load_run`.
+
+        Raises:
+            UsageError: features that avr did not make, or settings that it does not know.
+        """
         about, layers = metadata["store"], metadata["layers"]
-        kept = Settings.from_dict(about["settings"])
-        streams = tuple(stream for stream in kept.streams if stream in layers)
-        settings = kept.change(
-            streams=streams,
-            layers=tuple(f"{stream}={layers[stream]}" for stream in streams),
-            weights=tuple(f"{stream}={kept.weights_of(stream)}" for stream in streams),
-            weights_sha256=tuple(entry for entry in kept.weights_sha256 if entry.split("=", 1)[0] in streams),
-        )
-        store, videos = (Path(about[name]) if about.get(name) else None for name in ("path", "videos"))
-        return cls(settings, str(about["dataset"]), store, videos, folder)
+        kept = about.get("streams") or dict.fromkeys(layers, about.get("settings", {}))
+        settings = {
+            stream: Settings.from_dict(kept[stream], stream).change(layers=(layer,)) for stream, layer in layers.items()
+        }
+        stores = tuple(map(Path, about.get("paths") or [about["path"]] * bool(about.get("path"))))
+        videos = Path(about["videos"]) if about.get("videos") else None
+        return cls(settings, str(about["dataset"]), stores, videos, folder)
 
     def restore_networks(self, given: Iterable[str] = ()) -> Networks:
         """The networks again, on the CPU; `given` says where weights files lie now, "rgb=FILE", or "FILE" for all.
@@ -56,22 +58,32 @@ class Origin:
             UsageError: weights that are gone, or others than the features were made with; says in what they differ.
             WorkError: weights that cannot be had or do not fit.
         """
-        known: Mapping[str, str] = {}
-        with contextlib.suppress(AvrError):  # a store that is gone tells nothing; the files may lie in the folders
-            if self.store is not None:
-                with FeatureStore(self.store) as store:
-                    known = dict(store.provenance.get("weights_files", {}))
-        settings = self.settings
-        files = _find_weights(settings, known, given, [self.folder, self.folder.parent, Path()])
-        sources = tuple(f"{stream}={files.get(stream, settings.weights_of(stream))}" for stream in settings.streams)
-        networks = load_networks(settings.change(weights=sources, weights_sha256=()))
-        built, kept = networks.settings.to_dict(), settings.to_dict()
-        # A file may have been renamed: its SHA-256 tells.
-        differing = [name for name in kept if name != "weights" and built[name] != kept[name]]
-        if differing:
-            shown = ", ".join(f"{name} {kept[name]}, now {built[name]}" for name in differing)
-            raise UsageError(f"what would be extracted differs from what the heads were trained on: {shown}")
-        return Networks(settings, networks.readers, networks.files)
+        files = _find_files(self.settings, self._known_files(), given, [self.folder, self.folder.parent, Path()])
+        asked = {name: _with_file(settings, files.get(name)) for name, settings in self.settings.items()}
+        networks = load_networks(asked)
+        for name, settings in self.settings.items():
+            built, kept = networks.settings[name].to_dict(), settings.to_dict()
+            # A file or folder may have been renamed: its SHA-256 tells. What computed flow is the device's.
+            renamed = ("weights", "flow_backend", *(["backbone"] if open_backbone(settings.backbone).local else []))
+            differing = [one for one in kept if one not in renamed and built[one] != kept[one]]
+            if differing:
+                shown = ", ".join(f"{one} {kept[one]}, now {built[one]}" for one in differing)
+                raise UsageError(
+                    f"what would be extracted of {name} differs from what the heads were trained on: {shown}"
+                )
+        return Networks(self.settings, networks.readers, networks.files)
+
+    def _known_files(self) -> dict[str, str]:
+        """Where each stream's weights file was when its features were made."""
+        known: dict[str, str] = {}
+        # A store that is gone tells nothing; the files may lie in the folders.
+        with contextlib.suppress(AvrError), FeatureStore(self.stores, streams=list(self.settings)) as store:
+            for name in self.settings:
+                made = store.provenance.get("streams", {}).get(name, store.provenance)
+                for own, file in made.get("weights_files", {}).items():
+                    if f"-{name}".endswith(f"-{own}"):  # a store's name may stand before it
+                        known[name] = file
+        return known
 
     def restore_dataset(self, root: Path | None = None) -> Dataset:
         """The videos, with the labels, groups and splits that the store keeps.
@@ -85,11 +97,11 @@ class Origin:
             UsageError: there is no store, and the data set's name tells nothing.
             WorkError: videos are not there.
         """
-        for path in (self.store, self.videos):
-            if path is None:
+        for paths in (self.stores, (self.videos,) if self.videos else ()):
+            if not paths:
                 continue
             try:
-                store = FeatureStore(path)
+                store = FeatureStore(paths, streams=list(self.settings) if paths == self.stores else ())
             except AvrError as error:
                 note(f"the run's store cannot be read ({error}); its videos are looked for elsewhere")
                 continue
@@ -157,21 +169,31 @@ def _video_of(store: FeatureStore, place: int, path: Path) -> Video:
     return Video(*about, frames=RawFrames(count=int(store.frames[place]), first=first))
 
 
-def _find_weights(
-    settings: Settings, known: Mapping[str, str], given: Iterable[str], folders: list[Path]
+def _with_file(settings: Settings, file: Path | None) -> Settings:
+    """Settings that name a weights file, or a network's own folder, by its path."""
+    if file is None:
+        return settings
+    if file.is_dir():
+        source = settings.backbone.partition(":")[0]
+        return settings.change(backbone=f"{source}:{file}")
+    return settings.change(weights=str(file))
+
+
+def _find_files(
+    streams: Mapping[str, Settings], known: Mapping[str, str], given: Iterable[str], folders: list[Path]
 ) -> dict[str, Path]:
-    """The weights file of each stream that has one; a file stands in the settings by name and SHA-256."""
+    """The weights file, or folder, of each stream that has one; a file stands in the settings by name and SHA-256."""
     found: dict[str, Path] = {}
-    hashes = dict(entry.split("=", 1) for entry in settings.weights_sha256)
     own = dict((entry if "=" in entry else f"={entry}").split("=", 1) for entry in given)
-    for stream in settings.streams:
-        name, wanted = settings.weights_of(stream), hashes.get(stream, "")
-        if is_named(settings.backbone, name):
+    for stream, settings in streams.items():
+        if not has_file(settings):
             continue
+        local = open_backbone(settings.backbone).local
+        name, wanted = settings.backbone.partition(":")[2] if local else settings.weights, settings.weights_sha256
         named = own.get(stream, own.get(""))
         places = [Path(named)] if named else [Path(known.get(stream, name)), *(folder / name for folder in folders)]
-        there = [place for place in places if place.is_file()]
-        right = [place for place in there if wanted in ("", sha256_of(place))]
+        there = [place for place in places if place.exists()]
+        right = [place for place in there if place.is_dir() or wanted in ("", sha256_of(place))]
         if right:
             found[stream] = right[0]
         elif there:
@@ -186,17 +208,21 @@ def _find_weights(
     return found
 
 
-def refuse_unused(given: Iterable[str], several: Iterable[Settings]) -> None:
+def has_file(settings: Settings) -> bool:
+    """Whether a stream's network or weights are the user's own folder or file, not named of their source, or random."""
+    return open_backbone(settings.backbone).local or not is_named(settings.backbone, settings.weights)
+
+
+def refuse_unused(given: Iterable[str], several: Iterable[Mapping[str, Settings]]) -> None:
     """Refuse weights files that no run of these settings reads: of a stream that is not there, or that has no file.
 
     Raises:
         UsageError: naming the entry.
     """
     sources: dict[str, dict[str, bool]] = {}  # each stream's weights, and whether they are a file
-    for settings in several:
-        for stream in settings.streams:
-            name = settings.weights_of(stream)
-            sources.setdefault(stream, {})[name] = not is_named(settings.backbone, name)
+    for streams in several:
+        for stream, settings in streams.items():
+            sources.setdefault(stream, {})[settings.weights] = has_file(settings)
     for entry in given:
         stream, separator, _ = entry.partition("=")
         if separator and stream not in sources:

@@ -1,28 +1,33 @@
 """`extract`: a data set's videos to a store of features, continued where it stopped."""
 
-import math
 import platform
 import subprocess
 import time
 from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from avr.core import Busy, Progress, WorkError, note, tell, warn
-from avr.datasets import Dataset
+from avr.core import Busy, Progress, UsageError, WorkError, note, tell, warn
+from avr.datasets import Dataset, Video
 from avr.store import FeatureStore
 
+from .backbones import open_backbone
 from .cache import ClipCache
 from .cluster import run_on_ray
 from .engines import run_children
 from .extractor import Extractor
 from .networks import Networks, load_networks
-from .settings import Engine, Running, Settings
+from .queue import expected_bytes, join_parts
+from .running import Engine, Running
+from .settings import Settings, check_stream
+from .task import Step, Task
 from .weights import trained_on
-from .worker import Step, Task, work
+from .worker import work
 
 DEFAULT_FOLDER = Path("features")
+DEFAULT_STREAMS = {"rgb": Settings(), "flow": Settings(kind="flow")}
 
 
 @dataclass
@@ -73,44 +78,69 @@ def extract(
     dataset: Dataset,
     out: Path | None = None,
     *,
-    settings: Settings | None = None,
+    streams: Mapping[str, Settings] | None = None,
     running: Running | None = None,
     engine: Engine | None = None,
     strict: bool = False,
 ) -> Summary:
-    """Extract features of every video into a store. An interrupted run, started again, goes on; a second one joins in.
+    """Extract streams of every video into a store. An interrupted run, started again, goes on; a second one joins in.
+
+    A store grows: what it holds of other streams is left as it is.
 
     Args:
         dataset: of `avr.datasets.index_dataset`.
         out: the store's folder; default `features/<dataset>`.
-        settings: everything that changes a feature; default ResNet-50 with its default weights, both streams.
+        streams: stream -> everything that changes its features; default rgb and flow by ResNet-50 with its default
+            weights.
         running: device and sizes.
         engine: where the work is done; default this process alone.
         strict: videos without features are an error, once all others are done.
 
     Raises:
-        UsageError: unknown names, or a store begun with other settings (says which differ).
+        UsageError: unknown names, or a stream begun with other settings (says which differ).
         WorkError: weights that cannot be had, a full disk; with `strict`, failed videos.
     """
     out = DEFAULT_FOLDER / dataset.name if out is None else Path(out)
-    settings, running, engine = settings or Settings(), running or Running(), engine or Engine()
+    streams = dict(DEFAULT_STREAMS if streams is None else streams)
+    running, engine = running or Running(), engine or Engine()
+    for name in streams:
+        check_stream(name)
+    if len({(settings.fps, settings.damage) for settings in streams.values()}) > 1:
+        raise UsageError("streams told other --fps or --damage are extracted one after the other: each decides alone")
     where = engine.where(running)
-    extractor = Extractor(settings, running=running) if engine.alone else None
-    networks = extractor.networks if extractor else load_networks(settings)
-    running = replace(running, shard_videos=running.shard_videos or shard_videos(networks.shapes, networks.settings))
+    extractor = Extractor(streams, running=running) if engine.alone else None
+    networks = extractor.networks if extractor else load_networks(streams)
+    sizes = join_parts(out, dataset, networks, running.shard_videos)
     _say_what(dataset, out, networks, where, cache=extractor.cache if extractor else None)
-    task = Task(dataset, out.absolute(), settings, running, made_with(), Path.cwd())
-    watch = _Watch(dataset, out, running.shard_videos)
+    watch = _Watch(dataset, out, sizes)
+    busy = []
     with watch.progress:
-        busy = _run_workers(engine, task, extractor, watch)
+        for size in dict.fromkeys(sizes.values()):  # parts that were begun apart may have shards of other sizes
+            chosen = {name: streams[name] for name in streams if sizes[name] == size}
+            told = replace(running, shard_videos=size)
+            task = Task(dataset, out.absolute(), chosen, told, made_with(), Path.cwd())
+            if extractor and set(chosen) != set(extractor.streams):
+                extractor = Extractor(chosen, running=told, networks=networks.only(chosen))
+            watch.turn(size)
+            busy += _run_workers(engine, task, extractor, watch)
+    summary = _summarise(out, dataset, streams, watch, busy)
+    if strict and summary.failures:
+        count = len(summary.failures)
+        raise WorkError(f"{count} video{'s' * (count > 1)} without features (listed above); the others are in {out}")
+    return summary
+
+
+def _summarise(
+    out: Path, dataset: Dataset, streams: Iterable[str], watch: "_Watch", busy: list[dict[str, Busy]]
+) -> Summary:
+    """What a run did, its failures and notes told."""
     summary = Summary(out, len(dataset.videos), seconds=watch.ended - watch.began)
-    with FeatureStore(out) as store:
+    with FeatureStore(out, streams=list(streams)) as store:
         summary.failures = [(failure["id"], failure["reason"]) for failure in store.failures]
         summary.notes = [(noted["id"], noted["note"]) for noted in store.notes]
-    failed, size = dict(summary.failures), running.shard_videos
-    own = (video for number in watch.own for video in dataset.videos[number * size : (number + 1) * size])
-    summary.extracted = sum(video.id not in failed for video in own)
-    if watch.own:
+    failed = dict(summary.failures)
+    summary.extracted = len(watch.ids.difference(failed))
+    if watch.ids:
         summary.busy = shares(busy, summary.seconds)
     for line in tell(summary.notes, label="note: "):
         note(line)
@@ -118,9 +148,6 @@ def extract(
         warn(line)
     if summary.notes or summary.failures:
         note(f"avr store info {out} tells all of them")
-    if strict and summary.failures:
-        count = len(summary.failures)
-        raise WorkError(f"{count} video{'s' * (count > 1)} without features (listed above); the others are in {out}")
     return summary
 
 
@@ -134,20 +161,33 @@ def _run_workers(engine: Engine, task: Task, extractor: Extractor | None, watch:
 
 
 class _Watch:
-    """A run as its steps tell it: the bar, and which shards are its own."""
+    """A run as its steps tell it: the bar, and which videos are its own."""
 
-    def __init__(self, dataset: Dataset, out: Path, shard_videos: int) -> None:
-        self.own: dict[int, Step] = {}  # how far each shard is that this run's workers claimed
+    def __init__(self, dataset: Dataset, out: Path, sizes: Mapping[str, int]) -> None:
+        self.own: dict[int, Step] = {}  # how far each shard is that this turn's workers claimed
+        self.ids: set[str] = set()
         self.began = self.ended = 0.0
-        self.failed = 0
-        count, numbers = len(dataset.videos), (path.stem[6:] for path in out.glob("shard-*.h5"))
-        there = sum(min(shard_videos, count - int(number) * shard_videos) for number in numbers if number.isdigit())
-        self.progress = Progress("extract", total=count - there, unit="videos")
+        self.failed, self.size, self.dataset = 0, 0, dataset
+        total = 0
+        for size in {*sizes.values()}:
+            parts = [out / name for name, own in sizes.items() if own == size]
+            there = set.intersection(*({path.name for path in part.glob("shard-*.h5")} for part in parts))
+            numbers = (int(name[6:-3]) for name in there if name[6:-3].isdigit())
+            total += len(dataset.videos) - sum(len(self._videos(number, size)) for number in numbers)
+        self.progress = Progress("extract", total=total, unit="videos")
+
+    def _videos(self, shard: int, size: int) -> Sequence[Video]:
+        return self.dataset.videos[shard * size : (shard + 1) * size]
+
+    def turn(self, size: int) -> None:
+        """What follows is of shards of so many videos."""
+        self.own, self.size = {}, size
 
     def __call__(self, step: Step) -> None:
         """Take a step. Of a shard that is done again after its worker was lost, only what is new counts."""
         self.ended = time.perf_counter()
         self.began = self.began or self.ended
+        self.ids.update(video.id for video in self._videos(step.shard, self.size))
         before = self.own.get(step.shard, Step(step.shard))
         if step.videos >= before.videos:
             self.own[step.shard] = step
@@ -166,33 +206,24 @@ def shares(workers: list[dict[str, Busy]], seconds: float) -> dict[str, float]:
     return {name: worked[name] / max(1e-9, seconds * threads[name]) for name in threads}
 
 
-def expected_bytes(shapes: dict[str, tuple[int, ...]], settings: Settings, num_videos: int) -> int:
-    """Bytes of features that a store of so many videos will hold; of plan clips, at most."""
-    row = sum(2 * math.prod(shape) for shape in shapes.values())
-    return row * settings.views * settings.crops_a_view * num_videos
-
-
-def shard_videos(shapes: dict[str, tuple[int, ...]], settings: Settings) -> int:
-    """Videos a shard, so that it weighs about 64 MB: 1 to 64. It is held in memory, and it is what a crash costs."""
-    return max(1, min(64, (1 << 26) // expected_bytes(shapes, settings, 1)))
-
-
 def _say_what(dataset: Dataset, out: Path, networks: Networks, where: str, *, cache: ClipCache | None) -> None:
-    settings, shapes, count = networks.settings, networks.shapes, len(dataset.videos)
-    size = _size(expected_bytes(shapes, settings, count))
-    arrays = ", ".join(f"{name} {'×'.join(map(str, shape))}" for name, shape in shapes.items())
-    views = settings.views * settings.crops_a_view
-    most = "at most " if settings.plan == "clips" else ""
-    weights = ", ".join(settings.weights)
-    note(f"extract: {count} videos of {dataset.name} → {out}; {settings.backbone} ({weights}) on {where}")
-    note(f"extract: {most}{views} view{'s' * (views > 1)} a video of {arrays}; {most or 'about '}{size} in all")
+    count = len(dataset.videos)
+    note(f"extract: {count} videos of {dataset.name} → {out} on {where}")
+    for name, settings in networks.settings.items():
+        arrays = ", ".join(f"{array} {'×'.join(map(str, shape))}" for array, shape in networks.shapes[name].items())
+        views = settings.views * settings.crops_a_view
+        most = "at most " if settings.plan == "clips" else ""
+        licence = "" if settings.weights == "random" else open_backbone(settings.backbone).licence(settings.weights)
+        weights = settings.weights + (f", licence {licence}" if licence and not networks.files.get(name) else "")
+        note(f"extract: {settings.backbone} ({weights}): {most}{views} view{'s' * (views > 1)} of {arrays}")
+    note(f"extract: about {_size(expected_bytes(networks, count))} in all")
     # Fine-tuned backbones have seen the training videos of one split, and some of those are tested on in others.
     for name, split in sorted({trained_on(Path(file)) for file in networks.files.values()}):
         if split in dataset.splits and len(dataset.splits) > 1 and name in ("", dataset.name):
             warn(f"these weights were trained on split {split}: train heads on that split alone")
     there = sum(cache.has(video) for video in dataset.videos) if cache else 0
     if there and cache:
-        note(f"extract: frames and flow of {there} of {count} videos are taken from {cache.folder}")
+        note(f"extract: images of {there} of {count} videos are taken from {cache.folder}")
     elif cache:
         warn(f"{cache.folder} holds none of the videos at these settings (streams, flow, resize): all are decoded")
 

@@ -1,5 +1,6 @@
 """Clips that the tests make: a textured square that moves, in Motion JPEG, and a data set of them."""
 
+import sys
 from pathlib import Path
 
 import cv2
@@ -7,6 +8,8 @@ import numpy as np
 import pytest
 
 from avr.datasets import Dataset, Split, Video
+
+sys.path.insert(0, str(Path(__file__).parent))
 
 HEIGHT, WIDTH = 48, 64
 

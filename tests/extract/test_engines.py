@@ -14,17 +14,27 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from altering import altered
 
 from avr.core import Busy, UsageError, WorkError
 from avr.datasets import Dataset, Split, Video
-from avr.extract import Engine, Running, Settings, extract
+from avr.extract import Engine, Running, extract, read_streams
 from avr.extract.engines import serve, shares_of_cores
 from avr.extract.run import shares
 from avr.extract.worker import Task
 from avr.store import verify
 
-SETTINGS = Settings(
-    backbone="squeezenet1_1", weights=("random",), layers=("pooled",), segments=2, stack=2, resize=48, crop=40
+SETTINGS = read_streams(
+    ["rgb,flow"],
+    {
+        "backbone": "squeezenet1_1",
+        "weights": "random",
+        "layers": ("pooled",),
+        "segments": 2,
+        "stack": 2,
+        "resize": 48,
+        "crop": 40,
+    },
 )
 RUNNING = Running(device="cpu", decoders=1, shard_videos=2)
 
@@ -58,23 +68,27 @@ def sixteen(tmp_path_factory):
 def alone(sixteen, tmp_path_factory):
     """The files of a store that this process extracted alone."""
     out = tmp_path_factory.mktemp("alone")
-    summary = extract(sixteen, out, settings=SETTINGS, running=RUNNING)
+    summary = extract(sixteen, out, streams=SETTINGS, running=RUNNING)
     assert summary.extracted == 16
     return files_of(out)
 
 
 def files_of(store: Path) -> dict[str, bytes]:
     """A finished store's files; the lock's holds who wrote it."""
-    return {path.name: path.read_bytes() for path in sorted(store.iterdir()) if path.name != ".lock"}
+    return {
+        str(path.relative_to(store)): path.read_bytes()
+        for path in sorted(store.rglob("*"))
+        if path.is_file() and path.name != ".lock"
+    }
 
 
 def kill_one_worker(store: Path, marker: str, killed: list[int]) -> threading.Thread:
     """Once a shard is there, SIGKILL one process whose command line holds `marker`; a thread, started."""
 
     def watch() -> None:
-        for _ in range(1200):
+        for _ in range(4800):  # Ray may take minutes to start on a busy machine
             time.sleep(0.05)
-            if list(store.glob("shard-*.h5")):
+            if list(store.glob("flow/shard-*.h5")):
                 mine = processes(marker)
                 if mine:
                     os.kill(mine[0], signal.SIGKILL)
@@ -130,7 +144,7 @@ def test_two_worker_processes_one_killed_write_the_same_bytes(sixteen, alone, tm
     killed: list[int] = []
     watcher = kill_one_worker(tmp_path / "store", "avr.extract.engines:serve", killed)
     summary = extract(
-        sixteen, tmp_path / "store", settings=SETTINGS, running=RUNNING, engine=Engine(devices=("cpu", "cpu"))
+        sixteen, tmp_path / "store", streams=SETTINGS, running=RUNNING, engine=Engine(devices=("cpu", "cpu"))
     )
     watcher.join()
     assert killed
@@ -150,7 +164,7 @@ def test_two_ray_workers_one_killed_write_the_same_bytes(sixteen, alone, tmp_pat
     watcher = kill_one_worker(tmp_path / "store", "ray::extract_shards", killed)
     try:
         summary = extract(
-            sixteen, tmp_path / "store", settings=SETTINGS, running=RUNNING, engine=Engine(name="ray", workers=2)
+            sixteen, tmp_path / "store", streams=SETTINGS, running=RUNNING, engine=Engine(name="ray", workers=2)
         )
     finally:
         import ray
@@ -173,7 +187,7 @@ def test_two_ray_workers_one_killed_write_the_same_bytes(sixteen, alone, tmp_pat
 )
 def test_what_no_worker_could_do_is_refused_before_a_store_is_begun(sixteen, tmp_path, flow, engine, message):
     with pytest.raises(UsageError, match=message):
-        extract(sixteen, tmp_path / "store", settings=SETTINGS.change(flow=flow), running=RUNNING, engine=engine)
+        extract(sixteen, tmp_path / "store", streams=altered(SETTINGS, flow=flow), running=RUNNING, engine=engine)
     assert not (tmp_path / "store").exists()
 
 
@@ -185,7 +199,8 @@ def test_a_shard_that_ends_every_worker_ends_the_run(sixteen, tmp_path, monkeypa
 
     def kill() -> None:
         while not over.wait(0.02):
-            claimed = (store / ".lock").read_bytes()[128:256] if (store / ".lock").exists() else b""
+            lock = store / "rgb" / ".lock"
+            claimed = lock.read_bytes()[128:256] if lock.exists() else b""
             for pid in processes("avr.extract.engines:serve"):
                 if f'"pid": {pid},'.encode() in claimed:
                     with contextlib.suppress(ProcessLookupError):
@@ -195,11 +210,11 @@ def test_a_shard_that_ends_every_worker_ends_the_run(sixteen, tmp_path, monkeypa
     thread.start()
     try:
         with pytest.raises(WorkError, match=r"2 workers were lost on shard 0 \(v00 …\), the last one: SIGKILL"):
-            extract(sixteen, store, settings=SETTINGS, running=RUNNING, engine=Engine(devices=("cpu",)))
+            extract(sixteen, store, streams=SETTINGS, running=RUNNING, engine=Engine(devices=("cpu",)))
     finally:
         over.set()
         thread.join()
-    assert not (store / "shard-00000.h5").exists()
+    assert not (store / "rgb" / "shard-00000.h5").exists()
 
 
 def test_a_worker_whose_decoder_does_not_start_says_so(sixteen, tmp_path, monkeypatch):

@@ -17,13 +17,26 @@ import torch
 
 from avr.core import FolderLock, UsageError, WorkError
 from avr.datasets import Video
-from avr.extract import Running, Settings, extract
+from avr.extract import Running, extract, read_streams
 from avr.store import FeatureStore, repair, verify
 
-SETTINGS = Settings(
-    backbone="squeezenet1_1", weights=("random",), layers=("pooled",), segments=2, stack=2, resize=48, crop=40
+SETTINGS = read_streams(
+    ["rgb,flow"],
+    {
+        "backbone": "squeezenet1_1",
+        "weights": "random",
+        "layers": ("pooled",),
+        "segments": 2,
+        "stack": 2,
+        "resize": 48,
+        "crop": 40,
+    },
 )
 RUNNING = Running(device="cpu", decoders=1, shard_videos=2)
+# A kill costs what was on its way: 3 decoded and one in hand, then groups, here a shard's two videos each: one being
+# filled, 4 becoming images, their two calls each in 3 of the network's hands, one being written.
+IN_HAND = 3 + 1 + RUNNING.shard_videos * (1 + 4 + 2 + 1)
+
 
 # A process that imports everything once and then forks: one child is one run of the command, killed so many seconds
 # after so many videos, or left to end. A decoder is told of each video in a log, which outlives the child.
@@ -39,10 +52,10 @@ torch.set_num_threads(1)
 os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})  # one core: how far the stages run ahead depends on it
 dataset, settings, running = pickle.load(open(sys.argv[1], "rb"))
 decode = Decoder.__call__
-def logged(self, video):
+def logged(self, video, needs):
     with open(os.environ["DECODE_LOG"], "a") as log:
         log.write(video.id + "\\n")
-    return decode(self, video)
+    return decode(self, video, needs)
 Decoder.__call__ = logged
 def decoded():
     return open(os.environ["DECODE_LOG"]).read().count("\\n")
@@ -52,7 +65,7 @@ for line in sys.stdin:
     if not child:
         try:
             with quiet():
-                extract(dataset, order["out"], settings=settings, running=running)
+                extract(dataset, order["out"], streams=settings, running=running)
             os._exit(0)
         except BaseException as error:
             with open(order["out"] + ".error", "w") as file:
@@ -86,7 +99,7 @@ def one_commit():
 class Runs:
     """Runs of `extract` in forked children of one prepared process."""
 
-    def __init__(self, folder: Path, dataset, settings: Settings, running: Running) -> None:
+    def __init__(self, folder: Path, dataset, settings, running: Running) -> None:
         self.log = folder / "decoded.txt"
         self.log.touch()
         (folder / "task.pickle").write_bytes(pickle.dumps((dataset, settings, running)))
@@ -133,18 +146,25 @@ def uninterrupted(runs, many, tmp_path_factory):
     assert runs(out) == 0
     assert runs.decoded() == [video.id for video in many.videos]
     files = files_of(out)
-    assert len(files) == 2 + 24  # plan, index, shards
+    assert len(files) == 2 * (2 + 24)  # of rgb and flow: plan, index, shards
     return files
+
+
+def is_ours(path: Path) -> bool:
+    """Whether it is a file of the store, or one that was left: all but the lock's, which says who wrote last."""
+    return path.is_file() and path.name != ".lock"
 
 
 def files_of(store: Path) -> dict[str, bytes]:
     """A finished store's files; the lock's holds who wrote it."""
-    return {path.name: path.read_bytes() for path in sorted(store.iterdir()) if path.name != ".lock"}
+    return {str(path.relative_to(store)): path.read_bytes() for path in sorted(store.rglob("*")) if is_ours(path)}
 
 
 def videos_in_shards(store: Path, dataset) -> set[str]:
-    """The videos of the shards that are there."""
-    numbers = {int(path.stem.split("-")[1]) for path in store.glob("shard-*.h5")}
+    """The videos of the shards that are there, of every stream that was begun."""
+    parts = [plan.parent for plan in store.rglob("plan.h5")]
+    there = [{int(path.stem.split("-")[1]) for path in part.glob("shard-*.h5")} for part in parts]
+    numbers = set.intersection(*there) if there else set()
     return {video.id for index, video in enumerate(dataset.videos) if index // RUNNING.shard_videos in numbers}
 
 
@@ -162,9 +182,7 @@ def test_killed_at_twenty_random_moments(runs, many, uninterrupted, tmp_path):
         assert not there & set(now)  # what was in a shard is never decoded again
         assert len(now) == len(set(now))
         lost = set(now) - videos_in_shards(store, many)
-        # A kill costs what was on its way: 3 decoded and one in hand, then groups, here a shard's two videos each: one
-        # being filled, 4 becoming images, their two calls each in 3 of the network's hands, one being written.
-        assert len(lost) <= 3 + 1 + RUNNING.shard_videos * (1 + 4 + 2 + 1)
+        assert len(lost) <= IN_HAND
         partly += bool(lost)
         if code == 0:
             finished += 1
@@ -183,7 +201,7 @@ def test_a_second_run_joins_in_and_goes_on_when_the_first_is_killed(runs, many, 
         first = pool.submit(runs, store, videos=6)
         while len(runs.decoded()) == before and not first.done():
             time.sleep(0.01)  # on a busy machine this run would be over before the first has begun
-        summary = extract(many, store, settings=SETTINGS, running=RUNNING)
+        summary = extract(many, store, streams=SETTINGS, running=RUNNING)
         assert first.result() in (-9, 0)
     theirs = set(runs.decoded()[before:])
     assert theirs  # both worked
@@ -192,9 +210,10 @@ def test_a_second_run_joins_in_and_goes_on_when_the_first_is_killed(runs, many, 
 
 
 def test_a_store_that_another_holds_alone_is_refused(dataset, tmp_path):
-    lock = FolderLock(tmp_path, doing="repairs this store")
+    (tmp_path / "flow").mkdir()
+    lock = FolderLock(tmp_path / "flow", doing="repairs this store")
     with pytest.raises(UsageError, match="this process already"):
-        extract(dataset, tmp_path, settings=SETTINGS, running=RUNNING)
+        extract(dataset, tmp_path, streams=SETTINGS, running=RUNNING)
     lock.release()
 
 
@@ -212,29 +231,29 @@ def smallest_files():
 
 def test_no_room_stops_the_run_and_it_goes_on_later(dataset, tmp_path, smallest_files):
     whole = tmp_path / "whole"
-    extract(dataset, whole, settings=SETTINGS, running=RUNNING)
-    sizes = sorted(path.stat().st_size for path in whole.glob("shard-*.h5"))
-    assert (whole / "plan.h5").stat().st_size < sizes[0]
+    extract(dataset, whole, streams=SETTINGS, running=RUNNING)
+    sizes = sorted(path.stat().st_size for path in whole.glob("*/shard-*.h5"))
+    assert (whole / "rgb" / "plan.h5").stat().st_size < sizes[0]
     store = tmp_path / "store"
     smallest_files(sizes[0] - 1)
     with pytest.raises(WorkError, match="shard-0000"):
-        extract(dataset, store, settings=SETTINGS, running=RUNNING)
-    assert not list(store.glob("*.tmp"))
-    assert not (store / "index.h5").exists()
+        extract(dataset, store, streams=SETTINGS, running=RUNNING)
+    assert not list(store.rglob("*.tmp"))
+    assert not list(store.rglob("index.h5"))
     smallest_files(resource.RLIM_INFINITY)
-    extract(dataset, store, settings=SETTINGS, running=RUNNING)
+    extract(dataset, store, streams=SETTINGS, running=RUNNING)
     assert files_of(store) == files_of(whole)
 
 
 def test_a_folder_that_cannot_be_made_is_one_line(dataset):
-    with pytest.raises(WorkError, match=r"/proc/avr-store: cannot be made"):
-        extract(dataset, Path("/proc/avr-store"), settings=SETTINGS, running=RUNNING)
+    with pytest.raises(WorkError, match=r"/proc/avr-store/rgb: cannot be made"):
+        extract(dataset, Path("/proc/avr-store"), streams=SETTINGS, running=RUNNING)
 
 
 def test_reading_a_store_opens_nothing_for_writing(dataset, tmp_path):
     """As on a read-only disk: no file is opened to be written, made, renamed or removed."""
     store = tmp_path / "store"
-    extract(dataset, store, settings=SETTINGS, running=RUNNING)
+    extract(dataset, store, streams=SETTINGS, running=RUNNING)
     touched = []
     watching = True
 
@@ -264,7 +283,7 @@ def test_a_video_that_hangs_the_decoder_costs_itself(dataset, tmp_path, endless)
     summary = extract(
         replace(dataset, videos=tuple(videos), splits={}),
         tmp_path / "store",
-        settings=SETTINGS,
+        streams=SETTINGS,
         running=replace(RUNNING, time_limit=3.0),
     )
     assert time.monotonic() - start < 60
@@ -274,7 +293,7 @@ def test_a_video_that_hangs_the_decoder_costs_itself(dataset, tmp_path, endless)
     with FeatureStore(tmp_path / "store") as store:
         assert len(store) == 5
         assert store.failures[0]["id"] == "hangs"
-    extract(dataset, tmp_path / "usual", settings=SETTINGS, running=RUNNING)
+    extract(dataset, tmp_path / "usual", streams=SETTINGS, running=RUNNING)
     with FeatureStore(tmp_path / "store") as store, FeatureStore(tmp_path / "usual") as usual:
         for name in ("rgb", "flow"):  # the others are what they are without it
             found = store.read(name, "pooled", np.arange(5))[0]
@@ -282,36 +301,58 @@ def test_a_video_that_hangs_the_decoder_costs_itself(dataset, tmp_path, endless)
             np.testing.assert_allclose(found, wanted, rtol=2e-3, atol=1e-4)  # fp16; other rows of a batch
 
 
-def test_nan_from_a_network_is_a_failure_not_a_feature(dataset, tmp_path):
+def test_values_past_all_bounds_from_a_network_are_failures_not_features(dataset, tmp_path):
     from torchvision.models import squeezenet1_1
 
-    torch.manual_seed(0)
     state = squeezenet1_1(weights=None).state_dict()
-    state["features.0.weight"][3, 0, 1, 1] = torch.nan
+    state["features.0.weight"] *= 1e38  # sums beyond float32; weights that hold a NaN themselves are refused before
     torch.save(state, tmp_path / "broken.pth")
-    settings = SETTINGS.change(weights=("flow=random", f"rgb={tmp_path / 'broken.pth'}"))
-    summary = extract(dataset, tmp_path / "store", settings=settings, running=RUNNING)
+    settings = SETTINGS | {"rgb": SETTINGS["rgb"].change(weights=str(tmp_path / "broken.pth"))}
+    summary = extract(dataset, tmp_path / "store", streams=settings, running=RUNNING)
     assert summary.extracted == 0
     assert len(summary.failures) == 6
-    assert all("rgb/pooled" in reason and "NaN" in reason for _, reason in summary.failures)
+    assert all(reason.startswith("rgb: rgb/pooled: ") and "NaN" in reason for _, reason in summary.failures)
+    with FeatureStore(tmp_path / "store", streams=["flow"]) as store:
+        assert len(store) == 6  # the other stream has them all
     with pytest.raises(WorkError, match="6 videos without features"):
-        extract(dataset, tmp_path / "strict", settings=settings, running=RUNNING, strict=True)
+        extract(dataset, tmp_path / "strict", streams=settings, running=RUNNING, strict=True)
 
 
 def test_a_damaged_shard_is_found_dropped_and_done_again(dataset, tmp_path):
     store = tmp_path / "store"
-    extract(dataset, store, settings=SETTINGS, running=RUNNING)
+    extract(dataset, store, streams=SETTINGS, running=RUNNING)
     whole = files_of(store)
     for damage in ("flipped", "cut"):
-        path = store / "shard-00001.h5"
+        path = store / "rgb" / "shard-00001.h5"
         image = bytearray(path.read_bytes())
         if damage == "flipped":
             image[len(image) // 2] ^= 0x40
         path.write_bytes(image if damage == "flipped" else image[: len(image) // 3])
         report = verify(store)
         assert not report["ok"]
-        assert [entry["file"] for entry in report["damaged"]] == ["shard-00001.h5"]
-        assert "shard-00001.h5" in repair(store)["dropped"]
-        summary = extract(dataset, store, settings=SETTINGS, running=RUNNING)
+        assert [entry["file"] for entry in report["damaged"]] == ["rgb/shard-00001.h5"]
+        assert "rgb/shard-00001.h5" in repair(store)["dropped"]
+        summary = extract(dataset, store, streams=SETTINGS, running=RUNNING)
         assert summary.extracted == 2  # that shard's videos alone
         assert files_of(store) == whole
+
+
+def test_a_stream_added_to_a_finished_store_costs_itself_and_a_kill_its_shards_in_hand(many, tmp_path):
+    """Of the others no byte changes; the new one has the bytes of one that was extracted by itself."""
+    store, alone = tmp_path / "store", tmp_path / "alone"
+    third = read_streams(["difference"], {"backbone": "squeezenet1_1", "weights": "random", "segments": 2, "crop": 40})
+    extract(many, store, streams={"rgb": SETTINGS["rgb"]}, running=RUNNING)
+    before = files_of(store)
+    added = Runs(tmp_path, many, third, RUNNING)
+    try:
+        assert added(store, videos=20) == -9
+        there = videos_in_shards(store / "difference", many)
+        assert 0 < len(there) < 48
+        assert len(set(added.decoded()) - there) <= IN_HAND
+        seen = len(added.decoded())
+        assert added(store) == 0
+        assert not there & set(added.decoded()[seen:])
+    finally:
+        added.close()
+    extract(many, alone, streams=third, running=RUNNING)
+    assert files_of(store) == before | files_of(alone)

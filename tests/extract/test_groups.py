@@ -5,22 +5,26 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from altering import altered
 
 from avr.core import UsageError
-from avr.extract import Extractor, Running, Settings, extract, flow
+from avr.extract import Extractor, Running, extract, flow, read_streams
 from avr.extract.flow._tvl1 import Parameters
 from avr.store import FeatureStore
-from avr.video import Answer, decode
+from avr.video import decode
 
-SETTINGS = Settings(
-    backbone="squeezenet1_1",
-    weights=("random",),
-    layers=("pooled",),
-    segments=2,
-    stack=2,
-    resize=48,
-    crop=40,
-    flow="tvl1",
+SETTINGS = read_streams(
+    ["rgb,flow"],
+    {
+        "backbone": "squeezenet1_1",
+        "weights": "random",
+        "layers": ("pooled",),
+        "segments": 2,
+        "stack": 2,
+        "resize": 48,
+        "crop": 40,
+        "flow": "tvl1",
+    },
 )
 
 
@@ -32,32 +36,31 @@ def in_torch(monkeypatch):
 
 
 def decoded(dataset, extractor):
-    settings = extractor.settings
-    return [decode(video, settings.sampling, extractor.needs) for video in dataset.videos[:5]]  # two frame sizes
+    return [decode(video, extractor.needs) for video in dataset.videos[:5]]  # two frame sizes
 
 
 def test_a_store_is_not_continued_with_another_flow_backend(dataset, tmp_path, request):
     """The backends of a method differ by roundings."""
     dataset = replace(dataset, videos=dataset.videos[:2], splits={})
-    settings, running = SETTINGS.change(streams=("flow",)), Running(device="cpu", decoders=1, shard_videos=1)
-    extract(dataset, tmp_path / "store", settings=settings, running=running)
+    settings, running = altered(SETTINGS, only=("flow",)), Running(device="cpu", decoders=1, shard_videos=1)
+    extract(dataset, tmp_path / "store", streams=settings, running=running)
     with FeatureStore(tmp_path / "store") as store:
         assert store.provenance["settings"]["flow_backend"] == "numpy"
     for file in ("index.h5", "shard-00001.h5"):
-        (tmp_path / "store" / file).unlink()
+        (tmp_path / "store" / "flow" / file).unlink()
     request.getfixturevalue("in_torch")
     with pytest.raises(UsageError, match='flow_backend "numpy" → "torch"'):
-        extract(dataset, tmp_path / "store", settings=settings, running=running)
+        extract(dataset, tmp_path / "store", streams=settings, running=running)
 
 
 @pytest.mark.usefixtures("in_torch")
 @pytest.mark.parametrize("quantise", [True, False])
 def test_flow_together_is_flow_one_by_one(dataset, quantise):
-    extractor = Extractor(SETTINGS.change(quantise=quantise), running=Running(device="cpu"))
+    extractor = Extractor(altered(SETTINGS, quantise=quantise), running=Running(device="cpu"))
     videos = decoded(dataset, extractor)
-    pairs = videos[0].answers["flow"].pairs
-    own = np.zeros((len(pairs.firsts), 2, 48, 64), np.uint8)
-    answers = {**videos[0].answers, "flow": Answer(np.zeros((0, 0, 0), np.uint8), pairs, own)}
+    computed = videos[0].answers["flow"]
+    own = np.zeros((len(computed.pairs.firsts), 2, 48, 64), np.uint8)
+    answers = {**videos[0].answers, "flow": replace(computed, images=np.zeros((0, 0, 0), np.uint8), ready=own)}
     videos.insert(2, replace(videos[0], answers=answers))
     together = extractor.images(videos)["flow"]
     assert torch.equal(together[2], torch.from_numpy(own))
@@ -68,7 +71,7 @@ def test_flow_together_is_flow_one_by_one(dataset, quantise):
 
 def test_a_form_on_the_device_gives_what_arrays_give(dataset, in_torch):
     extractor = Extractor(SETTINGS, running=Running(device="cpu"))
-    assert extractor.settings.flow_backend == "torch"
+    assert extractor.settings["flow"].flow_backend == "torch"
     video = decoded(dataset, extractor)[0]
     flow_answer = video.answers["flow"]
     first, second = flow_answer.images[flow_answer.pairs.ends]
@@ -78,14 +81,14 @@ def test_a_form_on_the_device_gives_what_arrays_give(dataset, in_torch):
 
 def test_features_together_are_features_one_by_one(dataset):
     """Each in its own place, whatever call its items were in. Tolerance: float32, other rows of a call."""
-    settings = SETTINGS.change(flow="dis", views=2, crops="corners")
+    settings = altered(SETTINGS, flow="dis", views=2, crops="corners")
     extractor = Extractor(settings, running=Running(device="cpu", batch_size=7))  # calls end inside videos
     videos = decoded(dataset, extractor)
     group = extractor.prepare(videos)
-    calls = group.calls(7)
+    calls = extractor.calls(group)
     sizes = [call.stop - call.start for call in calls if call.stream == "rgb"]
     assert set(sizes[:-1]) == {7}
-    assert sum(sizes) == 4 * sum(len(video.steps.frames) for video in videos)
+    assert sum(sizes) == 4 * sum(len(video.answers["rgb"].steps.frames) for video in videos)
     found = group.features([extractor.forward(group, call) for call in calls])
     for video, features in zip(videos, found, strict=True):
         for name, rows in extractor.features_of(video).items():
@@ -94,7 +97,7 @@ def test_features_together_are_features_one_by_one(dataset):
 
 
 def test_videos_fit_together_until_a_call_or_the_memory_is_full(dataset, monkeypatch):
-    extractor = Extractor(SETTINGS.change(flow="dis"), running=Running(device="cpu", batch_size=8))
+    extractor = Extractor(altered(SETTINGS, flow="dis"), running=Running(device="cpu", batch_size=8))
     videos = decoded(dataset, extractor)  # two frames each
     assert [extractor.fits(videos[:count]) for count in range(1, 6)] == [True] * 4 + [False]
     pixels = sum(len(video.answers["flow"].pairs.firsts) * 48 * 64 for video in videos[:2])

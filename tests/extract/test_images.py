@@ -1,17 +1,14 @@
 """Flow as images and images as network input, against the weights' own transforms and formulas written out."""
 
-import math
-
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
-from avr.extract import Settings, crop_images, load_networks
-from avr.extract.extractor import Group
+from avr.extract import Settings, crop_images, load_networks, open_backbone
+from avr.extract.extractor import Items
 from avr.extract.flow import encode_flow
 from avr.extract.streams import stream_class
-from avr.video import Steps
 
 
 def test_flow_values_by_hand():
@@ -37,11 +34,16 @@ def test_flow_values_are_those_of_the_papers_tool():
 def test_a_stack_is_x1_y1_x2_y2():
     images = torch.arange(4 * 2).reshape(1, 4, 2, 1, 1)  # of one crop; pair p: x = 2p, y = 2p + 1
     stacks = np.array([[0, 1, 2], [1, 2, 3]])
-    steps = Steps(np.array([[0, 1]]), np.array([1, 2]), num_frames=5)
-    group = Group([steps], {"flow": [images]}, {"flow": [stacks]})
-    (call,) = group.calls(8)
-    assert group.inputs(call).shape == (2, 6, 1, 1)
-    assert group.inputs(call)[..., 0, 0].tolist() == [[0, 1, 2, 3, 4, 5], [2, 3, 4, 5, 6, 7]]
+    items = Items(images, stacks, views=np.array([[0, 1]]))
+    assert (items.count, items.take(0, 2).shape) == (2, (2, 3, 2, 1, 1))
+    plain = Settings(kind="flow", mean=(0.0,), std=(1 / 255,))
+    inputs = stream_class("flow")(plain).network_input(items.take(0, 2))
+    assert inputs[..., 0, 0].tolist() == [[0, 1, 2, 3, 4, 5], [2, 3, 4, 5, 6, 7]]
+
+
+def filled(**values) -> Settings:
+    """Settings of one stream, with what its network brings."""
+    return load_networks({"one": Settings(weights="random", **values)}).settings["one"]
 
 
 @pytest.mark.parametrize("backbone", ["resnet18", "efficientnet_b0", "inception_v3"], ids=str)
@@ -49,10 +51,9 @@ def test_a_stack_is_x1_y1_x2_y2():
 def test_input_is_what_the_weights_own_transforms_make(backbone, size):
     from torchvision import models
 
-    settings = load_networks(Settings(streams=("rgb",), backbone=backbone, weights=("random",), layers=("pooled",)))
-    settings = settings.settings
+    settings = filled(backbone=backbone)
     frames = torch.randint(0, 256, (2, 3, *size), dtype=torch.uint8)
-    ours = stream_class("rgb")(settings).normalise(crop_images(frames, settings)[0])
+    ours = stream_class("rgb")(settings).network_input(crop_images(frames, settings)[0][:, None])
     # As the weights were made and measured: on PIL images.
     transforms = models.get_model_weights(backbone).DEFAULT.transforms()
     reference = torch.stack([transforms(Image.fromarray(frame.permute(1, 2, 0).numpy())) for frame in frames])
@@ -64,9 +65,26 @@ def test_input_is_what_the_weights_own_transforms_make(backbone, size):
     assert (difference > 2e-6).float().mean() < 0.02
 
 
+@pytest.mark.parametrize("backbone", ["r3d_18", "s3d", "mvit_v2_s", "swin3d_t"])
+@pytest.mark.parametrize("size", [(240, 320), (100, 64)], ids=["larger", "smaller"])
+def test_clips_are_what_the_weights_own_transforms_make(backbone, size):
+    """To float32's last bits, frames resized to an exact size among them, and not antialiased."""
+    from torchvision import models
+
+    own = open_backbone(backbone).preprocessing("random")
+    told = {name: getattr(own, name) for name in ("crop", "resize", "interpolation", "antialias", "mean", "std")}
+    settings = Settings(kind="clip", clip_frames=3, frame_stride=1, **told)
+    frames = torch.randint(0, 256, (3, 3, *size), dtype=torch.uint8)
+    ours = stream_class("clip")(settings).network_input(crop_images(frames, settings)[0][None])[0]
+    reference = models.get_model_weights(backbone).DEFAULT.transforms()(frames)
+    torch.testing.assert_close(ours, reference, rtol=0, atol=2e-6)
+
+
 def settings_of(**values) -> Settings:
     """Filled in by hand, without a network."""
-    return Settings(resize=20, crop=16, interpolation="bilinear", mean=(0.1, 0.2, 0.3), std=(0.5, 0.6, 0.7), **values)
+    return Settings(
+        resize=(20,), crop=16, interpolation="bilinear", mean=(0.1, 0.2, 0.3), std=(0.5, 0.6, 0.7), **values
+    )
 
 
 def test_crops_are_torchvisions_five_and_ten():
@@ -108,22 +126,19 @@ def test_flow_images_are_resized_a_pair_at_a_time_as_a_stack_would_be(size):
 
 
 def test_flow_normalisation():
-    settings = settings_of().change(flow_mean=0.5, flow_std=0.25)
-    images = torch.tensor([0, 127.5, 255]).view(1, 3, 1, 1)
-    assert stream_class("flow")(settings).normalise(images).ravel().tolist() == pytest.approx([-2, 0, 2], abs=1e-6)
+    settings = settings_of(kind="flow").change(mean=(0.5,), std=(0.25,))
+    images = torch.tensor([0, 127.5, 255, 0]).view(1, 2, 2, 1, 1)
+    found = stream_class("flow")(settings).network_input(images)
+    assert found.ravel().tolist() == pytest.approx([-2, 0, 2, -2], abs=1e-6)
 
 
-@pytest.mark.parametrize(
-    ("backbone", "mean", "std"),
-    [("squeezenet1_1", 0.5, (0.229 + 0.224 + 0.225) / 3), ("inception_v3", 0.5, 0.5)],
-)
-def test_flow_is_normalised_as_tsn_does(backbone, mean, std):
-    settings = load_networks(Settings(backbone=backbone, weights=("random",), layers=("pooled",))).settings
-    assert settings.flow_mean == mean
-    assert math.isclose(settings.flow_std, std, abs_tol=1e-6)
+@pytest.mark.parametrize(("backbone", "std"), [("squeezenet1_1", (0.229 + 0.224 + 0.225) / 3), ("inception_v3", 0.5)])
+def test_flow_is_normalised_as_tsn_does(backbone, std):
+    settings = filled(kind="flow", backbone=backbone)
+    assert settings.mean == (0.5,)
+    assert settings.std == pytest.approx((std,), abs=1e-6)
 
 
 def test_a_crop_asked_for_alone_keeps_the_weights_proportion():
-    settings = Settings(streams=("rgb",), backbone="squeezenet1_1", weights=("random",), crop=112)
-    assert load_networks(settings).settings.resize == 128  # 256 : 224
-    assert load_networks(settings.change(resize=120)).settings.resize == 120
+    assert filled(backbone="squeezenet1_1", crop=112).resize == (128,)  # 256 : 224
+    assert filled(backbone="squeezenet1_1", crop=112, resize=(120,)).resize == (120,)

@@ -5,7 +5,7 @@ import pytest
 
 from avr.core import AvrError, UsageError
 from avr.datasets import RawFrames, Video, index_dataset
-from avr.extract import Origin, Settings, restore_video
+from avr.extract import Origin, restore_video
 from avr.store import FeatureStore, StoreWriter
 
 LISTED = "path,label,split,start,end\nc/1.mp4,a,train,0.5,2\nc/1.mp4,b,train,2,3\nd/2.mp4,b,test,,\n"
@@ -25,7 +25,7 @@ def stored(dataset, path):
 
 
 def restored(dataset, store, root=None):
-    return Origin(Settings(), dataset.name, store, None, store).restore_dataset(root)
+    return Origin({}, dataset.name, (store,), None, store).restore_dataset(root)
 
 
 def moved(videos, old, new):

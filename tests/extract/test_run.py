@@ -9,17 +9,27 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from altering import altered
 
 from avr.core import UsageError, WorkError
 from avr.datasets import Dataset, RawFrames, Video
-from avr.extract import Extractor, Running, Settings, extract
+from avr.extract import Extractor, Running, Settings, extract, read_streams
 from avr.extract.flow import encode_flow, load
 from avr.store import FeatureStore, describe
 from avr.video import Decoder, VideoFile
 
 # A small network on small crops: squeezenet at 64 pixels takes milliseconds.
-SMALL = Settings(
-    backbone="squeezenet1_1", weights=("random",), layers=("pooled", "map"), segments=3, stack=4, crop=64, resize=64
+SMALL = read_streams(
+    ["rgb,flow"],
+    {
+        "backbone": "squeezenet1_1",
+        "weights": "random",
+        "layers": ("pooled", "map"),
+        "segments": 3,
+        "stack": 4,
+        "crop": 64,
+        "resize": 64,
+    },
 )
 ONE_BY_ONE = Running(device="cpu", decoders=1)
 
@@ -27,7 +37,9 @@ ONE_BY_ONE = Running(device="cpu", decoders=1)
 def digests(folder) -> dict[str, str]:
     """SHA-256 of every file of a store but its lock."""
     return {
-        path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in folder.iterdir() if path.name != ".lock"
+        str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in folder.rglob("*")
+        if path.is_file() and path.name != ".lock"
     }
 
 
@@ -40,7 +52,7 @@ def read_all(folder) -> dict[str, np.ndarray]:
 def extracted(dataset, tmp_path_factory):
     """The tiny data set, extracted once: the folder and the summary."""
     out = tmp_path_factory.mktemp("stores") / "tiny"
-    return out, extract(dataset, out, settings=SMALL, running=ONE_BY_ONE)
+    return out, extract(dataset, out, streams=SMALL, running=ONE_BY_ONE)
 
 
 def by_hand(video: Video) -> dict[str, np.ndarray]:
@@ -122,58 +134,49 @@ def test_one_video_without_a_store_gives_what_the_store_holds(dataset, extracted
 
 def test_settings_and_their_origin_are_in_the_store(extracted):
     with FeatureStore(extracted[0]) as store:
-        settings = Settings.from_dict(store.provenance["settings"])
-        assert settings.backbone == "squeezenet1_1"
-        assert settings.weights == ("rgb=random", "flow=random")
-        assert (settings.mean, settings.std) == ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
-        assert (settings.flow_mean, settings.flow_std) == (0.5, 0.226)
-        assert store.provenance["versions"]["opencv"] == cv2.__version__
-        assert settings == SMALL.change(
-            weights=settings.weights,
-            weights_sha256=("rgb=", "flow="),
-            mean=settings.mean,
-            std=settings.std,
-            flow_mean=0.5,
-            flow_std=0.226,
-            flow_backend="opencv",
-            interpolation="bilinear",
-            precision="float32",
-        )
+        rgb, flow = (Settings.from_dict(store.settings(stream), stream) for stream in ("rgb", "flow"))
+        assert store.provenance["streams"]["rgb"]["versions"]["opencv"] == cv2.__version__
+    known = {"weights": "random", "interpolation": "bilinear", "precision": "float32"}
+    mean, std = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+    assert rgb == SMALL["rgb"].change(mean=mean, std=std, stack=0, flow="", **known)
+    assert flow == SMALL["flow"].change(mean=(0.5,), std=(0.226,), flow_backend="opencv", **known)
 
 
 @pytest.mark.parametrize("running", [{"decoders": 3}, {"decoders": 1, "time_limit": 60.0}], ids=str)
 def test_another_number_of_workers_gives_the_same_bytes(dataset, extracted, tmp_path, running):
-    extract(dataset, tmp_path / "again", settings=SMALL, running=Running(device="cpu", **running))
+    extract(dataset, tmp_path / "again", streams=SMALL, running=Running(device="cpu", **running))
     assert digests(tmp_path / "again") == digests(extracted[0])
 
 
 def test_a_run_that_was_stopped_goes_on_and_ends_with_the_same_bytes(dataset, tmp_path, monkeypatch):
     running = dataclasses.replace(ONE_BY_ONE, shard_videos=2)
     whole, stopped = tmp_path / "whole", tmp_path / "stopped"
-    extract(dataset, whole, settings=SMALL, running=running)
+    extract(dataset, whole, streams=SMALL, running=running)
 
     real, calls = Extractor.forward, []
 
     def stops(self, group, call):
         calls.append(call)
         if len(calls) > 4:  # those of the first shard's two videos
-            while not (stopped / "shard-00000.h5").exists():
+            while not (stopped / "flow" / "shard-00000.h5").exists():
                 time.sleep(0.01)
             raise KeyboardInterrupt
         return real(self, group, call)
 
     monkeypatch.setattr(Extractor, "forward", stops)
     with pytest.raises(KeyboardInterrupt):
-        extract(dataset, stopped, settings=SMALL, running=running)
-    there = {path.name for path in stopped.glob("shard-*.h5")}
+        extract(dataset, stopped, streams=SMALL, running=running)
+    there = {path.name for path in stopped.glob("flow/shard-*.h5")}
     assert 1 <= len(there) < 3
-    assert not (stopped / "index.h5").exists()
+    assert not (stopped / "flow" / "index.h5").exists()
 
     monkeypatch.setattr(Extractor, "forward", real)
     decoded = []
     real_decode = Decoder.__call__
-    monkeypatch.setattr(Decoder, "__call__", lambda self, video: decoded.append(video.id) or real_decode(self, video))
-    summary = extract(dataset, stopped, settings=SMALL, running=running)
+    monkeypatch.setattr(
+        Decoder, "__call__", lambda self, video, needs: decoded.append(video.id) or real_decode(self, video, needs)
+    )
+    summary = extract(dataset, stopped, streams=SMALL, running=running)
     assert summary.extracted == 6 - 2 * len(there)
     assert decoded == [video.id for video in dataset.videos[2 * len(there) :]]  # nothing of a finished shard
     assert digests(stopped) == digests(whole)
@@ -182,7 +185,7 @@ def test_a_run_that_was_stopped_goes_on_and_ends_with_the_same_bytes(dataset, tm
 def test_nothing_is_left_to_do(dataset, extracted):
     out, _ = extracted
     before = digests(out)
-    summary = extract(dataset, out, settings=SMALL, running=ONE_BY_ONE)
+    summary = extract(dataset, out, streams=SMALL, running=ONE_BY_ONE)
     assert (summary.extracted, summary.bottleneck) == (0, "")
     assert "6 were there" in summary.line()
     assert digests(out) == before
@@ -200,7 +203,7 @@ def test_nothing_is_left_to_do(dataset, extracted):
 )
 def test_changed_settings_are_refused(dataset, extracted, changed, message):
     with pytest.raises(UsageError, match=message):
-        extract(dataset, extracted[0], settings=SMALL.change(**changed), running=ONE_BY_ONE)
+        extract(dataset, extracted[0], streams=altered(SMALL, **changed), running=ONE_BY_ONE)
 
 
 def test_batch_composition_changes_nothing_beyond_fp16_rounding(dataset, extracted, tmp_path):
@@ -209,7 +212,7 @@ def test_batch_composition_changes_nothing_beyond_fp16_rounding(dataset, extract
     reference = read_all(extracted[0])
     for size in (1, 3, 32):
         out = tmp_path / str(size)
-        extract(dataset, out, settings=SMALL, running=Running(device="cpu", decoders=1, batch_size=size))
+        extract(dataset, out, streams=SMALL, running=Running(device="cpu", decoders=1, batch_size=size))
         for name, rows in read_all(out).items():
             np.testing.assert_allclose(
                 rows.astype(np.float32), reference[name].astype(np.float32), rtol=2**-10, atol=1e-4
@@ -220,7 +223,7 @@ def test_a_videos_features_do_not_depend_on_the_videos_beside_it(dataset, extrac
     """A video alone in its data set, to the tolerance of batch composition."""
     video = dataset.videos[4]
     alone = Dataset("alone", dataset.root, dataset.class_names, (video,), {})
-    extract(alone, tmp_path / "alone", settings=SMALL, running=ONE_BY_ONE)
+    extract(alone, tmp_path / "alone", streams=SMALL, running=ONE_BY_ONE)
     with FeatureStore(extracted[0]) as store:
         for name, rows in read_all(tmp_path / "alone").items():
             beside = store.read(*name.split("/"), np.array([4]))
@@ -250,7 +253,7 @@ def with_bad(dataset, tmp_path, endless):
 def test_bad_videos_are_kept_with_their_reasons_and_the_run_goes_on(with_bad, tmp_path, capsys):
     out = tmp_path / "store"
     running = Running(device="cpu", decoders=1, time_limit=3.0)
-    summary = extract(with_bad, out, settings=SMALL, running=running)
+    summary = extract(with_bad, out, streams=SMALL, running=running)
     reasons = {
         "bad/text": "is a text file, not a video",
         "bad/missing": "no such file",
@@ -270,19 +273,19 @@ def test_bad_videos_are_kept_with_their_reasons_and_the_run_goes_on(with_bad, tm
         assert store.facts["codec"].tolist() == ["mjpeg"] * 4
         assert store.facts["promised"].tolist() == [20, 9, 20, 24]
         assert store.frames.tolist() == [20, 9, 9, 24]
-        assert store.row_frames.tolist()[0] == [3, 10, 16]
-        np.testing.assert_allclose(store.row_seconds[2], [0.04, 0.16, 0.28])
+        assert store.shown("rgb")[0].tolist()[0] == [3, 10, 16]
+        np.testing.assert_allclose(store.shown("rgb")[1][2], [0.04, 0.16, 0.28])
     with pytest.raises(WorkError, match="3 videos without features"):  # though another run found out
-        extract(with_bad, out, settings=SMALL, running=running, strict=True)
-    again = extract(with_bad, out, settings=SMALL, running=running)
+        extract(with_bad, out, streams=SMALL, running=running, strict=True)
+    again = extract(with_bad, out, streams=SMALL, running=running)
     assert (again.extracted, dict(again.failures), again.notes) == (0, reasons, summary.notes)
     assert "4 were there, 3 failed" in again.line()
 
 
 def test_notes_beyond_those_shown_are_in_the_store(dataset, tmp_path, capsys):
     cut = [dataclasses.replace(dataset.videos[1], id=f"cut{index:02d}", end=0.48) for index in range(22)]
-    settings = SMALL.change(streams=("rgb",), layers=("pooled",))
-    extract(Dataset("cut", tmp_path, ("a", "b"), tuple(cut), {}), tmp_path / "store", settings=settings)
+    settings = altered(SMALL, only=("rgb",), layers=("pooled",))
+    extract(Dataset("cut", tmp_path, ("a", "b"), tuple(cut), {}), tmp_path / "store", streams=settings)
     said = capsys.readouterr().err
     lines = [f"        cut{number:02d}: it ends at 0.36 s, its stretch was to end at 0.48 s" for number in range(3)]
     told = ["note: 22 videos: it ends at … s, its stretch was to end at … s", *lines, "        and 19 more", ""]
@@ -291,18 +294,25 @@ def test_notes_beyond_those_shown_are_in_the_store(dataset, tmp_path, capsys):
 
 
 def test_nan_from_a_backbone_is_that_videos_failure_alone(dataset, tmp_path, monkeypatch):
-    real = Extractor.forward
+    prepare, forward = Extractor.prepare, Extractor.forward
+    third = {}
+
+    def prepared(self, videos):
+        group = prepare(self, videos)
+        third[id(group)] = [video.answers["flow"].steps.num_frames == 24 for video in videos]
+        return group
 
     def poisoned(self, group, call):
-        outputs = real(self, group, call)
-        videos = np.repeat([steps.num_frames for steps in group.steps], group.counts)[call.start : call.stop]
+        outputs = forward(self, group, call)
         if call.stream == "flow":
-            outputs["flow/pooled"][videos == 24, 7] = np.nan  # of the third video
+            counts = [items.count for items in group.streams["flow"]]
+            outputs["flow/pooled"][np.repeat(third[id(group)], counts)[call.start : call.stop], 7] = np.nan
         return outputs
 
+    monkeypatch.setattr(Extractor, "prepare", prepared)
     monkeypatch.setattr(Extractor, "forward", poisoned)
-    summary = extract(dataset, tmp_path / "store", settings=SMALL, running=ONE_BY_ONE)
-    assert summary.failures == [(dataset.videos[2].id, "flow/pooled: 3 values are NaN or infinite")]
+    summary = extract(dataset, tmp_path / "store", streams=SMALL, running=ONE_BY_ONE)
+    assert summary.failures == [(dataset.videos[2].id, "flow: flow/pooled: 3 values are NaN or infinite")]
     assert summary.extracted == 5
 
 
@@ -312,7 +322,7 @@ def test_a_bug_in_a_stage_stops_the_run_with_its_error(dataset, tmp_path, monkey
 
     monkeypatch.setattr(Extractor, "prepare", broken)
     with pytest.raises(ZeroDivisionError, match="a bug"):
-        extract(dataset, tmp_path / "store", settings=SMALL, running=ONE_BY_ONE)
+        extract(dataset, tmp_path / "store", streams=SMALL, running=ONE_BY_ONE)
 
 
 @pytest.mark.parametrize(
@@ -328,11 +338,9 @@ def test_a_bug_in_a_stage_stops_the_run_with_its_error(dataset, tmp_path, monkey
 )
 def test_views(dataset, tmp_path, changed, views, steps):
     # Clips of 20, 9, 24, 12, 15 and 18 frames: of 6 frames every 3, 1 + (F − 6) // 3 of them, at most 4.
-    settings = SMALL.change(streams=("rgb",), **changed) if "plan" not in changed else None
-    settings = settings or dataclasses.replace(
-        Settings(**changed), streams=("rgb",), backbone="squeezenet1_1", weights=("random",), crop=64, resize=64
-    )
-    extract(dataset, tmp_path / "store", settings=settings, running=ONE_BY_ONE)
+    plan = changed if "plan" in changed else {"segments": 3} | changed
+    settings = {"rgb": Settings(backbone="squeezenet1_1", weights="random", crop=64, resize=(64,), **plan)}
+    extract(dataset, tmp_path / "store", streams=settings, running=ONE_BY_ONE)
     with FeatureStore(tmp_path / "store") as store:
         assert store.views.tolist() == views
         assert store.arrays["rgb/pooled"].shape == (steps, 512)
@@ -340,17 +348,18 @@ def test_views(dataset, tmp_path, changed, views, steps):
 
 def test_views_and_crops_stand_in_their_order(dataset, tmp_path):
     """Row v · A + a is crop a of view v: each against that view and crop alone."""
-    settings = SMALL.change(streams=("rgb",), resize=80, layers=("pooled",))
-    extract(dataset, tmp_path / "all", settings=settings.change(views=2, mirror=True), running=ONE_BY_ONE)
-    extract(dataset, tmp_path / "plain", settings=settings.change(views=2), running=ONE_BY_ONE)
+    settings = altered(SMALL, only=("rgb",), resize=80, layers=("pooled",))
+    extract(dataset, tmp_path / "all", streams=altered(settings, views=2, mirror=True), running=ONE_BY_ONE)
+    extract(dataset, tmp_path / "plain", streams=altered(settings, views=2), running=ONE_BY_ONE)
     both, plain = (read_all(tmp_path / name)["rgb/pooled"].astype(np.float32) for name in ("all", "plain"))
     np.testing.assert_allclose(both[::2], plain, rtol=2**-10, atol=1e-4)
     assert np.abs(both[1::2] - plain).max() > 0.01  # mirrored: something else
 
 
 def test_several_layers_a_stream(dataset, tmp_path):
-    settings = SMALL.change(layers=("rgb=features.7", "flow=features.5", "pooled"))
-    extract(dataset, tmp_path / "store", settings=settings, running=ONE_BY_ONE)
+    layers = {"rgb": ("features.7", "pooled"), "flow": ("features.5", "pooled")}
+    settings = {name: SMALL[name].change(layers=own) for name, own in layers.items()}
+    extract(dataset, tmp_path / "store", streams=settings, running=ONE_BY_ONE)
     with FeatureStore(tmp_path / "store") as store:
         assert {name: array.shape for name, array in store.arrays.items()} == {
             "rgb/features.7": (3, 384 // 3 * 2, 7, 7),
@@ -375,12 +384,13 @@ def test_real_clips_with_imagenet_weights(real_data, tmp_path):
     videos = tuple(Video(path.stem, path, index // 2, str(index)) for index, path in enumerate(paths))
     dataset = Dataset("weizmann", real_data, ("bend", "run"), videos, {})
     weights = real_data / "weights" / "squeezenet1_1.pth"
-    settings = Settings(backbone="squeezenet1_1", weights=(str(weights),), layers=("pooled",))
-    assert extract(dataset, tmp_path / "store", settings=settings, running=ONE_BY_ONE).failures == []
+    settings = read_streams(["rgb,flow"], {"backbone": "squeezenet1_1", "weights": str(weights)})
+    assert extract(dataset, tmp_path / "store", streams=settings, running=ONE_BY_ONE).failures == []
     with FeatureStore(tmp_path / "store") as store:
-        assert store.provenance["settings"]["weights"] == ["rgb=squeezenet1_1.pth", "flow=squeezenet1_1.pth"]
         hashed = hashlib.sha256(weights.read_bytes()).hexdigest()
-        assert store.provenance["settings"]["weights_sha256"] == [f"rgb={hashed}", f"flow={hashed}"]
+        for stream in store.streams:
+            kept = store.settings(stream)
+            assert (kept["weights"], kept["weights_sha256"]) == ("squeezenet1_1.pth", hashed)
         flow = store.read_whole("flow", "pooled").astype(np.float32).mean(1)
     flow /= np.linalg.norm(flow, axis=1, keepdims=True)
     likeness = flow @ flow.T
@@ -415,9 +425,9 @@ def test_stored_flow_images_give_the_features_of_computed_flow(dataset, tmp_path
     ids=str,
 )
 def test_every_setting_of_flow_reaches_its_features(dataset, changed):
-    settings = SMALL.change(streams=("flow",), layers=("pooled",))
+    settings = altered(SMALL, only=("flow",), layers=("pooled",))
     before, _ = Extractor(settings, running=ONE_BY_ONE).features(dataset.videos[1])
-    after, _ = Extractor(settings.change(**changed), running=ONE_BY_ONE).features(dataset.videos[1])
+    after, _ = Extractor(altered(settings, **changed), running=ONE_BY_ONE).features(dataset.videos[1])
     difference = np.abs(before["flow/pooled"] - after["flow/pooled"]).max()
     assert difference > 1e-6
     if changed == {"quantise": False}:  # half a grey level at most
@@ -425,9 +435,9 @@ def test_every_setting_of_flow_reaches_its_features(dataset, changed):
 
 
 def test_bfloat16_is_near_float32(dataset):
-    settings = SMALL.change(streams=("rgb",), layers=("pooled",))
+    settings = altered(SMALL, only=("rgb",), layers=("pooled",))
     exact, _ = Extractor(settings, running=ONE_BY_ONE).features(dataset.videos[1])
-    rough, _ = Extractor(settings.change(precision="bfloat16"), running=ONE_BY_ONE).features(dataset.videos[1])
+    rough, _ = Extractor(altered(settings, precision="bfloat16"), running=ONE_BY_ONE).features(dataset.videos[1])
     assert (exact["rgb/pooled"] != rough["rgb/pooled"]).any()
     # Eight bits of mantissa a layer, 18 convolutions deep.
     np.testing.assert_allclose(rough["rgb/pooled"], exact["rgb/pooled"], atol=0.03 * exact["rgb/pooled"].max())
@@ -437,8 +447,29 @@ def test_bfloat16_is_near_float32(dataset):
 def test_a_gpu_gives_what_a_cpu_gives(dataset, extracted, tmp_path):
     """In float32; resizing may round to a neighbouring grey level, and cuDNN sums in another order."""
     running = Running(device="cuda", decoders=2)
-    extract(dataset, tmp_path / "cuda", settings=SMALL.change(precision="float32"), running=running)
+    extract(dataset, tmp_path / "cuda", streams=altered(SMALL, precision="float32"), running=running)
     reference = read_all(extracted[0])
     for name, rows in read_all(tmp_path / "cuda").items():
         limit = 0.02 * np.abs(reference[name]).max()
         np.testing.assert_allclose(rows.astype(np.float32), reference[name].astype(np.float32), atol=limit)
+
+
+def test_parts_that_were_begun_apart_go_on_together_each_with_its_own_shards(dataset, tmp_path):
+    told = {"backbone": "squeezenet1_1", "weights": "random", "segments": 2, "resize": 40, "crop": 36}
+    streams = read_streams(["rgb", "difference"], told)
+    for size, (name, settings) in zip((2, 4), streams.items(), strict=True):
+        own = dataclasses.replace(ONE_BY_ONE, shard_videos=size)
+        extract(dataset, tmp_path, streams={name: settings}, running=own)
+        (tmp_path / name / "shard-00000.h5").unlink()
+    before = digests(tmp_path)
+    summary = extract(dataset, tmp_path, streams=streams, running=ONE_BY_ONE)
+    assert summary.extracted == 4
+    after = digests(tmp_path)
+    assert {name: after[name] for name in before if "index" not in name} == {
+        name: value for name, value in before.items() if "index" not in name
+    }
+    assert [len(list((tmp_path / name).glob("shard-*.h5"))) for name in streams] == [3, 2]
+    with pytest.raises(UsageError, match="its stream difference has 1 view a video, more would have 2 views"):
+        extract(dataset, tmp_path, streams={"more": streams["rgb"].change(views=2)}, running=ONE_BY_ONE)
+    with pytest.raises(UsageError, match="other --fps or --damage are extracted one after the other"):
+        extract(dataset, tmp_path, streams=streams | {"more": streams["rgb"].change(fps=5.0)}, running=ONE_BY_ONE)
