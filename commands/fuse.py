@@ -4,13 +4,14 @@ A subcommand a rule, found by its file name, and `compare`.
 """
 
 import inspect
+from pathlib import Path
 from typing import Any
 
 import click
 
 from avr.core import item_names, item_summary, options_of
 
-from ._options import PATH, apply, record_options
+from ._options import PATH, apply, chosen_stores, record_options, stores_option
 from ._output import Reply, answering, print_lines, print_table
 
 MEASURES = {"top1": "top-1 %", "top5": "top-5 %", "mean_class": "mean class %", "log_loss": "log-loss", "ece": "ECE %"}
@@ -60,7 +61,7 @@ STREAMS = (
 def rule_command(rule: str) -> click.Command:
     """The subcommand of a rule; an unknown one is refused with the known ones.
 
-    `early-svm` reads a store's features: there are no score files, and no folds.
+    `early-svm` reads the features of stores: there are no score files, and no folds.
     """
     from avr.fusion import Evaluation, fuse, fuse_features, make_fuser
 
@@ -71,13 +72,14 @@ def rule_command(rule: str) -> click.Command:
     def from_scores(options: dict[str, Any], **values: Any) -> Reply:
         return _answer(fuse(rule, options=options, **values))
 
-    def from_features(options: dict[str, Any], measured: dict[str, Any], **values: Any) -> Reply:
-        return _answer(fuse_features(**options, **measured, **values))
+    def from_features(
+        options: dict[str, Any], measured: dict[str, Any], stores: tuple[Path, ...], **values: Any
+    ) -> Reply:
+        return _answer(fuse_features(chosen_stores(stores), **options, **measured, **values))
 
     if rule == "early-svm":
-        store = click.option("--store", type=PATH, help="A feature store.  [default: newest in features/]")
         measured = record_options("measured", Evaluation, only=("seed", "bootstrap"))
-        run = apply([*STREAMS, measured, store, out, own], answering(from_features))
+        run = apply([*STREAMS, measured, stores_option, out, own], answering(from_features))
     else:
         run = apply([SCORES, *STREAMS, record_options("evaluation", Evaluation), out, own], answering(from_scores))
     about = inspect.cleandoc(made.__doc__ or "").partition("\nArgs:")[0].partition("\nAttributes:")[0]

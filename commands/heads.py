@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ._options import PATH, chosen_store, device_option, list_option, set_option, training_options
+from ._options import PATH, chosen_stores, device_option, list_option, set_option, stores_option, training_options
 from ._output import Reply, answering, print_lines, print_table
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ def _reads(reads: Mapping[str, str]) -> str:
 
 @command.command()
 @click.argument("head")
-@click.option("--store", type=PATH, help="Feature store.  [default: the newest under features/]")
+@stores_option
 @list_option("--stream", "streams", tuple[str, ...], unit="NAMES", text="Such as rgb,flow.  [default: all]")
 @set_option("--layer", "Read another layer; repeat.", name="layers", bare="STREAM")
 @click.option("--split", default="", metavar="NAME", help="Split name, or all.  [default: the store's first]")
@@ -69,8 +69,8 @@ def _reads(reads: Mapping[str, str]) -> str:
 @device_option
 @click.option("--memory-gb", type=float, help="Features held in memory, at most.  [default: half of what is free]")
 @answering
-def train(head: str, store: Path | None, streams: tuple[str, ...] | None, **options: Any) -> Reply:
-    """Train HEAD (`avr heads list`) on a store; write checkpoints, logs and scores to a run folder.
+def train(head: str, stores: tuple[Path, ...], streams: tuple[str, ...] | None, **options: Any) -> Reply:
+    """Train HEAD (`avr heads list`) on a store, or several; write checkpoints, logs and scores to a run folder.
 
     A run that was interrupted goes on after its finished splits when the same command is given again.
     Prints the accuracy of the test part for each stream and for the head's fused prediction; of several splits, their
@@ -80,10 +80,10 @@ def train(head: str, store: Path | None, streams: tuple[str, ...] | None, **opti
     from avr.store import score_path, split_folder
 
     check_known("head", head, item_names("avr.heads"))  # this and a missing store are told before torch is loaded
-    store = chosen_store(store)
+    stores = chosen_stores(stores)
     from avr.heads import train_run
 
-    result = train_run(store, head, streams=streams or (), **options)
+    result = train_run(stores, head, streams=streams or (), **options)
     splits = {
         name: {"results": split.results, "scores": score_path(split_folder(result.folder, name)), "folds": split.folds}
         for name, split in result.splits.items()

@@ -84,7 +84,7 @@ def unit_features(X: object) -> NDArray:
 
 
 def fuse_features(
-    store: Path | str | None = None,
+    store: Path | str | Sequence[Path | str] | None = None,
     *,
     split: str | None = None,
     streams: Sequence[str] | None = None,
@@ -93,13 +93,13 @@ def fuse_features(
     seed: int = 0,
     bootstrap: int = 2000,
 ) -> FusionResult:
-    """Early fusion: one SVM on a store's pooled features, beside one a stream; judge it, write a run folder.
+    """Early fusion: one SVM on pooled features, beside one a stream; judge it, write a run folder.
 
-    Fitted on the store's training videos and judged on its test videos, beside the mean and the product of the
+    Fitted on the training videos and judged on the test videos, beside the mean and the product of the
     probabilities that the single streams' SVMs give.
 
     Args:
-        store: a feature store; None: the newest under `features/`.
+        store: a feature store, or several of one data set, joined by video; None: the newest under `features/`.
         split: one split's name; None: every split with features of training and test videos.
         streams: which streams; None: all with a layer `pooled`.
         C: inverse strength of the SVM's penalty.
@@ -122,18 +122,24 @@ def fuse_features(
 
 
 def feature_tables(
-    store: Path | str | None, *, split: str | None = None, streams: Sequence[str] | None = None
+    store: Path | str | Sequence[Path | str] | None, *, split: str | None = None, streams: Sequence[str] | None = None
 ) -> list[Table]:
-    """One table a split of a store: `X (M, S, D)` are pooled features, `fold` is 0 for training videos."""
-    with FeatureStore(default_store() if store is None else store) as opened:
+    """One table a split of a store or several: `X (M, S, D)` are pooled features, `fold` is 0 for training videos."""
+    given = bool(streams)
+    places = default_store() if store is None else store
+    if not streams:  # videos need not have what is not read
+        with FeatureStore(places) as whole:
+            streams = [name for name in whole.streams if LAYER in whole.layers(name)]
+    with FeatureStore(places, streams=streams) as opened:
         there = [name for name in opened.streams if LAYER in opened.layers(name)]
         there.sort(key=lambda name: (stream_rank(name), name))
-        wanted = list(streams or there)
+        wanted = list(streams) if given else there
         if not wanted:
             raise UsageError(f"{opened.path}: no pooled features of any stream")
         for name in wanted:
             check_known("stream with pooled features", name, there, where=f"{opened.path}: ")
         X = pooled_features(opened, dict.fromkeys(wanted, LAYER))
+        place = ", ".join(map(str, opened.places))
         tables = []
         for name in opened.split_names if split is None else [split]:
             train, test = opened.split(name)
@@ -151,7 +157,7 @@ def feature_tables(
                 class_names=tuple(opened.class_names),
                 split=name,
                 dataset=opened.dataset,
-                sources=tuple({"store": str(opened.path), "stream": s, "layer": LAYER} for s in wanted),
+                sources=tuple({"store": place, "stream": s, "layer": LAYER} for s in wanted),
             )
             tables.append(table)
         if not tables:
@@ -167,12 +173,15 @@ def pooled_features(store: FeatureStore, layers: Mapping[str, str]) -> NDArray[n
         layers: stream -> layer; a narrower stream's vectors are filled up with zeros.
     """
     counts = store.views
-    width = max(store.array(stream, layer).shape[1] for stream, layer in layers.items())
+    shapes = [store.array(stream, layer).shape for stream, layer in layers.items()]
+    width = max(shape[1] if len(shape) == 4 else shape[-1] for shape in shapes)
     vectors = np.zeros((len(counts), len(layers), width))
     for place, (stream, layer) in enumerate(layers.items()):
         for start in range(0, len(counts), VIDEOS_AT_ONCE):
             videos = np.arange(start, min(start + VIDEOS_AT_ONCE, len(counts)))
-            views = store.read(stream, layer, videos)  # (R, N, D) or (R, N, D, h, w)
+            views = store.read(stream, layer, videos)  # (R, N, D), (R, N, P, D) or (R, N, D, h, w)
+            if views.ndim == 4:
+                views = views.swapaxes(2, 3)
             rows = views.reshape(*views.shape[:3], -1).mean(axis=3, dtype=np.float64).mean(axis=1)  # (R, D)
             np.add.at(vectors[:, place, : rows.shape[1]], np.repeat(videos, counts[videos]), rows)
     return vectors / counts[:, None, None]

@@ -54,6 +54,11 @@ class Weighted(Fuser):
         """1.5 for each stream called flow, 1 for the others."""
         return {"weights": [1.5 if name.rpartition("/")[2] == "flow" else 1.0 for name in streams]}
 
+    def notes(self) -> list[str]:
+        """That it is averaging, where no stream is called flow and no weights were given."""
+        alike = np.allclose(self.weights_, self.weights_[0])
+        return ["weighted: all streams weigh the same, as none is called flow: say --weights"] if alike else []
+
     def class_weights(self) -> NDArray:
         """The weights, the same for each class: `(K, S)`."""
         return np.tile(self.weights_, (len(self.classes_), 1))

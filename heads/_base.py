@@ -17,7 +17,8 @@ from avr.core import UsageError, load_item, options_of, read_options
 from avr.store import AVERAGE, FUSED, prediction_of
 from avr.training import Training
 
-Shapes = Mapping[str, tuple[int, ...]]  # stream -> shape of one view, (N, D) or (N, C, H, W)
+# Stream -> shape of one view: pooled (N, D), tokens (N, P, D) or a map (N, C, H, W); how many sides tells which.
+Shapes = Mapping[str, tuple[int, ...]]
 
 
 class Head(nn.Module):
@@ -25,7 +26,7 @@ class Head(nn.Module):
 
     Class attributes, set by each head:
         source: paper (or "baseline"), for `avr heads list`.
-        reads: default layer of the store by stream; "*" stands for any stream that is not named.
+        reads: default layer by the kind of stream (rgb, flow, …); "*" stands for any kind that is not named.
         joint: one network reads all streams; else a head is of one stream, and the loop trains one a stream.
         streams_min: fewest streams the head makes sense for.
         needs_maps: it reads layers of maps alone.
@@ -60,12 +61,12 @@ class Head(nn.Module):
         """Check the streams and remember them.
 
         Args:
-            shapes: stream name -> shape of one view's features, `(N, D)` or `(N, C, H, W)`.
+            shapes: stream name -> shape of one view's features, `(N, D)`, `(N, P, D)` or `(N, C, H, W)`.
             num_classes: K.
 
         Raises:
-            UsageError: too few or too many streams, a name with a dot in it, pooled features where maps are needed,
-                streams of unequal N where they are paired.
+            UsageError: too few or too many streams, a name with a dot in it, pooled features or tokens where maps are
+                needed, streams of unequal N where they are paired.
         """
         super().__init__()
         name, given = type(self).__name__, ", ".join(shapes) or "none"
@@ -73,9 +74,10 @@ class Head(nn.Module):
             raise UsageError(f"the {name} head needs at least {self.streams_min} streams, but is given {given}")
         if len(shapes) != 1 and not self.joint:
             raise UsageError(f"the {name} head reads one stream, but is given {given}")
-        dotted = [stream for stream in shapes if "." in stream]
-        if dotted:
-            raise UsageError(f"stream '{dotted[0]}': heads keep weights by stream, whose names must not hold a dot")
+        unfit = [stream for stream in shapes if "." in stream or hasattr(nn.ModuleDict(), stream)]
+        if unfit:
+            why = "heads keep weights by a stream's name, in which no dot is, and which is no word of torch's"
+            raise UsageError(f"stream '{unfit[0]}': {why}")
         if self.needs_maps:
             self.require_maps(shapes)
         if self.same_length:
@@ -83,18 +85,19 @@ class Head(nn.Module):
         self.shapes = {stream: tuple(shape) for stream, shape in shapes.items()}
         self.num_classes = num_classes
         for stream, shape in self.shapes.items():
-            self.register_buffer(f"mean_{stream}", torch.zeros(shape[1]))
-            self.register_buffer(f"scale_{stream}", torch.ones(shape[1]))
+            self.register_buffer(f"mean_{stream}", torch.zeros(width_of(shape)))
+            self.register_buffer(f"scale_{stream}", torch.ones(width_of(shape)))
 
-    def require_maps(self, shapes: Shapes) -> None:
-        """Refuse pooled features, saying how to get maps."""
-        flat = [stream for stream, shape in shapes.items() if len(shape) != 4]
-        if flat:
+    def require_maps(self, shapes: Shapes, *, or_tokens: bool = False) -> None:
+        """Refuse pooled features, and tokens unless they are as good, saying how to get maps."""
+        kinds = {2: "pooled"} if or_tokens else {2: "pooled", 3: "tokens"}
+        refused = {stream: kinds[len(shape)] for stream, shape in shapes.items() if len(shape) in kinds}
+        if refused:
             layer = self.reads.get("*", "map").replace("pooled", "map")
             raise UsageError(
                 f"the {type(self).__name__} head attends to or fuses positions of a map, but the layer read of "
-                f"{', '.join(flat)} is pooled: read maps with --layer {layer}, which a store has from "
-                f"avr extract … --layers pooled,{layer}"
+                f"{', '.join(refused)} is {' or '.join(dict.fromkeys(refused.values()))}: read maps with "
+                f"--layer {layer}, which a store has from avr extract … --layers pooled,{layer}"
             )
 
     def require_same_length(self, shapes: Shapes) -> None:
@@ -119,7 +122,7 @@ class Head(nn.Module):
         """Class scores of a batch.
 
         Args:
-            features: stream -> `(B, N, D)` or `(B, N, C, H, W)`, floating point.
+            features: stream -> `(B, N, D)`, `(B, N, P, D)` or `(B, N, C, H, W)`, floating point.
 
         Returns:
             Output name -> `(B, K)`, logits or log-probabilities: the softmax of an output is its probability. A joint
@@ -165,7 +168,7 @@ class Head(nn.Module):
         return self.attention(self.standardise(features))
 
     def _standardise(self, stream: str, array: Tensor) -> Tensor:
-        shape = (-1,) + (1,) * (array.dim() - 3)  # (D,) for (B, N, D); (C, 1, 1) for (B, N, C, H, W)
+        shape = (-1, 1, 1) if array.dim() == 5 else (-1,)  # (C, 1, 1) for (B, N, C, H, W), else (D,)
         mean, scale = self.get_buffer(f"mean_{stream}").view(shape), self.get_buffer(f"scale_{stream}").view(shape)
         # in place: every fresh array of a batch of maps costs more than the arithmetic
         return (array.to(mean.dtype) - mean).mul_(scale)
@@ -212,9 +215,34 @@ def spread_segments(stored: int, wanted: int) -> list[int]:
     return [(2 * i + 1) * stored // (2 * wanted) for i in range(wanted)] if wanted else list(range(stored))
 
 
+def width_of(shape: tuple[int, ...]) -> int:
+    """Channels of a view's features: D of `(N, D)` and `(N, P, D)`, C of `(N, C, H, W)`."""
+    return shape[1] if len(shape) == 4 else shape[-1]
+
+
 def over_positions(features: Tensor) -> Tensor:
-    """Mean over the positions of a map: `(B, N, C, H, W)` to `(B, N, C)`; `(B, N, D)` stays as it is."""
-    return features.mean(dim=(3, 4)) if features.dim() == 5 else features
+    """Mean over a segment's positions: of a map `(B, N, C, H, W)`, of tokens `(B, N, P, D)`; `(B, N, D)` stays."""
+    if features.dim() == 5:
+        return features.mean(dim=(3, 4))
+    return features.mean(dim=2) if features.dim() == 4 else features
+
+
+def positions_of(features: Tensor) -> Tensor:
+    """Each segment's positions, `(B, N, P, D)`: H·W of a map `(B, N, C, H, W)`, one of pooled features `(B, N, D)`."""
+    if features.dim() == 5:
+        return features.flatten(3).transpose(2, 3)
+    return features if features.dim() == 4 else features[:, :, None]
+
+
+def lay_out(weights: Tensor, features: Tensor) -> Tensor:
+    """Weights over all positions of features, `(B, N·P)`, as `Head.attention` gives them.
+
+    Returns:
+        `(B, N, H, W)` for a map; else `(B, N)`: of tokens, whose grid a store does not keep, the sum over a segment's.
+    """
+    if features.dim() == 5:
+        return weights.reshape(*features.shape[:2], *features.shape[3:])
+    return weights.reshape(*features.shape[:2], -1).sum(dim=2)
 
 
 def head_class(name: str) -> type[Head]:
@@ -232,7 +260,7 @@ def build_head(name: str, shapes: Shapes, num_classes: int, *, options: Mapping[
 
     Args:
         name: registry name.
-        shapes: stream -> `(N, D)` or `(N, C, H, W)`.
+        shapes: stream -> `(N, D)`, `(N, P, D)` or `(N, C, H, W)`.
         num_classes: K.
         options: keyword options, as values or as texts from a command line.
 

@@ -39,7 +39,7 @@ class Examples:
     """Features and labels of M videos, whose rows (views) lie side by side: what both kinds do alike.
 
     Attributes:
-        shapes: stream -> shape of one view, `(N, D)` or `(N, C, H, W)`.
+        shapes: stream -> shape of one view, `(N, D)`, `(N, P, D)` or `(N, C, H, W)`.
         rows: `(M,)` rows of each video.
         first_row: `(M,)` number of the first one.
         labels: `(M,)` class numbers.
@@ -240,7 +240,7 @@ def store_bytes(shapes: Mapping[str, tuple[int, ...]], *, videos: int = 1, views
     """Bytes of a store of so many videos with so many views each, without the store's small overhead.
 
     Args:
-        shapes: any name -> `(N, D)` or `(N, C, H, W)` of a view.
+        shapes: any name -> `(N, D)`, `(N, P, D)` or `(N, C, H, W)` of a view.
 
     Example: temporal-pyramid's paper shapes, (24, 512, 14, 14) and (24, 512, 28, 28), take 24 084 480 bytes a view.
     """

@@ -227,7 +227,9 @@ def set_statistics(
     for features, owner in examples.views(videos):
         for stream in head.streams:
             refuse_damaged(features[stream], names[videos[owner]], stream)
-            channels = features[stream].transpose(1, 2).transpose(0, 1).flatten(1).double()  # (D, rows · N · positions)
+            array = features[stream]
+            # (D, rows · N · positions)
+            channels = array.movedim(2 if array.dim() == 5 else -1, 0).flatten(1).double()
             count[stream] += channels.shape[1]
             sums[stream] = sums[stream] + channels.sum(dim=1)
             squares[stream] = squares[stream] + channels.square().sum(dim=1)

@@ -11,7 +11,7 @@ command goes on after them.
 import dataclasses
 import re
 import shlex
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from avr.core import UsageError, measure, note
+from avr.core import UsageError, check_known, measure, note
 from avr.store import (
     RUNS,
     FeatureStore,
@@ -36,6 +36,8 @@ from avr.training import Training, choose_device, read_training
 from ._base import Head, head_class, head_options
 from ._examples import open_examples
 from ._split import Plan, read_test_scores, train_split
+
+APPEARANCE = "rgb"  # the kind of stream that heads read first: what fuses others into it takes it for its main one
 
 
 @dataclass(frozen=True)
@@ -59,7 +61,7 @@ class RunResult:
 
 
 def train_run(  # noqa: PLR0913 (the stage's one entry: all it can be told, keyword-only)
-    store: Path,
+    store: Path | str | Sequence[Path | str],
     head: str,
     *,
     streams: tuple[str, ...] = (),
@@ -77,9 +79,9 @@ def train_run(  # noqa: PLR0913 (the stage's one entry: all it can be told, keyw
     """Train a head on one or more splits of a store; write checkpoints, logs and scores.
 
     Args:
-        store: feature store, a folder or a packed file.
+        store: feature store, a folder or a packed file; or several of one data set, joined by video.
         head: registry name.
-        streams: streams to read, in the head's order; empty is all of the store, rgb and flow first.
+        streams: streams to read, in the head's order; empty is all of the store, those of kind rgb first.
         layers: stream -> layer, where it is not the head's default; "" stands for every stream.
         split: name, several names, "all", or "" for the first.
         options: of the head, values or texts.
@@ -105,10 +107,12 @@ def train_run(  # noqa: PLR0913 (the stage's one entry: all it can be told, keyw
     if not isinstance(training, Training):
         training = read_training(made.paper if paper else made.defaults, training or {})
     where = choose_device(device)
-    with FeatureStore(Path(store)) as features:
+    with FeatureStore(store, streams=streams) as features:  # videos may lack what is not read
         chosen = choose_layers(features, made, streams=streams, layers=layers or {})
         names = choose_splits(features, split)
-        plan = Plan(head, head_options(head, options or {}), training, chosen, folds, seed, _about(features), names)
+        plan = Plan(
+            head, head_options(head, options or {}), training, chosen, folds, seed, _about(features, chosen), names
+        )
         _try_heads(plan, features)
         identity = {"streams": list(chosen), "digest": features.digest, "folds": folds, "splits": list(names)}
         record = RunRecord(kind="head", identity=identity, layers=chosen, **plan.facts())
@@ -117,13 +121,18 @@ def train_run(  # noqa: PLR0913 (the stage's one entry: all it can be told, keyw
             return RunResult(folder, chosen, splits, read_record(folder).summary)
 
 
-def _about(store: FeatureStore) -> dict[str, Any]:
-    """What a run's record and checkpoints say of their store."""
+def _about(store: FeatureStore, streams: Iterable[str]) -> dict[str, Any]:
+    """What a run's record and checkpoints say of their store or stores: where they lay, how the streams were made.
+
+    Runs of before have one "settings" of all streams in place of "streams", and no "paths".
+    """
+    paths = [str(place) for place in store.places]
     return {
-        "path": str(Path(store.path).resolve()),
+        "path": paths[0],
+        "paths": paths,
         "digest": store.digest,
         "dataset": store.dataset,
-        "settings": store.provenance.get("settings", {}),
+        "streams": {stream: store.settings(stream) for stream in streams},
     }
 
 
@@ -168,53 +177,66 @@ def _summarise(folder: Path, splits: Mapping[str, SplitRecord]) -> Figures:
 def choose_layers(
     store: FeatureStore, made: type[Head], *, streams: tuple[str, ...], layers: Mapping[str, str]
 ) -> dict[str, str]:
-    """Stream -> layer to read: the streams asked for, or all; the layers asked for, or the head's.
+    """Stream -> layer to read: the streams asked for, or all, appearance first; the layers asked for, or the head's.
 
     Raises:
         UsageError: the store lacks one.
     """
-    first = [stream for stream in ("rgb", "flow") if stream in store.streams]
-    wanted = streams or (*first, *(stream for stream in store.streams if stream not in first))
-    for stream in (*wanted, *layers):
-        if stream and stream not in store.streams:
-            raise UsageError(f"the store has no stream '{stream}'; it holds {', '.join(store.streams)}")
-    chosen = {
-        stream: layers.get(stream) or layers.get("") or made.reads.get(stream) or made.reads.get("*") or "pooled"
-        for stream in wanted
-    }
-    for stream, layer in chosen.items():
-        if layer not in store.layers(stream):
-            fit = [
-                own for own in store.layers(stream) if len(store.array(stream, own).shape) == 4 or not made.needs_maps
-            ]
-            choose = f"choose {' or '.join(fit)} with --layer {stream}=…, or " if fit else ""
-            raise UsageError(
-                f"the store has no {stream}/{layer}; of {stream} it holds {', '.join(store.layers(stream))}: {choose}"
-                f"extract again: {_extraction(store, chosen, fits=bool(fit))}"
-            )
-    return chosen
+    wanted = streams or tuple(sorted(store.streams, key=lambda stream: store.kind(stream) != APPEARANCE))
+    for stream in wanted:
+        check_known("stream", stream, store.streams)
+    for stream in layers:
+        if stream:
+            check_known("stream that is read", stream, wanted)
+    asked = {stream: layers.get(stream) or layers.get("") for stream in wanted}
+    own = {stream: made.reads.get(store.kind(stream)) or made.reads.get("*") or "pooled" for stream in wanted}
+    chosen = {stream: asked[stream] or own[stream] for stream in wanted}
+    lacking = {stream: layer for stream, layer in chosen.items() if layer not in store.layers(stream)}
+    if not lacking:
+        return chosen
+    stream, layer = next(iter(lacking.items()))
+    held = store.layers(stream)
+    fit = [other for other in held if len(store.array(stream, other).shape) == 4 or not made.needs_maps]
+    rest = [other for other in wanted if other not in lacking]
+    ways = [f"choose {' or '.join(fit)} with --layer {stream}=…"] if fit else []
+    if len(rest) >= made.streams_min:
+        ways.append(f"read --stream {','.join(rest)} alone")
+    ways.append(_extraction(store, chosen, lacking, own=own, fits=bool(fit)))
+    raise UsageError(f"the store has no {stream}/{layer}; of {stream} it holds {', '.join(held)}: {', or '.join(ways)}")
 
 
-def _extraction(store: FeatureStore, chosen: Mapping[str, str], *, fits: bool) -> str:
-    """The command that makes a store of the layers chosen, and of those that every stream of this one has.
+def _extraction(
+    store: FeatureStore, chosen: Mapping[str, str], lacking: Mapping[str, str], *, own: Mapping[str, str], fits: bool
+) -> str:
+    """The command that extracts what streams lack as streams of their own, and what then is read.
 
     VGG's convolutions are layers of no other backbone: of another one the map is proposed in their place, or VGG-16
-    where the store holds a layer that `fits` already, or where the backbone has no map.
+    where the store holds a layer that `fits` already. Features from outside are not extracted but imported.
     """
-    lacking = {stream: layer for stream, layer in chosen.items() if layer not in store.layers(stream)}
-    layers = sorted(set.intersection(*(set(store.layers(stream)) for stream in store.streams)), reverse=True)
-    backbone = str(store.provenance.get("settings", {}).get("backbone", "vgg"))
-    foreign = not backbone.startswith("vgg") and any(re.fullmatch(r"conv\d_\d", layer) for layer in lacking.values())
-    mapless = backbone.startswith("vit")
-    change = then = ""
-    if foreign and not fits and not mapless:
-        chosen, lacking, then = dict.fromkeys(chosen, "map"), dict.fromkeys(lacking, "map"), ", and read --layer map"
-    elif foreign or (mapless and "map" in lacking.values()):
-        layers, change = [], "--backbone vgg16 "
-    alike = len(set(chosen.values())) == 1
-    layers += dict.fromkeys(layer if alike else f"{stream}={layer}" for stream, layer in lacking.items())
-    out = f"features/{store.dataset}-{lacking[next(iter(lacking))]}"
-    return f"avr extract … {change}--layers {','.join(layers)} --out {shlex.quote(out)}{then}"
+    settings = {stream: store.settings(stream) for stream in lacking}
+    if any(kept.get("kind") == "imported" for kept in settings.values()):
+        return "import it: avr store import-features"
+    vgg = all("vgg" in str(kept.get("backbone", "vgg")) for kept in settings.values())
+    foreign = not vgg and any(re.fullmatch(r"conv\d_\d", layer) for layer in lacking.values())
+    change = "--backbone vgg16 " if foreign and fits else ""
+    if foreign and not fits:
+        lacking = dict.fromkeys(lacking, "map")
+    names = {stream: f"{stream}-{layer}".replace(".", "_") for stream, layer in lacking.items()}
+    made = " ".join(f"--stream {names[stream]}={store.kind(stream)}" for stream in lacking)
+    alike = len(set(lacking.values())) == 1
+    layers = dict.fromkeys(layer if alike else f"{names[stream]}={layer}" for stream, layer in lacking.items())
+    first = store.places[0]
+    grows = len(store.places) == 1 and first.is_dir()
+    out = first if grows else Path("features") / f"{store.dataset}-{next(iter(lacking.values()))}"
+    read_as = {names.get(stream, stream): lacking.get(stream, layer) for stream, layer in chosen.items()}
+    usual = {names.get(stream, stream): layer for stream, layer in own.items()}
+    then = "".join(f" --layer {stream}={layer}" for stream, layer in read_as.items() if layer != usual[stream])
+    then += "" if grows else f" --store {shlex.quote(str(out))}"
+    read = ",".join(names.get(stream, stream) for stream in chosen)
+    return (
+        f"extract it: avr extract … {change}{made} --layers {' --layers '.join(layers)} --out {shlex.quote(str(out))}, "
+        f"and read --stream {read}{then}"
+    )
 
 
 def choose_splits(store: FeatureStore, split: str | tuple[str, ...]) -> tuple[str, ...]:

@@ -44,6 +44,11 @@ class SeparateHeads(Head):
         """Logits `(B, K)` by stream."""
         return {stream: head({stream: features[stream]})[stream] for stream, head in self.heads.items()}
 
+    def attention(self, features: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Those of the networks."""
+        found = (head.attend({stream: features[stream]}) for stream, head in self.heads.items())  # type: ignore[operator]
+        return {name: weights for part in found for name, weights in part.items()}
+
     def loss(self, outputs: dict[str, Tensor], labels: Tensor) -> Tensor:
         """Sum of the networks' losses: their gradients do not meet."""
         losses = [head.loss({stream: outputs[stream]}, labels) for stream, head in self.heads.items()]  # type: ignore[operator]
@@ -83,7 +88,8 @@ class TrainedRun:
         """Log-probabilities `(K,)` of one video by output, averaged over its views as probabilities.
 
         Args:
-            features: stream -> `(V, N, D)` or `(V, N, C, H, W)`, as in the store; rounded to fp16 as there.
+            features: stream -> `(V, N, D)`, `(V, N, P, D)` or `(V, N, C, H, W)`, as in the store; rounded to fp16 as
+                there.
 
         Raises:
             UsageError: a stream is missing, or has another shape than the head was trained on.

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from avr.core import PositiveInt, Share
 from avr.training import Training
 
-from ._base import Head, Shapes
+from ._base import Head, Shapes, positions_of
 from .layers import SRU
 
 POOLED_BY = {"gp": ("gp",), "sa": ("sa",), "la": ("la",), "gs": ("gp", "sa"), "gl": ("gp", "la")}
@@ -49,8 +49,7 @@ class LearnedAttention(nn.Module):
 
     def forward(self, maps: Tensor) -> Tensor:
         B, N, _, H, W = maps.shape
-        positions = maps.flatten(3).transpose(2, 3)  # (B, N, H·W, C)
-        scores = self.second(torch.tanh(self.first(positions))).squeeze(-1)  # (B, N, H·W)
+        scores = self.second(torch.tanh(self.first(positions_of(maps)))).squeeze(-1)  # (B, N, H·W)
         return torch.softmax(scores, dim=2).view(B, N, H, W)
 
 

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from avr.core import PositiveInt, Share
 from avr.training import Training
 
-from ._base import Head, Shapes, fuse_probabilities, over_positions
+from ._base import Head, Shapes, fuse_probabilities, lay_out, over_positions, positions_of, width_of
 
 
 class CoAttentionOperation(nn.Module):
@@ -58,15 +58,15 @@ class CoAttention(Head):
         - Table 3 prints the readout as "2048 → 512" and "512 × 1024"; it is read as above. ReLU between the layers,
           which the paper does not mention: without it they would be one linear layer.
         - The items are not defined. `over = segments` (default): the N segments' pooled vectors. `positions`: the H·W
-          positions of one segment, the attended vectors then averaged over segments ("in frame h, the spatial features
-          S = {S_1 … S_n}"). `both`: all N·H·W positions.
+          positions (or the tokens) of one segment, the attended vectors then averaged over segments ("in frame h, the
+          spatial features S = {S_1 … S_n}"). `both`: all N·H·W positions.
         - Algorithm 1 starts from uniform weights and repeats until the loss converges, which mixes inference and
           training: `start = uniform` and `rounds` give its forward pass.
         - One set of W_k, W_g, w_hk a stream, used at each of its turns; more than two streams alternate round the ring.
 
     Args:
-        shapes: stream -> `(N, D)`, or `(N, C, H, W)`, which `over = segments` averages over positions. The paper's:
-            ResNet-50, 2048 wide, at least two streams.
+        shapes: stream -> `(N, D)`, or `(N, P, D)` or `(N, C, H, W)`, which `over = segments` averages over positions.
+            The paper's: ResNet-50, 2048 wide, at least two streams.
         num_classes: K.
         start: "attend": the first summary is A(S; 0), section 3.2's step 1; "uniform": the mean, Algorithm 1's line 1.
         rounds: how often the alternation goes round the streams (Algorithm 1's repeat).
@@ -114,11 +114,11 @@ class CoAttention(Head):
     ) -> None:
         super().__init__(shapes, num_classes)
         if over != "segments":
-            self.require_maps(shapes)
+            self.require_maps(shapes, or_tokens=True)
         if over == "positions":
             self.require_same_length(shapes)
         self.start, self.rounds, self.over = start, rounds, over
-        widths = [shape[1] for shape in shapes.values()]
+        widths = [width_of(shape) for shape in shapes.values()]
         self.operations, self.readouts = nn.ModuleDict(), nn.ModuleDict()
         for stream, width, guide in zip(shapes, widths, [widths[-1], *widths], strict=False):
             self.operations[stream] = CoAttentionOperation(width, guide, hidden=hidden)  # the stream before guides it
@@ -150,18 +150,17 @@ class CoAttention(Head):
         _, weights = self.alternate(self.items(features))
         if self.over == "segments":
             return {stream: weights[stream] for stream in self.streams}
-        shapes = {stream: (*array.shape[:2], *array.shape[3:]) for stream, array in features.items()}  # (B, N, H, W)
-        return {stream: weights[stream].reshape(shapes[stream]) for stream in self.streams}
+        return {stream: lay_out(weights[stream], features[stream]) for stream in self.streams}
 
     def items(self, features: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """What attention chooses among, `(B, n, D)` by stream; with `positions` a row is a segment, `(B·N, H·W, D)`."""
+        """What attention chooses among, `(B, n, D)` by stream; with `positions` a row is a segment, `(B·N, P, D)`."""
         items = {}
         for stream in self.streams:
             array = features[stream]
             if self.over == "segments":
                 items[stream] = over_positions(array)
                 continue
-            positions = array.flatten(3).transpose(2, 3)  # (B, N, H·W, D)
+            positions = positions_of(array)  # (B, N, P, D)
             items[stream] = positions.flatten(0, 1) if self.over == "positions" else positions.flatten(1, 2)
         return items
 

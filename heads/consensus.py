@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from avr.core import Share
 from avr.training import Training
 
-from ._base import Head, Shapes, over_positions
+from ._base import Head, Shapes, over_positions, width_of
 
 
 class Consensus(Head):
@@ -42,7 +42,7 @@ class Consensus(Head):
         """Build the layer.
 
         Args:
-            shapes: the one stream's shape, `(N, D)` or `(N, C, H, W)`.
+            shapes: the one stream's shape, `(N, D)`, `(N, P, D)` or `(N, C, H, W)`.
             num_classes: K.
             over: consensus function g of TSN: evenly averaging, maximum, or a learned weight a segment (N more
                 parameters, which start even).
@@ -51,12 +51,12 @@ class Consensus(Head):
         super().__init__(shapes, num_classes)
         ((self.stream, shape),) = self.shapes.items()
         self.over, self.dropout = over, dropout
-        self.classifier = nn.Linear(shape[1], num_classes)
+        self.classifier = nn.Linear(width_of(shape), num_classes)
         if over == "weighted":
             self.weights = nn.Parameter(torch.full((shape[0],), 1 / shape[0]))
 
     def forward(self, features: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Logits `(B, K)` under the stream's name, of its features `(B, N, D)` or `(B, N, C, H, W)`."""
+        """Logits `(B, K)` under the stream's name, of its features."""
         segments = F.dropout(over_positions(features[self.stream]), self.dropout, self.training)  # (B, N, D)
         scores = self.classifier(segments)  # (B, N, K)
         if self.over == "maximum":

@@ -11,11 +11,11 @@ from torch.nn import functional as F
 from avr.core import Share
 from avr.training import Training
 
-from ._base import Head, Shapes, over_positions
+from ._base import Head, Shapes, over_positions, width_of
 
 
 class Linear(Head):
-    """Mean over segments (and positions, of a map), then one linear layer: K (D + 1) parameters."""
+    """Mean over segments (and positions, of a map or tokens), then one linear layer: K (D + 1) parameters."""
 
     source = "baseline"
     joint = False
@@ -39,17 +39,17 @@ class Linear(Head):
         """Build the layer.
 
         Args:
-            shapes: the one stream's shape, `(N, D)` or `(N, C, H, W)`.
+            shapes: the one stream's shape, `(N, D)`, `(N, P, D)` or `(N, C, H, W)`.
             num_classes: K.
             dropout: share of the mean feature's values dropped in training.
         """
         super().__init__(shapes, num_classes)
         ((self.stream, shape),) = self.shapes.items()
         self.dropout = dropout
-        self.classifier = nn.Linear(shape[1], num_classes)
+        self.classifier = nn.Linear(width_of(shape), num_classes)
 
     def forward(self, features: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Logits `(B, K)` under the stream's name, of its features `(B, N, D)` or `(B, N, C, H, W)`."""
+        """Logits `(B, K)` under the stream's name, of its features."""
         mean = over_positions(features[self.stream]).mean(dim=1)  # (B, D)
         return {self.stream: self.classifier(F.dropout(mean, self.dropout, self.training))}
 

@@ -15,7 +15,7 @@ from torch.nn import functional as F
 from avr.core import NonNegativeInt, PositiveInt, Share, UsageError
 from avr.training import Training
 
-from ._base import Head, Shapes, fuse_probabilities, over_positions, spread_segments
+from ._base import Head, Shapes, fuse_probabilities, over_positions, spread_segments, width_of
 
 
 class SameConv(nn.Module):
@@ -120,7 +120,7 @@ class Stfn(Head):
         """Build the network.
 
         Args:
-            shapes: stream -> `(N, D)`, or `(N, C, H, W)`, of which the mean over positions is taken.
+            shapes: stream -> `(N, D)`, or `(N, P, D)` or `(N, C, H, W)`, of which the mean over positions is taken.
             num_classes: K.
             design: figure 4 (table 1).
             fusion: eq. 4, 6 or 5 (table 2); design c concatenates instead and does not read it.
@@ -136,7 +136,7 @@ class Stfn(Head):
         super().__init__(shapes, num_classes)
         self.chosen = spread_segments(next(iter(shapes.values()))[0], segments)
         self.design, self.fusion, self.direction, self.dropout = design, fusion, direction, dropout
-        widths = [shape[1] for shape in self.shapes.values()]
+        widths = [width_of(shape) for shape in self.shapes.values()]
         block = functools.partial(ResInc, kernels=kernels, skip=skip)
         if design == "c":
             self.concatenated = block(sum(widths))

@@ -61,7 +61,7 @@ class TemporalPyramid(MapsHead):
         num_classes: K.
         readout: see above.
         hidden: units of each direction; 0 is the paper's K, with `readout = linear` at least 32 (see frame-attention).
-        spatial: the stream without a temporal tail; the first, if there is none of that name.
+        spatial: the stream without a temporal tail, by name; the first, if there is none of that name.
         reduce: channels of every stream after a learnt 1×1 convolution; 0 (the paper) keeps the spatial stream's.
         steps: time steps that enter the pyramid.
         size: height and width that enter the pyramid.
@@ -85,7 +85,7 @@ class TemporalPyramid(MapsHead):
         *,
         readout: Literal["linear", "hidden"] = "linear",
         hidden: NonNegativeInt = 0,
-        spatial: str = "rgb",
+        spatial: str = "",
         reduce: NonNegativeInt = 0,
         steps: PositiveInt = 8,
         size: PositiveInt = 7,

@@ -1,11 +1,13 @@
 """Options and settings read from texts, and what every head keeps to."""
 
+import numpy as np
 import pytest
 import torch
 
 from avr.core import UsageError, item_names, options_of
-from avr.heads import Head, build_head, head_class, head_options
+from avr.heads import Head, MemoryExamples, build_head, head_class, head_options
 from avr.heads._base import fuse_probabilities, spread_segments
+from avr.heads._loop import set_statistics
 from avr.training import Training, read_training
 
 
@@ -74,6 +76,36 @@ def test_statistics_travel_in_the_state_dict():
     torch.testing.assert_close(other.standardise(features)["rgb"][0, 0], torch.tensor([0.0, 1.0, 2.0]))
 
 
+@pytest.mark.parametrize("shape", [(4, 3), (4, 5, 3), (4, 3, 2, 2)])
+def test_statistics_are_of_channels_whatever_the_layer(shape):
+    """Pooled, tokens and maps: each channel over segments and positions of the training videos."""
+    array = torch.randn(6, *shape, dtype=torch.float64).half()
+    examples = MemoryExamples({"rgb": array}, np.ones(6), np.zeros(6), device=torch.device("cpu"))
+    head = build_head("linear", {"rgb": shape}, 2)
+    names = np.array(list("abcdef"))
+    set_statistics(head, examples, np.arange(4), np.random.default_rng(0), names=names)
+    channel = 2 if len(shape) == 4 else -1
+    channels = array[:4].double().movedim(channel, -1).reshape(-1, 3)
+    found = head.standardise({"rgb": array})["rgb"].movedim(channel, -1)
+    expected = (array.double().movedim(channel, -1) - channels.mean(0)) / channels.std(0, correction=0)
+    torch.testing.assert_close(found, expected.float(), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("head", ["attention-streams", "frame-attention", "temporal-pyramid"])
+@pytest.mark.parametrize(("shape", "held"), [((4, 3), "pooled"), ((4, 5, 3), "tokens")])
+def test_heads_on_maps_say_what_to_read_instead(head, shape, held):
+    with pytest.raises(UsageError, match=f"of rgb is {held}: read maps with --layer ") as refused:
+        build_head(head, {"rgb": shape}, 2)
+    assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize("spatial", ["", "gone", "slow"])
+def test_the_first_stream_of_the_pyramid_is_spatial_unless_another_is_named(spatial):
+    shapes = {"fast": (4, 3, 2, 2), "slow": (4, 3, 2, 2)}
+    head = build_head("temporal-pyramid", shapes, 2, options={"spatial": spatial, "reduce": 2})
+    assert list(head.tails) == (["fast"] if spatial == "slow" else ["slow"])
+
+
 @pytest.mark.parametrize(
     ("head", "given", "message"),
     [
@@ -116,3 +148,9 @@ def test_training_settings_out_of_range_are_refused(given, message):
 def test_a_stream_whose_name_has_a_dot_is_refused():
     with pytest.raises(UsageError, match=r"stream 'a\.b'"):
         build_head("linear", {"a.b": (2, 4)}, 3)
+
+
+@pytest.mark.parametrize("name", ["a.b", "training", "keys"])
+def test_a_stream_whose_name_torch_cannot_keep_weights_by_is_refused(name):
+    with pytest.raises(UsageError, match=f"stream '{name}': heads keep weights by a stream's name"):
+        build_head("linear", {name: (3, 4)}, 2)

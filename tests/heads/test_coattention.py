@@ -108,6 +108,17 @@ def test_attention_over_positions_of_maps(over):
     assert head(batch)["fused"].shape == (2, 4)
 
 
+@pytest.mark.parametrize("over", ["positions", "both"])
+def test_tokens_are_positions_too(over):
+    maps, tokens = {"rgb": (3, 8, 2, 2), "flow": (3, 6, 4, 2)}, {"rgb": (3, 4, 8), "flow": (3, 8, 6)}
+    on_maps, on_tokens, batch = make(maps, over=over), make(tokens, over=over), features(maps)
+    on_tokens.load_state_dict(on_maps.state_dict())
+    laid = {stream: array.flatten(3).transpose(2, 3) for stream, array in batch.items()}
+    torch.testing.assert_close(on_tokens(laid), on_maps(batch))
+    summed = {stream: weights.sum((2, 3)) for stream, weights in on_maps.attention(batch).items()}
+    torch.testing.assert_close(on_tokens.attention(laid), summed)  # by segment: a store keeps no grid of tokens
+
+
 def test_maps_are_averaged_for_attention_over_segments():
     maps, pooled = {"rgb": (3, 8, 2, 2), "flow": (3, 8, 2, 2)}, {"rgb": (3, 8), "flow": (3, 8)}
     on_maps, batch = make(maps), features(maps)

@@ -24,6 +24,17 @@ def test_linear_takes_the_mean_over_positions_of_a_map():
     torch.testing.assert_close(head({"rgb": maps})["rgb"], expected)
 
 
+@pytest.mark.parametrize("name", ["linear", "consensus", "stfn", "coattention"])
+def test_tokens_are_read_by_their_mean_over_a_segment(name):
+    streams = ("rgb", "flow") if name in ("stfn", "coattention") else ("rgb",)
+    on_tokens = build_head(name, dict.fromkeys(streams, (5, 7, 6)), 3).eval()
+    on_vectors = build_head(name, dict.fromkeys(streams, (5, 6)), 3).eval()
+    on_vectors.load_state_dict(on_tokens.state_dict())
+    tokens = {stream: torch.randn(2, 5, 7, 6) for stream in streams}
+    means = {stream: array.mean(dim=2) for stream, array in tokens.items()}
+    torch.testing.assert_close(on_tokens(tokens), on_vectors(means))
+
+
 @pytest.mark.parametrize("over", ["average", "maximum", "weighted"])
 def test_consensus_is_taken_over_the_segments_scores(over):
     head = build_head("consensus", SHAPE, 3, options={"over": over}).eval()

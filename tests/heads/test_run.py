@@ -125,7 +125,9 @@ def test_the_record_says_what_the_run_was_made_of(toy_store):
     record = json.loads((result.folder / "run.json").read_text())
     with FeatureStore(toy_store) as store:
         assert record["store"]["digest"] == store.digest
-    assert record["store"]["settings"] == {"made": "by the tests"}
+    where = str(toy_store.resolve())
+    assert (record["store"]["path"], record["store"]["paths"]) == (where, [where])
+    assert record["store"]["streams"] == {stream: {"made": "by the tests"} for stream in ("rgb", "flow")}
     assert record["options"]["design"] == "b"
     assert record["options"]["fusion"] == "average"
     assert (record["head"], record["seed"], record["complete"]) == ("stfn", 7, True)
@@ -242,18 +244,27 @@ def test_streaming_from_disk_trains_as_well(toy_store):
         ("stfn", {"training": {"rate": 1}}, "unknown training setting 'rate'; known: epochs"),
         ("stfn", {"training": {"optimizer": "adagrad"}}, "optimizer takes adamw|sgd|rmsprop|adam"),
         ("stfn", {"streams": ("rgb",)}, "at least 2 streams"),
-        ("stfn", {"streams": ("rgb", "sound")}, "no stream 'sound'; it holds"),
+        ("stfn", {"streams": ("rgb", "sound")}, "unknown stream 'sound'; known: flow, rgb"),
         (
             "stfn",
             {"layers": {"flow": "map"}},
-            "no flow/map; of flow it holds pooled: choose pooled with --layer flow=…, or extract",
+            "no flow/map; of flow it holds pooled: choose pooled with --layer flow=…, or extract it: avr extract … "
+            "--stream flow-map=flow --layers map --out .*/toy, and read --stream rgb,flow-map --layer flow-map=map$",
         ),
         (
             "attention-streams",
             {"streams": ("flow",)},
-            r"holds pooled: extract again: avr extract … --layers pooled,map --out features/toy-map$",
+            r"holds pooled: extract it: avr extract … --stream flow-map=flow --layers map --out .*, and read "
+            r"--stream flow-map$",
         ),
-        ("temporal-pyramid", {}, r"avr extract … --layers pooled,rgb=conv5_3,flow=conv4_2 --out features/toy-conv5_3$"),
+        ("attention-streams", {}, "no flow/map; of flow it holds pooled: read --stream rgb alone, or extract it: "),
+        (
+            "temporal-pyramid",
+            {},
+            r"avr extract … --stream rgb-conv5_3=rgb --stream flow-conv4_2=flow "
+            r"--layers rgb-conv5_3=conv5_3 --layers flow-conv4_2=conv4_2 --out .*, "
+            r"and read --stream rgb-conv5_3,flow-conv4_2$",
+        ),
         ("stfn", {"split": "9"}, "no split '9'; it holds 1, 2"),
         ("stfn", {"device": "tpu"}, "unknown device 'tpu'"),
         ("stfn", {"device": "cuda:99"}, "device cuda:99: "),
@@ -274,29 +285,28 @@ def test_what_cannot_be_done_is_one_line_and_leaves_no_folder(toy_store, tmp_pat
             "vgg16",
             "temporal-pyramid",
             ("flow",),
-            "again: avr extract … --layers pooled,conv4_2 --out features/toy-conv4_2",
+            "avr extract … --stream flow-conv4_2=flow --layers conv4_2 --out STORE, and read --stream flow-conv4_2",
         ),
         (
             "squeezenet1_1",
             "temporal-pyramid",
             ("flow",),
-            "… --layers pooled,map --out features/toy-map, and read --layer map",
+            "… --stream flow-map=flow --layers map --out STORE, and read --stream flow-map --layer flow-map=map",
         ),
         (
             "squeezenet1_1",
             "temporal-pyramid",
             ("rgb",),
-            "choose map with --layer rgb=…, or extract again: "
-            "avr extract … --backbone vgg16 --layers conv5_3 --out features/toy-conv5_3",
+            "choose map with --layer rgb=…, or extract it: avr extract … --backbone vgg16 --stream rgb-conv5_3=rgb "
+            "--layers conv5_3 --out STORE, and read --stream rgb-conv5_3",
         ),
-        ("vit_b_16", "attention-streams", ("flow",), "… --backbone vgg16 --layers map --out features/toy-map"),
     ],
 )
 def test_the_extraction_proposed_is_one_that_the_backbone_can_do(make_store, tmp_path, backbone, head, streams, ending):
     store = make_store(tmp_path / "store", backbone=backbone)
     with pytest.raises(UsageError) as refused:
         train_run(store, head, streams=streams)
-    assert str(refused.value).endswith(ending)
+    assert str(refused.value).endswith(ending.replace("STORE", str(store)))
 
 
 def test_a_finished_run_is_given_back_and_another_is_not_written_over_it(toy_store, tmp_path, capsys):

@@ -7,7 +7,7 @@ import pytest
 
 from avr.core import options_of
 from avr.datasets import Split, shapes
-from avr.extract import Settings, extract
+from avr.extract import extract, read_streams
 from avr.heads import head_class, load_run, train_run
 from avr.store import FeatureStore
 
@@ -37,9 +37,9 @@ def shapes_store(tmp_path_factory):
     ids = sorted((video.id for video in whole.videos), key=lambda name: name[-2:])  # scene by scene, so all classes
     few = Split("few", tuple(ids[:FEW]), tuple(ids[FEW:]))
     dataset = dataclasses.replace(whole, splits={"1": whole.splits["1"], "few": few})
-    made = {"backbone": "squeezenet1_1", "weights": ("random",), "layers": ("pooled", "map")}
+    made = {"backbone": "squeezenet1_1", "weights": "random", "layers": ("pooled", "map")}
     own = {"segments": 3, "stack": 4, "resize": 64, "crop": 64}  # maps of 3×3
-    extract(dataset, folder / "store", settings=Settings(**made, **own))
+    extract(dataset, folder / "store", streams=read_streams(["rgb", "flow"], made | own))
     return folder / "store"
 
 
@@ -76,7 +76,7 @@ def test_a_head_knows_its_clips_and_beats_linear_of_its_best_stream(shapes_store
     assert known(shapes_store, run, "1") == FEW
 
 
-@pytest.mark.parametrize("head", ["linear", "consensus"])
+@pytest.mark.parametrize("head", ["linear", "consensus", "attentive"])
 def test_a_head_of_one_stream_overfits_16_clips(shapes_store, tmp_path, head):
     options = dict.fromkeys({"dropout"} & set(options_of(head_class(head))), 0.0)
     run = train(

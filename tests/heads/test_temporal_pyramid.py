@@ -51,7 +51,7 @@ def test_wiring_from_fusion_to_readout():
     ids=["equal maps", "halved", "averaged down", "one stream", "three streams"],
 )
 def test_other_maps_work_too(shapes, options, map_size):
-    head = TemporalPyramid(shapes, 3, hidden=4, **options)
+    head = TemporalPyramid(shapes, 3, hidden=4, spatial="rgb", **options)
     assert head.map_size == map_size
     assert set(head.tails) == set(shapes) - {"rgb"}
     outputs = head(features(shapes))
