@@ -15,14 +15,14 @@ from ._output import Reply, answering, print_lines
 @click.option("--out", type=PATH, required=True, metavar="DIR", help="Folder for the pictures.")
 @click.option("--split", help="Split of the run.  [default: the run's first]")
 @click.option("--view", default=0, show_default=True, help="Which of the video's views (clips), counted from 0.")
-@click.option("--store", type=PATH, help="Feature store.  [default: the run's]")
+@click.option("--store", type=PATH, multiple=True, help="Feature store, or several; repeat.  [default: the run's]")
 @click.option("--root", type=PATH, help="Folder of the videos.  [default: as extracted]")
 @answering
 def command(run: Path, video: str, out: Path, **options: Any) -> Reply:
-    """Lay the attention of RUN over the frames of a video, as PNGs and one GIF.
+    """Lay the attention of RUN over the frames of a video, as PNGs and a GIF.
 
-    Runs of attention-streams show T_SA and T_LA, runs of coattention their weights over segments or positions. The
-    frames are read from the video itself, which must still be there.
+    Runs of attention-streams show T_SA and T_LA, runs of coattention and attentive their weights over segments or
+    positions. The frames are read from the video itself, which must still be there.
     """
     from avr.store import find_split
 
@@ -30,9 +30,10 @@ def command(run: Path, video: str, out: Path, **options: Any) -> Reply:
     from avr.report import draw_attention
 
     drawn = draw_attention(run, video, out, **options)
-    found = {name: getattr(drawn, name) for name in ("pictures", "animation", "frames", "weights")}
-    lines = (
-        f"{drawn.folder}: {len(drawn.pictures)} pictures of frames {', '.join(map(str, drawn.frames))}",
-        f"{drawn.animation}: frames | {' | '.join(drawn.weights)}",
-    )
+    found = {name: getattr(drawn, name) for name in ("pictures", "animations", "frames", "weights")}
+    lines = [
+        f"{drawn.folder}: {len(drawn.pictures)} pictures",
+        *(f"frames of {stream}: {', '.join(map(str, numbers))}" for stream, numbers in drawn.frames.items()),
+        *map(str, drawn.animations),
+    ]
     return Reply(found, lambda: print_lines(*lines))

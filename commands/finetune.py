@@ -7,13 +7,14 @@ from typing import Any
 
 import click
 
-from avr.extract import Settings
+from avr.core import UsageError
+from avr.extract import Settings, read_streams
 from avr.finetune import BACKBONE, END_TO_END, END_TO_END_TUNING, UNREAD, Tuning
 
 from ._options import PATH, dataset_option, dataset_options, device_option, record_options, training_options
 from ._output import Reply, answering, print_lines, print_table
 
-SETTINGS = ("backbone", "stack", "flow", "flow_size", "resize", "crop")  # those of an extraction that are read here
+SETTINGS = ("backbone", "stack", "clip_frames", "frame_stride", "flow", "flow_size", "resize", "crop")  # read here
 
 
 @click.group()
@@ -29,7 +30,7 @@ def command() -> None:
 @command.command()
 @dataset_option
 @dataset_options
-@click.option("--stream", default="rgb", show_default=True, help="Which network: rgb or flow.")
+@click.option("--stream", default="rgb", show_default=True, help="What it looks at: a kind, or NAME=KIND.")
 @click.option("--split", default="", help="Whose training videos.  [default: the first]")
 @click.option(
     "--weights",
@@ -59,7 +60,11 @@ def backbone(
     from avr.datasets import index_dataset
 
     found = index_dataset(dataset, **where)  # before torch is loaded, as what else may be refused at once
-    whole = Settings(streams=(options["stream"],), weights=(weights,), segments=segments, **settings)
+    told = {"weights": weights, "segments": segments, **settings}
+    streams = read_streams([options["stream"]], told)
+    if len(streams) > 1:
+        raise UsageError("--stream names one network: fine-tune them one by one")
+    ((options["stream"], whole),) = streams.items()
     whole.require_files()
     from avr.extract import CACHE_FOLDER
     from avr.finetune import finetune_backbone
@@ -74,7 +79,7 @@ def backbone(
     lines = (
         f"{result.folder}: {len(result.history)} epochs, last loss {result.history[-1]['loss']:.3f}",
         *accuracies,
-        f"next: avr extract --dataset {dataset} --weights {options['stream']}={result.weights} "
+        f"next: avr extract --dataset {dataset} --stream {options['stream']}={whole.kind} --weights {result.weights} "
         f"--cache {options['cache'] or CACHE_FOLDER / found.name} …",
     )
     json = vars(replace(result, losses=[])) | {"epochs": len(result.history)}

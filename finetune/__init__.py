@@ -2,8 +2,9 @@
 
 from avr.finetune import finetune_backbone, finetune_end_to_end
 
-result = finetune_backbone(dataset, stream="flow", settings=Settings(backbone="resnet18", segments=3))
-extract(dataset, settings=Settings(backbone="resnet18", weights=(f"flow={result.weights}", …)))
+settings = Settings(kind="flow", backbone="resnet18", segments=3)
+result = finetune_backbone(dataset, stream="flow", settings=settings)
+extract(dataset, streams={"flow": Settings(kind="flow", backbone="resnet18", weights=str(result.weights))})
 finetune_end_to_end("runs/stfn-shapes-1")
 
 The stages are loaded when they are first used: command lines read the settings alone, without torch.

@@ -13,11 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
-
-from avr.core import UsageError, note, quiet
+from avr.core import UsageError, name_from, note, quiet
 from avr.datasets import Dataset, choose_split
-from avr.extract import Settings, load_networks, open_streams
+from avr.extract import Settings, lay_out, load_networks, open_streams
 from avr.heads import head_class, save_tensors
 from avr.store import RunRecord, SplitRecord, read_record, record_split
 from avr.training import Training
@@ -72,8 +70,8 @@ def finetune_backbone(  # noqa: PLR0913 (the stage's one entry: all it can be to
     Args:
         dataset: of `avr.datasets.index_dataset`.
         stream: its name, such as "rgb" or "flow".
-        settings: backbone, weights, flow, sizes, as for `avr.extract.extract`; `segments` is TSN's K, drawn one a
-            segment (1: the plain two-stream ConvNet). Layers and views are not read.
+        settings: its own, as for `avr.extract.extract`, by default of the kind it is called by; `segments` is TSN's K,
+            drawn one a segment (1: the plain two-stream ConvNet). Layers and views are not read.
         training: changes to the defaults (or to the paper's settings), or whole settings; its batch size is over all
             processes.
         paper: start from STFN's settings.
@@ -92,19 +90,19 @@ def finetune_backbone(  # noqa: PLR0913 (the stage's one entry: all it can be to
     training, tuning = settle_training(PAPER if paper else BACKBONE, training), tuning or Tuning()
     if tuning.recompute:
         raise UsageError("recompute is of end-to-end training: use micro-batch to save memory")
-    settings = (settings or Settings(segments=1)).change(streams=(stream,), layers=("pooled",))
+    settings = (settings or Settings(kind=stream, segments=1)).change(layers=("pooled",))
     chosen = choose_split(dataset, split)
     with join_processes(device) as processes, quiet(not processes.first):
         with quiet():
-            filled = load_networks(settings, cuda=processes.cuda).settings
+            filled = load_networks({stream: settings}, cuda=processes.cuda).settings
         task = _BackboneTask(dataset, chosen, filled, training, tuning, seed, cache, processes)
         identity = task.identity()
-        prefix = f"backbones/{settings.backbone}-{stream}-{dataset.name}-{chosen.name}"
+        prefix = f"backbones/{name_from(filled[stream].backbone)}-{stream}-{dataset.name}-{chosen.name}"
         folder = claim_together(out, prefix, RunRecord(kind="backbone", identity=identity), processes=processes)
         if read_record(folder).complete:
             note(f"{folder} is finished already: nothing to do")
             return read_result(folder)
-        network = task.network(settings.weights_of(stream))
+        network = task.network(settings)
         fitted = task.fit(network, folder, settings=identity, stop_after=stop_after)
         if not fitted.finished:
             return None
@@ -119,36 +117,39 @@ class _BackboneTask(Task):
 
     def identity(self, **own: Any) -> dict[str, Any]:
         """What a run that goes on must share: the data and the settings that a network reads, too."""
-        extraction = {k: v for k, v in self.settings.to_dict().items() if k not in ("layers", "views")}
+        (settings,) = self.streams.values()
+        extraction = {k: v for k, v in settings.to_dict().items() if k not in ("layers", "views")}
         return super().identity(dataset=self.dataset.name, split=self.split.name, extraction=extraction, **own)
 
     @property
     def prediction(self) -> str:
-        return self.settings.streams[0]
+        return next(iter(self.streams))
 
     @property
-    def tested(self) -> tuple[Settings, bool, int]:
+    def tested(self) -> tuple[dict[str, Settings], dict[str, bool], int]:
         """Fixed frames, at least `TEST_SEGMENTS` of them or stacks, centre crop."""
-        segments = max(TEST_SEGMENTS, self.settings.segments)
-        fixed = self.settings.change(plan="segments", view="fixed", views=1, per_segment=1, segments=segments)
-        return fixed, self.tuning.bf16 and self.processes.cuda, 8
+        name, settings = next(iter(self.streams.items()))
+        segments = max(TEST_SEGMENTS, settings.segments)
+        fixed = settings.change(plan="segments", view="fixed", views=1, per_segment=1, segments=segments)
+        return {name: fixed}, {name: self.tuning.bf16 and self.processes.cuda}, 8
 
-    def network(self, weights: str) -> SegmentNetwork:
-        """The network in its first state, from weights by name, file or "random"."""
-        keys, seed = DropoutKeys(self.seed), self.settings.seed
+    def network(self, asked: Settings) -> SegmentNetwork:
+        """The network in its first state: of the backbone, and from the weights, that were asked for."""
+        (settings,) = self.streams.values()
+        keys, seed = DropoutKeys(self.seed), settings.seed
         model = build_classifier(
-            self.settings.backbone,
+            asked.backbone or settings.backbone,
             len(self.dataset.class_names),
-            weights=weights,
-            in_channels=open_streams(self.settings)[self.prediction].channels,
+            weights=asked.weights,
+            in_channels=open_streams(self.streams)[self.prediction].input_shape[0],
             seed=seed,
         )
         if self.seed != seed:
             redraw(classifier_of(model), self.seed)
         set_dropout(model, keys, self.tuning.dropout)
-        model.to(self.processes.device).to(memory_format=torch.channels_last)
+        lay_out(model.to(self.processes.device))
         smoothing = self.training.label_smoothing
-        return SegmentNetwork(model, self.prediction, self.settings.num_steps, keys=keys, label_smoothing=smoothing)
+        return SegmentNetwork(model, self.prediction, settings.num_steps, keys=keys, label_smoothing=smoothing)
 
     def write(self, folder: Path, network: SegmentNetwork, fitted: Fitted, identity: Mapping[str, Any]) -> None:
         """Weights, test scores and the record; then the state is no longer needed."""

@@ -15,12 +15,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from avr.core import UsageError, note, quiet, sha256_of
 from avr.datasets import Video
-from avr.extract import LayerReader, Networks, Origin, Running, Settings, extract, refuse_unused
+from avr.extract import LayerReader, Networks, Origin, Running, Settings, extract, lay_out, open_backbone, refuse_unused
 from avr.heads import CHECKPOINT, Head, SeparateHeads, TrainedRun, head_class, load_run, save_tensors, with_average
 from avr.store import AVERAGE, RUNS, RunRecord, SplitRecord, read_head_record, read_record, record_split, split_folder
 from avr.training import Training
@@ -171,6 +170,12 @@ class EndToEndTask(Task):
         trained = load_run(run, split=split)
         origin = Origin.of(trained.metadata, trained.folder)
         refuse_unused(weights, [origin.settings])
+        for stream, settings in origin.settings.items():
+            if open_backbone(settings.backbone).local:
+                raise UsageError(
+                    f"stream {stream} is of {settings.backbone}, a local folder's network: only networks by name are "
+                    "trained end to end, as what comes of them is no such folder"
+                )
         networks = origin.restore_networks(weights)
         dataset = origin.restore_dataset(root)
         if split not in dataset.splits:
@@ -182,9 +187,9 @@ class EndToEndTask(Task):
         return self.trained.prediction
 
     @property
-    def tested(self) -> tuple[Settings, bool, int]:
+    def tested(self) -> tuple[dict[str, Settings], dict[str, bool], int]:
         """The frames and crops that extraction takes, in its precision; a video's views at once, which are averaged."""
-        return self.settings, self.settings.precision == "bfloat16", 1
+        return self.streams, {name: own.precision == "bfloat16" for name, own in self.streams.items()}, 1
 
     def outputs(self, network: TunedNetwork, videos: Sequence[Video]) -> dict[str, NDArray[np.float32]]:
         """Log-probabilities `(len(videos), K)` by output, averaged over views."""
@@ -196,12 +201,12 @@ class EndToEndTask(Task):
         for reader in self.networks.readers.values():
             reader.requires_grad_(True)
             key_dropout(reader, keys, p=self.tuning.dropout)
-            reader.to(device).to(memory_format=torch.channels_last)
+            lay_out(reader.to(device))
         network = EndToEnd(
             self.networks.readers,
             self.trained.head,
             self.trained.layers,
-            num_steps=self.settings.num_steps,
+            num_steps={stream: settings.num_steps for stream, settings in self.streams.items()},
             keys=keys,
             label_smoothing=self.training.label_smoothing,
             recompute=self.tuning.recompute,
@@ -217,11 +222,12 @@ class EndToEndTask(Task):
 
         The training's state stays until that is recorded.
         """
-        about = {"backbone": self.settings.backbone, "dataset": self.dataset.name, "split": self.split.name}
+        about = {"dataset": self.dataset.name, "split": self.split.name}
         files = self._files(folder)
         for stream, reader in network.readers.items():
             assert isinstance(reader, LayerReader)
-            save_tensors(files[stream], reader.trunk_state(), {"stream": stream, **about})
+            own = {"stream": stream, "backbone": self.streams[stream].backbone, **about}
+            save_tensors(files[stream], reader.trunk_state(), own)
         source = self._write_head(folder, network.head)
         outputs = self.outputs(network, self.videos[1])
         kept = {name: values for name, values in outputs.items() if name != AVERAGE}
@@ -239,11 +245,11 @@ class EndToEndTask(Task):
 
         It holds this split alone: heads of another split would be tested on videos that its backbones were trained on.
         """
-        weights = tuple(f"{stream}={path}" for stream, path in self._files(folder).items())
-        asked = self.settings.change(weights=weights, weights_sha256=())
-        running = Running(device=str(self.processes.device), cache=str(self.cache.folder) if asked.quantise else "")
+        asked = {name: self.streams[name].change(weights=str(path)) for name, path in self._files(folder).items()}
+        cached = all(settings.quantise for settings in asked.values())
+        running = Running(device=str(self.processes.device), cache=str(self.cache.folder) if cached else "")
         dataset = replace(self.dataset, splits={self.split.name: self.split})
-        path = str(extract(dataset, fresh, settings=asked, running=running).store.resolve())
+        path = str(extract(dataset, fresh, streams=asked, running=running).store.resolve())
         self._write_head(folder, load_run(folder).head, store=path)
         return path
 
@@ -255,15 +261,15 @@ class EndToEndTask(Task):
         """Write the head; gives what it remembers of its features: how they were made, where its videos are found."""
         metadata, files = self.trained.metadata, self._files(folder)
         before = metadata["store"]
-        settings = self.settings.change(
-            weights=tuple(f"{stream}={path.name}" for stream, path in files.items()),
-            weights_sha256=tuple(f"{stream}={sha256_of(path)}" for stream, path in files.items()),
-        )
+        tuned = {
+            name: self.streams[name].change(weights=path.name, weights_sha256=sha256_of(path))
+            for name, path in files.items()
+        }
         source = {
             "path": store,
             "digest": "",
             "dataset": self.dataset.name,
-            "settings": settings.to_dict(),
+            "streams": {name: settings.to_dict() for name, settings in tuned.items()},
             "videos": before.get("path") or before.get("videos", ""),
         }
         about = {**metadata, "training": asdict(self.training), "seed": self.seed, "store": source}

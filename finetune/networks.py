@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
 from avr.core import quiet
-from avr.extract import build_backbone, fit_state, load_weights
+from avr.extract import build_backbone, channels_last, find_state, fit_state, load_weights, open_backbone
 from avr.heads import Head
 
 from .batchnorm import set_mode
@@ -22,7 +22,7 @@ HEAD_LAYERS = 1000  # dropout layers of a head are numbered from here, a backbon
 
 Inputs = Mapping[str, Tensor]
 Outputs = dict[str, Tensor]
-Classifier = nn.Linear | nn.Conv2d
+Classifier = nn.Linear | nn.Conv2d | nn.Conv3d
 
 
 class TunedNetwork(nn.Module):
@@ -51,9 +51,9 @@ class TunedNetwork(nn.Module):
         """Mean loss of a batch, a scalar, of what `forward` gave and labels `(B,)`."""
         raise NotImplementedError
 
-    def test(self, inputs: Inputs, *, num_steps: int, bf16: bool) -> Outputs:
-        """Scores of fixed views `(b·V·N, C, H, W)`, whose softmax is the probability, by output: as prediction has
-        them. `num_steps` is N; with `bf16` the backbones are autocast to bfloat16.
+    def test(self, inputs: Inputs, *, num_steps: Mapping[str, int], bf16: Mapping[str, bool]) -> Outputs:
+        """Scores of fixed views `(b·V·N, …, H, W)`, whose softmax is the probability, by output: as prediction has
+        them. `num_steps` is N by stream; with `bf16` a stream's backbone is autocast to bfloat16.
         """
         raise NotImplementedError
 
@@ -95,16 +95,16 @@ class SegmentNetwork(TunedNetwork):
 
     def forward(self, inputs: Inputs, num_segments: int = 0) -> Outputs:
         """Logits `(B, K)` under the stream's name, of inputs `(B·N, C, H, W)`; N is the training's unless given."""
-        images = inputs[self.stream].contiguous(memory_format=torch.channels_last)
+        images = channels_last(inputs[self.stream])
         logits = self.run[self.stream](images).float()  # (B·N, K)
         return {self.stream: logits.unflatten(0, (-1, num_segments or self.num_segments)).mean(1)}  # (B, K)
 
     def loss(self, outputs: Outputs, labels: Tensor) -> Tensor:
         return F.cross_entropy(outputs[self.stream], labels, label_smoothing=self.label_smoothing)
 
-    def test(self, inputs: Inputs, *, num_steps: int, bf16: bool) -> Outputs:
-        with torch.autocast(inputs[self.stream].device.type, torch.bfloat16, enabled=bf16):
-            return self(inputs, num_steps)
+    def test(self, inputs: Inputs, *, num_steps: Mapping[str, int], bf16: Mapping[str, bool]) -> Outputs:
+        with torch.autocast(inputs[self.stream].device.type, torch.bfloat16, enabled=bf16[self.stream]):
+            return self(inputs, num_steps[self.stream])
 
 
 class EndToEnd(TunedNetwork):
@@ -113,7 +113,7 @@ class EndToEnd(TunedNetwork):
     Args:
         readers: stream -> `LayerReader`, its dropout keyed already (`key_dropout`).
         layers: stream -> the layer that the head reads.
-        num_steps: N, frames of a view.
+        num_steps: N, steps of a view, by stream.
         recompute: hold activations of one video at a time and make them again in the backward pass.
     """
 
@@ -123,14 +123,14 @@ class EndToEnd(TunedNetwork):
         head: Head,
         layers: Mapping[str, str],
         *,
-        num_steps: int,
+        num_steps: Mapping[str, int],
         keys: DropoutKeys,
         label_smoothing: float = 0.0,
         recompute: bool = False,
     ) -> None:
         super().__init__(readers, keys)
         self.readers, self.head = nn.ModuleDict(readers), head
-        self.layers, self.num_steps, self.recompute = dict(layers), num_steps, recompute
+        self.layers, self.num_steps, self.recompute = dict(layers), dict(num_steps), recompute
         for part in head.modules():  # the loss is that of the parts, where there is one a stream
             if isinstance(part, Head):
                 part.label_smoothing = label_smoothing
@@ -148,34 +148,36 @@ class EndToEnd(TunedNetwork):
 
     def features(self, stream: str, images: Tensor) -> Tensor:
         """The layer that the head reads of a stream, `(B, N, …)` float32, of its images `(B·N, C, H, W)`."""
-        step, videos = self.keys.step, self.keys.videos
+        step, videos, num_steps = self.keys.step, self.keys.videos, self.num_steps[stream]
 
         def layer(part: Tensor, named: list[int]) -> Any:
             self.keys.set(step, named)
             return self.run[stream](part)[self.layers[stream]]
 
-        images = images.contiguous(memory_format=torch.channels_last)
+        images = channels_last(images)
         if self.recompute and self.training and torch.is_grad_enabled():
-            pairs = zip(torch.split(images, self.num_steps), videos, strict=True)
+            pairs = zip(torch.split(images, num_steps), videos, strict=True)
             found: Any = torch.cat([checkpoint(layer, part, [video], use_reentrant=False) for part, video in pairs])
             self.keys.set(step, videos)
         else:
             found = layer(images, videos)
-        features: Tensor = found.float().unflatten(0, (-1, self.num_steps))  # (B, N, …)
+        features: Tensor = found.float().unflatten(0, (-1, num_steps))  # (B, N, …)
         return features
 
     def loss(self, outputs: Outputs, labels: Tensor) -> Tensor:
         return self.head.loss(outputs, labels)
 
-    def test(self, inputs: Inputs, *, num_steps: int, bf16: bool) -> Outputs:
+    def test(self, inputs: Inputs, *, num_steps: Mapping[str, int], bf16: Mapping[str, bool]) -> Outputs:
         """Log-probabilities `(1, K)` of one video, the mean over its views.
 
         As from a store: only the backbones run in the extraction's precision, features are rounded to fp16, and the
         head reads them in float32. `avr predict` gives the same.
         """
         device = next(iter(inputs.values())).device.type
-        with torch.autocast(device, torch.bfloat16, enabled=bf16):
-            layers = {stream: self.features(stream, inputs[stream]) for stream in self.layers}
+        layers = {}
+        for stream, images in inputs.items():
+            with torch.autocast(device, torch.bfloat16, enabled=bf16[stream]):
+                layers[stream] = self.features(stream, images)
         outputs: Outputs = self.head({stream: layer.half() for stream, layer in layers.items()})
         means = {name: torch.softmax(scores.double(), dim=1).mean(0, keepdim=True) for name, scores in outputs.items()}
         return {name: torch.log(mean.clamp_min(1e-300)) for name, mean in means.items()}
@@ -203,12 +205,12 @@ class EndToEnd(TunedNetwork):
 
 
 def classifier_of(model: nn.Module) -> Classifier:
-    """The last layer, which gives the class scores: linear, or SqueezeNet's convolution."""
-    return [module for module in model.modules() if isinstance(module, (nn.Linear, nn.Conv2d))][-1]
+    """The last layer, which gives the class scores: linear, or SqueezeNet's and S3D's convolution."""
+    return [module for module in model.modules() if isinstance(module, Classifier)][-1]
 
 
 def build_classifier(name: str, num_classes: int, *, weights: str, in_channels: int, seed: int) -> nn.Module:
-    """A torchvision network with a classifier of its own, its trunk as extraction would have it.
+    """A network with a classifier of its own, its trunk as extraction would have it.
 
     The trunk comes from `weights` (an RGB file's first convolution is widened for flow: the cross-modality start) or,
     for "random", from the seed: the very trunk that `avr extract --weights random` takes. The classifier is new, drawn
@@ -221,8 +223,8 @@ def build_classifier(name: str, num_classes: int, *, weights: str, in_channels: 
     if weights == "random":
         # A classifier of another size shifts the draws of what is built after it.
         with quiet():
-            fit_state(model, build().state_dict(), name=name, source="random")
-    elif _brings_classifier(model, name, weights, num_classes):
+            fit_state(model, build().state_dict(), open_backbone(name), source="random")
+    elif _brings_classifier(model, name, weights):
         redraw(classifier_of(model), seed)
     if name.startswith("squeezenet"):
         model.classifier[2] = nn.Identity()
@@ -230,11 +232,12 @@ def build_classifier(name: str, num_classes: int, *, weights: str, in_channels: 
     return built
 
 
-def _brings_classifier(model: nn.Module, name: str, weights: str, num_classes: int) -> bool:
-    """Whether weights hold a classifier of so many classes, which `build_backbone` then has taken."""
+def _brings_classifier(model: nn.Module, name: str, weights: str) -> bool:
+    """Whether weights hold a classifier of as many classes, which `build_backbone` then has taken."""
     path = next(path for path, module in model.named_modules() if module is classifier_of(model))
-    state, _ = load_weights(name, weights)
-    return f"{path}.weight" in state and len(state[f"{path}.weight"]) == num_classes
+    backbone = open_backbone(name)
+    contents, _ = load_weights(backbone, weights)
+    return f"{path}.weight" in find_state(model, contents, backbone).fitting
 
 
 def redraw(layer: Classifier, seed: int) -> None:

@@ -1,6 +1,6 @@
 """Training samples out of the cache: random frames, one crop for all of them, the networks' input."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from avr.datasets import Video
-from avr.extract import ClipCache, Settings, crop_images, stack_images
+from avr.extract import ClipCache, Settings, crop_images
 from avr.video import Decoded
 
 from .augmentation import Crop, draw_crop
@@ -32,16 +32,22 @@ class VideoSamples:
 
     Args:
         videos: the training videos, all in the cache.
-        settings: an extraction's, filled in: the plan whose random form is drawn, the crop's side, normalisation.
+        streams: an extraction's, filled in: the plan whose random form is drawn, the crop's side, normalisation. Sizes
+            of crops are relative to what the first stream is tested with.
     """
 
     def __init__(
-        self, videos: Sequence[Video], cache: ClipCache, *, settings: Settings, tuning: Tuning, seed: int = 0
+        self,
+        videos: Sequence[Video],
+        cache: ClipCache,
+        *,
+        streams: Mapping[str, Settings],
+        tuning: Tuning,
+        seed: int = 0,
     ) -> None:
         self.videos, self.cache = list(videos), cache
         self.names = [video.id for video in videos]
-        view = "fixed" if settings.plan == "clips" else "random"  # one of the fixed clips is drawn
-        self.settings = settings.change(view=view, views=settings.views if settings.plan == "clips" else 1)
+        self.streams = {name: _random(settings) for name, settings in streams.items()}
         self.tuning, self.seed = tuning, seed
 
     def read(self, videos: Sequence[int], epoch: int) -> list[Drawn]:
@@ -51,8 +57,9 @@ class VideoSamples:
     def _draw(self, index: int, epoch: int) -> Drawn:
         generator = generator_for(self.seed, "sample", epoch, index)
         video = self.videos[index]
-        decoded = self.cache.decoded(video, self.settings, generator=generator)
-        tested = min(1.0, self.settings.crop / self.settings.resize)
+        decoded = self.cache.decoded(video, self.streams, generator=generator)
+        first = next(iter(self.streams.values()))
+        tested = min(1.0, first.crop / min(first.resize))
         how, size = self.tuning, _drawn_size(decoded)
         crop = draw_crop(how.augmentation, size, generator, mirror=how.mirror, part=tested)
         return Drawn(decoded, crop, video.label)
@@ -61,9 +68,10 @@ class VideoSamples:
         """Crop, resize, mirror and normalise on the device.
 
         Returns:
-            Stream -> `(B·N, 3 or 2L, crop, crop)` float32, the N frames of a video adjacent; labels `(B,)` int64.
+            Stream -> `(B·N, 3 or 2L …, crop, crop)` float32, of clips `(B·N, 3, T, crop, crop)`, the N steps of a video
+            adjacent; labels `(B,)` int64.
         """
-        inputs = {stream: self._stack(raw, stream, device) for stream in self.settings.streams}
+        inputs = {stream: self._stack(raw, stream, device) for stream in self.streams}
         return inputs, torch.tensor([drawn.label for drawn in raw], device=device)
 
     def _stack(self, raw: list[Drawn], stream: str, device: torch.device) -> Tensor:
@@ -74,10 +82,16 @@ class VideoSamples:
             images = torch.from_numpy(answer.ready).to(device, non_blocking=True)
             size, own = _drawn_size(drawn.decoded), tuple(images.shape[-2:])
             crop = crop if own == size else scale_crop(crop, size, own)
-            cropped = apply_crop(images, crop, self.settings.crop, mirror=self.cache.streams[stream].mirror)
-            view = torch.as_tensor(drawn.decoded.steps.views[0])
-            parts.append(stack_images(cropped, torch.as_tensor(answer.stacks)[view].to(device)))  # (N, L·C, crop, crop)
-        return self.cache.streams[stream].normalise(torch.cat(parts))
+            cropped = apply_crop(images, crop, self.streams[stream].crop, mirror=self.cache.streams[stream].mirror)
+            stacks = torch.as_tensor(answer.stacks)[torch.as_tensor(answer.steps.views[0])]
+            parts.append(cropped[stacks.to(device)])  # (N, T or L, C, crop, crop)
+        return self.cache.streams[stream].network_input(torch.cat(parts))
+
+
+def _random(settings: Settings) -> Settings:
+    """The sampling that training draws by: of plan clips one of the fixed ones."""
+    clips = settings.plan == "clips"
+    return settings.change(view="fixed" if clips else "random", views=settings.views if clips else 1)
 
 
 def _drawn_size(decoded: Decoded) -> tuple[int, int]:
@@ -98,23 +112,27 @@ def scale_crop(crop: Crop, size: tuple[int, ...], other: tuple[int, ...]) -> Cro
 
 
 def fixed_inputs(
-    videos: Sequence[Video], cache: ClipCache, settings: Settings, *, device: torch.device, at_once: int = 8
+    videos: Sequence[Video],
+    cache: ClipCache,
+    streams: Mapping[str, Settings],
+    *,
+    device: torch.device,
+    at_once: int = 8,
 ) -> Iterator[Inputs]:
-    """Network inputs of fixed views and crops, as extraction makes them: `(b·V·A·N, C, crop, crop)` by stream, of
+    """Network inputs of fixed views and crops, as extraction makes them: `(b·V·A·N, …, crop, crop)` by stream, of
     `at_once` videos (b) together, in order."""
     for start in range(0, len(videos), at_once):
-        parts: dict[str, list[Tensor]] = {stream: [] for stream in settings.streams}
+        parts: dict[str, list[Tensor]] = {stream: [] for stream in streams}
         for video in videos[start : start + at_once]:
-            decoded = cache.decoded(video, settings)
-            positions = torch.as_tensor(decoded.steps.views)  # (V, N)
-            for stream in settings.streams:
+            decoded = cache.decoded(video, streams)
+            for stream, settings in streams.items():
                 answer = decoded.answers[stream]
                 assert answer.ready is not None
                 images = torch.from_numpy(answer.ready).to(device)
                 crops = crop_images(images, settings, cache.streams[stream].mirror)  # (A, n, C, h, w)
-                chosen = stack_images(crops, torch.as_tensor(answer.stacks)[positions])  # (A, V, N, L·C, h, w)
-                parts[stream].append(chosen.transpose(0, 1).flatten(0, 2))
-        yield {stream: cache.streams[stream].normalise(torch.cat(part)) for stream, part in parts.items()}
+                stacks = torch.as_tensor(answer.stacks)[torch.as_tensor(answer.steps.views)]  # (V, N, T or L)
+                parts[stream].append(crops[:, stacks].transpose(0, 1).flatten(0, 2))
+        yield {stream: cache.streams[stream].network_input(torch.cat(part)) for stream, part in parts.items()}
 
 
 def apply_crop(images: Tensor, crop: Crop, side: int, *, mirror: Callable[[Tensor], Tensor]) -> Tensor:

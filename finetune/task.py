@@ -32,14 +32,14 @@ class Task(ABC):
     """One fine-tuning on one split, settled.
 
     Attributes:
-        settings: of the extraction, filled in.
+        streams: each one's settings, filled in.
         cache_folder: of decoded frames and flow; None is `cache/<dataset>`.
         processes: this one's place among them, and where it trains.
     """
 
     dataset: Dataset
     split: Split
-    settings: Settings
+    streams: dict[str, Settings]
     training: Training
     tuning: Tuning
     seed: int
@@ -48,8 +48,8 @@ class Task(ABC):
 
     @property
     @abstractmethod
-    def tested(self) -> tuple[Settings, bool, int]:
-        """How the network is tested: the fixed frames and crops, bfloat16 or not, videos at once."""
+    def tested(self) -> tuple[dict[str, Settings], dict[str, bool], int]:
+        """How the network is tested: the fixed frames and crops, which streams in bfloat16, videos at once."""
 
     @property
     @abstractmethod
@@ -71,7 +71,7 @@ class Task(ABC):
     def cache(self) -> ClipCache:
         """Frames and flow of the videos."""
         folder = self.cache_folder or CACHE_FOLDER / self.dataset.name
-        return ClipCache(folder, self.settings, device=str(self.processes.device))
+        return ClipCache(folder, self.streams, device=str(self.processes.device))
 
     @cached_property
     def videos(self) -> tuple[list[Video], list[Video]]:
@@ -99,7 +99,7 @@ class Task(ABC):
             train = [video for video, out in zip(train, apart, strict=True) if not out]
         if self.tuning.compile:
             network.run = {stream: compiled(part) for stream, part in network.run.items()}
-        samples = VideoSamples(train, self.cache, settings=self.settings, tuning=self.tuning, seed=self.seed)
+        samples = VideoSamples(train, self.cache, streams=self.streams, tuning=self.tuning, seed=self.seed)
         loop = Loop(
             network,
             samples,
@@ -114,12 +114,13 @@ class Task(ABC):
 
     def outputs(self, network: TunedNetwork, videos: Sequence[Video]) -> dict[str, NDArray[np.float32]]:
         """Scores `(len(videos), K)` by output, as prediction has them; none without videos."""
-        settings, bf16, at_once = self.tested
+        streams, bf16, at_once = self.tested
+        num_steps = {name: settings.num_steps for name, settings in streams.items()}
         network.eval()
         rows: dict[str, list[NDArray[np.float32]]] = {}
         with torch.no_grad():
-            for inputs in fixed_inputs(videos, self.cache, settings, device=self.processes.device, at_once=at_once):
-                for name, scores in network.test(inputs, num_steps=settings.num_steps, bf16=bf16).items():
+            for inputs in fixed_inputs(videos, self.cache, streams, device=self.processes.device, at_once=at_once):
+                for name, scores in network.test(inputs, num_steps=num_steps, bf16=bf16).items():
                     rows.setdefault(name, []).append(scores.float().cpu().numpy())
         return {name: np.concatenate(parts) for name, parts in rows.items()}
 

@@ -45,11 +45,15 @@ def open_runs(
     origins = [Origin.of(trained.metadata, trained.folder) for trained in loaded]
     refuse_unused(weights, [origin.settings for origin in origins])
     names = [trained.folder.parent.name for trained in loaded]
-    older = [name for name, origin in zip(names, origins, strict=True) if origin.settings.decoder == "opencv"]
+    older = [
+        name
+        for name, origin in zip(names, origins, strict=True)
+        if any(settings.decoder == "opencv" for settings in origin.settings.values())
+    ]
     if older:
         note(f"{', '.join(older)}: features were made from OpenCV's frames; FFmpeg's, read now, differ by roundings")
     for trained, origin, name in zip(loaded, origins, names, strict=True):
-        key = json.dumps(origin.settings.to_dict(), sort_keys=True)
+        key = json.dumps({name: settings.to_dict() for name, settings in origin.settings.items()}, sort_keys=True)
         if key not in extractors:
             networks = origin.restore_networks(weights)
             extractors[key] = Extractor(origin.settings, running=Running(device=device), networks=networks)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from avr.core import UsageError
 from avr.datasets import Video
 from avr.extract import Extractor
-from avr.video import USUAL_RATE, ArrayFrame, Facts, Frame, HeldFrames, Steps, VideoError, VideoFile, answer, decode
+from avr.video import USUAL_RATE, ArrayFrame, Facts, Frame, VideoError, VideoFile, decode, decode_held
 
 from .pipelines import Features, Outputs, open_runs
 from .requests import check_request, check_runs
@@ -160,15 +160,13 @@ class Predictor:
         """
         made: dict[Extractor, Features] = {}
         for extractor in self._extractors:
-            sampling, needs = extractor.settings.sampling, extractor.needs
             if isinstance(video, Video):
                 try:
-                    decoded = decode(video, sampling, needs)
+                    decoded = decode(video, extractor.needs)
                 except VideoError as error:
                     raise VideoError(error.reason, video.path) from error
             else:
-                held = HeldFrames(video, fps=sampling.fps)
-                decoded = answer(held, Steps.of(sampling.sample(held.count, key=key), held.count), needs)
+                decoded = decode_held(video, extractor.needs, key=key)
             made[extractor] = extractor.features_of(decoded)
         return [opened.scores(made[opened.extractor]) for opened in self.opened], decoded.facts, decoded.note
 

@@ -116,7 +116,7 @@ def jobs_of(recipe: Recipe, *, served: Mapping[str, Path], dataset: str, changes
             jobs[row.name] = f"no outside scores: give --scores {missing[0]}=FILE"
         else:
             papers = recipe.paper_training(row.head, dataset) if changes.settings == "paper" else {}
-            streams = row.streams or recipe.stores[row.store]["streams"]
+            streams = row.streams or tuple(recipe.stores[row.store].streams)
             jobs[row.name] = _job(row, streams, store=served[row.store], changes=changes, papers=papers)
     learning = (jobs[row.name] for row in recipe.rows if needs_folds(row.fuse))
     folded = {job.key for job in learning if isinstance(job, Job)}
@@ -132,13 +132,14 @@ def _job(row: Row, streams: tuple[str, ...], *, store: Path, changes: Changes, p
     made = head_class(row.head)
     known = options_of(made)
     chosen = {stream: changes.layers.get(stream) or changes.layers.get("", "") for stream in streams}
-    wanted = {**row.layers, **{stream: layer for stream, layer in chosen.items() if layer}}
-    with FeatureStore(store) as opened:
-        try:
+    told = {**row.layers, **{stream: layer for stream, layer in chosen.items() if layer}}
+    wanted = {stream: layer for stream, layer in told.items() if stream in streams}
+    try:
+        with FeatureStore(store, streams=streams) as opened:
             layers = choose_layers(opened, made, streams=streams, layers=wanted)
             digest = opened.digest
-        except UsageError as error:
-            return str(error)
+    except UsageError as error:
+        return str(error)
     options = head_options(row.head, {**row.options, **{k: v for k, v in changes.options.items() if k in known}})
     base = made.paper if changes.settings == "paper" else made.defaults
     files = {option: Path(options[option]) for option in made.starting if options.get(option)}

@@ -40,7 +40,7 @@ def accuracy_of(
         return top_k_accuracy(_of(scores, output)[test], scores.labels[test])
     fuser = make_fuser(row.fuse, **row.fuse_options)
     if not isinstance(fuser, Fuser):
-        with FeatureStore(store) as opened:
+        with FeatureStore(store, streams=list(layers)) as opened:
             train, tested = opened.split(scores.split)
             features = pooled_features(opened, layers)
             fuser.fit(features[train], opened.labels[train], opened.groups[train])

@@ -105,7 +105,7 @@ def view_shapes(spec: StoreSpec) -> dict[str, tuple[int, ...]]:
     """
     _, own, known = NETWORKS.get(spec["backbone"], (0.0, 0, {}))
     shapes: dict[str, tuple[int, ...]] = {}
-    for stream in spec["streams"]:
+    for stream in spec.streams:
         for layer in spec.layers_of(stream):
             if layer not in known or (layer != "pooled" and spec["crop"] not in (0, own)):  # maps grow with the frame
                 raise UsageError(f"the shape of {layer} of {spec['backbone']} is not known here")
@@ -117,8 +117,12 @@ def extract_command(spec: StoreSpec, dataset: str) -> str:
     """The `avr extract` command that writes the store, into a folder of its own."""
     words = ["avr", "extract", "--dataset", dataset]
     for name, value in spec.settings.items():
-        option = "stream" if name == "streams" else name.replace("_", "-")
-        words += [f"--{option}", ",".join(value) if isinstance(value, tuple) else str(value)]
+        option = "--stream" if name == "streams" else f"--{name.replace('_', '-')}"
+        if name == "layers" and any("=" in entry for entry in value):  # each stream's own
+            for stream in spec.streams:
+                words += [option, f"{stream}={','.join(spec.layers_of(stream))}"]
+        else:
+            words += [option, ",".join(value) if isinstance(value, tuple) else str(value)]
     return shlex.join([*words, "--out", f"features/{dataset}-{store_slug(spec)}"])
 
 
@@ -127,7 +131,7 @@ def store_slug(spec: StoreSpec) -> str:
     layers = "-".join(layer.replace("=", "-").replace("_", "") for layer in spec["layers"])
     parts = [spec["backbone"].replace("_", ""), layers, f"{spec['plan']}{spec['segments']}"]
     if spec["streams"] != STORE_SETTINGS["streams"]:
-        parts += spec["streams"]
+        parts += [entry.replace("=", "-") for entry in spec["streams"]]
     named = ("backbone", "layers", "plan", "segments", "streams")
     for setting, usual in STORE_SETTINGS.items():
         if setting not in named and spec[setting] != usual:
@@ -145,8 +149,8 @@ def _file_word(value: object) -> str:
 def seconds_a_video(spec: StoreSpec, pace: Pace) -> float:
     """Seconds to extract one video: its flow pairs and its forward passes, at most (views may share frames)."""
     frames = spec.steps * int(spec["views"])
-    pairs = frames * int(spec["stack"]) if "flow" in spec["streams"] else 0
-    passes = frames * len(spec["streams"])
+    pairs = frames * int(spec["stack"]) * list(spec.streams.values()).count("flow")
+    passes = frames * len(spec.streams)
     work, own, _ = NETWORKS[spec["backbone"]]
     work *= ((spec["crop"] or own) / own) ** 2
     return pairs * pace.flow_seconds[spec["flow"]] + passes * work / pace.gflops

@@ -31,7 +31,7 @@ FOLDER = Path(__file__).parent
 STORE_SETTINGS = {
     "streams": ("rgb", "flow"),
     "backbone": "resnet50",
-    "weights": ("DEFAULT",),
+    "weights": "DEFAULT",
     "layers": ("pooled",),
     "plan": "segments",
     "segments": 7,
@@ -62,14 +62,21 @@ class StoreSpec:
         return self.settings.get(setting, STORE_SETTINGS[setting])
 
     @property
+    def streams(self) -> dict[str, str]:
+        """The kind of each stream by its name: of entries "rgb" and "slow=flow"."""
+        pairs = (entry.partition("=") for entry in self["streams"])
+        return {name: kind or name for name, _, kind in pairs}
+
+    @property
     def steps(self) -> int:
         """N of one view."""
         return int(self["segments"]) * int(self["per_segment"])
 
     def layers_of(self, stream: str) -> tuple[str, ...]:
-        """Layers of one stream: entries such as "map", for all streams, or "flow=conv4_2", for one."""
+        """Layers of one stream: entries such as "flow=conv4_2", for it alone, or else those such as "map", for all."""
         split = [entry.partition("=") for entry in self["layers"]]
-        return tuple(rest if mark else name for name, mark, rest in split if not mark or name == stream)
+        own = tuple(layer for name, mark, layer in split if mark and name == stream)
+        return own or tuple(layer for layer, mark, _ in split if not mark)
 
 
 @dataclass(frozen=True)
@@ -158,7 +165,7 @@ def _store(name: str, table: Mapping[str, Any], path: Path) -> StoreSpec:
     for entry in ("streams", "layers"):
         if not isinstance(spec[entry], tuple):
             raise UsageError(f"{where}: {entry} is no list")
-    for stream in spec["streams"]:
+    for stream in spec.streams:
         if not spec.layers_of(stream):
             raise UsageError(f"{where}: no layer for stream {stream}")
     return spec

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from avr.core import UsageError, check_known
+from avr.core import UsageError, as_text, check_known
 from avr.heads import choose_splits
 from avr.store import FeatureStore
 
@@ -50,8 +50,9 @@ def assign_stores(recipe: Recipe, stores: Sequence[tuple[str, Path]]) -> dict[st
 
 def _fits(store: FeatureStore, spec: StoreSpec, varies: str) -> bool:
     if varies == "segments":
-        return all(array.shape[0] == spec.steps for array in store.arrays.values())
-    return not varies or store.provenance.get("settings", {}).get("backbone") == spec["backbone"]
+        return all(array.shape[0] == spec.steps for array in store.arrays.values() if array.stream in spec.streams)
+    made = (store.settings(stream) for stream in spec.streams if stream in store.streams)
+    return not varies or all(settings.get("backbone") == spec["backbone"] for settings in made)
 
 
 def look_at(served: Mapping[str, Path], splits: str) -> tuple[str, tuple[str, ...]]:
@@ -81,17 +82,18 @@ def store_differences(recipe: Recipe, served: Mapping[str, Path], sections: Iter
 
     A setting that a store does not tell, such as an imported one, is not compared.
     """
-    lines = []
+    lines: list[str] = []
     for section in sections:
         spec = recipe.stores[section]
-        with FeatureStore(served[section]) as store:
-            settings = store.provenance.get("settings", {})
         names = [*ALWAYS_COMPARED, *(name for name in WHERE_NAMED if name in spec.settings)]
-        if "flow" not in spec["streams"]:
-            names = [name for name in names if name not in ("stack", "flow")]
-        lines += [
-            f"store {section}: {name.replace('_', ' ')} {settings[name]}, the paper's {spec[name]}"
-            for name in names
-            if name in settings and settings[name] != spec[name]
-        ]
-    return tuple(lines)
+        with FeatureStore(served[section]) as store:
+            made = [store.settings(stream) for stream in spec.streams if stream in store.streams]
+        for settings in made:
+            # What a kind of stream does not read is empty there.
+            found = {name: settings[name] for name in names if settings.get(name)}
+            lines += [
+                f"store {section}: {name.replace('_', ' ')} {as_text(value)}, the paper's {as_text(spec[name])}"
+                for name, value in found.items()
+                if as_text(value) != as_text(spec[name])
+            ]
+    return tuple(dict.fromkeys(lines))

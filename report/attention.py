@@ -1,5 +1,6 @@
 """Attention laid over the frames it was paid to: what `avr attention` draws."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,15 +27,16 @@ class Drawn:
     Attributes:
         folder: where.
         pictures: PNG files, one a step and kind of attention.
-        animation: the GIF: the frames, and beside them each kind of attention.
-        frames: the video's frames shown, by number.
+        animations: a GIF of the frames, and beside them each kind of attention; one for each stream that looks at
+            frames of its own.
+        frames: stream -> the video's frames shown, by number.
         weights: kind -> weights as the head gave them, `(N, h, w)` or `(N,)`.
     """
 
     folder: Path
     pictures: tuple[Path, ...]
-    animation: Path
-    frames: tuple[int, ...]
+    animations: tuple[Path, ...]
+    frames: dict[str, tuple[int, ...]]
     weights: dict[str, NDArray[np.float32]]
 
 
@@ -45,7 +47,7 @@ def draw_attention(
     *,
     split: str | None = None,
     view: int = 0,
-    store: Path | None = None,
+    store: Path | Sequence[Path] | None = None,
     root: Path | None = None,
 ) -> Drawn:
     """Write a video's frames with a run's attention laid over them.
@@ -60,31 +62,49 @@ def draw_attention(
         out: folder for the pictures.
         split: of the run; None takes its first.
         view: which of the video's views, counted from 0.
-        store: feature store; None takes the one the run was trained on.
+        store: feature store, or several; None takes those the run was trained on.
         root: folder of the videos; None takes the place the store remembers.
 
     Raises:
         UsageError: a head without attention, an unknown video or view, a video file or store that is not there.
     """
     trained = load_run(run, split=split)
-    path = store or Origin.of(trained.metadata, trained.folder).store
-    if path is None or not path.exists():
-        where = "the run has no store of its own" if path is None else f"the run's store is not at {path}"
-        raise UsageError(f"{where}: name it with --store")
-    with FeatureStore(path) as features:
+    own = Origin.of(trained.metadata, trained.folder).stores
+    paths = own if not store else (store,) if isinstance(store, Path) else tuple(store)
+    gone = [path for path in paths if not path.exists()]
+    if gone or not paths:
+        where = f"the run's store is not at {gone[0]}" if gone else "the run has no store of its own"
+        others = f", each of the {len(own)}, in folders called as they were" if len(own) > 1 else ""
+        raise UsageError(f"{where}: name it with --store{others}")
+    with FeatureStore(paths, streams=list(trained.layers)) as features:
         ids = features.ids.tolist()
         check_known("video", video, ids, listed="see avr store info")
         place = ids.index(video)
         weights = _weights(trained, features, place, view)
-        frames, images = _images(features, place, view, root)
+        shown = {kind: _stream_of(kind, len(values), features, trained) for kind, values in weights.items()}
+        seen = {one: _images(features, one, place, view, root) for one in dict.fromkeys(shown.values())}
     pictures: list[Path] = []
-    panels = [images]
-    for kind, values in weights.items():
-        shown = over_positions(images, values) if values.ndim == 3 else over_segments(images, values)
-        panels.append(shown)
-        pictures += [_write_png(out / f"{kind}-{step:02d}.png", image) for step, image in enumerate(shown)]
-    animation = _write_gif(out / "attention.gif", np.concatenate(panels, axis=2))
-    return Drawn(out, tuple(pictures), animation, tuple(frames), weights)
+    animations: list[Path] = []
+    for stream, (_, images) in seen.items():
+        panels = [images]
+        for kind in (kind for kind, own in shown.items() if own == stream):
+            values = weights[kind]
+            panels.append(over_positions(images, values) if values.ndim == 3 else over_segments(images, values))
+            pictures += [_write_png(out / f"{kind}-{step:02d}.png", image) for step, image in enumerate(panels[-1])]
+        name = f"attention-{stream}.gif" if len(seen) > 1 else "attention.gif"
+        animations.append(_write_gif(out / name, np.concatenate(panels, axis=2)))
+    frames = {stream: tuple(numbers) for stream, (numbers, _) in seen.items()}
+    return Drawn(out, tuple(pictures), tuple(animations), frames, weights)
+
+
+def _stream_of(kind: str, steps: int, store: FeatureStore, trained: TrainedRun) -> str:
+    """The stream whose frames a kind of attention is laid over: that it is named by, or one of as many steps, all of
+    whose frames are the same."""
+    streams = [one for one in trained.layers if store.array(one, trained.layers[one]).shape[0] == steps]
+    named = [one for one in streams if kind == one or kind.startswith(f"{one}-")]
+    first = max(named, key=len) if named else streams[0]
+    alike = (one for one in streams if np.array_equal(store.shown(one)[0], store.shown(first)[0]))
+    return next(alike)
 
 
 def over_positions(images: Images, weights: NDArray) -> Images:
@@ -136,20 +156,19 @@ def _weights(trained: TrainedRun, store: FeatureStore, place: int, view: int) ->
     return weights
 
 
-def _images(store: FeatureStore, place: int, view: int, root: Path | None) -> tuple[list[int], Images]:
+def _images(store: FeatureStore, stream: str, place: int, view: int, root: Path | None) -> tuple[list[int], Images]:
     """Numbers and pictures of the frames of one view, `(N, H, W, 3)`, resized and cropped as they were extracted.
 
     Raises:
         UsageError: the video is not where it should be, or the store does not say how its frames were taken.
     """
     video = restore_video(store, place, root)
-    kept = store.provenance.get("settings", {})
     try:
-        settings = Settings.from_dict(kept)
+        settings = Settings.from_dict(store.settings(stream), stream)
     except (UsageError, TypeError) as error:
         raise UsageError(f"the store does not say how frames were taken from its videos: {error}") from None
     crops = settings.crops_a_view
-    numbers = store.row_frames[int(store.first_row[place]) + view].tolist()
+    numbers = store.shown(stream)[0][int(store.first_row[place]) + view].tolist()
     if min(numbers) < 0:  # a store of before they were kept
         numbers = settings.sampling.sample(int(store.frames[place]), key=video.id)[view // crops].tolist()
     frames = read_frames(video, numbers)

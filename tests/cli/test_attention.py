@@ -9,7 +9,7 @@ from PIL import Image
 
 from avr.cli import main
 from avr.datasets import Dataset, Split, Video
-from avr.extract import Settings, extract
+from avr.extract import extract, read_streams
 from avr.heads import train_run
 from avr.report.attention import over_positions, over_segments
 
@@ -32,10 +32,9 @@ def trained(tmp_path_factory):
             videos.append(Video(f"c{label}/t{take}", path, label, f"g{take}"))
     ids = tuple(video.id for video in videos)
     dataset = Dataset("toy", folder / "videos", ("low", "high"), tuple(videos), {"1": Split("1", ids[:5], ids[5:])})
-    settings = Settings(
-        backbone="squeezenet1_1", weights=("random",), layers=("pooled", "map"), segments=3, stack=2, resize=64, crop=64
-    )
-    extract(dataset, folder / "store", settings=settings)
+    told = {"backbone": "squeezenet1_1", "weights": "random", "layers": ("pooled", "map")}
+    sizes = {"segments": 3, "stack": 2, "resize": 64, "crop": 64}
+    extract(dataset, folder / "store", streams=read_streams(["rgb", "flow"], told | sizes))
     short = {"epochs": 1, "min_steps": 0}
     small = {"hidden": 4, "layers": 1, "attention_hidden": 4}
     streams = {"rgb": "map"}
@@ -62,7 +61,8 @@ def test_maps_are_laid_over_the_frames(trained, runner, tmp_path):
     assert sorted(path.name for path in tmp_path.glob("*.png")) == [
         f"rgb-{kind}-0{step}.png" for kind in ("la", "sa") for step in range(3)
     ]
-    assert printed["frames"] == sorted(printed["frames"])
+    assert list(printed["frames"]) == ["rgb"]
+    assert printed["frames"]["rgb"] == sorted(printed["frames"]["rgb"])
     assert np.array(printed["weights"]["rgb-sa"]).shape == (3, 3, 3)
     picture = np.array(Image.open(tmp_path / "rgb-sa-01.png"))
     assert picture.shape == (64, 64, 3)
@@ -75,7 +75,20 @@ def test_weights_over_segments_are_shown_too(trained, runner, tmp_path):
     result = runner.invoke(main, ["attention", str(trained / "stilt"), "--video", "c0/t1", "--out", str(tmp_path)])
     assert result.exit_code == 0, result.output
     assert len(list(tmp_path.glob("*.png"))) == 6
-    assert result.stdout.splitlines()[1] == f"{tmp_path / 'attention.gif'}: frames | rgb | flow"
+    assert result.stdout.splitlines()[1:] == ["frames of rgb: 2, 6, 10", str(tmp_path / "attention.gif")]
+    with Image.open(tmp_path / "attention.gif") as animation:
+        assert animation.size == (3 * 64, 64)  # of one sampling: the frame, rgb's weights and flow's side by side
+
+
+def test_an_attentive_probe_shows_the_positions_of_a_stream_and_the_segments_of_another(trained, runner, tmp_path):
+    run, out, training = tmp_path / "run", tmp_path / "out", {"epochs": 1, "min_steps": 0}
+    train_run(trained / "store", "attentive", layers={"rgb": "map"}, training=training, folds=0, out=run)
+    result = runner.invoke(main, ["attention", str(run), "--video", "c0/t1", "--out", str(out), "--json"])
+    assert result.exit_code == 0, result.output
+    weights = json.loads(result.stdout)["weights"]
+    assert {stream: np.shape(values) for stream, values in weights.items()} == {"rgb": (3, 3, 3), "flow": (3,)}
+    assert [np.sum(values) for values in weights.values()] == pytest.approx([1, 1])
+    assert len(list(out.glob("*.png"))) == 6
 
 
 @pytest.mark.parametrize(

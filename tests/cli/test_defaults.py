@@ -35,7 +35,9 @@ FUNCTIONS = {
     "recipe run": "avr.recipes:run_recipe avr.recipes:Changes",
     "recipe show": "",
     "report": "avr.report:write_report",
+    "store drop": "avr.store:drop",
     "store export": "avr.store:export",
+    "store import-features": "avr.store:import_features",
     "store import-scores": "avr.store:import_scores",
     "store info": "",
     "store pack": "avr.store:pack",
@@ -103,7 +105,7 @@ def test_command_and_function_have_the_same_defaults(path):
 
 
 def test_every_setting_of_an_extraction_is_an_option():
-    """But those that the weights and the device fill in; `name` of the engine is --engine."""
+    """But those that the weights and the device fill in, and the kind, which --stream tells."""
     given = {option.name for option in command_at("extract").params}
     known = {field.name for kind in (Settings, Running, Engine) for field in fields(kind)}
-    assert known - given == {"weights_sha256", "flow_backend", "decoder", "mean", "std", "flow_mean", "flow_std"}
+    assert known - given == {"kind", "weights_sha256", "flow_backend", "decoder", "antialias", "mean", "std"}

@@ -32,7 +32,7 @@ def videos(tmp_path, monkeypatch):
 def test_bare_command_finds_data_and_writes_features(videos, runner):
     result = runner.invoke(main, ["extract", "--dataset", "folder", *FAST, "--profile"])
     assert result.exit_code == 0, result.output
-    assert (videos / "features" / "folder" / "index.h5").exists()
+    assert (videos / "features" / "folder" / "flow" / "index.h5").exists()
     said = result.stderr
     assert "6 videos of folder → features/folder" in said
     assert "about 24.6 KB in all" in said  # 6 videos × 2 streams × 2 segments × 512 × 2 bytes: pooled alone
@@ -57,12 +57,12 @@ def test_json_is_all_that_is_printed(videos, runner):
     ("arguments", "message"),
     [
         (["--backbone", "resnet19"], "error: unknown backbone 'resnet19' (did you mean resnet18?); known: alexnet, "),
-        (["--layers", "poled"], "error: squeezenet1_1 has no layer 'poled'; short names: map, pooled; nodes: "),
+        (["--layers", "poled"], "error: squeezenet1_1 has no layer 'poled'; short names: map, pooled, tokens; nodes: "),
         (["--layers", "conv5_3"], "error: squeezenet1_1 has no layer 'conv5_3'"),
         (["--flow", "horn"], "error: unknown flow method 'horn'; known: dis, farneback, raft, tvl1"),
         (["--weights", "gone.pth"], "error: gone.pth: no such weights file"),
         (["--weights", "IMAGENET1K_V9"], "error: squeezenet1_1 has no weights 'IMAGENET1K_V9'; known: IMAGENET1K_V1"),
-        (["--stream", "sound"], "error: unknown stream 'sound'; known: flow, rgb"),
+        (["--stream", "sound"], "error: unknown kind of stream 'sound'; known: clip, difference, flow, rgb"),
         (["--set", "seed"], "error: --set seed: expected NAME=VALUE"),
         (["--dataset", "hmdb15"], "error: unknown data set 'hmdb15'"),
         (["--root", "nowhere"], "error: nowhere: no such folder"),
@@ -70,8 +70,9 @@ def test_json_is_all_that_is_printed(videos, runner):
     ],
 )
 def test_wrong_names_are_one_line_and_exit_2(videos, runner, arguments, message):
-    weights = [] if "--weights" in arguments else ["--weights", "random"]
-    result = runner.invoke(main, ["extract", "--dataset", "folder", *SMALL, *weights, *arguments])
+    usual = {"--dataset": "folder", "--weights": "random"} | dict(zip(SMALL[::2], SMALL[1::2], strict=True))
+    kept = [word for name, value in usual.items() if name not in arguments for word in (name, value)]
+    result = runner.invoke(main, ["extract", *kept, *arguments])
     assert result.exit_code == 2, result.output
     assert result.stderr.startswith(message)
     assert result.stderr.count("\n") == 1
@@ -93,6 +94,7 @@ def test_a_failed_video_is_no_error_unless_strict(videos, runner):
 
 def test_changed_settings_are_refused_and_named(videos, runner):
     assert runner.invoke(main, ["extract", "--dataset", "folder", *FAST]).exit_code == 0
-    result = runner.invoke(main, ["extract", "--dataset", "folder", *FAST, "--stack", "3"])
+    place = FAST.index("--stack") + 1
+    result = runner.invoke(main, ["extract", "--dataset", "folder", *FAST[:place], "3", *FAST[place + 1 :]])
     assert result.exit_code == 2
     assert "was begun with other settings: stack 2 → 3" in result.stderr

@@ -6,13 +6,23 @@ import cv2
 import numpy as np
 
 from avr.datasets import Dataset, Split, Video
-from avr.extract import Settings, extract
+from avr.extract import extract, read_streams
 from avr.heads import train_run
 
 CLASSES = ("blue-left", "blue-right", "red-left", "red-right")
 SCENES = 6  # four of them train
-SETTINGS = Settings(
-    backbone="squeezenet1_1", weights=("random",), layers=("pooled",), segments=3, stack=2, resize=40, crop=36, seed=3
+SETTINGS = read_streams(
+    ["rgb,flow"],
+    {
+        "backbone": "squeezenet1_1",
+        "weights": "random",
+        "layers": ("pooled",),
+        "segments": 3,
+        "stack": 2,
+        "resize": 40,
+        "crop": 36,
+        "seed": 3,
+    },
 )
 
 
@@ -54,7 +64,7 @@ def make_dataset(root: Path) -> Dataset:
 def make_run(folder: Path, dataset: Dataset, head: str, *, folds: int = 0, **options) -> Path:
     """A store of the clips and a head trained on it for a moment."""
     if not (folder / "store").exists():
-        extract(dataset, folder / "store", settings=SETTINGS)
+        extract(dataset, folder / "store", streams=SETTINGS)
     out = folder / head
     training = {"epochs": 2, "min_steps": 0, "batch_size": 8}
     return train_run(folder / "store", head, training=training, folds=folds, out=out, device="cpu", **options).folder

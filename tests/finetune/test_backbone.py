@@ -9,21 +9,32 @@ from clips import SETTINGS, write_clip
 from torch import nn
 
 from avr.core import UsageError, WorkError
-from avr.datasets import Video
-from avr.extract import ClipCache, Extractor, Settings, build_backbone, load_networks, open_streams
+from avr.datasets import Split, Video
+from avr.extract import (
+    ClipCache,
+    Extractor,
+    Running,
+    Settings,
+    build_backbone,
+    load_networks,
+    open_streams,
+    read_streams,
+)
 from avr.finetune import BACKBONE, Tuning, finetune_backbone
 from avr.finetune.draws import DropoutKeys
 from avr.finetune.networks import SegmentNetwork, build_classifier, classifier_of, set_dropout
 from avr.finetune.samples import VideoSamples, fixed_inputs
 from avr.heads import save_tensors
 from avr.store import read_scores
-from avr.video import Answer, Decoded, Facts, Steps, decode
+from avr.video import Answer, Decoded, Facts, decode, sample_steps
 
 SHORT = replace(BACKBONE, epochs=2, batch_size=8, lr=3e-4)
 
 
 def tune(dataset, workplace, out, **options):
-    options = {"training": SHORT, "settings": SETTINGS.change(segments=2), "device": "cpu"} | options
+    if "settings" not in options:
+        options["settings"] = SETTINGS[options.get("stream", "rgb")].change(segments=2)
+    options = {"training": SHORT, "device": "cpu"} | options
     return finetune_backbone(dataset, cache=workplace / "cache", out=workplace / out, **options)
 
 
@@ -31,11 +42,10 @@ def test_a_few_epochs_learn_the_colour_and_extraction_takes_the_weights(dataset,
     training = replace(SHORT, epochs=16, lr=1e-3)
     result = tune(dataset, workplace, "rgb", training=training, tuning=Tuning(new_factor=5))
     assert result.history[-1]["loss"] < 1.2 < result.history[0]["loss"]  # ln 4 = 1.39 is chance
-    settings = SETTINGS.change(streams=("rgb",), weights=(f"rgb={result.weights}",))
-    extractor = Extractor(settings)
+    extractor = Extractor({"rgb": SETTINGS["rgb"].change(weights=str(result.weights))})
     features, _ = extractor.features(dataset.videos[0])
     assert features["rgb/pooled"].shape == (1, 3, 512)
-    start = build_backbone("squeezenet1_1", weights="random", seed=SETTINGS.seed).state_dict()
+    start = build_backbone("squeezenet1_1", weights="random", seed=SETTINGS["rgb"].seed).state_dict()
     end = extractor.networks.readers["rgb"].trunk_state()
     assert not torch.equal(end["features.0.weight"], start["features.0.weight"])
 
@@ -53,32 +63,54 @@ def test_its_own_scores_are_the_mean_over_fixed_frames(dataset, workplace):
 
     model.load_state_dict(load_file(result.weights))
     model.eval()
-    settings = load_networks(SETTINGS.change(segments=7)).settings
     video = next(v for v in dataset.videos if v.id == scores.ids[1])
-    extractor = Extractor(settings)
-    decoded = decode(video, settings.sampling, extractor.needs)
+    extractor = Extractor({"flow": SETTINGS["flow"].change(segments=7)}, running=Running(batch_size=1000))
+    decoded = decode(video, extractor.needs)
     group = extractor.prepare([decoded])
-    (call,) = (call for call in group.calls(1000) if call.stream == "flow")
+    (call,) = extractor.calls(group)
     with torch.no_grad():
-        rows = model(extractor.streams["flow"].normalise(group.inputs(call)))
-    expected = rows[torch.as_tensor(decoded.steps.views[0])].mean(0).numpy()
+        rows = model(extractor.streams["flow"].network_input(group.stacks(call)))
+    expected = rows[torch.as_tensor(decoded.answers["flow"].steps.views[0])].mean(0).numpy()
     # float32 through the same layers, another batch size.
     np.testing.assert_allclose(scores.streams["flow"][1], expected, atol=1e-4)
 
 
+CLIPS = {"backbone": "mc3_18", "weights": "random", "clip_frames": 4, "frame_stride": 1, "resize": 40, "crop": 32}
+
+
+@pytest.mark.parametrize("kind", ["difference", "clip"])
+def test_every_kind_of_stream_is_fine_tuned(dataset, workplace, kind):
+    """And its weights, extracted with, give what its own classifier saw."""
+    told = CLIPS if kind == "clip" else {"backbone": "squeezenet1_1", "weights": "random", "resize": 40, "crop": 36}
+    (settings,) = read_streams([f"own={kind}"], told | {"segments": 1}).values()
+    few = replace(dataset, videos=dataset.videos[::3], splits={})
+    ids = [video.id for video in few.videos]
+    few = replace(few, splits={"1": Split("1", tuple(ids[:6]), tuple(ids[6:]))})
+    own = {"stream": "own", "settings": settings, "training": replace(SHORT, epochs=1)}
+    result = tune(few, workplace, f"tuned-{kind}", **own)
+    assert len(result.losses) == 1
+    assert read_scores(result.folder / "scores.h5").streams["own"].shape == (2, 4)
+    start = load_networks({"own": settings}).readers["own"].trunk_state()
+    end = load_networks({"own": settings.change(weights=str(result.weights))}).readers["own"].trunk_state()
+    first = next(iter(start))
+    assert start[first].shape[1] == (15 if kind == "difference" else 3)
+    assert not torch.equal(start[first], end[first])
+
+
 def test_the_cache_gives_the_networks_what_extraction_gives_them(dataset, workplace):
-    settings = load_networks(SETTINGS.change(views=2)).settings
+    settings = load_networks({name: own.change(views=2) for name, own in SETTINGS.items()}).settings
     cache = ClipCache(workplace / "cache", settings)
     videos = list(dataset.videos[:3])
     assert cache.build(videos) == {}
-    extractor = Extractor(settings)
+    extractor = Extractor(settings, running=Running(batch_size=1000))
     found = fixed_inputs(videos, cache, settings, device=torch.device("cpu"), at_once=1)
     for video, inputs in zip(videos, found, strict=True):
-        decoded = decode(video, settings.sampling, extractor.needs)
+        decoded = decode(video, extractor.needs)
         group = extractor.prepare([decoded])
-        for call in group.calls(1000):
-            items = group.inputs(call)[torch.as_tensor(decoded.steps.views.ravel())]
-            assert torch.equal(inputs[call.stream], extractor.streams[call.stream].normalise(items))
+        for call in extractor.calls(group):
+            views = decoded.answers[call.stream].steps.views
+            stacks = group.stacks(call)[torch.as_tensor(views.ravel())]
+            assert torch.equal(inputs[call.stream], extractor.streams[call.stream].network_input(stacks))
 
 
 def test_a_changed_file_or_another_flow_gets_a_place_of_its_own(tmp_path):
@@ -88,7 +120,7 @@ def test_a_changed_file_or_another_flow_gets_a_place_of_its_own(tmp_path):
     settings = load_networks(SETTINGS).settings
     cache = ClipCache(tmp_path / "cache", settings)
     before = cache.path(video, "flow"), cache.path(video, "rgb")
-    other = ClipCache(tmp_path / "cache", settings.change(flow="farneback"))
+    other = ClipCache(tmp_path / "cache", settings | {"flow": settings["flow"].change(flow="farneback")})
     assert other.path(video, "flow") != before[0]
     assert other.path(video, "rgb") == before[1]
     write_clip(path, 1, 1, num_frames=20)
@@ -107,7 +139,7 @@ def test_a_samples_frames_share_one_crop_and_rgb_and_flow_too(dataset, workplace
     settings = load_networks(SETTINGS).settings
     cache = ClipCache(workplace / "cache", settings)
     cache.build(dataset.videos)
-    samples = VideoSamples(dataset.videos, cache, settings=settings, tuning=Tuning(), seed=4)
+    samples = VideoSamples(dataset.videos, cache, streams=settings, tuning=Tuning(), seed=4)
     drawn = samples.read([0, 5], 2)
     again = samples.read([5], 2)
     inputs, labels = samples.prepare(drawn, torch.device("cpu"))
@@ -127,9 +159,9 @@ class Ramps:
     def __init__(self, rgb, flow, settings):
         self.rgb, self.flow, self.streams = rgb, flow, open_streams(settings)
 
-    def decoded(self, video, settings, *, generator=None):
-        steps = Steps.of(settings.sampling.sample(9, generator=generator), 9)
-        pairs = steps.pairs(settings.stack)
+    def decoded(self, video, streams, *, generator=None):
+        steps = sample_steps(streams["rgb"].sampling, 9, generator=generator)
+        pairs = steps.pairs(streams["flow"].stack)
 
         def ramps(size, count, channels):
             down, right = ((np.arange(n) + 0.5) / n * 255 for n in size)
@@ -138,10 +170,11 @@ class Ramps:
             return image.round().astype(np.uint8)
 
         none = np.zeros((0, 0, 0), np.uint8)
-        rgb = Answer(none, None, ramps(self.rgb, len(steps.frames), 3))
-        flow = Answer(none, pairs, ramps(self.flow, len(pairs.firsts), 2))
-        shown = steps.frames[steps.views]
-        return Decoded(steps, {"rgb": rgb, "flow": flow}, Facts(steps.num_frames), shown, shown / 25)
+        shown = steps.shown, steps.shown / 25
+        own = steps.clips(1, 1)[1]
+        rgb = Answer(steps, own, none, None, ramps(self.rgb, len(steps.frames), 3), *shown)
+        flow = Answer(steps, pairs.stacks, none, pairs, ramps(self.flow, len(pairs.firsts), 2), *shown)
+        return Decoded({"rgb": rgb, "flow": flow}, Facts(steps.num_frames))
 
 
 @pytest.mark.parametrize(("rgb", "flow"), [((80, 104), (40, 52)), ((40, 52), (80, 104)), ((66, 90), (20, 27))])
@@ -150,17 +183,17 @@ def test_streams_of_different_sizes_see_the_same_part_of_the_scene(dataset, augm
     settings = load_networks(SETTINGS).settings
     videos = dataset.videos[:8]
     tuning = Tuning(augmentation=augmentation, mirror=False)
-    samples = VideoSamples(videos, Ramps(rgb, flow, settings), settings=settings, tuning=tuning)
+    samples = VideoSamples(videos, Ramps(rgb, flow, settings), streams=settings, tuning=tuning)
     drawn = samples.read(range(8), 0)
     inputs, _ = samples.prepare(drawn, torch.device("cpu"))
-    mean, std = (torch.tensor(values[:2]).view(2, 1, 1) for values in (settings.mean, settings.std))
+    mean, std = (torch.tensor(values[:2]).view(2, 1, 1) for values in (settings["rgb"].mean, settings["rgb"].std))
     seen = (inputs["rgb"][:, :2] * std + mean) * 255
-    moved = (inputs["flow"][:, :2] * settings.flow_std + settings.flow_mean) * 255
+    moved = (inputs["flow"][:, :2] * settings["flow"].std[0] + settings["flow"].mean[0]) * 255
     # In pixels of the smaller image: crops are whole ones (half a pixel), and no value lies outside the centres of the
     # first and the last (another half); resizing adds to it.
     assert (seen - moved).abs().max() < 1.2 * 255 / min(*rgb, *flow)
-    lowest = [image[1].min() for image in seen[:: settings.num_steps]]
-    highest = [image[1].max() for image in seen[:: settings.num_steps]]
+    lowest = [image[1].min() for image in seen[:: settings["rgb"].num_steps]]
+    highest = [image[1].max() for image in seen[:: settings["rgb"].num_steps]]
     for low, high, one in zip(lowest, highest, drawn, strict=True):
         assert float(low) == pytest.approx(255 * one.crop.top / rgb[0], abs=10)
         assert float(high) == pytest.approx(255 * (one.crop.top + one.crop.height) / rgb[0], abs=10)
@@ -172,7 +205,7 @@ def test_a_mirrored_sample_is_the_mirrored_network_input(dataset, workplace):
     cache = ClipCache(workplace / "cache", settings)
     cache.build(dataset.videos)
     plain, mirrored = (
-        VideoSamples(dataset.videos, cache, settings=settings, tuning=Tuning(augmentation="centre", mirror=mirror))
+        VideoSamples(dataset.videos, cache, streams=settings, tuning=Tuning(augmentation="centre", mirror=mirror))
         for mirror in (False, True)
     )
     index = next(i for i in range(24) if mirrored.read([i], 0)[0].crop.mirrored)
@@ -292,7 +325,7 @@ def test_validation_holds_whole_groups_back(dataset, workplace):
 
 def test_an_interrupted_default_folder_is_found_again(dataset, workplace, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
-    own = {"cache": workplace / "cache", "settings": SETTINGS, "training": SHORT, "device": "cpu"}
+    own = {"cache": workplace / "cache", "settings": SETTINGS["rgb"], "training": SHORT, "device": "cpu"}
     assert finetune_backbone(dataset, stop_after=1, tuning=Tuning(save_every=1), **own) is None
     result = finetune_backbone(dataset, tuning=Tuning(save_every=1), **own)
     assert result.folder.name == "squeezenet1_1-rgb-tiny-1-1"

@@ -71,7 +71,7 @@ def test_what_it_writes_is_a_run_and_its_fresh_store_gives_its_scores(tuned, wor
     trained = load_run(tuned.folder)
     with FeatureStore(workplace / "fresh") as store:
         place = {name: index for index, name in enumerate(store.ids.tolist())}
-        assert store.provenance["settings"]["weights"] == ["rgb=rgb.safetensors", "flow=flow.safetensors"]
+        assert [store.settings(name)["weights"] for name in ("rgb", "flow")] == ["rgb.safetensors", "flow.safetensors"]
         for row, name in enumerate(scores.ids.tolist()):
             features = {s: store.read(s, "pooled", [place[name]]) for s in ("rgb", "flow")}
             for output, found in trained.predict(features).items():
@@ -84,7 +84,7 @@ def test_what_it_writes_is_a_run_and_its_fresh_store_gives_its_scores(tuned, wor
 def test_backbones_and_head_both_moved(tuned, stfn_run):
     from avr.extract import build_backbone
 
-    start = build_backbone("squeezenet1_1", weights="random", seed=SETTINGS.seed)
+    start = build_backbone("squeezenet1_1", weights="random", seed=SETTINGS["rgb"].seed)
     end = build_backbone("squeezenet1_1", weights=str(tuned.folder / "split-1" / "rgb.safetensors"))
     assert not torch.equal(start.features[0].weight, end.features[0].weight)
     before, after = load_run(stfn_run).head, load_run(tuned.folder).head
@@ -157,8 +157,8 @@ def test_a_head_on_maps_of_clips_trains_on_one_clip_a_video(few, workplace):
     from avr.extract import extract
     from avr.heads import train_run
 
-    settings = SETTINGS.change(streams=("rgb",), layers=("map",), plan="clips", segments=4, clip_stride=5, views=4)
-    extract(few, workplace / "clips", settings=settings)
+    settings = SETTINGS["rgb"].change(layers=("map",), plan="clips", segments=4, clip_stride=5, views=4)
+    extract(few, workplace / "clips", streams={"rgb": settings})
     run = train_run(
         workplace / "clips", "attention-streams", training={"epochs": 1, "min_steps": 0}, folds=0,
         out=workplace / "attention-streams", device="cpu",
@@ -189,7 +189,7 @@ def test_in_bfloat16_the_scores_are_those_of_prediction(few, workplace, quick, t
     from avr.heads import train_run
     from avr.predict import Predictor
 
-    extract(few, workplace / "half", settings=SETTINGS.change(precision="bfloat16"))
+    extract(few, workplace / "half", streams={name: own.change(precision="bfloat16") for name, own in SETTINGS.items()})
     training = {"epochs": 2, "min_steps": 0, "batch_size": 8}
     run = train_run(workplace / "half", "stfn", training=training, folds=0, split="1", out=tmp_path / "r", device="cpu")
     result = finetune_end_to_end(run.folder, out=tmp_path / "tuned", **quick)

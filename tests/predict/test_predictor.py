@@ -101,7 +101,7 @@ def test_a_window_is_predicted_as_a_video_of_its_frames(runs, tmp_path):
 
 
 def test_windows_and_arrays_lie_on_the_grid_in_time_of_their_run(dataset, tmp_path):
-    extract(dataset, tmp_path / "store", settings=SETTINGS.change(fps=5.0))
+    extract(dataset, tmp_path / "store", streams={name: own.change(fps=5.0) for name, own in SETTINGS.items()})
     run = make_run(tmp_path, dataset, "linear")
     path = tmp_path / "long.avi"
     write_clip(path, 1, 3, num_frames=40)
@@ -366,8 +366,7 @@ def test_weights_of_a_file_are_read_without_a_word_about_their_classifier(datase
     file = tmp_path / "tuned.safetensors"
     state = build_backbone("squeezenet1_1", weights="random", seed=1, num_classes=4).state_dict()
     save_tensors(file, state, {"split": "1", "dataset": dataset.name})
-    settings = SETTINGS.change(weights=(str(file),), streams=("rgb",))
-    extract(dataset, tmp_path / "store", settings=settings)
+    extract(dataset, tmp_path / "store", streams={"rgb": SETTINGS["rgb"].change(weights=str(file))})
     said = capsys.readouterr().err
     assert "left out" not in said
     assert said.count("these weights were trained on split 1: train heads on that split alone") == 1

@@ -10,8 +10,8 @@ from clips import SETTINGS
 
 from avr.core import AvrError, UsageError
 from avr.datasets import index_dataset
-from avr.extract import build_backbone, extract
-from avr.finetune import END_TO_END, END_TO_END_TUNING
+from avr.extract import build_backbone, extract, read_streams
+from avr.finetune import END_TO_END, END_TO_END_TUNING, finetune_end_to_end
 from avr.finetune.distributed import Processes
 from avr.finetune.end_to_end import EndToEndTask
 from avr.heads import save_tensors, train_run
@@ -28,8 +28,8 @@ def place(dataset, tmp_path_factory):
     shutil.copytree(dataset.root, folder / "videos")
     file = folder / "weights.safetensors"
     save_tensors(file, build_backbone("squeezenet1_1", weights="random", seed=1).state_dict(), {})
-    settings = SETTINGS.change(weights=(str(file),), streams=("rgb",), layers=("map",))
-    extract(index_dataset("folder", folder / "videos"), folder / "store", settings=settings)
+    streams = {"rgb": SETTINGS["rgb"].change(weights=str(file), layers=("map",))}
+    extract(index_dataset("folder", folder / "videos"), folder / "store", streams=streams)
     training = {"epochs": 1, "min_steps": 0}
     train_run(folder / "store", "attention-streams", training=training, folds=0, out=folder / "run", device="cpu")
     return folder
@@ -117,3 +117,23 @@ def test_another_weights_file_is_refused_by_its_sha256(place):
             with pytest.raises(UsageError, match=r"is not the weights file of stream rgb .*SHA-256"):
                 stage(place)
         (place / "weights.safetensors").unlink()
+
+
+def test_a_network_of_a_local_folder_is_found_where_it_lies_now(dataset, tmp_path):
+    tf = pytest.importorskip("transformers")
+    sizes = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 24}
+    tf.ViTModel(tf.ViTConfig(**sizes, image_size=32, patch_size=16)).save_pretrained(tmp_path / "tiny")
+    tf.ViTImageProcessor(size={"height": 32, "width": 32}).save_pretrained(tmp_path / "tiny")
+    streams = read_streams(["rgb"], {"backbone": f"transformers:{tmp_path / 'tiny'}", "segments": 2})
+    extract(dataset, tmp_path / "store", streams=streams)
+    training = {"epochs": 1, "min_steps": 0}
+    run = train_run(tmp_path / "store", "linear", training=training, folds=0, out=tmp_path / "run", device="cpu").folder
+    video = dataset.videos[0].path
+    before = Predictor(run, device="cpu").predict(video).probabilities
+    (tmp_path / "tiny").rename(tmp_path / "other")
+    with pytest.raises(UsageError, match=r"the weights of stream rgb are gone .*tiny"):
+        Predictor(run, device="cpu")
+    after = Predictor(run, device="cpu", weights=[f"rgb={tmp_path / 'other'}"]).predict(video).probabilities
+    np.testing.assert_array_equal(before, after)
+    with pytest.raises(UsageError, match="stream rgb is of transformers:tiny, a local folder's network"):
+        finetune_end_to_end(run, weights=(f"rgb={tmp_path / 'other'}",), device="cpu")

@@ -8,7 +8,7 @@ import pytest
 from avr.cli import main
 from avr.core import UsageError, options_of
 from avr.datasets import shapes
-from avr.extract.settings import Settings
+from avr.extract import read_streams
 from avr.fusion import make_fuser
 from avr.heads import head_class, head_options
 from avr.recipes import StoreSpec, load_recipe, recipe_names
@@ -32,10 +32,12 @@ OU_AND_SUN = ("frame-attention", "temporal-pyramid")
 def test_what_a_recipe_names_exists(name):
     recipe = load_recipe(name)
     for spec in recipe.stores.values():
-        settings = Settings(**spec.settings)  # refuses unknown names and values
-        assert settings.num_steps == spec.steps
-        assert settings.views == spec["views"]
-        assert settings.layers_of(spec["streams"][0]) == spec.layers_of(spec["streams"][0])
+        layers = [f"{stream}={','.join(spec.layers_of(stream))}" for stream in spec["streams"]]
+        given = {name: value for name, value in spec.settings.items() if name != "streams"} | {"layers": layers}
+        for stream, settings in read_streams(spec["streams"], given).items():  # refuses unknown names and values
+            assert settings.num_steps == spec.steps
+            assert settings.views == spec["views"]
+            assert settings.layers == spec.layers_of(stream)
         assert view_shapes(spec)
     for row in recipe.rows:
         made = head_class(row.head)
@@ -91,7 +93,7 @@ def test_plan_says_the_command_and_the_cost():
     extraction, of_sports = plan_recipe(load_recipe("temporal-pyramid-table2"), pace=PACE)
     assert of_sports.dataset == "ucf-sports"  # of the table, though without a figure
     assert extraction.command == (
-        "avr extract --dataset ucf11 --backbone vgg16 --stream rgb,flow --layers rgb=conv5_3,flow=conv4_2 "
+        "avr extract --dataset ucf11 --backbone vgg16 --stream rgb,flow --layers rgb=conv5_3 --layers flow=conv4_2 "
         "--plan strided --segments 24 --stack 4 --out features/ucf11-vgg16-rgb-conv53-flow-conv42-strided24-stack4"
     )
     assert extraction.shapes == {"rgb/conv5_3": (24, 512, 14, 14), "flow/conv4_2": (24, 512, 28, 28)}
