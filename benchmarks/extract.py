@@ -1,6 +1,7 @@
 """The extraction pipeline against its slowest stage alone, its peak memory, and videos a second of the HMDB51 setting.
 
     python benchmarks/extract.py                                  # dis and ResNet-18: the ratios
+    python benchmarks/extract.py --setting clip                   # R3D-18 over clips: the same ratios
     python benchmarks/extract.py --setting hmdb51 --videos 6      # ResNet-50, 10-pair TV-L1, pooled and map
     python benchmarks/extract.py --setting hmdb51 --device cuda --videos 500
 
@@ -26,7 +27,6 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 
 import cv2
@@ -35,15 +35,17 @@ import torch
 
 from avr.core import quiet
 from avr.datasets import Dataset, Video
-from avr.extract import Extractor, Running, Settings, Summary, extract
-from avr.extract.run import shard_videos
+from avr.extract import Extractor, Running, Settings, Summary, extract, read_streams
+from avr.extract.queue import about, choose_shard_videos, open_queue
+from avr.extract.task import Task
 from avr.extract.worker import num_cores
-from avr.store import StoreWriter
 from avr.video import Decoder, decode
 
+BOTH = {"weights": "random", "layers": ("pooled", "map")}
 SETTINGS = {
-    "resnet18": Settings(backbone="resnet18", weights=("random",), layers=("pooled", "map")),
-    "hmdb51": Settings(backbone="resnet50", weights=("random",), layers=("pooled", "map"), flow="tvl1"),
+    "resnet18": read_streams(["rgb", "flow"], BOTH | {"backbone": "resnet18"}),
+    "hmdb51": read_streams(["rgb", "flow"], BOTH | {"backbone": "resnet50", "flow": "tvl1"}),
+    "clip": read_streams(["clip"], {"weights": "random", "backbone": "r3d_18"}),
 }
 HMDB51_VIDEOS = 6766  # of the whole data set; each split uses 5 100
 
@@ -74,9 +76,7 @@ class Alone:
 
     def __init__(self, extractor: Extractor, dataset: Dataset, folder: Path) -> None:
         self.extractor, self.dataset, self.folder = extractor, dataset, folder
-        settings, videos = extractor.settings, dataset.videos
-        work = partial(decode, sampling=settings.sampling, needs=extractor.needs)
-        self.decoded = [work(video) for video in videos]
+        self.decoded = [decode(video, extractor.needs) for video in dataset.videos]
         self.groups = [self.decoded[:1]]
         for decoded in self.decoded[1:]:
             if extractor.fits([*self.groups[-1], decoded]):
@@ -84,15 +84,14 @@ class Alone:
             else:
                 self.groups.append([decoded])
         made = [extractor.prepare(group) for group in self.groups]
-        self.calls = [(group, call) for group in made for call in group.calls(extractor.batch_size)]
+        self.calls = [(group, call) for group in made for call in extractor.calls(group)]
         self.features = [extractor.features_of(decoded) for decoded in self.decoded]
-        self.shapes = extractor.networks.shapes
-        self.decoder = Decoder(work)
+        self.decoder = Decoder(decode)
 
     def decode(self) -> None:
         """One child process, as on two cores."""
         for video in self.dataset.videos:
-            self.decoder(video)
+            self.decoder(video, self.extractor.needs)
 
     def images(self) -> None:
         """As in the pipeline: two groups at a time on a CPU, their pairs on all cores; resized and cropped."""
@@ -106,20 +105,19 @@ class Alone:
 
     def write(self) -> None:
         """Into a new store."""
+        networks = self.extractor.networks
+        task = Task(self.dataset, Path(), {}, Running(shard_videos=choose_shard_videos(networks)), {}, Path())
+        by_id = dict(zip((video.id for video in self.dataset.videos), self.features, strict=True))
         with (
             tempfile.TemporaryDirectory(dir=self.folder) as place,
-            StoreWriter(
-                Path(place) / "store",
-                self.dataset,
-                arrays=self.shapes,
-                provenance={"settings": self.extractor.settings.to_dict()},
-                shard_videos=shard_videos(self.shapes, self.extractor.settings),
-            ) as writer,
+            open_queue(replace(task, store=Path(place) / "store"), about(self.extractor)) as queue,
         ):
-            features = dict(zip(writer.plan.ids, self.features, strict=True))
-            for shard in writer.shards():
-                for video in shard.video_ids:
-                    shard.add(video, features[video], frames=1)
+            while shards := queue.claim_next():
+                for stream, shard in shards.items():
+                    for video in shard.video_ids:
+                        own = {name: rows for name, rows in by_id[video].items() if name.startswith(f"{stream}/")}
+                        shard.add(video, own, frames=1)
+                    shard.finish()
 
 
 def cpu_seconds() -> float:
@@ -156,9 +154,9 @@ def spread(values: list[float], form: str = "{:.2f}") -> str:
     )
 
 
-def compare(settings: Settings, running: Running, dataset: Dataset, repeats: int, folder: Path) -> None:
+def compare(streams: dict[str, Settings], running: Running, dataset: Dataset, repeats: int, folder: Path) -> None:
     """Every stage alone and the pipeline, in turn; prints the tables."""
-    extractor = Extractor(settings, running=running)
+    extractor = Extractor(streams, running=running)
     if extractor.device.type == "cpu":
         torch.set_num_threads(1)
     alone = Alone(extractor, dataset, folder)
@@ -178,7 +176,7 @@ def compare(settings: Settings, running: Running, dataset: Dataset, repeats: int
         out = folder / f"run{repeat}"
         with quiet():
             _, used = measured(
-                lambda out=out: summaries.append(extract(dataset, out, settings=settings, running=running))
+                lambda out=out: summaries.append(extract(dataset, out, streams=streams, running=running))
             )
         summary = summaries[-1]
         whole.append(summary.seconds)
@@ -202,22 +200,23 @@ def compare(settings: Settings, running: Running, dataset: Dataset, repeats: int
     print(f"bottleneck: {summary.bottleneck}\n")
 
 
-def decoder_peak(settings: Settings, dataset: Dataset) -> float:
+def decoder_peak(streams: dict[str, Settings], dataset: Dataset) -> float:
     """Peak memory of a decoding child that has decoded every clip, MB (Linux)."""
-    with Decoder(partial(decode, sampling=settings.sampling, needs=Extractor(settings).needs)) as decoder:
+    needs = Extractor(streams).needs
+    with Decoder(decode) as decoder:
         for video in dataset.videos[:6]:
-            decoder(video)
+            decoder(video, needs)
         (pid,) = decoder.pids
         status = Path(f"/proc/{pid}/status").read_text()
     return int(status.split("VmHWM:")[1].split()[0]) / 1024
 
 
-def rate(settings: Settings, running: Running, dataset: Dataset, folder: Path) -> None:
+def rate(streams: dict[str, Settings], running: Running, dataset: Dataset, folder: Path) -> None:
     """Videos a second of one setting, after a warm-up on the first few videos."""
     with quiet():
         few = replace(dataset, videos=dataset.videos[: min(8, len(dataset.videos))])
-        extract(few, folder / "warm-up", settings=settings, running=running)
-        summary = extract(dataset, folder / "run", settings=settings, running=running)
+        extract(few, folder / "warm-up", streams=streams, running=running)
+        summary = extract(dataset, folder / "run", streams=streams, running=running)
     speed = summary.extracted / summary.seconds
     shares = ", ".join(f"{name} {100 * share:.0f} %" for name, share in summary.busy.items())
     table(
@@ -237,22 +236,20 @@ def main() -> None:
     parser.add_argument("--only-rate", action="store_true", help="no stage alone; the rate of one run")
     options = parser.parse_args()
     running = Running(device=options.device, compile=options.compile)
-    settings = SETTINGS[options.setting]
+    streams = SETTINGS[options.setting]
+    told = "; ".join(f"{name}: {one.backbone}, {', '.join(one.layers)}" for name, one in streams.items())
     print(f"{platform.machine()}, {num_cores()} cores, load {os.getloadavg()[0]:.1f}, {options.device}; ", end="")
-    print(f"{options.setting}: {settings.backbone}, flow {settings.flow}, {settings.segments} segments, ", end="")
-    print(f"L = {settings.stack}, {', '.join(settings.layers)}; {options.videos} videos, {options.repeats} repeats\n")
+    print(f"{options.setting}: {told}; {options.videos} videos, {options.repeats} repeats\n")
     with tempfile.TemporaryDirectory() as folder:
         dataset = clips(options.videos, Path(folder))
-        if options.setting == "resnet18" and not options.only_rate:
-            compare(settings, running, dataset, options.repeats, Path(folder))
+        if options.setting != "hmdb51" and not options.only_rate:
+            compare(streams, running, dataset, options.repeats, Path(folder))
             # In a process of its own: this one holds the inputs of every stage.
             subprocess.run([sys.executable, __file__, "--only-rate", *sys.argv[1:]], check=True)
         else:
-            rate(settings, running, dataset, Path(folder))
+            rate(streams, running, dataset, Path(folder))
             peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-            print(
-                f"peak memory of an extraction: {peak:.0f} MB, and {decoder_peak(settings, dataset):.0f} MB a decoder"
-            )
+            print(f"peak memory of an extraction: {peak:.0f} MB, and {decoder_peak(streams, dataset):.0f} MB a decoder")
 
 
 if __name__ == "__main__":

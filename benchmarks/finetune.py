@@ -22,7 +22,7 @@ import torch
 
 from avr.core import quiet
 from avr.datasets import Dataset, Split, index_dataset
-from avr.extract import ClipCache, Running, Settings, extract, load_networks
+from avr.extract import ClipCache, Running, extract, load_networks, read_streams
 from avr.finetune import BACKBONE, END_TO_END, Tuning, finetune_backbone, finetune_end_to_end
 from avr.heads import train_run
 
@@ -74,24 +74,23 @@ def train_heads(store: Path, out: Path, split: str, seed: int) -> dict[str, floa
 
 def one(dataset: Dataset, preset: dict[str, Any], weights: str, split: str, seed: int, out: Path) -> dict[str, Any]:
     """All three ways on one split with one seed."""
-    base = Settings(layers=("pooled",), weights=(weights,), **preset["settings"])
+    base = read_streams(["rgb", "flow"], {"weights": weights, **preset["settings"]})
     # Decoded and its flow computed once, for all extractions and trainings.
     ClipCache(out / "cache", load_networks(base, cuda=False).settings).build(dataset.videos)
     running = Running(device="cpu", cache=str(out / "cache"))
     seconds: dict[str, float] = {}
     started = time.monotonic()
-    if not (out / "frozen" / "index.h5").exists():
-        extract(dataset, out / "frozen", settings=base, running=running)
+    extract(dataset, out / "frozen", streams=base, running=running)
     row: dict[str, Any] = {"split": split, "seed": seed, "test videos": len(dataset.splits[split].test)}
     row["frozen"] = train_heads(out / "frozen", out / "frozen-runs", split, seed)
     seconds["frozen"] = time.monotonic() - started
     tuned = {}
-    for stream in base.streams:
+    for stream, settings in base.items():
         started = time.monotonic()
         result = finetune_backbone(
             dataset,
             stream=stream,
-            settings=base.change(segments=preset["segments"], views=1, mirror=False),
+            settings=settings.change(segments=preset["segments"], views=1, mirror=False),
             training=replace(BACKBONE, **preset["backbone"]),
             tuning=Tuning(**preset["tuning"]),
             split=split,
@@ -105,9 +104,8 @@ def one(dataset: Dataset, preset: dict[str, Any], weights: str, split: str, seed
         seconds[f"fine-tune {stream}"] = sum(epoch["seconds"] for epoch in result.history)
         row[f"own classifier {stream}"] = result.accuracy["top1"]
     store = out / f"tuned-{split}-{seed}"
-    if not (store / "index.h5").exists():
-        files = tuple(f"{stream}={result.weights}" for stream, result in tuned.items())
-        extract(only_split(dataset, split), store, settings=base.change(weights=files), running=running)
+    streams = {stream: base[stream].change(weights=str(result.weights)) for stream, result in tuned.items()}
+    extract(only_split(dataset, split), store, streams=streams, running=running)
     row["fine-tuned"] = train_heads(store, out / "tuned-runs", split, seed)
     started = time.monotonic()
     together = finetune_end_to_end(

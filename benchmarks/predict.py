@@ -22,7 +22,7 @@ import torch
 
 from avr.core import quiet
 from avr.datasets import index_dataset
-from avr.extract import Settings, extract
+from avr.extract import extract, read_streams
 from avr.heads import train_run
 from avr.predict import Predictor
 from avr.store import read_scores, score_path, split_folder
@@ -54,8 +54,8 @@ def main() -> None:
     by_id = {video.id: video for video in dataset.videos}
     with tempfile.TemporaryDirectory() as temporary, quiet():
         place = Path(temporary)
-        settings = Settings(backbone="squeezenet1_1", weights=(str(options.weights),), layers=("pooled",))
-        extract(dataset, place / "store", settings=settings)
+        told = {"backbone": "squeezenet1_1", "weights": str(options.weights)}
+        extract(dataset, place / "store", streams=read_streams(["rgb", "flow"], told))
         run = train_run(place / "store", "stfn", split=split, folds=0, out=place / "run", device="cpu").folder
         stored = read_scores(score_path(split_folder(run, split)))
         predictor = Predictor(run, device="cpu")

@@ -26,7 +26,7 @@ from pathlib import Path
 import numpy as np
 
 from avr.datasets import index_dataset
-from avr.extract import Settings, extract
+from avr.extract import extract, read_streams
 from avr.fusion import fuse
 from avr.heads import train_run
 
@@ -47,9 +47,10 @@ def main() -> None:
     os.chdir(out)
 
     begin = time.monotonic()
-    weights = (str(data / "weights" / "squeezenet1_1.pth"),)
-    settings = Settings(backbone="squeezenet1_1", weights=weights, layers=("pooled",), mirror=chosen.mirror)
-    store = extract(index_dataset("weizmann", data / "weizmann"), Path("features/weizmann"), settings=settings).store
+    weights = str(data / "weights" / "squeezenet1_1.pth")
+    told = {"backbone": "squeezenet1_1", "weights": weights, "mirror": chosen.mirror}
+    dataset, out = index_dataset("weizmann", data / "weizmann"), Path("features/weizmann")
+    store = extract(dataset, out, streams=read_streams(["rgb", "flow"], told)).store
     seconds = {"extract": time.monotonic() - begin}
 
     measured: dict[str, list[float]] = {}
