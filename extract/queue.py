@@ -166,5 +166,5 @@ def expected_bytes(networks: Networks, num_videos: int) -> int:
 
 
 def choose_shard_videos(networks: Networks) -> int:
-    """Videos a shard, so that it weighs about 64 MB: 1 to 64. It is held in memory, and it is what a crash costs."""
+    """Videos a shard, so that it weighs about 64 MB: 1 to 64. It is what a crash costs, and what workers share out."""
     return max(1, min(64, (1 << 26) // max(1, expected_bytes(networks, 1))))

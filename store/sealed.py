@@ -22,8 +22,7 @@ import math
 import os
 import re
 import shutil
-import zlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import pairwise
@@ -36,17 +35,26 @@ from numpy.typing import NDArray
 
 from avr.core import AvrError, UsageError, WorkError, write_whole
 
+from .checksum import crc32_of
+from .tables import PLACE, Tables, list_tables
+
 MAGIC = b"avr-store "
 FORMAT_VERSION = 1
 SMALLEST_BLOCK, LARGEST_BLOCK = 1 << 12, 1 << 26  # bytes; no seal avr writes comes near the second
 HDF5_SIGNATURE = b"\x89HDF\r\n\x1a\n"
 RESERVED = "index"  # the group that holds all tables but scores; no stream may be called so
 
-# Where a row lies in its file, and the CRC-32 of its bytes; `filter_mask` is HDF5's and always 0.
-PLACE = np.dtype([("offset", "<u8"), ("stored", "<u4"), ("crc32", "<u4"), ("filter_mask", "<u4")])
 DTYPE = re.compile(r"<i8|<i4|\|i1|<f[48]|\|S[1-9]\d{0,8}")
 
-Fill = Callable[[h5py.File], Mapping[str, NDArray]]
+
+class Rows(NamedTuple):
+    """Feature rows of one array: where each is to lie, (R,) PLACE, in one stretch; and the rows."""
+
+    place: NDArray
+    content: Iterable[NDArray]
+
+
+Fill = Callable[[h5py.File], Mapping[str, Rows]]
 
 
 @dataclass(frozen=True)
@@ -60,30 +68,6 @@ class Seal:
     structure_sha256: str
     rows: tuple[tuple[int, int], ...]
     tables: dict[str, list[Any]]
-
-
-class Tables(NamedTuple):
-    """The tables of one file, by name; a method raises whatever it meets in a table that is not what it should be."""
-
-    content: Mapping[str, NDArray]
-
-    def json(self, name: str) -> Any:
-        """A value that was written as JSON."""
-        return json.loads(self.content[name].item().decode())
-
-    def text(self, name: str) -> tuple[str, ...]:
-        """A column of text."""
-        values = self.content[name]
-        if values.dtype.kind != "S" or values.ndim != 1:
-            raise ValueError(f"{name} holds {values.dtype} {values.shape}, not a column of text")
-        return tuple(value.decode("utf-8", "surrogateescape") for value in values.tolist())
-
-    def numbers(self, name: str, shape: tuple[int, ...], dtype: str | np.dtype) -> NDArray:
-        """Numbers of exactly this dtype and shape."""
-        values = self.content[name]
-        if values.dtype != np.dtype(dtype).newbyteorder("<") or values.shape != shape:
-            raise ValueError(f"{name} holds {values.dtype} {values.shape}, not {dtype} {shape}")
-        return values
 
 
 @contextmanager
@@ -183,7 +167,7 @@ def _read_seal(file: BinaryIO, path: Path) -> Seal:
         if block > min(size, LARGEST_BLOCK):
             raise ValueError("no HDF5 signature behind its seal")
     magic, line, checksum, padding = _read(file, 0, block).split(b"\n", 3)
-    if checksum != b"%08x" % zlib.crc32(magic + b"\n" + line + b"\n"):
+    if checksum != b"%08x" % crc32_of(magic + b"\n" + line + b"\n"):
         raise ValueError("the seal's checksum is wrong")
     fields = json.loads(line)
     rows = tuple((int(start), int(stop)) for start, stop in fields.pop("rows"))
@@ -206,7 +190,8 @@ def write_sealed(path: Path, kind: str, fill: Fill, *, large: int = 0) -> Path:
     Args:
         path: where it shall be; its folder is made.
         kind: what it is, for the seal.
-        fill: writes the data sets; returns, for each array of feature rows in this file, where they lie: (R,) PLACE.
+        fill: writes the data sets; returns the rows of each array of features, whose bytes are written when the HDF5
+            library is done.
         large: about how many bytes, of a file that does not fit the memory: the library then writes to the disk. Any
             other is made in memory first, so that a full disk meets one plain write, or a WorkError.
     """
@@ -242,24 +227,18 @@ def _seal(raw: io.BytesIO | io.FileIO, kind: str, fill: Fill, *, block: int = SM
     target = raw if isinstance(raw, io.BytesIO) else raw.name
     # The bounds of versions are fixed so that equal content gives equal bytes.
     with h5py.File(target, "w", libver=("v110", "v110"), userblock_size=block, locking=False) as file:
-        places = dict(fill(file))
-        tables, written = _list_tables(file)
-    size = raw.seek(0, os.SEEK_END)
-    stretches = []
-    for name, place in places.items():
-        if (np.diff(place["offset"]) != place["stored"][:-1]).any():
-            raise WorkError(f"{name}: this HDF5 library scatters rows, which avr does not know")
-        if len(place):
-            written += [(name, *row[:3]) for row in place[[0, -1]].tolist()]
-            stretches.append((int(place["offset"][0]), int(place["offset"][-1]) + int(place["stored"][-1])))
+        arrays = fill(file)
+        tables, written = list_tables(file)
     for name, offset, count, crc32 in written:
-        if zlib.crc32(_read(raw, offset, count)) != crc32:
+        if crc32_of(_read(raw, offset, count)) != crc32:
             raise WorkError(f"this HDF5 library counts offsets in a way avr does not know ({name})")
+    stretches = [_write_rows(raw, rows) for rows in arrays.values() if len(rows.place)]
+    size = raw.seek(0, os.SEEK_END)
     rows = tuple(sorted(stretches))
     seal = Seal(kind, block, size, *_hash(raw, block, size, rows), rows, tables)
     fields = {name: value for name, value in vars(seal).items() if name != "block"}
     head = MAGIC + b"%d\n" % FORMAT_VERSION + json.dumps(fields, sort_keys=True).encode() + b"\n"
-    head += b"%08x\n" % zlib.crc32(head)
+    head += b"%08x\n" % crc32_of(head)
     if len(head) > block:
         return _seal(raw, kind, fill, block=2 * block)
     raw.seek(0)
@@ -267,32 +246,11 @@ def _seal(raw: io.BytesIO | io.FileIO, kind: str, fill: Fill, *, block: int = SM
     return seal
 
 
-def write_tables(file: h5py.File, tables: Mapping[str, Any]) -> dict[str, NDArray]:
-    """Write tables: arrays as they are, a dict as JSON, other sequences as text columns; no rows, as a `Fill` tells."""
-    for name, values in tables.items():
-        if isinstance(values, dict):
-            text = json.dumps(values, sort_keys=True, ensure_ascii=False).encode()
-            values = np.array(text, dtype=h5py.string_dtype("utf-8", max(1, len(text))))
-        elif not isinstance(values, np.ndarray):
-            encoded = [value.encode("utf-8", "surrogateescape") for value in values]
-            width = max([1, *(len(value) for value in encoded)])
-            values = np.array(encoded, dtype=h5py.string_dtype("utf-8", width))
-        file.create_dataset(name, data=values, track_times=False)
-    return {}
-
-
-def _list_tables(file: h5py.File) -> tuple[dict[str, list[Any]], list[tuple[str, int, int, int]]]:
-    """Where an open file's tables lie, name to [offset, dtype, shape]; and name, offset, bytes and CRC-32 of each."""
-    found: dict[str, list[Any]] = {}
-    written: list[tuple[str, int, int, int]] = []
-
-    def visit(name: str, item: Any) -> None:
-        if isinstance(item, h5py.Dataset) and item.chunks is None and not item.is_virtual and item.dtype != np.float16:
-            kind, offset = "place" if item.dtype == PLACE else item.dtype.str, item.id.get_offset() if item.size else 0
-            content = np.asarray(item[()]).tobytes()
-            found[name] = [offset, kind, list(item.shape)]
-            written.append((name, offset, len(content), zlib.crc32(content)))
-
-    file.flush()
-    file.visititems(visit)
-    return found, written
+def _write_rows(raw: io.BytesIO | io.FileIO, rows: Rows) -> tuple[int, int]:
+    """Write an array's rows past the HDF5 library; where they begin and end."""
+    start = raw.seek(int(rows.place["offset"][0]))
+    for row in rows.content:
+        content = row.data.cast("B")
+        while content:
+            content = content[raw.write(content) :]
+    return start, raw.tell()

@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from avr.core import UsageError, WorkError
-from avr.store.sealed import PLACE, RESERVED, Tables, open_sealed
+from avr.store.sealed import RESERVED, open_sealed
+from avr.store.tables import PLACE, Tables
 
 from .facts import Facts
 from .plan import PLAN_NAME, Plan, load_plan, plan_tables, read_plan
@@ -273,14 +274,13 @@ def _whole_plan(plan: Plan, tables: Tables, failed: list[str]) -> Plan | None:
     order = np.full(total, -1)
     order[position] = len(plan.ids) + np.arange(count)
     order[order < 0] = np.arange(len(plan.ids))
-    labels = tables.numbers("index/failures/label", (count,), "i8")
     splits = tables.numbers("index/failures/splits", (count, len(plan.split_names)), "i1")
     joined = replace(
         plan,
         ids=plan.ids + tuple(failed),
         paths=plan.paths + tables.text("index/failures/path"),
         groups=plan.groups + tables.text("index/failures/group"),
-        labels=np.concatenate([plan.labels, labels]),
+        labels=np.concatenate([plan.labels, tables.numbers("index/failures/label", (count,), "i8")]),
         splits=np.concatenate([plan.splits, splits]),
     )
     return joined.take(order)

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from avr.core import UsageError
-from avr.store.sealed import Tables
+from avr.store.tables import Tables
 
 # Of a video, as `avr.video.Facts` has them; what is not known is 0. Its codec is text.
 NUMBERS = {
@@ -22,6 +22,25 @@ NUMBERS = {
     "height": "i4",
 }
 CODEC = "codec"
+
+
+@dataclass(frozen=True)
+class Known:
+    """What is told of one video: facts by name, and the frame and second of each step, (V, N)."""
+
+    video: Mapping[str, Any]
+    frame: NDArray[np.int32]
+    second: NDArray[np.float64]
+
+    @classmethod
+    def of(cls, video: Mapping[str, Any], shown: tuple[ArrayLike, ArrayLike] | None, shape: tuple[int, int]) -> "Known":
+        """Check what is told of a video with V views of N steps; of no `shown` nothing is known."""
+        if shown is None:
+            return cls(video, np.full(shape, -1, "<i4"), np.full(shape, np.nan, "<f8"))
+        frame, second = np.asarray(shown[0], "<i4"), np.asarray(shown[1], "<f8")
+        if frame.shape != shape or second.shape != shape:
+            raise UsageError(f"frames and seconds of shape {frame.shape} and {second.shape}, not {shape}")
+        return cls(video, frame, second)
 
 
 @dataclass(frozen=True)
@@ -46,20 +65,16 @@ class Facts:
         return cls(videos, np.full((num_rows, steps), -1, "<i4"), np.full((num_rows, steps), np.nan, "<f8"))
 
     @classmethod
-    def of_video(
-        cls, video: Mapping[str, Any], shown: tuple[ArrayLike, ArrayLike] | None, num_rows: int, steps: int
-    ) -> "Facts":
-        """Of one video; what is not told is not known. `shown` are frames and seconds, (R, N) each."""
-        known = cls.unknown(1, num_rows, steps)
-        videos = {name: np.array([video.get(name, column[0])]) for name, column in known.videos.items()}
+    def of_videos(cls, known: Sequence["Known"], steps: int) -> "Facts":
+        """Of some videos, one after the other; what is not told of one is not known."""
         videos = {
-            name: column if name == CODEC else column.astype(f"<{NUMBERS[name]}") for name, column in videos.items()
+            name: np.array([one.video.get(name, 0) for one in known]).astype(f"<{kind}")
+            for name, kind in NUMBERS.items()
         }
-        if shown is None:
-            return cls(videos, known.frame, known.second)
-        frame, second = np.asarray(shown[0], "<i4"), np.asarray(shown[1], "<f8")
-        if frame.shape != known.frame.shape or second.shape != known.second.shape:
-            raise UsageError(f"frames and seconds of shape {frame.shape} and {second.shape}, not {known.frame.shape}")
+        videos[CODEC] = np.array([one.video.get(CODEC, "") for one in known], dtype=str)
+        none = cls.unknown(0, 0, steps)
+        frame = np.concatenate([none.frame, *(one.frame for one in known)])
+        second = np.concatenate([none.second, *(one.second for one in known)])
         return cls(videos, frame, second)
 
     @classmethod

@@ -8,19 +8,20 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from avr.core import Progress, UsageError, WorkError
-from avr.store.sealed import RESERVED, write_sealed, write_tables
+from avr.core import Progress, UsageError
+from avr.store.sealed import RESERVED, Rows, write_sealed
+from avr.store.tables import write_tables
 
 from .catalog import INDEX_NAME, Catalog, catalog_tables, part_group
 from .opening import open_parts
 from .rows import RowReader
-from .shard import write_rows
+from .shard import place_rows
 
 
 def write_index(folder: Path, catalog: Catalog) -> None:
     """Write a part's index: the tables, and every array as a virtual data set over the shards."""
 
-    def fill(file: h5py.File) -> dict[str, NDArray]:
+    def fill(file: h5py.File) -> dict[str, Rows]:
         for name in catalog.plan.arrays:
             _write_virtual(file, name, catalog)
         return write_tables(file, catalog_tables(catalog))
@@ -71,22 +72,20 @@ def pack(store: Path | str, out: Path | str | None = None, *, overwrite: bool = 
         if part.catalog.missing_shards:
             raise UsageError(f"{part.label}: unfinished; finish it with `avr extract`, then pack the store")
 
-    def fill(file: h5py.File) -> dict[str, NDArray]:
-        places: dict[str, NDArray] = {}
+    def fill(file: h5py.File) -> dict[str, Rows]:
+        arrays: dict[str, Rows] = {}
         for part in parts:
             catalog = part.catalog
             first = np.array([0, catalog.file_first_row[-1]], dtype="<i8")
             own = {
-                name: write_rows(file, name, int(first[-1]), shape, rows(name))
-                for name, shape in catalog.plan.arrays.items()
+                name: place_rows(file, name, catalog.plan.arrays[name], crc32=place["crc32"])
+                for name, place in catalog.places.items()
             }
             one = replace(catalog, places=own, files=(("packed", 0, ""),), file_first_row=first)
-            if one.digest != catalog.digest:
-                raise WorkError(f"{target}: came out with another content than {part.label}; report this to avr")
             group = part_group(part.name)
             write_tables(file, {name.replace(RESERVED, group, 1): t for name, t in catalog_tables(one).items()})
-            places |= own
-        return places
+            arrays |= {name: Rows(place, rows(name)) for name, place in own.items()}
+        return arrays
 
     def rows(name: str) -> Iterator[NDArray[np.float16]]:
         for batch in reader.batches(name):

@@ -15,12 +15,14 @@ from numpy.typing import NDArray
 
 from avr.core import UsageError
 from avr.store.records import changes
-from avr.store.sealed import RESERVED, Tables, open_sealed, seal_of, write_sealed, write_tables
+from avr.store.sealed import RESERVED, open_sealed, seal_of, write_sealed
+from avr.store.tables import Tables, write_tables
 
 PLAN_NAME = "plan.h5"
 ARRAY_NAME = re.compile(r"\w[\w.-]*/\w[\w.-]*", re.ASCII)
 OUTSIDE, TRAIN, TEST = 0, 1, 2  # a video's part in a split
 SHARD_BYTES = 1 << 26  # about what a shard should weigh; what a crash can cost, and what a writer holds in memory
+SHARD_VIDEOS = 1024  # at most
 
 
 @dataclass(frozen=True)
@@ -134,7 +136,7 @@ def plan_of(
         groups=tuple(str(video.group) for video in dataset.videos),
         splits=splits,
         arrays={name: tuple(int(side) for side in shape) for name, shape in sorted(arrays.items())},
-        shard_videos=shard_videos or max(1, min(64, SHARD_BYTES // max(1, video_bytes))),
+        shard_videos=shard_videos or max(1, min(SHARD_VIDEOS, SHARD_BYTES // max(1, video_bytes))),
         provenance=json.loads(json.dumps(dict(provenance), sort_keys=True, default=str)),
     )
 

@@ -16,7 +16,6 @@ import mmap
 import os
 import resource
 import threading
-import zlib
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
@@ -26,6 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from avr.core import WorkError
+from avr.store.checksum import crc32_of
 
 from .catalog import Catalog
 
@@ -171,7 +171,7 @@ class RowReader:
                     raise WorkError(f"{path}: cannot be opened or read ({error.strerror}): {DAMAGED}") from error
                 for index in range(start, stop):
                     at = (index - start) * step
-                    if zlib.crc32(target[at : at + step]) != expected[index]:
+                    if crc32_of(target[at : at + step]) != expected[index]:
                         row = int(rows[index]) - self._first_row[number]
                         raise WorkError(f"{file.path}: row {row} of {name} is {DAMAGED}")
 

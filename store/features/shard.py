@@ -2,8 +2,7 @@
 
 import math
 import threading
-import zlib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +11,16 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from avr.core import UsageError, WorkError, remove_leftovers
-from avr.store.sealed import PLACE, write_sealed, write_tables
+from avr.store.checksum import crc32_of
+from avr.store.sealed import Rows, write_sealed
+from avr.store.tables import PLACE, write_tables
 
 from .catalog import Catalog, content_tables, num_steps, shard_name
-from .facts import Facts
+from .facts import Facts, Known
 from .plan import Plan, load_plan
 
 LARGEST_HALF = 65504.0
+EXPONENT = np.uint16(0x7C00)  # its bits in a half: all are set in NaN and infinity alone
 
 
 def as_rows(name: str, values: ArrayLike, shape: tuple[int, ...]) -> NDArray[np.float16]:
@@ -32,7 +34,7 @@ def as_rows(name: str, values: ArrayLike, shape: tuple[int, ...]) -> NDArray[np.
         raise WorkError(f"{name}: shape {given.shape}, expected (views, {', '.join(map(str, shape))})")
     with np.errstate(over="ignore"):
         rows = np.ascontiguousarray(given, dtype="<f2")
-    if not np.isfinite(rows).all():
+    if ((rows.view("<u2") & EXPONENT) == EXPONENT).any():  # six times as fast as isfinite of halves
         finite = given[np.isfinite(given)]
         if finite.size < given.size:
             raise WorkError(f"{name}: {given.size - finite.size} values are NaN or infinite")
@@ -62,9 +64,10 @@ class ShardWriter:
         if not self.video_ids:
             raise UsageError(f"{folder}: no shard {number}; there are {self.plan.num_shards}")
         remove_leftovers(self.folder / shard_name(number))
+        self._members = frozenset(self.video_ids)
         self._features: dict[str, dict[str, NDArray[np.float16]]] = {}
         self._frames: dict[str, int] = {}
-        self._facts: dict[str, Facts] = {}
+        self._facts: dict[str, Known] = {}
         self._failures: dict[str, str] = {}
         self._notes: dict[str, str] = {}
         self._lock = threading.Lock()
@@ -110,7 +113,7 @@ class ShardWriter:
             if len({len(values) for values in rows.values()}) > 1:
                 raise WorkError(f"unequal views: { {name: len(values) for name, values in rows.items()} }")
             views = len(next(iter(rows.values()), ()))
-            known = Facts.of_video(facts or {}, shown, views, num_steps(self.plan.arrays))
+            known = Known.of(facts or {}, shown, (views, num_steps(self.plan.arrays)))
         except WorkError as error:
             self.fail(video_id, str(error))
             return str(error)
@@ -130,7 +133,7 @@ class ShardWriter:
             self._failures[video_id] = _one_line(reason)
 
     def _check_open(self, video_id: str) -> None:
-        if video_id not in self.video_ids:
+        if video_id not in self._members:
             raise UsageError(f"{video_id}: not in shard {self.number}")
         if video_id in self._frames or video_id in self._failures:
             raise UsageError(f"{video_id}: added twice")
@@ -155,19 +158,20 @@ class ShardWriter:
         if closed is not None:
             closed()
 
-    def _fill(self, file: h5py.File) -> dict[str, NDArray]:
+    def _fill(self, file: h5py.File) -> dict[str, Rows]:
         there = self.plan.shard(self.number, but=self._failures)
         counts = [len(next(iter(self._features[video].values()))) for video in there.ids]
-        places = {}
+        places, arrays = {}, {}
         for name, shape in self.plan.arrays.items():
-            rows = (row for video in there.ids for row in self._features[video][name])
-            places[name] = write_rows(file, name, sum(counts), shape, rows)
+            rows = [row for video in there.ids for row in self._features[video][name]]
+            places[name] = place_rows(file, name, shape, crc32=[crc32_of(row.data) for row in rows])
+            arrays[name] = Rows(places[name], rows)
         catalog = Catalog(
             plan=there,
             whole=self.plan,
             rows=np.array(counts, dtype="<i4"),
             frames=np.array([self._frames[video] for video in there.ids], dtype="<i4"),
-            facts=Facts.join([self._facts[video] for video in there.ids], num_steps(self.plan.arrays)),
+            facts=Facts.of_videos([self._facts[video] for video in there.ids], num_steps(self.plan.arrays)),
             failures=tuple((video, self._failures[video]) for video in self.video_ids if video in self._failures),
             notes=tuple((video, self._notes[video]) for video in there.ids if video in self._notes),
             places=places,
@@ -176,34 +180,29 @@ class ShardWriter:
         )
         about = {"number": self.number, "plan": self.plan.identity}
         write_tables(file, {"index/videos/id": there.ids, **content_tables(catalog), "index/about": about})
-        return places
+        return arrays
 
 
 def _one_line(text: str) -> str:
     return " ".join(str(text).replace("\0", " ").split())[:500]
 
 
-def write_rows(
-    file: h5py.File, name: str, count: int, shape: tuple[int, ...], rows: Iterable[NDArray[np.float16]]
-) -> NDArray:
-    """Write one array, a chunk a row, in one stretch of the file; return where each row lies, (count,) PLACE."""
-    place = np.zeros(count, dtype=PLACE)
-    if not count:
-        file.create_dataset(name, shape=(0, *shape), dtype="<f2", track_times=False)
-        return place
+def place_rows(file: h5py.File, name: str, shape: tuple[int, ...], *, crc32: NDArray | Sequence[int]) -> NDArray:
+    """Make one array, contiguous and with no values yet; where each row is to lie, (R,) PLACE, of R checksums.
+
+    The rows themselves are not written through the library, which takes longer for each than all else together.
+    """
+    place = np.zeros(len(crc32), dtype=PLACE)
+    stored = 2 * math.prod(shape)
     layout = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
-    layout.set_chunk((1, *shape))
-    layout.set_alloc_time(h5py.h5d.ALLOC_TIME_EARLY)  # all rows in one stretch
+    layout.set_layout(h5py.h5d.CONTIGUOUS)
+    layout.set_alloc_time(h5py.h5d.ALLOC_TIME_EARLY)
     layout.set_fill_time(h5py.h5d.FILL_TIME_NEVER)
     layout.set_obj_track_times(False)
     stream, layer = name.split("/")
-    space = h5py.h5s.create_simple((count, *shape))
+    space = h5py.h5s.create_simple((len(place), *shape))
     dataset = h5py.h5d.create(file.require_group(stream).id, layer.encode(), h5py.h5t.IEEE_F16LE, space, dcpl=layout)
-    origin = (0,) * len(shape)
-    for index, row in enumerate(rows):
-        dataset.write_direct_chunk((index, *origin), row)
-        place["crc32"][index] = zlib.crc32(row.data)
-    file.flush()
-    place["offset"] = [dataset.get_chunk_info_by_coord((index, *origin)).byte_offset for index in range(count)]
-    place["stored"] = 2 * math.prod(shape)
+    if len(place):
+        place["offset"] = dataset.get_offset() + stored * np.arange(len(place), dtype=np.uint64)
+        place["stored"], place["crc32"] = stored, crc32
     return place

@@ -39,7 +39,7 @@ class StoreWriter(AbstractContextManager["StoreWriter"]):
         provenance: how the features are made, as JSON can hold it. provenance["settings"] (dict) decides what may
             continue a run: where one differs, the run is refused. All else (versions, commit, host) may differ: a
             warning tells. Leave out what must not change the bytes: times, device, number of workers.
-        shard_videos: videos a shard; by default as many as make 64 MB (1 to 64). A continued run keeps its number.
+        shard_videos: videos a shard; by default as many as make 64 MB (1 to 1024). A continued run keeps its number.
 
     Raises:
         UsageError: other settings or data set than the store was begun with (says which differ); it is being repaired.

@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from avr.core import UsageError, make_folder
-from avr.store.sealed import RESERVED, open_sealed, write_sealed, write_tables
+from avr.store.sealed import RESERVED, open_sealed, write_sealed
+from avr.store.tables import write_tables
 
 # What stands in `Scores.fold` where no out-of-fold score does; the latter say their fold, from 0 on.
 TEST_VIDEO = -1

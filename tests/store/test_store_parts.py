@@ -467,7 +467,7 @@ def test_a_packed_store_of_parts_is_the_folder(toy, toy_parts, tmp_path):
     assert np.load(tmp_path / ".h5" / "rgb_row_frames.npy").shape == (36, 3)
     content = bytearray(packed.read_bytes())
     with h5py.File(packed) as file:
-        content[file["rgb/pooled"].id.get_chunk_info(5).byte_offset + 4] ^= 4
+        content[file["rgb/pooled"].id.get_offset() + 5 * file["rgb/pooled"][0].nbytes + 4] ^= 4
     packed.write_bytes(content)
     assert not verify(packed)["ok"]
     with FeatureStore(packed) as store:
