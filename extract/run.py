@@ -1,5 +1,6 @@
 """`extract`: a data set's videos to a store of features, continued where it stopped."""
 
+import importlib.util
 import platform
 import subprocess
 import time
@@ -244,11 +245,13 @@ def made_with() -> dict[str, Any]:
     import torchvision
 
     import avr
-    from avr.video import decoder_versions
 
     versions = {"avr": avr.__version__, "python": platform.python_version(), "torch": torch.__version__}
     versions |= {"torchvision": torchvision.__version__, "opencv": cv2.__version__, "numpy": numpy.__version__}
-    versions |= decoder_versions()
+    if importlib.util.find_spec("av"):  # raw frames are read without
+        from avr.video import decoder_versions
+
+        versions |= decoder_versions()
     return {"versions": versions, "commit": _commit(Path(avr.__file__).parent)}
 
 

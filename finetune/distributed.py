@@ -103,7 +103,9 @@ class Processes:
 
 @contextmanager
 def join_processes(device: str = "auto") -> Iterator[Processes]:
-    """Join the processes that torchrun started, if it did; "cuda" is a process's own GPU, by its number.
+    """Join the processes that torchrun started, if it did.
+
+    "cuda" is a process's own GPU, by its number; "cuda:0" is one that all of them share, which brings no speed.
 
     Raises:
         UsageError: a device that is not there.
@@ -111,6 +113,7 @@ def join_processes(device: str = "auto") -> Iterator[Processes]:
     several = "RANK" in os.environ and "WORLD_SIZE" in os.environ
     local_rank, local_world = (int(os.environ.get(name, "0")) for name in ("LOCAL_RANK", "LOCAL_WORLD_SIZE"))
     place = choose_device(device)
+    shared = place.type == "cpu" or place.index is not None
     if place.type == "cuda" and place.index is None:
         place = choose_device(f"cuda:{local_rank}")
     with ExitStack() as closing:
@@ -120,8 +123,8 @@ def join_processes(device: str = "auto") -> Iterator[Processes]:
         if place.type == "cuda":
             torch.cuda.set_device(place)
         if not dist.is_initialized():
-            # One may wait long for the others: while they fill their part of the cache.
-            dist.init_process_group("nccl" if place.type == "cuda" else "gloo", timeout=timedelta(days=7))
+            # NCCL takes one process a GPU. One may wait long for the others: while they fill their part of the cache.
+            dist.init_process_group("gloo" if shared else "nccl", timeout=timedelta(days=7))
             closing.callback(dist.destroy_process_group)
         yield Processes(dist.get_rank(), dist.get_world_size(), local_rank, max(local_world, 1), place, closing)
 

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from .decoding import Answer, Decoded, Need, Pairs, Steps, answer, decode, decode_held, refuse_damaged, sample_steps
     from .facts import Facts
     from .frames import Frames, HeldFrames, open_frames, read_frames
-    from .opening import USUAL_RATE, VideoFile, decoder_versions
-    from .pictures import ArrayFrame, Frame, VideoError
+    from .opening import VideoFile, decoder_versions
+    from .pictures import USUAL_RATE, ArrayFrame, Frame, VideoError
     from .writing import write_video
 else:
     __getattr__, __dir__ = lazy(__name__)

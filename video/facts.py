@@ -2,10 +2,14 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .opening import USUAL_RATE, VideoFile
+from .pictures import USUAL_RATE
+
+if TYPE_CHECKING:
+    from .opening import VideoFile
 
 SLACK = 0.1  # what a header may promise beyond what decodes before that counts: its duration is often the sound's
 
@@ -58,13 +62,13 @@ def timing(seconds: Sequence[float], header_rate: float) -> tuple[float, bool, f
     return header_rate if kept else round(mean, 6), varies, round(length, 6)
 
 
-def promised(file: VideoFile, decoded: int, rate: float) -> int:
+def promised(file: "VideoFile", decoded: int, rate: float) -> int:
     """Frames that a file's header promises, or that its duration does; 0 when that says nothing of use."""
     by_duration = round(file.duration * rate)
     return file.promised or (by_duration if decoded < (1 - SLACK) * by_duration else 0)
 
 
-def notes(file: VideoFile, facts: Facts) -> list[str]:
+def notes(file: "VideoFile", facts: Facts) -> list[str]:
     """What a user should know of a file that was read, though it is no failure; the gravest first."""
     found = []
     if file.damaged:

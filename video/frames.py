@@ -9,6 +9,7 @@ import os
 from abc import ABC, abstractmethod
 from collections.abc import Container, Iterable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,8 +17,10 @@ from numpy.typing import NDArray
 from avr.datasets import RawFrames, Video
 
 from .facts import Facts, notes, promised, timing
-from .opening import VideoFile, next_second
-from .pictures import Frame, VideoError, read_grey, read_image
+from .pictures import Frame, VideoError, next_second, read_grey, read_image
+
+if TYPE_CHECKING:
+    from .opening import VideoFile
 
 HOLD_BYTES = 1 << 28  # frames held while it is not known which are wanted
 
@@ -138,11 +141,13 @@ def same_size(shapes: Iterable[tuple[int, ...]], path: Path) -> None:
 
 
 class _FileFrames(Frames):
-    """Those of a video file."""
+    """Those of a video file; the decoder is loaded here: raw frames do without."""
 
     def __init__(self, video: Video, hold: int, fps: float) -> None:
         self._path, self._start = video.path, video.start or 0.0
         self._held: dict[int, Frame] | None = {}
+        from .opening import VideoFile
+
         seconds: list[float] = []
         frame, whole = None, True
         with VideoFile(video.path, start=self._start) as file:
@@ -178,6 +183,8 @@ class _FileFrames(Frames):
         return {number: found[decoded] for number, decoded in wanted.items()}
 
     def _decode_again(self, wanted: set[int]) -> dict[int, Frame]:
+        from .opening import VideoFile
+
         found: dict[int, Frame] = {}
         with VideoFile(self._path, start=self._start) as file:
             for number, frame in enumerate(file):
@@ -188,7 +195,7 @@ class _FileFrames(Frames):
         raise VideoError("decodes differently each time", self._path)
 
 
-def _nothing(file: VideoFile, start: float, end: float | None) -> str:
+def _nothing(file: "VideoFile", start: float, end: float | None) -> str:
     """Why there is no frame; `end` where one behind the stretch was met."""
     if end is not None:
         return f"no frame is shown from second {start:g} to {end:g}"

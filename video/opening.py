@@ -15,9 +15,9 @@ from typing import Any
 import av
 from av.stream import Disposition
 
-from .pictures import Converter, FileFrame, VideoError
+from .converting import Converter, FileFrame
+from .pictures import VideoError, next_second
 
-USUAL_RATE = 25.0  # frames a second, where a file says nothing of use
 OUTPUT_CORRUPT = 1 << 3  # AV_CODEC_FLAG_OUTPUT_CORRUPT: frames that decode in part are shown, and marked
 SEEKABLE = {"mov", "matroska"}  # containers whose time stamps tell what a jump leads to
 
@@ -217,14 +217,6 @@ class VideoFile:
         stamp = packet.pts if packet.pts is not None else packet.dts
         if math.isnan(self.damaged_at) and stamp is not None:
             self.damaged_at = max(0.0, (stamp - self._zero) * self._unit)
-
-
-def next_second(last: float | None, second: float, rate: float) -> float:
-    """When a frame is shown: the second that is told of it; where that is not later than the `last` frame's, or NaN for
-    none, one frame behind that, at `rate` a second (0: not known)."""
-    if last is None:
-        return 0.0 if math.isnan(second) else second
-    return second if second > last else last + 1 / (rate or USUAL_RATE)
 
 
 def _container(path: Path) -> Any:
