@@ -87,6 +87,8 @@ class Size:
     pairs: tuple[int, ...] = (32, 128, 512)
     clips: int = 240
     frames: int = FRAMES
+    height: int = 240
+    segments: int = 7
     backbone: str = "resnet50"
     tuned: int = 96
     repeats: int = 3
@@ -116,7 +118,21 @@ class Size:
         return taken
 
 
-QUICK = Size("cpu", 256, 2**20, 64, 0.05, (2,), 6, 24, "resnet18", 8, 1)
+QUICK = Size(
+    "cpu",
+    256,
+    2**20,
+    videos=16,
+    maps=0.25,
+    pairs=(2,),
+    clips=4,
+    frames=16,
+    height=60,
+    segments=2,
+    backbone="resnet18",
+    tuned=8,
+    repeats=1,
+)
 
 
 def spread(values: list[float], form: str = "{:.3g}") -> str:
@@ -177,8 +193,8 @@ def textured(height: int, width: int, seed: int) -> Any:
     return ((texture - texture.min()) / np.ptp(texture) * 255).astype(np.float32)
 
 
-def moving(count: int, seed: int) -> tuple[Any, Any]:
-    """Drawn pairs of 320 × 240: a ground that turns, slides and grows, (count, 240, 320) uint8 each."""
+def moving(count: int, seed: int, height: int) -> tuple[Any, Any]:
+    """Drawn pairs of 320 × 240: a ground that turns, slides and grows; (count, height, width) uint8 each."""
     import cv2
     import numpy as np
 
@@ -188,7 +204,12 @@ def moving(count: int, seed: int) -> tuple[Any, Any]:
         turn = cv2.getRotationMatrix2D((210, 170), generator.uniform(-2, 2), generator.uniform(0.98, 1.02))
         turn[:, 2] += generator.uniform(-4, 4, 2)
         moved = cv2.warpAffine(ground, turn, (420, 340), flags=cv2.INTER_CUBIC)
-        pairs.append([np.clip(image[50:290, 50:370], 0, 255).round().astype(np.uint8) for image in (ground, moved)])
+        pairs.append(
+            [
+                np.clip(image[50:, 50:][:height, : height * 4 // 3], 0, 255).round().astype(np.uint8)
+                for image in (ground, moved)
+            ]
+        )
     first, second = np.array(pairs).swapaxes(0, 1)
     return first, second
 
@@ -216,7 +237,7 @@ def tvl1(report: Report, size: Size) -> None:
 
     on_cpu = load("tvl1")
     backends = ["triton", "torch"] if size.cuda else ["torch"]
-    drawn = moving(max(size.pairs[0] // 4, 2), 0)
+    drawn = moving(max(size.pairs[0] // 4, 2), 0, size.height)
     sets = {"drawn": drawn, "real": real_pairs()}
     for name, pairs in sets.items():
         if pairs is None:
@@ -296,7 +317,7 @@ def heads(report: Report, size: Size) -> None:
     from avr.heads import MemoryExamples, build_head, head_class, train
 
     def measure(name: str, shapes: dict[str, tuple[int, ...]], share: float) -> None:
-        count = max(int(size.videos * share), 40)
+        count = int(size.videos * share)
         made = torch.Generator(device=size.device).manual_seed(0)
         arrays = {
             stream: torch.randn((count, *shape), generator=made, device=size.device, dtype=torch.float16)
@@ -332,8 +353,8 @@ def heads(report: Report, size: Size) -> None:
             torch.cuda.empty_cache()
 
 
-def drawn_clips(folder: Path, count: int, frames: int, *, classes: int = 4) -> Any:
-    """A data set of clips of 320 × 240: MPEG-4 as HMDB51's where PyAV can read it, else folders of JPEG images."""
+def drawn_clips(folder: Path, count: int, frames: int, *, height: int = 240, classes: int = 4) -> Any:
+    """A data set of clips, 4:3: MPEG-4 as HMDB51's where PyAV can read it, else folders of JPEG images."""
     import cv2
     import numpy as np
 
@@ -346,10 +367,10 @@ def drawn_clips(folder: Path, count: int, frames: int, *, classes: int = 4) -> A
         path = folder / f"class{label}" / f"clip{number:02d}{'.avi' * files}"
         (path.parent if files else path).mkdir(parents=True, exist_ok=True)
         code = cv2.VideoWriter.fourcc(*"XVID")
-        writer = cv2.VideoWriter(str(path), cv2.CAP_FFMPEG, code, 30, (320, 240)) if files else None
+        writer = cv2.VideoWriter(str(path), cv2.CAP_FFMPEG, code, 30, (height * 4 // 3, height)) if files else None
         for time_ in range(frames):
             shift = (time_, 2 * time_) if label < 2 else (2 * time_, -time_)
-            frame = np.ascontiguousarray(np.roll(colours, shift, (0, 1))[100:340, 100:420])
+            frame = np.ascontiguousarray(np.roll(colours, shift, (0, 1))[:height, : height * 4 // 3])
             if writer:
                 writer.write(frame)
             else:
@@ -380,17 +401,18 @@ def extraction(report: Report, size: Size) -> None:
     """Videos a second, after a warm-up, of settings from light to the full one of the papers."""
     from avr.extract import Running, extract, read_streams
 
-    both = {"weights": "random", "layers": ("pooled", "map")}
+    base = {"weights": "random", "segments": size.segments}
+    both = base | {"layers": ("pooled", "map")}
     settings = {
-        "DIS flow, ResNet-18, pooled": read_streams(["rgb", "flow"], {"weights": "random", "backbone": "resnet18"}),
+        "DIS flow, ResNet-18, pooled": read_streams(["rgb", "flow"], base | {"backbone": "resnet18"}),
         f"TV-L1 flow, {size.backbone}, pooled and map": read_streams(
             ["rgb", "flow"], both | {"backbone": size.backbone, "flow": "tvl1"}
         ),
-        "clips, r3d_18": read_streams(["clip"], {"weights": "random", "backbone": "r3d_18"}),
+        "clips, r3d_18": read_streams(["clip"], base | {"backbone": "r3d_18"}),
     }
     with tempfile.TemporaryDirectory() as place:
-        dataset = drawn_clips(Path(place) / "clips", size.clips, size.frames)
-        report.remark(f"extraction: clips of {size.frames} frames, 320 × 240, {kind_of_clips()}")
+        dataset = drawn_clips(Path(place) / "clips", size.clips, size.frames, height=size.height)
+        report.remark(f"extraction: clips of {size.frames} frames, {size.height} lines, {kind_of_clips()}")
         few = dataclasses.replace(dataset, videos=dataset.videos[: max(size.clips // 12, 2)], splits={})
         for name, streams in settings.items():
             with report.guarded(f"extraction, {name}"):
@@ -417,7 +439,7 @@ def finetune(report: Report, size: Size) -> None:
 
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
-        dataset = drawn_clips(folder / "clips", size.tuned, min(size.frames, 48))
+        dataset = drawn_clips(folder / "clips", size.tuned, min(size.frames, 48), height=size.height)
         streams = read_streams(["rgb", "flow"], {"backbone": size.backbone, "weights": "random", "segments": 3})
         training, videos = {"epochs": 4, "batch_size": 32, "lr": 1e-4}, len(dataset.splits["1"].train)
 
@@ -472,7 +494,7 @@ def ddp(report: Report, size: Size) -> None:
     device = "cuda:0" if size.cuda else "cpu"
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
-        drawn_clips(folder / "clips", 16, 24)
+        drawn_clips(folder / "clips", 16, 24, height=size.height)
         script = folder / "avr_main.py"
         script.write_text("from avr.cli import main\nmain()\n")
         command = [str(script), "finetune", "backbone", "--dataset", "list", "--root", str(folder / "clips"), *SMALL]
