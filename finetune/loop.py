@@ -208,7 +208,7 @@ class Loop:
         if self.best:
             self.network.load_state_dict(self.best)
         groups = [{"params": group} for group, _ in self.groups]
-        self.optimizer = build_optimizer(groups, self.training, cuda=self.processes.cuda)
+        self.optimizer = build_optimizer(groups, self.training)
 
     def _end_epoch(self, rate: float, *, seconds: float) -> None:
         row = {

@@ -86,7 +86,7 @@ def train(
             if schedule.begins_stage:
                 if best is not None:
                     head.load_state_dict(best)
-                optimizer = build_optimizer(head.parameters(), training, cuda=device.type == "cuda")
+                optimizer = build_optimizer(head.parameters(), training)
             drawn = examples.epoch(
                 videos, batch_size=training.batch_size, generator=generator, every_view=training.views == "all"
             )

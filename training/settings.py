@@ -3,9 +3,11 @@
 A new optimiser or schedule is one line of the tables here; command lines and their help find it there.
 """
 
+import inspect
 import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
 
 from avr.core import (
@@ -27,7 +29,7 @@ if TYPE_CHECKING:
 
 
 class Optimizer(NamedTuple):
-    """A class of `torch.optim` by name, what it reads of `Training` beside `lr`, and whether CUDA has it fused."""
+    """A class of `torch.optim` by name, what it reads of `Training` beside `lr`, and whether torch has it fused."""
 
     kind: str
     reads: tuple[str, ...] = ("weight_decay",)
@@ -142,15 +144,26 @@ def read_training(base: Training, given: Mapping[str, object]) -> Training:
 
 
 def build_optimizer(
-    parameters: "Iterable[torch.nn.Parameter] | Iterable[dict[str, Any]]", training: Training, *, cuda: bool
+    parameters: "Iterable[torch.nn.Parameter] | Iterable[dict[str, Any]]", training: Training
 ) -> "torch.optim.Optimizer":
     """The optimiser a training names, for parameters or groups of them. The loop sets its learning rate at each step.
 
-    On CUDA a step is one fused kernel, where there is one: a head of 90 M parameters is otherwise bound by launches.
+    A step is one fused kernel, where torch has one: it reads and writes each weight once.
+    """
+    known = OPTIMIZERS[training.optimizer]
+    options = {name: getattr(training, name) for name in known.reads} | ({"fused": True} if known.fused else {})
+    return without_compiler(known.kind)(parameters, lr=training.lr, **options)
+
+
+@cache
+def without_compiler(kind: str) -> "Callable[..., torch.optim.Optimizer]":
+    """A class of `torch.optim` whose use does not import torch's compiler: 900 modules, two CPU seconds of a process.
+
+    Three of its methods are wrapped to hide them from that compiler, which has to be there for it; here are the methods
+    themselves. Where torch does not wrap them, nothing changes.
     """
     import torch
 
-    known = OPTIMIZERS[training.optimizer]
-    options = {name: getattr(training, name) for name in known.reads} | ({"fused": cuda} if known.fused else {})
-    made: torch.optim.Optimizer = getattr(torch.optim, known.kind)(parameters, lr=training.lr, **options)
-    return made
+    plain = getattr(torch.optim, kind)
+    methods = {name: inspect.unwrap(getattr(plain, name)) for name in ("add_param_group", "zero_grad", "step")}
+    return type(kind, (plain,), methods | {"step": torch.no_grad()(methods["step"])})

@@ -1,6 +1,7 @@
 """The loop: what it learns, that it repeats itself, what it refuses; batches from memory and from disk."""
 
 import dataclasses
+import sys
 
 import numpy as np
 import pytest
@@ -83,6 +84,13 @@ def test_training_leaves_the_callers_random_state_alone():
     names = groups = np.array([f"v{i}" for i in range(12)])
     train(made, examples, np.arange(12), training=Training(epochs=1), groups=groups, names=names, seed=0)
     assert torch.equal(torch.rand(1), expected)
+
+
+@pytest.mark.parametrize("optimizer", ["adamw", "rmsprop"])
+def test_a_training_needs_no_compiler(optimizer, monkeypatch):
+    """Whose import takes longer than most trainings."""
+    monkeypatch.setitem(sys.modules, "torch._dynamo", None)
+    train_on(gaussian_examples(videos=12), "linear", np.arange(12), training=Training(epochs=1, optimizer=optimizer))
 
 
 def test_a_loss_that_is_no_number_names_step_and_videos():

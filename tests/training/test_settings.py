@@ -60,7 +60,7 @@ def test_an_unknown_name_lists_the_known_ones(setting, known):
 @pytest.mark.parametrize("name", OPTIMIZERS)
 def test_optimizers(name):
     training = Training(optimizer=name, weight_decay=0.5, momentum=0.7)
-    made = build_optimizer([{"params": [torch.nn.Parameter(torch.ones(1))]}], training, cuda=False)
+    made = build_optimizer([{"params": [torch.nn.Parameter(torch.ones(1))]}], training)
     assert type(made).__name__.lower() == name
     assert made.defaults["lr"] == 1e-3
     assert made.defaults["weight_decay"] == 0.5
@@ -89,7 +89,7 @@ def test_a_new_optimizer_or_schedule_is_one_line(command, help_of, monkeypatch):
     assert "adam|nadam]" in shown
     assert "two-stage|halved]" in shown
     training = read_training(Training(), {"optimizer": "nadam", "schedule": "halved"})
-    assert isinstance(build_optimizer([torch.nn.Parameter(torch.ones(1))], training, cuda=False), torch.optim.NAdam)
+    assert isinstance(build_optimizer([torch.nn.Parameter(torch.ones(1))], training), torch.optim.NAdam)
 
 
 @pytest.mark.parametrize("command", TRAINING_COMMANDS, ids=" ".join)
