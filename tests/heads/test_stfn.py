@@ -1,8 +1,11 @@
 """STFN against the paper: a Res-Inc block worked by hand and by loops in NumPy, shapes, parameter counts, figures."""
 
+import copy
+
 import numpy as np
 import pytest
 import torch
+from torch.nn import functional as F
 
 from avr.core import UsageError
 from avr.heads import build_head
@@ -34,7 +37,8 @@ def test_res_inc_block_worked_by_hand():
     # 5: (. . 1 2 3)(. 1 2 3 .)(1 2 3 . .). Their sums are positive; the skip gives -3 -5 -3 to each channel, and if
     # it had a ReLU of its own it would give 0.
     expected = [[0.0, 0.0, 0.0], [0.0, 1.0, 2.0], [3.0, 1.0, 2.0], [3.0, 1.0, 3.0]]
-    assert block(torch.tensor([[[1.0, 2.0, 3.0]]]))[0].tolist() == expected
+    sequence = torch.tensor([1.0, 2.0, 3.0]).view(3, 1, 1)  # time, one video, one channel
+    assert block(sequence)[:, 0].T.tolist() == expected
 
 
 def same_conv_by_loops(sequence, layer):
@@ -68,7 +72,56 @@ def test_res_inc_block_against_loops_in_numpy():
     inception = np.concatenate([np.maximum(same_conv_by_loops(sequence.numpy(), b), 0) for b in block.branches])
     expected = np.maximum(inception + same_conv_by_loops(sequence.numpy(), block.skip), 0)
     # float64 on both sides: only the order of the sums differs.
-    np.testing.assert_allclose(block(sequence[None])[0].detach().numpy(), expected, rtol=1e-12, atol=1e-12)
+    found = block(sequence.T[:, None])[:, 0].T
+    np.testing.assert_allclose(found.detach().numpy(), expected, rtol=1e-12, atol=1e-12)
+
+
+def plain_forward(layer, sequence):
+    """SameConv as torch's own layers have it."""
+    (kernel,) = layer.conv.kernel_size
+    padded = F.pad(sequence.permute(1, 2, 0), ((kernel - 1) // 2, kernel // 2))
+    return layer.norm(layer.conv(padded)).permute(2, 0, 1)
+
+
+@pytest.mark.parametrize(
+    ("widths", "segments", "options"),
+    [
+        ((8, 8), 7, {}),
+        ((10, 6), 7, {}),  # no multiple of the kernels, streams of unequal width
+        ((8, 8), 2, {"kernels": (5, 7, 1), "skip": 9}),  # taps that see padding alone
+        ((9, 9), 1, {"kernels": (4, 2, 2), "skip": 0}),
+        ((8, 4), 4, {"design": "c", "kernels": (3, 8), "skip": 5}),
+    ],
+)
+def test_products_are_the_convolutions_of_plain_layers(widths, segments, options, monkeypatch):
+    """Outputs, running statistics, and the gradients of all weights and of the features, in training."""
+    torch.manual_seed(0)
+    shapes = {"rgb": (segments, widths[0]), "flow": (segments, widths[1])}
+    ours = build_head("stfn", shapes, 3, options={"dropout": 0.0, **options}).double().train()
+    theirs = copy.deepcopy(ours)
+    features = {stream: torch.randn(4, *shape, dtype=torch.float64) for stream, shape in shapes.items()}
+    results = []
+    for head, forward in ((ours, SameConv.forward), (theirs, plain_forward)):
+        monkeypatch.setattr(SameConv, "forward", forward)
+        given = {stream: array.clone().requires_grad_() for stream, array in features.items()}
+        outputs = head(given)
+        head.loss(outputs, torch.tensor([0, 1, 2, 0])).backward()
+        gradients = {name: parameter.grad for name, parameter in head.named_parameters()}
+        results.append([outputs, gradients, {stream: array.grad for stream, array in given.items()}, head.state_dict()])
+    torch.testing.assert_close(*results, rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("remake", [lambda layer: layer, copy.deepcopy, lambda layer: layer.to(torch.float64)])
+def test_weights_are_drawn_as_torchs_and_lie_a_matrix_a_tap(remake):
+    torch.manual_seed(0)
+    layer = remake(SameConv(6, 4, kernel=3))
+    torch.manual_seed(0)
+    theirs = torch.nn.Conv1d(6, 4, 3, bias=False).to(layer.conv.weight.dtype)
+    assert torch.equal(layer.conv.weight, theirs.weight)
+    layer.load_state_dict({"conv.weight": theirs.weight}, strict=False)
+    assert layer.conv.weight.permute(2, 0, 1).is_contiguous()
+    layer(torch.randn(5, 2, 6, dtype=layer.conv.weight.dtype)).sum().backward()
+    assert layer.conv.weight.grad.stride() == layer.conv.weight.stride()
 
 
 @pytest.mark.parametrize("kernel", [1, 2, 3, 4, 5, 6])
@@ -77,9 +130,9 @@ def test_same_padding_keeps_the_length_and_leans_behind_for_even_kernels(kernel)
     with torch.no_grad():
         layer.conv.weight.fill_(1.0)
         layer.norm.eps = 0.0
-    impulse = torch.zeros(1, 1, 13)
-    impulse[0, 0, 6] = 1.0
-    reached = torch.nonzero(layer(impulse)[0, 0]).flatten()
+    impulse = torch.zeros(13, 1, 1)
+    impulse[6] = 1.0
+    reached = torch.nonzero(layer(impulse).flatten()).flatten()
     # An output looks (kernel - 1) // 2 back and kernel // 2 ahead, so a value is seen that far ahead and back.
     assert reached.tolist() == list(range(6 - kernel // 2, 6 + (kernel - 1) // 2 + 1))
 
@@ -165,7 +218,7 @@ def test_directions_with_three_streams(direction, reads):
     ("fusion", "expected"), [("average", [2.0, 3.0]), ("maximum", [3.0, 4.0]), ("multiply", [3.0, 8.0])]
 )
 def test_fusion_operations_are_equations_4_to_6(fusion, expected):
-    signals = {"rgb": torch.tensor([1.0, 4.0]).view(1, 2, 1), "flow": torch.tensor([3.0, 2.0]).view(1, 2, 1)}
+    signals = {"rgb": torch.tensor([1.0, 4.0]).view(2, 1, 1), "flow": torch.tensor([3.0, 2.0]).view(2, 1, 1)}
     fused = made(fusion=fusion)._fuse(signals)
     assert fused["rgb"].flatten().tolist() == fused["flow"].flatten().tolist() == expected
 
