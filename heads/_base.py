@@ -40,8 +40,8 @@ class Head(nn.Module):
     (`avr.core.options`): `Literal["a", "b"]`, `PositiveInt`, `Share`, … The command line finds them there
     (`--set design=b`).
 
-    Calling a head standardises the features with the statistics of its training videos, if it has any, and then runs
-    `forward`; `forward` and `attention` always see standardised features.
+    Calling a head takes the features through `keep`, standardises them with the statistics of its training videos, if
+    it has any, and then runs `forward`; `forward` and `attention` always see kept, standardised features.
     """
 
     source: ClassVar[str] = ""
@@ -118,11 +118,25 @@ class Head(nn.Module):
         """The output that is the head's prediction: "fused", or its only stream."""
         return FUSED if self.joint else self.streams[0]
 
+    def keep(self, features: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """The head's first steps, as far as no weight takes part: means over segments or positions; by default none.
+
+        A training takes them once and keeps what they give. So they change nothing when taken again, treat views and
+        channels each by itself, and commute with a shift and a scale of a channel, which is what standardising is.
+
+        Args:
+            features: of some or all streams, as in the store.
+
+        Returns:
+            The same streams, in float32 at least where they are changed.
+        """
+        return dict(features)
+
     def forward(self, features: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Class scores of a batch.
 
         Args:
-            features: stream -> `(B, N, D)`, `(B, N, P, D)` or `(B, N, C, H, W)`, floating point.
+            features: stream -> `(B, N, D)`, `(B, N, P, D)` or `(B, N, C, H, W)`, floating point, as `keep` gives them.
 
         Returns:
             Output name -> `(B, K)`, logits or log-probabilities: the softmax of an output is its probability. A joint
@@ -165,7 +179,7 @@ class Head(nn.Module):
 
     def attend(self, features: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """`attention` of features as they are in the store."""
-        return self.attention(self.standardise(features))
+        return self.attention(self.standardise(self.keep(features)))
 
     def _standardise(self, stream: str, array: Tensor) -> Tensor:
         shape = (-1, 1, 1) if array.dim() == 5 else (-1,)  # (C, 1, 1) for (B, N, C, H, W), else (D,)
@@ -175,7 +189,7 @@ class Head(nn.Module):
 
     def __call__(self, features: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Outputs `(B, K)` by name for features as they are in the store (any floating dtype)."""
-        outputs: dict[str, Tensor] = super().__call__(self.standardise(features))
+        outputs: dict[str, Tensor] = super().__call__(self.standardise(self.keep(features)))
         return outputs
 
 
@@ -218,31 +232,6 @@ def spread_segments(stored: int, wanted: int) -> list[int]:
 def width_of(shape: tuple[int, ...]) -> int:
     """Channels of a view's features: D of `(N, D)` and `(N, P, D)`, C of `(N, C, H, W)`."""
     return shape[1] if len(shape) == 4 else shape[-1]
-
-
-def over_positions(features: Tensor) -> Tensor:
-    """Mean over a segment's positions: of a map `(B, N, C, H, W)`, of tokens `(B, N, P, D)`; `(B, N, D)` stays."""
-    if features.dim() == 5:
-        return features.mean(dim=(3, 4))
-    return features.mean(dim=2) if features.dim() == 4 else features
-
-
-def positions_of(features: Tensor) -> Tensor:
-    """Each segment's positions, `(B, N, P, D)`: H·W of a map `(B, N, C, H, W)`, one of pooled features `(B, N, D)`."""
-    if features.dim() == 5:
-        return features.flatten(3).transpose(2, 3)
-    return features if features.dim() == 4 else features[:, :, None]
-
-
-def lay_out(weights: Tensor, features: Tensor) -> Tensor:
-    """Weights over all positions of features, `(B, N·P)`, as `Head.attention` gives them.
-
-    Returns:
-        `(B, N, H, W)` for a map; else `(B, N)`: of tokens, whose grid a store does not keep, the sum over a segment's.
-    """
-    if features.dim() == 5:
-        return weights.reshape(*features.shape[:2], *features.shape[3:])
-    return weights.reshape(*features.shape[:2], -1).sum(dim=2)
 
 
 def head_class(name: str) -> type[Head]:

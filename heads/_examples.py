@@ -1,8 +1,9 @@
 """Features of a store as batches: whole in memory where they fit, else streamed from disk by whole videos.
 
-Both kinds have the same three calls: `epoch` (training batches, of one view a video or of every view), `views` (every
-view, in order) and `labels`. In-memory arrays lie on the training's device and batches are gathered there, so an epoch
-costs no transfer and needs no loader processes.
+Both kinds have the same calls: `epoch` (training batches, of one view a video or of every view), `views` (every view,
+in order), `read_moments` (of their channels) and `labels`. In-memory arrays lie on the training's device and batches
+are gathered there, so an epoch costs no transfer and needs no loader processes. A head's first steps, in which no
+weight takes part, are taken there once for all trainings (`kept`).
 """
 
 import itertools
@@ -20,6 +21,9 @@ from torch import Tensor
 from avr.core import note
 from avr.store import FeatureStore
 
+from ._base import Head
+from ._features import Moments, moments_of
+
 VALUE_BYTES = 2  # stores hold fp16
 BLOCK = 8  # streamed training: adjacent videos read together
 BLOCKS = 16  # streamed training: blocks mixed with one another before batches are cut
@@ -28,7 +32,7 @@ VIEWS_BYTES = 1 << 26
 
 
 class Batch(NamedTuple):
-    """Features by stream `(B, N, …)` fp16 on the device, labels `(B,)` int64 there, and the videos `(B,)`."""
+    """Features by stream `(B, N, …)` on the device, labels `(B,)` int64 there, and the videos `(B,)`."""
 
     features: dict[str, Tensor]
     labels: Tensor
@@ -39,7 +43,7 @@ class Examples:
     """Features and labels of M videos, whose rows (views) lie side by side: what both kinds do alike.
 
     Attributes:
-        shapes: stream -> shape of one view, `(N, D)`, `(N, P, D)` or `(N, C, H, W)`.
+        shapes: stream -> shape of one view, `(N, D)`, `(N, P, D)` or `(N, C, H, W)`, as the examples hold it.
         rows: `(M,)` rows of each video.
         first_row: `(M,)` number of the first one.
         labels: `(M,)` class numbers.
@@ -75,10 +79,24 @@ class Examples:
         """
         places = np.repeat(np.arange(len(videos)), self.rows[videos])
         _, rows = self.all_rows(videos)
-        at_once = max(1, min(256, VIEWS_BYTES // store_bytes(self.shapes)))
+        at_once = self.views_at_once
         for start, arrays in zip(range(0, len(rows), at_once), self.read(rows, at_once), strict=True):
             features = {stream: torch.as_tensor(array).to(self.device) for stream, array in arrays.items()}
             yield features, places[start : start + at_once]
+
+    def kept(self, head: Head) -> "Examples":
+        """The same videos as far as a head takes features without its weights (`Head.keep`), where they can be held."""
+        return self
+
+    def read_moments(self, stream: str, videos: NDArray) -> Iterator[tuple[Moments, NDArray]]:
+        """Moments of the stored features of every view of the videos, in order, and the place in `videos` of each."""
+        for features, owner in self.only(stream).views(videos):
+            yield moments_of(features[stream]), owner
+
+    @property
+    def views_at_once(self) -> int:
+        """Views that are looked at together."""
+        return max(1, min(256, VIEWS_BYTES // store_bytes(self.shapes)))
 
     def num_samples(self, videos: NDArray, *, every_view: bool) -> int:
         """Samples of an epoch: one a video, or one a view."""
@@ -104,17 +122,52 @@ class MemoryExamples(Examples):
         rows: `(M,)` rows of each video.
         labels: `(M,)` class numbers.
         device: where to hold them.
+        moments: stream -> moments of the stored features `(R, C)`, where `arrays` are what a head makes of them.
     """
 
     def __init__(
-        self, arrays: Mapping[str, NDArray | Tensor], rows: NDArray, labels: NDArray, *, device: torch.device
+        self,
+        arrays: Mapping[str, NDArray | Tensor],
+        rows: NDArray,
+        labels: NDArray,
+        *,
+        device: torch.device,
+        moments: Mapping[str, Moments] | None = None,
     ) -> None:
         self.arrays = {stream: torch.as_tensor(array).to(device) for stream, array in arrays.items()}
+        self.moments = dict(moments or {})
         shapes = {stream: tuple(array.shape[1:]) for stream, array in self.arrays.items()}
         super().__init__(shapes, rows, labels, device=device)
 
     def only(self, stream: str) -> "MemoryExamples":
-        return MemoryExamples({stream: self.arrays[stream]}, self.rows, self.labels, device=self.device)
+        moments = {stream: self.moments[stream]} if stream in self.moments else {}
+        return MemoryExamples(
+            {stream: self.arrays[stream]}, self.rows, self.labels, device=self.device, moments=moments
+        )
+
+    @torch.no_grad()
+    def kept(self, head: Head) -> "MemoryExamples":
+        """Of each stream what the head keeps and the moments, where that takes no more memory; else the same array."""
+        arrays, moments = dict(self.arrays), dict(self.moments)
+        for stream, array in self.arrays.items():
+            one = array[:1]
+            first, (mean, variance) = head.keep({stream: one})[stream], moments_of(one)
+            is_mean = first.numel() == mean.numel()  # which is then held once
+            held = first.nbytes + variance.nbytes + (0 if is_mean else mean.nbytes)
+            if first.shape != one.shape and held <= one.nbytes:
+                parts = torch.split(array, self.views_at_once)
+                arrays[stream] = torch.cat([head.keep({stream: part})[stream] for part in parts])
+                means, variances = (torch.cat(made) for made in zip(*map(moments_of, parts), strict=True))
+                moments[stream] = arrays[stream].flatten(1) if is_mean else means, variances
+        return MemoryExamples(arrays, self.rows, self.labels, device=self.device, moments=moments)
+
+    def read_moments(self, stream: str, videos: NDArray) -> Iterator[tuple[Moments, NDArray]]:
+        if stream not in self.moments:
+            yield from super().read_moments(stream, videos)
+            return
+        arrays = dict(zip(("mean", "variance"), self.moments[stream], strict=True))
+        for made, owner in MemoryExamples(arrays, self.rows, self.labels, device=self.device).views(videos):
+            yield (made["mean"], made["variance"]), owner
 
     def epoch(
         self, videos: NDArray, *, batch_size: int, generator: np.random.Generator, every_view: bool = False

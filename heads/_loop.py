@@ -110,7 +110,7 @@ def train(
 def num_threads(head: Head, examples: Examples, videos: NDArray, training: Training) -> int:
     """CPU threads that a training uses: one where a step is small, else (0) as many as torch has."""
     weights = sum(parameter.numel() for parameter in head.parameters())
-    segments = max(shape[0] for shape in head.shapes.values())
+    segments = max(shape[0] for shape in examples.shapes.values())
     at_once = training.batch_size or examples.num_samples(videos, every_view=training.views == "all")
     return 1 if weights * segments * at_once < ONE_THREAD_BELOW else 0
 
@@ -191,7 +191,7 @@ class Meter:
         Raises:
             WorkError: naming the step, counted from 1, and the batch's videos.
         """
-        finite = torch.isfinite(torch.stack(self.losses[self.checked :])).tolist()
+        finite = [math.isfinite(loss) for loss in torch.stack(self.losses[self.checked :]).tolist()]
         if not all(finite):
             bad = self.checked + finite.index(False)
             videos = ", ".join(str(name) for name in self.names[self.batches[bad]])
@@ -222,35 +222,18 @@ def set_statistics(
     """
     if len(videos) > STATISTICS_VIDEOS:
         videos = np.sort(generator.choice(videos, STATISTICS_VIDEOS, replace=False))
-    count = dict.fromkeys(head.streams, 0)
-    sums, squares = ({stream: torch.zeros(()) for stream in head.streams} for _ in range(2))
-    for features, owner in examples.views(videos):
-        for stream in head.streams:
-            refuse_damaged(features[stream], names[videos[owner]], stream)
-            array = features[stream]
-            # (D, rows · N · positions)
-            channels = array.movedim(2 if array.dim() == 5 else -1, 0).flatten(1).double()
-            count[stream] += channels.shape[1]
-            sums[stream] = sums[stream] + channels.sum(dim=1)
-            squares[stream] = squares[stream] + channels.square().sum(dim=1)
+    views = int(examples.rows[videos].sum())
     for stream in head.streams:
-        mean = sums[stream] / count[stream]
-        deviation = (squares[stream] / count[stream] - mean.square()).clamp_min(0).sqrt()
-        head.set_statistics(stream, mean.float(), deviation.float())
-
-
-def refuse_damaged(array: Tensor, names: NDArray, stream: str) -> None:
-    """Stop at features `(R, N, …)` that are no numbers.
-
-    Raises:
-        WorkError: naming the videos, of the rows' `names`.
-    """
-    if torch.isfinite(array.sum(dtype=torch.float32)):
-        return
-    bad = ~torch.isfinite(array.flatten(1)).all(dim=1)
-    listed = ", ".join(dict.fromkeys(str(name) for name in names[bad.cpu().numpy()]))
-    if listed:
-        raise WorkError(f"{stream} features hold values that are no numbers; extract these videos again: {listed}")
+        mean, square = torch.zeros(()), torch.zeros(())
+        for (means, variances), owner in examples.read_moments(stream, videos):
+            bad = ~torch.isfinite(means).all(dim=1)
+            if bad.any():
+                listed = ", ".join(dict.fromkeys(map(str, names[videos[owner[bad.cpu().numpy()]]])))
+                what = f"{stream} features hold values that are no numbers"
+                raise WorkError(f"{what}; extract these videos again: {listed}")
+            mean = mean + means.double().sum(dim=0) / views
+            square = square + (means.double().square() + variances).sum(dim=0) / views
+        head.set_statistics(stream, mean.float(), (square - mean.square()).clamp_min(0).sqrt().float())
 
 
 @torch.no_grad()

@@ -35,7 +35,7 @@ from avr.training import Training, choose_device, read_training
 
 from ._base import Head, head_class, head_options
 from ._examples import open_examples
-from ._split import Plan, read_test_scores, train_split
+from ._split import Plan, parts_of, read_test_scores, shapes_of, train_split
 
 APPEARANCE = "rgb"  # the kind of stream that heads read first: what fuses others into it takes it for its main one
 
@@ -139,9 +139,8 @@ def _about(store: FeatureStore, streams: Iterable[str]) -> dict[str, Any]:
 def _try_heads(plan: Plan, store: FeatureStore) -> None:
     """Build the heads without memory or values: what they refuse is told before anything is read."""
     for streams in plan.networks.values():
-        shapes = {stream: store.array(stream, plan.layers[stream]).shape for stream in streams}
         with torch.device("meta"):
-            plan.build(shapes, len(store.class_names))
+            plan.build(shapes_of(plan, store, streams), len(store.class_names))
 
 
 def _train_splits(
@@ -152,10 +151,10 @@ def _train_splits(
     if set(splits) >= set(plan.splits):
         note(f"{folder} is finished already: nothing to do")
     else:
-        examples = open_examples(store, plan.layers, device=device, memory_gb=memory_gb)
+        parts = parts_of(plan, store, open_examples(store, plan.layers, device=device, memory_gb=memory_gb))
     for name in plan.splits:
         if name not in splits:
-            splits[name] = train_split(plan, store, examples, split=name, run=folder)
+            splits[name] = train_split(plan, store, parts, split=name, run=folder)
             record_split(folder, name, splits[name], summary=_summarise(folder, splits))
         plan = dataclasses.replace(plan, folds=splits[plan.splits[0]].folds)  # settled by the first split
     return splits

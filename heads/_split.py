@@ -1,6 +1,7 @@
 """One split of a run: the heads trained on its training part, their test scores, and out-of-fold scores."""
 
 import dataclasses
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -76,17 +77,32 @@ class Plan:
         }
 
 
-def train_split(plan: Plan, store: FeatureStore, examples: Examples, *, split: str, run: Path) -> SplitRecord:
+def parts_of(plan: Plan, store: FeatureStore, examples: Examples) -> dict[str, Examples]:
+    """What each network of a plan reads, as far as it comes without weights: the same in all its trainings."""
+    parts = {name: examples.only(name) if name else examples for name in plan.networks}
+    with torch.device("meta"):
+        heads = {
+            name: plan.build(shapes_of(plan, store, part.shapes), len(store.class_names))
+            for name, part in parts.items()
+        }
+    return {name: part.kept(heads[name]) for name, part in parts.items()}
+
+
+def shapes_of(plan: Plan, store: FeatureStore, streams: Iterable[str]) -> dict[str, tuple[int, ...]]:
+    """Stream -> shape of one view in the store, of the layer that is read."""
+    return {stream: store.array(stream, plan.layers[stream]).shape for stream in streams}
+
+
+def train_split(plan: Plan, store: FeatureStore, parts: dict[str, Examples], *, split: str, run: Path) -> SplitRecord:
     """Train, predict and write a split's folder, whole or not at all; gives what the run's record keeps of it."""
     videos, test = (np.flatnonzero(mask) for mask in store.split(split))
     if not len(videos):
         raise UsageError(f"split {split} has no training videos with features")
-    parts = {name: examples.only(name) if name else examples for name in plan.networks}
     with new_split(run, split) as folder:
         # --- the heads ------------------------------------------------------------------------------------------------
         test_scores: dict[str, NDArray[np.float32]] = {}
         seconds = 0.0
-        total = _num_epochs(plan, store, examples, videos)
+        total = _num_epochs(plan, store, parts, videos)
         with Progress(f"{plan.head}, split {split}", total=total, unit="epochs") as bar:
             for name, part in parts.items():
                 head, trained = _train_one(plan, store, part, videos, bar)
@@ -101,7 +117,7 @@ def train_split(plan: Plan, store: FeatureStore, examples: Examples, *, split: s
         if folds:
             fold_of = grouped_folds(store.labels[videos], groups=store.groups[videos], folds=folds, seed=plan.seed)
         train_scores: dict[str, NDArray[np.float32]] = {}
-        total = sum(_num_epochs(plan, store, examples, videos[fold_of != fold]) for fold in range(folds))
+        total = sum(_num_epochs(plan, store, parts, videos[fold_of != fold]) for fold in range(folds))
         with Progress(f"{plan.head}, split {split}, {folds} folds", total=total, unit="epochs") as bar:
             for fold, part in [(fold, part) for fold in range(folds) for part in parts.values()]:
                 head, _ = _train_one(plan, store, part, videos[fold_of != fold], bar)
@@ -142,7 +158,7 @@ def _describe(plan: Plan, store: FeatureStore, part: Examples, split: str) -> di
         "split": split,
         "streams": list(plan.layers),
         "layers": {stream: plan.layers[stream] for stream in part.shapes},
-        "shapes": {stream: list(shape) for stream, shape in part.shapes.items()},
+        "shapes": {stream: list(shape) for stream, shape in shapes_of(plan, store, part.shapes).items()},
         "class_names": list(store.class_names),
     }
 
@@ -156,16 +172,17 @@ def _train_one(plan: Plan, store: FeatureStore, part: Examples, videos: NDArray,
 
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(plan.seed)  # of the fresh weights, which are drawn on the CPU
-        head = plan.build(part.shapes, len(store.class_names))
+        head = plan.build(shapes_of(plan, store, part.shapes), len(store.class_names))
     about: dict[str, Any] = {"groups": store.groups, "names": store.ids, "on_epoch": show}
     return head, train(head, part, videos, training=plan.training, seed=plan.seed, **about)
 
 
-def _num_epochs(plan: Plan, store: FeatureStore, examples: Examples, videos: NDArray) -> int:
+def _num_epochs(plan: Plan, store: FeatureStore, parts: dict[str, Examples], videos: NDArray) -> int:
     """Epochs that all networks take on some videos, at most."""
     share = plan.training.validation
-    videos, _ = hold_out(examples, videos, groups=store.groups, share=share, seed=plan.seed)
-    return course_of(plan.training, examples, videos).total_epochs * len(plan.networks)
+    part = next(iter(parts.values()))
+    videos, _ = hold_out(part, videos, groups=store.groups, share=share, seed=plan.seed)
+    return course_of(plan.training, part, videos).total_epochs * len(parts)
 
 
 def _choose_folds(plan: Plan, groups: NDArray, seconds: float) -> int:

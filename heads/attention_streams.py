@@ -11,7 +11,8 @@ from torch import Tensor, nn
 from avr.core import PositiveInt, Share
 from avr.training import Training
 
-from ._base import Head, Shapes, positions_of
+from ._base import Head, Shapes
+from ._features import positions_of
 from .layers import SRU
 
 POOLED_BY = {"gp": ("gp",), "sa": ("sa",), "la": ("la",), "gs": ("gp", "sa"), "gl": ("gp", "la")}

@@ -14,7 +14,8 @@ from torch.nn import functional as F
 from avr.core import NonNegativeInt, PositiveInt, Share
 from avr.training import Training
 
-from ._base import Head, Shapes, lay_out, positions_of, width_of
+from ._base import Head, Shapes, width_of
+from ._features import lay_out, positions_of
 
 MLP_RATIO = 4  # units of the MLP a channel
 DEVIATION, AT_WIDTH = 0.02, 1024  # of the paper's weights at the start, at ViT-L's width

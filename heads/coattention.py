@@ -9,7 +9,8 @@ from torch import Tensor, nn
 from avr.core import PositiveInt, Share
 from avr.training import Training
 
-from ._base import Head, Shapes, fuse_probabilities, lay_out, over_positions, positions_of, width_of
+from ._base import Head, Shapes, fuse_probabilities, width_of
+from ._features import lay_out, over_positions, positions_of
 
 
 class CoAttentionOperation(nn.Module):
@@ -131,6 +132,12 @@ class CoAttention(Head):
             between = [layer for wide in (first, second) for layer in (nn.Dropout(dropout), wide, nn.ReLU())]
             self.readouts[stream] = nn.Sequential(*between, nn.Dropout(dropout), last)
 
+    def keep(self, features: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """The mean over positions, where none is chosen among them."""
+        if self.over != "segments":
+            return dict(features)
+        return {stream: over_positions(array) for stream, array in features.items()}
+
     def forward(self, features: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Logits `(B, K)` of each stream, and "fused", the log of their mean probability."""
         attended, _ = self.alternate(self.items(features))
@@ -158,7 +165,7 @@ class CoAttention(Head):
         for stream in self.streams:
             array = features[stream]
             if self.over == "segments":
-                items[stream] = over_positions(array)
+                items[stream] = array
                 continue
             positions = positions_of(array)  # (B, N, P, D)
             items[stream] = positions.flatten(0, 1) if self.over == "positions" else positions.flatten(1, 2)

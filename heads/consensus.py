@@ -14,7 +14,8 @@ from torch.nn import functional as F
 from avr.core import Share
 from avr.training import Training
 
-from ._base import Head, Shapes, over_positions, width_of
+from ._base import Head, Shapes, width_of
+from ._features import over_positions, over_segments
 
 
 class Consensus(Head):
@@ -55,9 +56,14 @@ class Consensus(Head):
         if over == "weighted":
             self.weights = nn.Parameter(torch.full((shape[0],), 1 / shape[0]))
 
+    def keep(self, features: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """The mean over positions; over segments too, if they are averaged as they are."""
+        mean = over_segments if self.over == "average" and not self.dropout else over_positions
+        return {stream: mean(array) for stream, array in features.items()}
+
     def forward(self, features: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Logits `(B, K)` under the stream's name, of its features."""
-        segments = F.dropout(over_positions(features[self.stream]), self.dropout, self.training)  # (B, N, D)
+        """Logits `(B, K)` under the stream's name, of its segments `(B, N, D)`."""
+        segments = F.dropout(features[self.stream], self.dropout, self.training)
         scores = self.classifier(segments)  # (B, N, K)
         if self.over == "maximum":
             return {self.stream: scores.amax(dim=1)}  # (B, K)

@@ -96,10 +96,13 @@ class FrameAttention(MapsHead):
         self.lstm_dropout = nn.Dropout(lstm_dropout)
         self.classifier = nn.Linear(hidden, num_classes) if readout == "linear" else nn.Identity()
 
+    def keep(self, features: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """The maps averaged down: a mean over positions may come before a 1×1 convolution."""
+        return {stream: shrink(array, self.map_size) for stream, array in features.items()}
+
     def forward(self, features: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Logits `(B, K)` as "fused"."""
-        maps = [shrink(self.narrow[stream](features[stream]), self.map_size) for stream in self.streams]
-        fused = self.fusion(maps)  # (B, N, C, H, W)
+        fused = self.fusion([self.narrow[stream](features[stream]) for stream in self.streams])  # (B, N, C, H, W)
         B, N, _, _, _ = fused.shape
         states_conv, _ = self.lstm_conv(fused.flatten(2))  # (B, N, hidden)
         pooled = self.pool5(fused.flatten(0, 1)).reshape(B, N, -1)

@@ -11,7 +11,8 @@ from torch.nn import functional as F
 from avr.core import Share
 from avr.training import Training
 
-from ._base import Head, Shapes, over_positions, width_of
+from ._base import Head, Shapes, width_of
+from ._features import over_segments
 
 
 class Linear(Head):
@@ -48,9 +49,13 @@ class Linear(Head):
         self.dropout = dropout
         self.classifier = nn.Linear(width_of(shape), num_classes)
 
+    def keep(self, features: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """The mean, `(B, 1, D)`."""
+        return {stream: over_segments(array) for stream, array in features.items()}
+
     def forward(self, features: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Logits `(B, K)` under the stream's name, of its features."""
-        mean = over_positions(features[self.stream]).mean(dim=1)  # (B, D)
+        """Logits `(B, K)` under the stream's name, of its mean feature `(B, 1, D)`."""
+        mean = features[self.stream].squeeze(1)  # (B, D)
         return {self.stream: self.classifier(F.dropout(mean, self.dropout, self.training))}
 
 

@@ -15,7 +15,8 @@ from torch.nn import functional as F
 from avr.core import NonNegativeInt, PositiveInt, Share, UsageError
 from avr.training import Training
 
-from ._base import Head, Shapes, fuse_probabilities, over_positions, spread_segments, width_of
+from ._base import Head, Shapes, fuse_probabilities, spread_segments, width_of
+from ._features import over_positions
 
 
 class SameConv(nn.Module):
@@ -163,10 +164,14 @@ class Stfn(Head):
         self.second = nn.ModuleDict({s: block(width) for s in shapes} if design == "a" else {})
         self.readouts = nn.ModuleDict({s: nn.Linear(width, num_classes) for s in shapes})
 
+    def keep(self, features: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """The mean over positions."""
+        return {stream: over_positions(array) for stream, array in features.items()}
+
     def forward(self, features: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """`(B, N, D)` a stream in; logits `(B, K)` a stream (not in design c) and "fused" log-probabilities out."""
         # time first, (N, B, D): a step's rows lie side by side
-        sequences = {s: over_positions(features[s]).transpose(0, 1)[self.chosen].contiguous() for s in self.streams}
+        sequences = {s: features[s].transpose(0, 1)[self.chosen].contiguous() for s in self.streams}
         if self.design == "c":
             mixed = self.concatenated(torch.cat(list(sequences.values()), dim=2))  # (N, B, S·D)
             return {"fused": self._read("fused", mixed)}

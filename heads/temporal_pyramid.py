@@ -116,6 +116,10 @@ class TemporalPyramid(MapsHead):
         self.lstm = LayerNormLSTM(values, hidden, bidirectional=True)
         self.classifier = nn.Linear(2 * hidden, num_classes) if readout == "linear" else nn.Identity()
 
+    def keep(self, features: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """The maps without a tail averaged down: a mean over positions may come before a 1×1 convolution."""
+        return {s: array if s in self.tails else shrink(array, self.map_size) for s, array in features.items()}
+
     def forward(self, features: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Logits `(B, K)` as "fused"."""
         maps = []

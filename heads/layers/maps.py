@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from avr.core import UsageError
 from avr.heads._base import Head
+from avr.heads._features import at_least_float32
 from avr.training import Training
 
 FEWEST_UNITS = 32  # that layer norm works well over
@@ -55,9 +56,10 @@ class MatchChannels(nn.Module):
 
 
 def shrink(maps: Tensor, size: tuple[int, int]) -> Tensor:
-    """Average-pool maps `(B, N, C, H, W)` to `size` (height, width); never enlarges."""
+    """Average-pool maps `(B, N, C, H, W)` to `size` (height, width), in float32 at least; never enlarges."""
     B, N, C, H, W = maps.shape
     target = (min(H, size[0]), min(W, size[1]))
     if target == (H, W):
         return maps
-    return F.adaptive_avg_pool2d(maps.reshape(B * N, C, H, W), target).view(B, N, C, *target)
+    flat = maps.reshape(B * N, C, H, W).to(at_least_float32(maps))
+    return F.adaptive_avg_pool2d(flat, target).view(B, N, C, *target)

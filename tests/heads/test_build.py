@@ -76,19 +76,43 @@ def test_statistics_travel_in_the_state_dict():
     torch.testing.assert_close(other.standardise(features)["rgb"][0, 0], torch.tensor([0.0, 1.0, 2.0]))
 
 
-@pytest.mark.parametrize("shape", [(4, 3), (4, 5, 3), (4, 3, 2, 2)])
-def test_statistics_are_of_channels_whatever_the_layer(shape):
-    """Pooled, tokens and maps: each channel over segments and positions of the training videos."""
-    array = torch.randn(6, *shape, dtype=torch.float64).half()
-    examples = MemoryExamples({"rgb": array}, np.ones(6), np.zeros(6), device=torch.device("cpu"))
+@pytest.mark.parametrize("shape", [(4, 3), (4, 5, 3), (4, 3, 3, 3)])
+@pytest.mark.parametrize("kept", [False, True])
+def test_statistics_are_of_channels_whatever_the_layer(shape, kept, monkeypatch):
+    """Pooled, tokens and maps: each stored channel over segments and positions of the training videos, every view."""
+    monkeypatch.setattr("avr.heads._features.MOMENTS_VALUES", 100)  # a few views at once
+    array = (100 + torch.randn(12, *shape, dtype=torch.float64)).half()  # a mean far from 0
+    examples = MemoryExamples({"rgb": array}, np.full(6, 2), np.zeros(6), device=torch.device("cpu"))
     head = build_head("linear", {"rgb": shape}, 2)
+    if kept:
+        examples = examples.kept(head)
+        assert examples.shapes["rgb"] == (1, 3)
     names = np.array(list("abcdef"))
-    set_statistics(head, examples, np.arange(4), np.random.default_rng(0), names=names)
-    channel = 2 if len(shape) == 4 else -1
-    channels = array[:4].double().movedim(channel, -1).reshape(-1, 3)
-    found = head.standardise({"rgb": array})["rgb"].movedim(channel, -1)
-    expected = (array.double().movedim(channel, -1) - channels.mean(0)) / channels.std(0, correction=0)
-    torch.testing.assert_close(found, expected.float(), rtol=1e-4, atol=1e-5)
+    set_statistics(head, examples.only("rgb"), np.arange(4), np.random.default_rng(0), names=names)
+    channels = array[:8].double().movedim(2 if len(shape) == 4 else -1, -1).reshape(-1, 3)
+    torch.testing.assert_close(head.mean_rgb.double(), channels.mean(0), rtol=1e-6, atol=0)
+    torch.testing.assert_close(1 / head.scale_rgb.double(), channels.std(0, correction=0), rtol=1e-6, atol=0)
+
+
+@pytest.mark.parametrize("head", item_names("avr.heads"))
+@pytest.mark.parametrize("shape", [(4, 6), (4, 5, 6), (4, 6, 5, 5)])
+def test_what_a_head_keeps_is_kept_once_for_all(head, shape):
+    """Taken again it stays, and standardising may come before or after; the head says the same of it."""
+    made = head_class(head)
+    if made.needs_maps and len(shape) < 4:
+        return
+    shapes = dict.fromkeys(("rgb", "flow") if made.joint else ("rgb",), shape)
+    options = {"size": 3} if head == "frame-attention" else {"dropout": 0.0} if head == "consensus" else {}
+    built = build_head(head, shapes, 2, options=options).double().eval()
+    features = {stream: torch.randn(3, *shape, dtype=torch.float64).add(4) for stream in shapes}
+    for stream in shapes:
+        built.set_statistics(stream, torch.linspace(3, 5, 6), torch.linspace(1, 2, 6))
+    kept = built.keep(features)
+    torch.testing.assert_close(built.keep(kept), kept, rtol=0, atol=0)
+    torch.testing.assert_close(built.keep(built.standardise(features)), built.standardise(kept))
+    torch.testing.assert_close(built(kept), built(features), rtol=0, atol=0)
+    if head in ("linear", "consensus", "frame-attention") or (head == "stfn" and len(shape) > 2):
+        assert all(kept[stream].numel() < features[stream].numel() for stream in shapes)
 
 
 @pytest.mark.parametrize("head", ["attention-streams", "frame-attention", "temporal-pyramid"])

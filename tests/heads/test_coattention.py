@@ -126,7 +126,7 @@ def test_maps_are_averaged_for_attention_over_segments():
     on_vectors.load_state_dict(on_maps.state_dict())
     means = {stream: array.mean((3, 4)) for stream, array in batch.items()}
     torch.testing.assert_close(on_maps(batch)["fused"], on_vectors(means)["fused"])
-    assert on_maps.attention(batch)["rgb"].shape == (3, 3)
+    assert on_maps.attend(batch)["rgb"].shape == (3, 3)
 
 
 @pytest.mark.parametrize(

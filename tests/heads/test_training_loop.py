@@ -110,6 +110,26 @@ def test_standardised_channels_have_mean_0_and_deviation_1():
     torch.testing.assert_close(values.std(dim=(0, 1), correction=0), torch.ones(20), atol=1e-4, rtol=0)
 
 
+def test_a_training_on_kept_features_is_the_same_training():
+    examples = gaussian_examples(segments=5, views=2)
+    torch.manual_seed(0)
+    head = build_head("linear", examples.shapes, 3)
+    kept = examples.kept(head)
+    assert kept.shapes == {"rgb": (1, 20)}
+    plain, told = train_on(examples, "linear", np.arange(60))
+    names = np.array([f"video{i}" for i in range(120)])
+    training = head_class("linear").defaults
+    found = train(head, kept, np.arange(60), training=training, groups=np.arange(120) // 6, names=names, seed=0)
+    torch.testing.assert_close(found.rows[-1]["loss"], told.rows[-1]["loss"], rtol=1e-5, atol=0)
+    outputs, expected = (predict(*pair, np.arange(60, 120))["rgb"] for pair in ((head, kept), (plain, examples)))
+    np.testing.assert_allclose(outputs, expected, atol=1e-4)
+
+
+def test_what_would_take_more_memory_is_not_kept():
+    examples = gaussian_examples(segments=3)  # three fp16 values a channel; a mean and a variance take more
+    assert examples.kept(build_head("linear", examples.shapes, 3)).arrays["rgb"] is examples.arrays["rgb"]
+
+
 def test_a_channel_that_hardly_moved_is_not_blown_up():
     head = build_head("linear", {"rgb": (3, 2)}, 3)
     head.set_statistics("rgb", torch.zeros(2), torch.tensor([1.0, 1e-6]))
