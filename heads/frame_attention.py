@@ -102,7 +102,7 @@ class FrameAttention(MapsHead):
 
     def forward(self, features: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Logits `(B, K)` as "fused"."""
-        fused = self.fusion([self.narrow[stream](features[stream]) for stream in self.streams])  # (B, N, C, H, W)
+        fused = self.fusion([features[stream] for stream in self.streams])  # (B, N, C, H, W)
         B, N, _, _, _ = fused.shape
         states_conv, _ = self.lstm_conv(fused.flatten(2))  # (B, N, hidden)
         pooled = self.pool5(fused.flatten(0, 1)).reshape(B, N, -1)

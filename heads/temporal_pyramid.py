@@ -124,8 +124,8 @@ class TemporalPyramid(MapsHead):
         """Logits `(B, K)` as "fused"."""
         maps = []
         for stream in self.streams:
-            array = self.narrow[stream](features[stream]) if stream in self.narrow else features[stream]
-            maps.append(shrink(self.tails[stream](array) if stream in self.tails else array, self.map_size))
+            array = self.tails[stream](features[stream]) if stream in self.tails else features[stream]
+            maps.append(shrink(array, self.map_size))
         fused = self.fusion(maps)  # (B, N, C, H, W)
         pooled = F.adaptive_max_pool3d(fused.transpose(1, 2), self.pyramid_size).transpose(1, 2)  # (B, 8, C, 7, 7)
         spans = temporal_pyramid(pooled).flatten(2)  # (B, 7, C·7·7)

@@ -16,7 +16,11 @@ FEWEST_UNITS = 32  # that layer norm works well over
 
 
 class MapsHead(Head):
-    """Base of the two heads of Ou & Sun: maps of equally long streams, and layer-normalised LSTMs of K units."""
+    """Base of the two heads of Ou & Sun: maps of equally long streams, and layer-normalised LSTMs of K units.
+
+    Attributes:
+        narrow: by stream, what brings its maps to other channels as they are standardised: `forward` sees them so.
+    """
 
     reads: ClassVar[Mapping[str, str]] = {"*": "conv5_3"}
     needs_maps = True
@@ -27,6 +31,15 @@ class MapsHead(Head):
     )
     # its second stage: the backbones join from the first training's weights
     end_to_end = Training(epochs=46, batch_size=32, optimizer="adam", lr=1e-6, schedule="constant", standardise=False)
+
+    narrow: nn.ModuleDict
+
+    def _standardise(self, stream: str, array: Tensor) -> Tensor:
+        """Standardised and narrowed; on a CPU video by video: arrays of a batch of wide maps fit no cache."""
+        if stream not in self.narrow or self.narrow[stream].weight is None:
+            return super()._standardise(stream, array)
+        videos = (array,) if array.is_cuda else torch.split(array, 1)
+        return torch.cat([self.narrow[stream](super(MapsHead, self)._standardise(stream, video)) for video in videos])
 
     def hidden_units(self, readout: str, hidden: int) -> int:
         """Units of an LSTM before a readout: `hidden`, or for 0 the papers' K, at least 32 where the readout is linear.
@@ -52,7 +65,11 @@ class MatchChannels(nn.Module):
             nn.init.orthogonal_(self.weight)
 
     def forward(self, maps: Tensor) -> Tensor:
-        return maps if self.weight is None else torch.einsum("dc,bnchw->bndhw", self.weight, maps)
+        if self.weight is None:
+            return maps
+        B, N, _, H, W = maps.shape
+        volume = torch.matmul(self.weight, maps.transpose(1, 2).flatten(2))  # (B, width, N·H·W)
+        return volume.view(B, -1, N, H, W).transpose(1, 2)
 
 
 def shrink(maps: Tensor, size: tuple[int, int]) -> Tensor:
