@@ -60,6 +60,24 @@ def test_other_maps_work_too(shapes, options, map_size):
     assert [name for name, parameter in head.named_parameters() if parameter.grad is None] == []
 
 
+def test_narrowed_maps_are_the_1x1_convolution_of_standardised_ones():
+    """Also of one video, in float64, and of gradients: only the order in memory and of sums may differ."""
+    torch.manual_seed(0)
+    head = TemporalPyramid({"rgb": (4, 6, 3, 3), "flow": (4, 5, 6, 6)}, 3, reduce=2).double()
+    batch = features(head.shapes, B=3)
+    for stream, width in (("rgb", 6), ("flow", 5)):
+        head.set_statistics(stream, torch.randn(width), torch.rand(width) + 0.5)
+    found, weights = head.standardise(batch), [head.narrow[stream].weight for stream in batch]
+    means, scales = (
+        [getattr(head, f"{kind}_{stream}")[:, None, None] for stream in batch] for kind in ("mean", "scale")
+    )
+    for stream, weight, mean, scale in zip(batch, weights, means, scales, strict=True):
+        expected = torch.einsum("dc,bnchw->bndhw", weight, (batch[stream].double() - mean) * scale)
+        torch.testing.assert_close(found[stream], expected)
+        gradients = [torch.autograd.grad(maps.square().sum(), weight)[0] for maps in (found[stream], expected)]
+        torch.testing.assert_close(*gradients)
+
+
 def test_bad_requests_are_refused():
     with pytest.raises(UsageError, match="lengths differ: rgb 3, flow 4"):
         TemporalPyramid({"rgb": (3, 4, 6, 6), "flow": (4, 4, 6, 6)}, 5)
