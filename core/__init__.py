@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from .ahead import Busy, Stages, ahead
 from .child import Child
-from .errors import AvrError, UsageError, WorkError
+from .errors import AvrError, UsageError, WorkError, one_line
 from .faces import lazy
 from .files import make_folder, remove_leftovers, sha256_of, try_place, write_whole
 from .loading import say_loading
@@ -17,6 +17,7 @@ from .marks import About, NonNegativeFloat, NonNegativeInt, OneOf, PositiveFloat
 from .names import by_number, check_name, name_from
 from .options import Option, as_text, check_fields, options_of, read_options, read_value
 from .progress import Progress, Said, note, overheard, quiet, warn
+from .ray import EngineAddress, EngineName, connect_ray, first_line, go_to
 from .registry import check_known, item_names, item_summary, load_item
 from .remarks import tell
 from .tables import safe_cell, write_csv
@@ -32,6 +33,8 @@ __all__ = [
     "AvrError",
     "Busy",
     "Child",
+    "EngineAddress",
+    "EngineName",
     "FolderLock",
     "NonNegativeFloat",
     "NonNegativeInt",
@@ -53,6 +56,9 @@ __all__ = [
     "check_known",
     "check_name",
     "confusion_matrix",
+    "connect_ray",
+    "first_line",
+    "go_to",
     "grouped_folds",
     "item_names",
     "item_summary",
@@ -64,6 +70,7 @@ __all__ = [
     "measure",
     "name_from",
     "note",
+    "one_line",
     "options_of",
     "overheard",
     "possible_folds",

@@ -15,3 +15,8 @@ class UsageError(AvrError, ValueError):
     """The request cannot be met as it was put (unknown name, missing folder, settings that differ): exit 2."""
 
     exit_code = 2
+
+
+def one_line(error: BaseException) -> str:
+    """An error that is not avr's own."""
+    return f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"

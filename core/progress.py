@@ -84,6 +84,12 @@ class Progress:
             self._task_id = self._bar.add_task(self.task, total=self.total, rate="", more="")
         return self
 
+    def more(self, steps: int) -> None:
+        """There are so many steps more to do."""
+        self.total += steps
+        if self._bar is not None:
+            self._bar.update(self._task_id, total=self.total)
+
     def advance(self, steps: int = 1, **fields: object) -> None:
         """Count `steps` more as done; `fields` are shown behind the bar (loss, accuracy, …)."""
         self.done += steps

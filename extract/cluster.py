@@ -4,7 +4,6 @@ Every machine needs avr, the videos and the store at the same paths (shared stor
 builds the index, so no lock has to work across machines.
 """
 
-import importlib
 import math
 import os
 import sys
@@ -16,10 +15,10 @@ from typing import Any
 
 import torch
 
-from avr.core import AvrError, Busy, UsageError, WorkError, note
+from avr.core import AvrError, Busy, UsageError, WorkError, connect_ray, first_line, go_to, note, one_line
 from avr.store import ShardWriter
 
-from .engines import ATTEMPTS, Crew, one_line
+from .engines import ATTEMPTS, Crew
 from .extractor import Extractor
 from .queue import LOOK, Shards, about, empty_queue, number_of, open_queue, release
 from .running import Running
@@ -28,7 +27,6 @@ from .task import OnStep, Step, Task
 from .worker import write_shards
 
 Claim = tuple[int, tuple[str, ...]]  # a shard's number, and the streams that lack it
-STARTS = 3  # attempts to start Ray on this machine
 
 
 def run_on_ray(task: Task, workers: int, address: str, *, on_step: OnStep) -> list[dict[str, Busy]]:
@@ -37,7 +35,7 @@ def run_on_ray(task: Task, workers: int, address: str, *, on_step: OnStep) -> li
     Raises:
         UsageError: Ray is not installed, or there is no cluster at the address.
     """
-    ray = _connected(address)
+    ray = connect_ray(address)
     resources = ray.cluster_resources()
     gpus = int(resources.get("GPU", 0)) if not task.running.device.startswith("cpu") else 0
     count = max(1, min(workers or gpus or 1, -(-len(task.dataset.videos) // task.running.shard_videos)))
@@ -76,36 +74,8 @@ def run_on_ray(task: Task, workers: int, address: str, *, on_step: OnStep) -> li
         kind = UsageError if isinstance(cause, UsageError) else WorkError
         raise kind(str(cause) if isinstance(cause, AvrError) else one_line(cause)) from error
     except ray.exceptions.RayError as error:
-        raise WorkError(f"Ray lost its workers ({_first_line(error)}); run again to go on") from error
+        raise WorkError(f"Ray lost its workers ({first_line(error)}); run again to go on") from error
     return busy
-
-
-def _connected(address: str) -> Any:
-    """The module `ray`, connected; the connection lasts as long as this process."""
-    try:
-        ray: Any = importlib.import_module("ray")
-    except ImportError as error:
-        raise UsageError("--engine ray needs Ray: pip install 'avr[ray]'") from error
-    if ray.is_initialized():
-        return ray
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is reported to anybody
-    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # the coming behaviour, and no warning of it
-    options: dict[str, Any] = {"address": address} if address else {"include_dashboard": False}
-    for attempt in range(STARTS):
-        try:
-            ray.init(**options, log_to_driver=False, logging_level="ERROR")
-            break
-        except Exception as error:
-            ray.shutdown()
-            if not address and attempt < STARTS - 1:  # Ray gives its own processes 30 s; a busy machine may need more
-                continue
-            where = f"connect to Ray at {address}" if address else "start Ray on this machine"
-            raise UsageError(f"cannot {where}: {_first_line(error)}") from error
-    return ray
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
 def _watch(ray: Any, work: Any, told: Any, crew: Crew, claimed: list[Claim]) -> None:
@@ -129,7 +99,7 @@ def _watch(ray: Any, work: Any, told: Any, crew: Crew, claimed: list[Claim]) -> 
                 except ray.exceptions.RayTaskError:  # what no other could do better
                     raise
                 except ray.exceptions.RayError as error:
-                    again = crew.lost(worker, _first_line(error))
+                    again = crew.lost(worker, first_line(error))
                     ray.get(desk.take_back.remote(held))
                     if again:
                         tasks[work.remote(told, desk, worker)] = worker
@@ -176,7 +146,7 @@ def _extractor(streams: tuple[tuple[str, Settings], ...], running: Running) -> E
 
 def describe(task: Task) -> dict[str, Any]:
     """What the store is to keep of how workers make features, as one of them sees it."""
-    task.go_there()
+    go_to(task.folder)
     return about(_extractor(tuple(task.streams.items()), task.running))
 
 
@@ -202,7 +172,7 @@ def extract_shards(task: Task, desk: Any, worker: int) -> dict[str, Busy]:
             yield own
 
     try:
-        task.go_there()
+        go_to(task.folder)
         extractor = _extractor(tuple(task.streams.items()), task.running)
         return write_shards(
             extractor, task.dataset, shards(), on_step=lambda step: ray.get(desk.say.remote(worker, step))

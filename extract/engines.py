@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from multiprocessing.connection import Connection, wait
 from typing import Any
 
-from avr.core import AvrError, Busy, Child, UsageError, WorkError, quiet, warn
+from avr.core import AvrError, Busy, Child, UsageError, WorkError, go_to, one_line, quiet, warn
 
 from .task import OnStep, Step, Task
 from .worker import work
@@ -141,7 +141,7 @@ def serve(pipe: Connection) -> None:
     try:
         if cores:
             os.sched_setaffinity(0, cores)
-        task.go_there()
+        go_to(task.folder)
         with quiet():
             busy = work(task, on_step=lambda step: say("step", step))
     except AvrError as error:
@@ -150,11 +150,6 @@ def serve(pipe: Connection) -> None:
         say("crash", one_line(error))
     else:
         say("end", busy)
-
-
-def one_line(error: BaseException) -> str:
-    """An error that is not avr's own."""
-    return f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
 
 
 def shares_of_cores(devices: tuple[str, ...]) -> list[tuple[int, ...]]:

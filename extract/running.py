@@ -1,9 +1,9 @@
 """How and where an extraction runs: nothing here changes a feature. No torch: command lines read the fields."""
 
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Annotated
 
-from avr.core import About, NonNegativeInt, PositiveFloat, UsageError, check_fields
+from avr.core import About, EngineAddress, EngineName, NonNegativeInt, PositiveFloat, UsageError, check_fields
 from avr.training import check_device, choose_device
 
 
@@ -39,9 +39,7 @@ class Engine:
         address: "auto", "ray://host:10001", …
     """
 
-    name: Annotated[Literal["local", "ray"], About("This machine, or a Ray cluster (pip install 'avr[ray]').")] = (
-        "local"
-    )
+    name: EngineName = "local"
     devices: Annotated[
         tuple[str, ...],
         About("Of engine local: a worker each, such as 0,1 or cpu,cpu; else --device, in this process.", "0,1,…"),
@@ -49,7 +47,7 @@ class Engine:
     workers: Annotated[
         NonNegativeInt, About("Of engine ray; 0: one a GPU of the cluster, or one where it has none.", "N")
     ] = 0
-    address: Annotated[str, About("Of engine ray: a running cluster's; else Ray is started on this machine.")] = ""
+    address: EngineAddress = ""
 
     def __post_init__(self) -> None:
         check_fields(self)

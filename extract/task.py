@@ -1,12 +1,10 @@
 """What the workers of an extraction are told, and what they tell."""
 
-import os
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from avr.core import WorkError
 from avr.datasets import Dataset
 
 from .running import Running
@@ -40,17 +38,6 @@ class Task:
     def named(self, shard: int) -> str:
         """A shard as a person can find it."""
         return f"shard {shard} ({self.dataset.videos[shard * self.running.shard_videos].id} …)"
-
-    def go_there(self) -> None:
-        """Work in the run's folder.
-
-        Raises:
-            WorkError: it is not on this machine.
-        """
-        try:
-            os.chdir(self.folder)
-        except OSError as error:
-            raise WorkError(f"{self.folder}: not on this machine; workers need the run's folder shared") from error
 
 
 class Step(NamedTuple):

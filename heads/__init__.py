@@ -8,9 +8,10 @@ scores = load_run(result.folder).predict({"rgb": rgb, "flow": flow})   # (V, N, 
 from avr.training import Training
 
 from ._base import Head, build_head, head_class, head_options, with_average
+from ._choices import choose_layers, choose_splits
 from ._examples import MemoryExamples, StreamedExamples, open_examples, store_bytes
 from ._loop import evaluate, predict, train
-from ._run import RunResult, choose_layers, choose_splits, train_run
+from ._run import RunRequest, RunResult, train_run, train_runs
 from ._trained import (
     CHECKPOINT,
     SeparateHeads,
@@ -20,11 +21,13 @@ from ._trained import (
     load_run,
     save_tensors,
 )
+from ._trainings import num_trainings
 
 __all__ = [
     "CHECKPOINT",
     "Head",
     "MemoryExamples",
+    "RunRequest",
     "RunResult",
     "SeparateHeads",
     "StreamedExamples",
@@ -39,11 +42,13 @@ __all__ = [
     "load_checkpoint",
     "load_head",
     "load_run",
+    "num_trainings",
     "open_examples",
     "predict",
     "save_tensors",
     "store_bytes",
     "train",
     "train_run",
+    "train_runs",
     "with_average",
 ]

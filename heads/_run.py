@@ -8,36 +8,26 @@ A split's folder appears when it is complete; an interrupted run keeps the split
 command goes on after them.
 """
 
-import dataclasses
-import re
-import shlex
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-import numpy as np
 import torch
 
-from avr.core import UsageError, check_known, measure, note
-from avr.store import (
-    RUNS,
-    FeatureStore,
-    Figures,
-    RunRecord,
-    SplitRecord,
-    claim_run,
-    mean_figures,
-    read_record,
-    record_split,
-)
-from avr.training import Training, choose_device, read_training
+from avr.core import AvrError, Progress, UsageError, note
+from avr.store import RUNS, FeatureStore, Figures, RunRecord, SplitRecord, claim_run, read_record
+from avr.training import Engine, Training, choose_device, read_training
 
-from ._base import Head, head_class, head_options
+from ._base import head_class, head_options
+from ._choices import choose_layers, choose_splits
+from ._engines import run_tasks
 from ._examples import open_examples
-from ._split import Plan, parts_of, read_test_scores, shapes_of, train_split
-
-APPEARANCE = "rgb"  # the kind of stream that heads read first: what fuses others into it takes it for its main one
+from ._loop import EpochRow
+from ._split import Run
+from ._trainings import Material, Plan, Task
 
 
 @dataclass(frozen=True)
@@ -47,7 +37,7 @@ class RunResult:
     Attributes:
         folder: the run's folder.
         layers: stream -> layer that was read.
-        splits: what is kept of each by name, in the order trained: `results` of the test videos, `folds`, `seconds`.
+        splits: what is kept of each by name, in the order asked for: `results` of the test videos, `folds`, `seconds`.
         summary: output -> top-1, top-5, mean class accuracy: the mean over splits; of several `top1_spread` too
             (standard deviation over splits, of n - 1), `top1_pooled` and `mean_class_pooled`, over the test videos of
             all splits together. Of single-stream heads on several streams, "average" is the mean of their
@@ -58,6 +48,23 @@ class RunResult:
     layers: dict[str, str]
     splits: dict[str, SplitRecord]
     summary: Figures
+
+
+@dataclass(frozen=True)
+class RunRequest:
+    """What a run is asked for; `train_run` says each."""
+
+    store: Path | str | Sequence[Path | str]
+    head: str
+    streams: tuple[str, ...] = ()
+    layers: Mapping[str, str] | None = None
+    split: str | tuple[str, ...] = ""
+    options: Mapping[str, object] | None = None
+    training: Training | Mapping[str, object] | None = None
+    paper: bool = False
+    folds: int | None = None
+    seed: int = 0
+    out: Path | None = None
 
 
 def train_run(  # noqa: PLR0913 (the stage's one entry: all it can be told, keyword-only)
@@ -75,6 +82,7 @@ def train_run(  # noqa: PLR0913 (the stage's one entry: all it can be told, keyw
     out: Path | None = None,
     device: str = "auto",
     memory_gb: float | None = None,
+    engine: Engine | None = None,
 ) -> RunResult:
     """Train a head on one or more splits of a store; write checkpoints, logs and scores.
 
@@ -95,30 +103,109 @@ def train_run(  # noqa: PLR0913 (the stage's one entry: all it can be told, keyw
         device: "auto" (CUDA when there is one), "cpu", "cuda", "cuda:1".
         memory_gb: largest size of features held in memory, in 10⁹ bytes; None is half of what is free. Larger ones
             stream from disk.
+        engine: where the trainings of splits, folds and networks run; default this machine, as many as pay.
 
     Raises:
         UsageError: unknown head, option, setting, stream, layer or split; a folder that holds something else or another
             run, or that another process works in.
-        WorkError: damaged features, or a loss that is no number.
+        WorkError: damaged features, or a loss that is no number; says in which training.
     """
-    made = head_class(head)
-    if seed < 0 or (folds or 0) < 0:
-        raise UsageError(f"seed and folds must be at least 0, not {min(seed, folds or 0)}")
+    request = RunRequest(store, head, streams, layers, split, options, training, paper, folds, seed, out)
+    (result,) = train_runs([request], device=device, memory_gb=memory_gb, engine=engine)
+    if isinstance(result, AvrError):
+        raise result
+    return result
+
+
+def train_runs(
+    requests: Sequence[RunRequest],
+    *,
+    device: str = "auto",
+    memory_gb: float | None = None,
+    engine: Engine | None = None,
+    trainings: int = 0,
+) -> list[RunResult | AvrError]:
+    """Several runs, whose trainings may all be done side by side: of each what it wrote, or the error that ended it.
+
+    Features are held by store and layers, of one after the other.
+
+    Args:
+        requests: what each run is asked for.
+        device, memory_gb, engine: as in `train_run`.
+        trainings: how many there are in the whole work, where some were done before: how many CPU threads compute one
+            follows from it. 0: those of these runs.
+    """
+    engine = engine or Engine()
+    options = _Options(
+        choose_device("cpu" if engine.name == "ray" else device), memory_gb, not device.startswith("cpu")
+    )
+    runs: list[Run | AvrError] = []
+    stores: dict[Any, FeatureStore] = {}
+    with ExitStack() as stack:
+        for number, request in enumerate(requests):
+            try:
+                key = str(request.store), request.streams
+                if key not in stores:  # videos may lack what is not read
+                    stores[key] = stack.enter_context(FeatureStore(request.store, streams=request.streams))
+                runs.append(_begin(number, request, stores[key], stack))
+            except AvrError as error:
+                runs.append(error)
+        begun = [run for run in runs if isinstance(run, Run)]
+        trainings = max(trainings, sum(run.plan.num_trainings(run.plan.folds or 0) for run in begun))
+        groups: dict[Any, list[Run]] = {}
+        for run in begun:
+            if run.missing:
+                groups.setdefault((id(run.store), tuple(run.plan.layers.items())), []).append(run)
+            else:
+                note(f"{run.folder} is finished already: nothing to do")
+        for group in groups.values():
+            _train_together(group, engine, options, trainings=trainings)
+        return [run if isinstance(run, AvrError) else run.error or _result(run) for run in runs]
+
+
+class _Options(NamedTuple):
+    """Where features are held and how many, and whether a cluster's GPUs are taken."""
+
+    device: torch.device
+    memory_gb: float | None
+    gpus: bool
+
+
+def _result(run: Run) -> RunResult:
+    return RunResult(run.folder, run.plan.layers, run.splits, read_record(run.folder).summary)
+
+
+def _begin(number: int, request: RunRequest, store: FeatureStore, stack: ExitStack) -> Run:
+    """Settle a run and claim its folder.
+
+    Raises:
+        UsageError, WorkError: as `train_run`.
+    """
+    made = head_class(request.head)
+    if request.seed < 0 or (request.folds or 0) < 0:
+        raise UsageError(f"seed and folds must be at least 0, not {min(request.seed, request.folds or 0)}")
+    training = request.training
     if not isinstance(training, Training):
-        training = read_training(made.paper if paper else made.defaults, training or {})
-    where = choose_device(device)
-    with FeatureStore(store, streams=streams) as features:  # videos may lack what is not read
-        chosen = choose_layers(features, made, streams=streams, layers=layers or {})
-        names = choose_splits(features, split)
-        plan = Plan(
-            head, head_options(head, options or {}), training, chosen, folds, seed, _about(features, chosen), names
-        )
-        _try_heads(plan, features)
-        identity = {"streams": list(chosen), "digest": features.digest, "folds": folds, "splits": list(names)}
-        record = RunRecord(kind="head", identity=identity, layers=chosen, **plan.facts())
-        with claim_run(out, RUNS / f"{head}-{features.dataset}", record) as folder:
-            splits = _train_splits(plan, features, folder=folder, device=where, memory_gb=memory_gb)
-            return RunResult(folder, chosen, splits, read_record(folder).summary)
+        training = read_training(made.paper if request.paper else made.defaults, training or {})
+    layers = choose_layers(store, made, streams=request.streams, layers=request.layers or {})
+    plan = Plan(
+        head=request.head,
+        options=head_options(request.head, request.options or {}),
+        training=training,
+        layers=layers,
+        folds=request.folds,
+        seed=request.seed,
+        store=_about(store, layers),
+        splits=choose_splits(store, request.split),
+    )
+    shapes = {stream: store.array(stream, layer).shape for stream, layer in layers.items()}
+    weights = plan.count_weights(shapes, len(store.class_names))  # what heads refuse is told before anything is read
+    identity = {"streams": list(layers), "digest": store.digest, "folds": plan.folds, "splits": list(plan.splits)}
+    record = RunRecord(kind="head", identity=identity, layers=layers, **plan.facts())
+    claim = ExitStack()
+    stack.push(claim)
+    folder = claim.enter_context(claim_run(request.out, RUNS / f"{request.head}-{store.dataset}", record))
+    return Run(number, plan, store, folder, claim=claim, weights=weights)
 
 
 def _about(store: FeatureStore, streams: Iterable[str]) -> dict[str, Any]:
@@ -136,120 +223,45 @@ def _about(store: FeatureStore, streams: Iterable[str]) -> dict[str, Any]:
     }
 
 
-def _try_heads(plan: Plan, store: FeatureStore) -> None:
-    """Build the heads without memory or values: what they refuse is told before anything is read."""
-    for streams in plan.networks.values():
-        with torch.device("meta"):
-            plan.build(shapes_of(plan, store, streams), len(store.class_names))
+def _train_together(runs: Sequence[Run], engine: Engine, options: "_Options", *, trainings: int) -> None:
+    """Train what runs of the same layers of one store lack; a run that fails keeps its error, the others go on."""
+    store, layers = runs[0].store, runs[0].plan.layers
+    material = Material({}, store.groups, store.ids, tuple(store.class_names))
+    queue: list[Task] = []
+    try:
+        examples = open_examples(store, layers, device=options.device, memory_gb=options.memory_gb)
+    except AvrError as error:  # such as damaged features
+        for run in runs:
+            run.fail(error)
+        return
+    for run in runs:
+        try:
+            queue += run.begin(examples, material.parts, trainings=trainings)
+        except AvrError as error:
+            run.fail(error)
+    queue.sort(key=lambda task: task.place)
+    label = runs[0].plan.head if len(runs) == 1 else f"{len(runs)} runs"
+    counted: Counter[Task] = Counter()  # epochs that the bar has
+    with Progress(label, total=sum(task.epochs for task in queue), unit="epochs") as bar:
 
+        def show(task: Task, number: int, row: EpochRow) -> None:
+            figures = {name: f"{row[name]:.3f}" for name in ("loss", "accuracy", "validation_loss") if name in row}
+            bar.advance(max(0, number - counted[task]), **figures)
+            counted[task] = max(number, counted[task])
 
-def _train_splits(
-    plan: Plan, store: FeatureStore, *, folder: Path, device: torch.device, memory_gb: float | None
-) -> dict[str, SplitRecord]:
-    """All splits; those that are not in the run's record are trained and entered there."""
-    splits = dict(read_record(folder).splits)
-    if set(splits) >= set(plan.splits):
-        note(f"{folder} is finished already: nothing to do")
-    else:
-        parts = parts_of(plan, store, open_examples(store, plan.layers, device=device, memory_gb=memory_gb))
-    for name in plan.splits:
-        if name not in splits:
-            splits[name] = train_split(plan, store, parts, split=name, run=folder)
-            record_split(folder, name, splits[name], summary=_summarise(folder, splits))
-        plan = dataclasses.replace(plan, folds=splits[plan.splits[0]].folds)  # settled by the first split
-    return splits
-
-
-def _summarise(folder: Path, splits: Mapping[str, SplitRecord]) -> Figures:
-    """The figures over splits, as `RunResult` has them."""
-    summary = mean_figures(splits)
-    if len(splits) > 1 and summary:
-        tests = [read_test_scores(folder, name) for name in splits]
-        labels = np.concatenate([labels for _, labels in tests])
-        for output, figures in summary.items():
-            pooled = measure(np.concatenate([scores[output] for scores, _ in tests]), labels)
-            figures["top1_spread"] = float(np.std([split.results[output]["top1"] for split in splits.values()], ddof=1))
-            figures |= {f"{figure}_pooled": pooled[figure] for figure in ("top1", "mean_class")}
-    return summary
-
-
-def choose_layers(
-    store: FeatureStore, made: type[Head], *, streams: tuple[str, ...], layers: Mapping[str, str]
-) -> dict[str, str]:
-    """Stream -> layer to read: the streams asked for, or all, appearance first; the layers asked for, or the head's.
-
-    Raises:
-        UsageError: the store lacks one.
-    """
-    wanted = streams or tuple(sorted(store.streams, key=lambda stream: store.kind(stream) != APPEARANCE))
-    for stream in wanted:
-        check_known("stream", stream, store.streams)
-    for stream in layers:
-        if stream:
-            check_known("stream that is read", stream, wanted)
-    asked = {stream: layers.get(stream) or layers.get("") for stream in wanted}
-    own = {stream: made.reads.get(store.kind(stream)) or made.reads.get("*") or "pooled" for stream in wanted}
-    chosen = {stream: asked[stream] or own[stream] for stream in wanted}
-    lacking = {stream: layer for stream, layer in chosen.items() if layer not in store.layers(stream)}
-    if not lacking:
-        return chosen
-    stream, layer = next(iter(lacking.items()))
-    held = store.layers(stream)
-    fit = [other for other in held if len(store.array(stream, other).shape) == 4 or not made.needs_maps]
-    rest = [other for other in wanted if other not in lacking]
-    ways = [f"choose {' or '.join(fit)} with --layer {stream}=…"] if fit else []
-    if len(rest) >= made.streams_min:
-        ways.append(f"read --stream {','.join(rest)} alone")
-    ways.append(_extraction(store, chosen, lacking, own=own, fits=bool(fit)))
-    raise UsageError(f"the store has no {stream}/{layer}; of {stream} it holds {', '.join(held)}: {', or '.join(ways)}")
-
-
-def _extraction(
-    store: FeatureStore, chosen: Mapping[str, str], lacking: Mapping[str, str], *, own: Mapping[str, str], fits: bool
-) -> str:
-    """The command that extracts what streams lack as streams of their own, and what then is read.
-
-    VGG's convolutions are layers of no other backbone: of another one the map is proposed in their place, or VGG-16
-    where the store holds a layer that `fits` already. Features from outside are not extracted but imported.
-    """
-    settings = {stream: store.settings(stream) for stream in lacking}
-    if any(kept.get("kind") == "imported" for kept in settings.values()):
-        return "import it: avr store import-features"
-    vgg = all("vgg" in str(kept.get("backbone", "vgg")) for kept in settings.values())
-    foreign = not vgg and any(re.fullmatch(r"conv\d_\d", layer) for layer in lacking.values())
-    change = "--backbone vgg16 " if foreign and fits else ""
-    if foreign and not fits:
-        lacking = dict.fromkeys(lacking, "map")
-    names = {stream: f"{stream}-{layer}".replace(".", "_") for stream, layer in lacking.items()}
-    made = " ".join(f"--stream {names[stream]}={store.kind(stream)}" for stream in lacking)
-    alike = len(set(lacking.values())) == 1
-    layers = dict.fromkeys(layer if alike else f"{names[stream]}={layer}" for stream, layer in lacking.items())
-    first = store.places[0]
-    grows = len(store.places) == 1 and first.is_dir()
-    out = first if grows else Path("features") / f"{store.dataset}-{next(iter(lacking.values()))}"
-    read_as = {names.get(stream, stream): lacking.get(stream, layer) for stream, layer in chosen.items()}
-    usual = {names.get(stream, stream): layer for stream, layer in own.items()}
-    then = "".join(f" --layer {stream}={layer}" for stream, layer in read_as.items() if layer != usual[stream])
-    then += "" if grows else f" --store {shlex.quote(str(out))}"
-    read = ",".join(names.get(stream, stream) for stream in chosen)
-    return (
-        f"extract it: avr extract … {change}{made} --layers {' --layers '.join(layers)} --out {shlex.quote(str(out))}, "
-        f"and read --stream {read}{then}"
-    )
-
-
-def choose_splits(store: FeatureStore, split: str | tuple[str, ...]) -> tuple[str, ...]:
-    """Names of the splits asked for: the first for "", every one for "all".
-
-    Raises:
-        UsageError: no such split, or none in the store.
-    """
-    if not store.split_names:
-        raise UsageError("the store has no splits: extract it from a data set with training and test parts")
-    if split == "all":
-        return tuple(store.split_names)
-    wanted = ((split,) if split else (store.split_names[0],)) if isinstance(split, str) else tuple(split)
-    for name in wanted:
-        if name not in store.split_names:
-            raise UsageError(f"the store has no split '{name}'; it holds {', '.join(store.split_names)}, or say all")
-    return wanted
+        with closing(run_tasks(queue, material, engine, on_row=show, gpus=options.gpus)) as ended:
+            for task, outcome in ended:
+                bar.advance(task.epochs - counted[task])
+                run = next(run for run in runs if run.number == task.run)
+                if run.error:  # this one was under way when another of the run's failed
+                    continue
+                try:
+                    more = run.take(task, outcome)
+                    bar.more(sum(task.epochs for task in more))
+                    queue[:] = sorted([*queue, *more], key=lambda task: task.place)
+                except AvrError as error:
+                    run.fail(error)
+                    queue[:] = [task for task in queue if task.run != run.number]
+                if all(run.error for run in runs):
+                    break
+    material.parts.clear()  # which the runs hold too

@@ -1,8 +1,7 @@
-"""One split of a run: the heads trained on its training part, their test scores, and out-of-fold scores."""
+"""A run under way: which trainings it is, and its splits, each written as soon as its trainings are there."""
 
-import dataclasses
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -10,139 +9,247 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from avr.core import Progress, UsageError, grouped_folds, measure, note, possible_folds
+from avr.core import AvrError, UsageError, grouped_folds, measure, note, possible_folds
 from avr.store import (
     TEST_VIDEO,
     FeatureStore,
+    Figures,
     Scores,
     SplitRecord,
     is_test,
+    mean_figures,
     new_split,
+    read_record,
     read_scores,
+    record_split,
     score_path,
     split_folder,
     write_log,
     write_scores,
 )
-from avr.training import Training
 
-from ._base import Head, Shapes, build_head, head_class, with_average
+from ._base import with_average
 from ._examples import Examples
-from ._loop import EpochRow, Trained, course_of, hold_out, predict, train
 from ._trained import CHECKPOINT, save_tensors
+from ._trainings import Outcome, Plan, Task, num_epochs, threads_each
 
 FOLDS = 5  # where they are on by themselves
 FOLDS_SECONDS = 60.0  # the most they may cost then, over all splits of the run
 
 
-@dataclass(frozen=True)
-class Plan:
-    """What a run trains, settled.
+class Split:
+    """A split under way.
 
     Attributes:
-        head, options, training, seed: the registry name, every option, the settings.
-        layers: stream -> layer.
-        folds: asked for; None lets the cost decide.
-        store: what checkpoints and scores say of it.
-        splits: those the run trains.
+        name: of the split.
+        videos, test: positions of its training and test videos.
+        fold_of: fold of each training video; empty without folds.
+        folds: how many; None until that is settled.
+
+    Raises:
+        UsageError: it has no training videos.
     """
 
-    head: str
-    options: dict[str, Any]
-    training: Training
-    layers: dict[str, str]
-    folds: int | None
-    seed: int
-    store: dict[str, Any]
-    splits: tuple[str, ...]
+    def __init__(self, plan: Plan, store: FeatureStore, name: str) -> None:
+        self.plan, self.store, self.name = plan, store, name
+        self.videos, self.test = (np.flatnonzero(mask) for mask in store.split(name))
+        if not len(self.videos):
+            raise UsageError(f"split {name} has no training videos with features")
+        self.folds: int | None = None
+        self.fold_of = np.zeros(0, dtype=np.int32)
+        self._done: dict[tuple[str, int | None], tuple[Task, Outcome]] = {}
+
+    def settle(self, folds: int) -> int:
+        """Deal the training videos to so many folds, or to as many as their groups allow; gives how many."""
+        self.folds = _possible(folds, self.store.groups[self.videos])
+        if self.folds:
+            own = {"groups": self.store.groups[self.videos], "folds": self.folds, "seed": self.plan.seed}
+            self.fold_of = grouped_folds(self.store.labels[self.videos], **own)
+        return self.folds
+
+    def parts(self, fold: int | None) -> tuple[NDArray, NDArray]:
+        """The videos that a training sees and those that it scores: all and the test videos, or by fold."""
+        if fold is None:
+            return self.videos, self.test
+        return self.videos[self.fold_of != fold], self.videos[self.fold_of == fold]
+
+    def take(self, task: Task, outcome: Outcome) -> None:
+        """Take what a training gave."""
+        self._done[task.network, task.fold] = task, outcome
 
     @property
-    def networks(self) -> dict[str, tuple[str, ...]]:
-        """Sub-folder -> streams of each network: one of all streams, or one a stream."""
-        return {"": tuple(self.layers)} if head_class(self.head).joint else {s: (s,) for s in self.layers}
+    def seconds(self) -> float | None:
+        """What its own networks took; None until all are there."""
+        own = [outcome.seconds for (_, fold), (_, outcome) in self._done.items() if fold is None]
+        return sum(own) if len(own) == len(self.plan.networks) else None
 
-    def build(self, shapes: Shapes, num_classes: int) -> Head:
-        """A fresh head for these streams."""
-        return build_head(self.head, shapes, num_classes, options=self.options)
+    @property
+    def complete(self) -> bool:
+        """Whether all its trainings are there."""
+        return self.folds is not None and len(self._done) == len(self.plan.networks) * (1 + self.folds)
 
-    def facts(self) -> dict[str, Any]:
-        """What the run's record and every checkpoint say of it."""
-        training = dataclasses.asdict(self.training)
-        return {
-            "head": self.head,
-            "options": self.options,
-            "training": training,
-            "seed": self.seed,
-            "store": self.store,
-        }
-
-
-def parts_of(plan: Plan, store: FeatureStore, examples: Examples) -> dict[str, Examples]:
-    """What each network of a plan reads, as far as it comes without weights: the same in all its trainings."""
-    parts = {name: examples.only(name) if name else examples for name in plan.networks}
-    with torch.device("meta"):
-        heads = {
-            name: plan.build(shapes_of(plan, store, part.shapes), len(store.class_names))
-            for name, part in parts.items()
-        }
-    return {name: part.kept(heads[name]) for name, part in parts.items()}
-
-
-def shapes_of(plan: Plan, store: FeatureStore, streams: Iterable[str]) -> dict[str, tuple[int, ...]]:
-    """Stream -> shape of one view in the store, of the layer that is read."""
-    return {stream: store.array(stream, plan.layers[stream]).shape for stream in streams}
-
-
-def train_split(plan: Plan, store: FeatureStore, parts: dict[str, Examples], *, split: str, run: Path) -> SplitRecord:
-    """Train, predict and write a split's folder, whole or not at all; gives what the run's record keeps of it."""
-    videos, test = (np.flatnonzero(mask) for mask in store.split(split))
-    if not len(videos):
-        raise UsageError(f"split {split} has no training videos with features")
-    with new_split(run, split) as folder:
-        # --- the heads ------------------------------------------------------------------------------------------------
+    def publish(self, run: Path) -> SplitRecord:
+        """Write its folder, whole or not at all; gives what the run's record keeps of it."""
+        store, plan, seconds = self.store, self.plan, self.seconds or 0.0
         test_scores: dict[str, NDArray[np.float32]] = {}
-        seconds = 0.0
-        total = _num_epochs(plan, store, parts, videos)
-        with Progress(f"{plan.head}, split {split}", total=total, unit="epochs") as bar:
-            for name, part in parts.items():
-                head, trained = _train_one(plan, store, part, videos, bar)
-                test_scores |= predict(head, part, test, names=store.ids) if len(test) else {}
-                save_tensors(folder / name / CHECKPOINT, head.state_dict(), _describe(plan, store, part, split))
-                write_log(folder / name, trained.rows)
-                seconds += trained.seconds
-
-        # --- out-of-fold scores ---------------------------------------------------------------------------------------
-        folds = _choose_folds(plan, store.groups[videos], seconds)
-        fold_of = np.zeros(0, dtype=np.int32)
-        if folds:
-            fold_of = grouped_folds(store.labels[videos], groups=store.groups[videos], folds=folds, seed=plan.seed)
         train_scores: dict[str, NDArray[np.float32]] = {}
-        total = sum(_num_epochs(plan, store, parts, videos[fold_of != fold]) for fold in range(folds))
-        with Progress(f"{plan.head}, split {split}, {folds} folds", total=total, unit="epochs") as bar:
-            for fold, part in [(fold, part) for fold in range(folds) for part in parts.values()]:
-                head, _ = _train_one(plan, store, part, videos[fold_of != fold], bar)
-                for output, scores in predict(head, part, videos[fold_of == fold], names=store.ids).items():
-                    whole = train_scores.setdefault(output, np.zeros((len(videos), scores.shape[1]), dtype=np.float32))
-                    whole[fold_of == fold] = scores
+        with new_split(run, self.name) as folder:
+            for name in plan.networks:
+                task, outcome = self._done[name, None]
+                weights = {key: torch.from_numpy(value) for key, value in outcome.weights.items()}
+                save_tensors(folder / name / CHECKPOINT, weights, _describe(task, store))
+                write_log(folder / name, outcome.rows)
+                test_scores |= outcome.scores
+            for fold, name in ((fold, name) for fold in range(self.folds or 0) for name in plan.networks):
+                for output, scores in self._done[name, fold][1].scores.items():
+                    shape = (len(self.videos), scores.shape[1])
+                    whole = train_scores.setdefault(output, np.zeros(shape, dtype=np.float32))
+                    whole[self.fold_of == fold] = scores
+            kept = np.concatenate([self.test, self.videos]) if self.folds else self.test
+            if len(kept):
+                both = [scores for scores in (test_scores, train_scores) if scores]
+                write_scores(
+                    score_path(folder),
+                    Scores.of(  # log-probabilities are logits: their softmax is the probability
+                        store,
+                        {name: np.concatenate([scores[name] for scores in both]) for name in both[0]},
+                        at=kept,
+                        split=self.name,
+                        fold=np.concatenate([np.full(len(self.test), TEST_VIDEO), self.fold_of]),
+                        head=plan.head,
+                        provenance={n: getattr(plan, n) for n in ("store", "options", "seed", "layers")},
+                    ),
+                )
+        labels = store.labels[self.test]
+        accuracy = {name: measure(scores, labels) for name, scores in with_average(test_scores).items()}
+        return SplitRecord(results=accuracy, folds=self.folds or 0, seconds=round(seconds, 3))
 
-        # --- what is kept ---------------------------------------------------------------------------------------------
-        kept = np.concatenate([test, videos]) if folds else test
-        if len(kept):
-            both = [scores for scores in (test_scores, train_scores) if scores]
-            write_scores(
-                score_path(folder),
-                Scores.of(  # log-probabilities are logits: their softmax is the probability
-                    store,
-                    {name: np.concatenate([scores[name] for scores in both]) for name in both[0]},
-                    at=kept,
-                    split=split,
-                    fold=np.concatenate([np.full(len(test), TEST_VIDEO), fold_of]),
-                    head=plan.head,
-                    provenance={n: getattr(plan, n) for n in ("store", "options", "seed", "layers")},
-                ),
+
+class Run:
+    """A run under way, whose folder this process holds.
+
+    Args:
+        number: among those that are trained together.
+        plan: what it trains.
+        store: open.
+        folder: its folder.
+        claim: holds it; closed where the run fails.
+        weights: of each network, how many.
+
+    Attributes:
+        splits: the finished ones by name, in the plan's order.
+        error: what ended it.
+    """
+
+    def __init__(
+        self,
+        number: int,
+        plan: Plan,
+        store: FeatureStore,
+        folder: Path,
+        *,
+        claim: ExitStack,
+        weights: Mapping[str, int],
+    ) -> None:
+        self.number, self.plan, self.store, self.folder = number, plan, store, folder
+        self.splits = dict(read_record(folder).splits)
+        self.error: AvrError | None = None
+        self._claim, self._weights = claim, weights
+
+    @property
+    def missing(self) -> list[str]:
+        """Splits that are not finished."""
+        return [name for name in self.plan.splits if name not in self.splits]
+
+    def fail(self, error: AvrError) -> None:
+        """It ends with an error, and gives its folder back."""
+        self.error = error
+        self._claim.__exit__(type(error), error, error.__traceback__)
+
+    def begin(self, examples: Examples, parts: dict[str, Examples], *, trainings: int) -> list[Task]:
+        """The trainings that are missing, as far as is known; folds that the cost decides come later.
+
+        Args:
+            examples: the features.
+            parts: takes what each network reads of them.
+            trainings: how many there are with those of other runs.
+        """
+        self._parts, self._trainings = parts, trainings
+        for network in self.plan.networks:
+            parts.setdefault(network, examples.only(network) if network else examples)
+        self._work = {name: Split(self.plan, self.store, name) for name in self.missing}
+        tasks = [task for split in self._work.values() for task in self._tasks(split, None, trainings)]
+        first = self.splits.get(self.plan.splits[0])
+        folds = self.plan.folds if first is None else first.folds  # settled by the first split
+        return tasks + ([] if folds is None else self._settle(folds))
+
+    def _settle(self, folds: int) -> list[Task]:
+        """The trainings of folds, their number settled."""
+        trainings = self._trainings
+        if self.plan.folds is None:
+            trainings += self.plan.num_trainings(folds) - self.plan.num_trainings(0)
+        tasks: list[Task] = []
+        for split in self._work.values():
+            own = split.settle(folds)
+            folds = own if split.name == self.plan.splits[0] else folds
+            tasks += [task for fold in range(own) for task in self._tasks(split, fold, trainings)]
+        return tasks
+
+    def _tasks(self, split: Split, fold: int | None, trainings: int) -> list[Task]:
+        """A training of each network: of all the split's videos or without a fold."""
+        videos, scored = split.parts(fold)
+        tasks = []
+        for network in self.plan.networks:
+            part = self._parts[network]
+            tasks.append(
+                Task(
+                    run=self.number,
+                    plan=self.plan,
+                    split=split.name,
+                    network=network,
+                    fold=fold,
+                    part=network,
+                    shapes=part.shapes,
+                    videos=videos,
+                    scored=scored,
+                    threads=threads_each(trainings),
+                    weights=self._weights[network],
+                    epochs=num_epochs(self.plan, part, videos, groups=self.store.groups),
+                )
             )
-    accuracy = {name: measure(scores, store.labels[test]) for name, scores in with_average(test_scores).items()}
-    return SplitRecord(results=accuracy, folds=folds, seconds=round(seconds, 3))
+        return tasks
+
+    def take(self, task: Task, outcome: Outcome | AvrError) -> list[Task]:
+        """Take what a training gave, and write the splits that are complete with it; gives trainings that come now.
+
+        Raises:
+            AvrError: the outcome, or a split that cannot be written.
+        """
+        if isinstance(outcome, AvrError):
+            raise outcome
+        self._work[task.split].take(task, outcome)
+        first = self._work.get(self.plan.splits[0])
+        tasks: list[Task] = []
+        if first is not None and first.folds is None and first.seconds is not None:
+            tasks = self._settle(affordable_folds(self.plan, first.seconds))
+        for name in [name for name, split in self._work.items() if split.complete]:
+            self.splits[name] = self._work.pop(name).publish(self.folder)
+            self.splits = {name: self.splits[name] for name in self.plan.splits if name in self.splits}
+            record_split(self.folder, name, self.splits[name], summary=_summarise(self.folder, self.splits))
+        return tasks
+
+
+def _summarise(folder: Path, splits: Mapping[str, SplitRecord]) -> Figures:
+    """The figures over splits, as `RunResult` has them."""
+    summary = mean_figures(splits)
+    if len(splits) > 1 and summary:
+        tests = [read_test_scores(folder, name) for name in splits]
+        labels = np.concatenate([labels for _, labels in tests])
+        for output, figures in summary.items():
+            pooled = measure(np.concatenate([scores[output] for scores, _ in tests]), labels)
+            figures["top1_spread"] = float(np.std([split.results[output]["top1"] for split in splits.values()], ddof=1))
+            figures |= {f"{figure}_pooled": pooled[figure] for figure in ("top1", "mean_class")}
+    return summary
 
 
 def read_test_scores(run: Path, split: str) -> tuple[dict[str, NDArray[np.float32]], NDArray[np.int64]]:
@@ -152,52 +259,35 @@ def read_test_scores(run: Path, split: str) -> tuple[dict[str, NDArray[np.float3
     return with_average({output: values[test] for output, values in scores.streams.items()}), scores.labels[test]
 
 
-def _describe(plan: Plan, store: FeatureStore, part: Examples, split: str) -> dict[str, Any]:
+def _describe(task: Task, store: FeatureStore) -> dict[str, Any]:
     """A checkpoint's metadata."""
+    plan = task.plan
     return plan.facts() | {
-        "split": split,
+        "split": task.split,
         "streams": list(plan.layers),
-        "layers": {stream: plan.layers[stream] for stream in part.shapes},
-        "shapes": {stream: list(shape) for stream, shape in shapes_of(plan, store, part.shapes).items()},
+        "layers": {stream: plan.layers[stream] for stream in task.shapes},
+        "shapes": {stream: list(shape) for stream, shape in task.shapes.items()},
         "class_names": list(store.class_names),
     }
 
 
-def _train_one(plan: Plan, store: FeatureStore, part: Examples, videos: NDArray, bar: Progress) -> tuple[Head, Trained]:
-    """A fresh head of the plan, trained on some videos."""
+def affordable_folds(plan: Plan, seconds: float) -> int:
+    """How many folds to train where the cost decides: 5 where they are cheap, else none. Which is said.
 
-    def show(row: EpochRow) -> None:
-        figures = {name: f"{row[name]:.3f}" for name in ("loss", "accuracy", "validation_loss") if name in row}
-        bar.advance(1, **figures)
-
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(plan.seed)  # of the fresh weights, which are drawn on the CPU
-        head = plan.build(shapes_of(plan, store, part.shapes), len(store.class_names))
-    about: dict[str, Any] = {"groups": store.groups, "names": store.ids, "on_epoch": show}
-    return head, train(head, part, videos, training=plan.training, seed=plan.seed, **about)
-
-
-def _num_epochs(plan: Plan, store: FeatureStore, parts: dict[str, Examples], videos: NDArray) -> int:
-    """Epochs that all networks take on some videos, at most."""
-    share = plan.training.validation
-    part = next(iter(parts.values()))
-    videos, _ = hold_out(part, videos, groups=store.groups, share=share, seed=plan.seed)
-    return course_of(plan.training, part, videos).total_epochs * len(parts)
-
-
-def _choose_folds(plan: Plan, groups: NDArray, seconds: float) -> int:
-    """How many folds to train: as asked, or 5 where they are cheap; fewer where the groups do not allow as many.
-
-    Which is said; below two there are none.
+    Args:
+        plan: of the run.
+        seconds: that the networks of one split took.
     """
-    wanted = plan.folds
-    if wanted is None:
-        cost = (FOLDS - 1) * seconds * len(plan.splits)  # each of FOLDS trainings sees all videos but a fold
-        wanted, about = FOLDS, f"about {cost:.0f} s"
-        if cost > FOLDS_SECONDS:
-            note(f"no out-of-fold scores: {FOLDS} folds would take {about} (ask for them with --folds {FOLDS})")
-            return 0
-        note(f"out-of-fold scores of the training videos: {FOLDS} folds, {about} (--folds 0 leaves them out)")
+    cost = (FOLDS - 1) * seconds * len(plan.splits)  # each of FOLDS trainings sees all videos but a fold
+    if cost > FOLDS_SECONDS:
+        note(f"no out-of-fold scores: {FOLDS} folds would take about {cost:.0f} s (ask for them with --folds {FOLDS})")
+        return 0
+    note(f"out-of-fold scores of the training videos: {FOLDS} folds, about {cost:.0f} s (--folds 0 leaves them out)")
+    return FOLDS
+
+
+def _possible(wanted: int, groups: NDArray) -> int:
+    """So many folds, or fewer where the groups do not allow as many, which is said; below two there are none."""
     folds = possible_folds(groups, folds=wanted) if wanted else 0
     if wanted >= 2 and not folds:
         note("no out-of-fold scores: all training videos are of one group, which folds must not split")

@@ -68,7 +68,7 @@ class RunRecord:
         layers: stream -> layer that was read.
         seed: of weights, order, folds.
         store: of the features: path, digest, dataset, settings.
-        splits: the finished ones, by name, in the order they were made.
+        splits: the finished ones, by name, in the order of those that it is to have.
         summary: output -> figures over all splits.
         complete: whether every split is finished.
         versions: of what wrote it.

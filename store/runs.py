@@ -236,13 +236,13 @@ def new_split(run: Path, name: str) -> Iterator[Path]:
 
 
 def record_split(run: Path, name: str, split: SplitRecord, *, summary: Figures | None = None) -> None:
-    """Enter a finished split in the record; the last one completes the run.
+    """Enter a finished split in the record, splits in the order asked for; the last one to come completes the run.
 
-    Args:
-        summary: the figures over all splits; None: their mean.
+    `summary` are the figures over all splits; None: their mean.
     """
     before = read_record(run)
-    splits = {**before.splits, name: split}
+    known = {**before.splits, name: split}
+    splits = {one: known[one] for one in dict.fromkeys((*before.wanted, *known)) if one in known}
     summary = mean_figures(splits) if summary is None else summary
     complete = set(splits) >= set(before.wanted)
     write_record(run, replace(before, splits=splits, summary=summary, complete=complete))

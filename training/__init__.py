@@ -3,13 +3,14 @@
 No file loads torch before it is needed: command lines read the settings' fields for --help.
 """
 
-from .machine import check_device, choose_device, deterministic
+from .machine import Engine, check_device, choose_device, deterministic
 from .schedule import Schedule
 from .settings import OPTIMIZERS, SCHEDULES, Optimizer, Training, build_optimizer, read_training
 
 __all__ = [
     "OPTIMIZERS",
     "SCHEDULES",
+    "Engine",
     "Optimizer",
     "Schedule",
     "Training",

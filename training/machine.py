@@ -1,12 +1,14 @@
-"""The device of a name, and a block inside which torch computes the same each time."""
+"""Where training runs: the device of a name, the engine of many trainings, and a block in which torch computes the
+same each time."""
 
 import os
 import re
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated
 
-from avr.core import UsageError
+from avr.core import About, EngineAddress, EngineName, NonNegativeInt, UsageError, check_fields
 
 if TYPE_CHECKING:
     import torch
@@ -41,6 +43,27 @@ def choose_device(name: str) -> "torch.device":
     if device.type == "cuda" and (device.index or 0) >= count:
         raise UsageError(f"device {name}: there are {count} CUDA devices here, counted from 0")
     return device
+
+
+@dataclass(frozen=True)
+class Engine:
+    """Where trainings that do not need one another run; nothing here changes a number.
+
+    Attributes:
+        address: "auto", "ray://host:10001", …
+    """
+
+    name: EngineName = "local"
+    workers: Annotated[
+        NonNegativeInt,
+        About("Trainings side by side; 0: as many as pay, of engine ray as it has room for; 1: one by one.", "N"),
+    ] = 0
+    address: EngineAddress = ""
+
+    def __post_init__(self) -> None:
+        check_fields(self)
+        if self.name == "local" and self.address:
+            raise UsageError("--address is of --engine ray")
 
 
 @contextmanager

@@ -1,0 +1,61 @@
+"""Ray, which is installed where it is asked for: the connection, and the options that name it."""
+
+import importlib
+import os
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from .errors import UsageError, WorkError
+from .marks import About
+
+STARTS = 3  # attempts to start Ray on this machine
+
+# Of every command that can work on a cluster.
+EngineName = Annotated[Literal["local", "ray"], About("This machine, or a Ray cluster (pip install 'avr[ray]').")]
+EngineAddress = Annotated[str, About("Of engine ray: a running cluster's; else Ray is started on this machine.")]
+
+
+def connect_ray(address: str) -> Any:
+    """The module `ray`, connected to the cluster at an address; "" starts Ray on this machine. Lasts as long as this
+    process.
+
+    Raises:
+        UsageError: Ray is not installed, or there is no cluster at the address.
+    """
+    try:
+        ray: Any = importlib.import_module("ray")
+    except ImportError as error:
+        raise UsageError("--engine ray needs Ray: pip install 'avr[ray]'") from error
+    if ray.is_initialized():
+        return ray
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is reported to anybody
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # the coming behaviour, and no warning of it
+    options: dict[str, Any] = {"address": address} if address else {"include_dashboard": False}
+    for attempt in range(STARTS):
+        try:
+            ray.init(**options, log_to_driver=False, logging_level="ERROR")
+            break
+        except Exception as error:
+            ray.shutdown()
+            if not address and attempt < STARTS - 1:  # Ray gives its own processes 30 s; a busy machine may need more
+                continue
+            where = f"connect to Ray at {address}" if address else "start Ray on this machine"
+            raise UsageError(f"cannot {where}: {first_line(error)}") from error
+    return ray
+
+
+def go_to(folder: Path) -> None:
+    """Work in the folder of the run that a worker belongs to, against which relative paths are meant.
+
+    Raises:
+        WorkError: it is not on this machine.
+    """
+    try:
+        os.chdir(folder)
+    except OSError as error:
+        raise WorkError(f"{folder}: not on this machine; workers need the run's folder shared") from error
+
+
+def first_line(error: Exception) -> str:
+    """What an error of Ray's says, without the log that it quotes."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0]

@@ -1,0 +1,289 @@
+"""Where trainings run: one by one in this process, side by side in children of it, or as tasks of Ray.
+
+Features are not copied: children map the memory that this process holds them in, and on a cluster each machine gets
+them once, where its tasks read them in place.
+"""
+
+import os
+import pickle
+import tempfile
+import traceback
+import warnings
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, suppress
+from io import BytesIO
+from math import prod
+from multiprocessing.connection import Connection, wait
+from multiprocessing.reduction import recv_handle, send_handle
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from avr.core import AvrError, Child, UsageError, WorkError, connect_ray, first_line, go_to, note, one_line, quiet, warn
+from avr.training import Engine
+
+from ._examples import VALUE_BYTES, free_bytes
+from ._loop import EpochRow
+from ._trainings import Material, Outcome, Task, train_task
+
+OnRow = Callable[[Task, int, EpochRow], None]  # called with each epoch's log row and its number, counted from 1
+Ended = tuple[Task, Outcome | AvrError]
+
+ATTEMPTS = 3  # processes that a training may lose before it is given up
+START_SECONDS = 4.0  # that a child takes to import torch
+MUCH_FASTER = 0.8  # children are started where they take less than this share of the time
+FLOPS = 1e11  # of a core, at most: what nothing has been measured of takes no less
+CHILD_BYTES = 1e9  # of a child: what it imports, and a batch on its way
+WEIGHT_BYTES = 20  # a weight's: itself, its gradient, two moments, and the best epoch's
+
+
+def run_tasks(queue: list[Task], material: Material, engine: Engine, *, on_row: OnRow, gpus: bool) -> Iterator[Ended]:
+    """Do all trainings of a queue; yields each with what it gave, or its error, as it ends.
+
+    Args:
+        queue: trainings in order; whoever takes what is yielded may add to it and take from it.
+        material: what they read; on Ray it lies on the CPU.
+        engine: where.
+        on_row: told of epochs. One that was told may come again, after a child was lost; Ray's tasks tell none.
+        gpus: on Ray, take a GPU for each where the cluster has some.
+    """
+    if engine.name == "ray":
+        yield from _on_ray(queue, material, engine, gpus=gpus)
+        return
+    seconds: float | None = None
+    while queue:
+        workers = _num_workers(queue, material, engine)
+        if workers > 1 and (engine.workers or _pays(queue, material, workers, seconds)):
+            note(f"{len(queue)} trainings, in {workers} processes side by side")
+            yield from _in_children(queue, material, engine, workers, on_row=on_row)
+            return
+        task = queue.pop(0)
+        outcome = _attempt(task, material, on_row=on_row)
+        seconds = seconds if isinstance(outcome, AvrError) else outcome.seconds
+        yield task, outcome
+
+
+def _attempt(task: Task, material: Material, *, on_row: OnRow) -> Outcome | AvrError:
+    """What a training gives; of what a user is meant to read the error, which then says which training it was."""
+    rows = 0
+
+    def count(row: EpochRow) -> None:
+        nonlocal rows
+        rows += 1
+        on_row(task, rows, row)
+
+    try:
+        return train_task(task, material, count)
+    except AvrError as error:
+        return (UsageError if isinstance(error, UsageError) else WorkError)(f"{task.name}: {error}")
+
+
+# --- side by side on this machine -------------------------------------------------------------------------------------
+def _num_workers(queue: list[Task], material: Material, engine: Engine) -> int:
+    """Children to train with: as many as asked for, else as have a core and memory each; 1 is none but this process."""
+    if next(iter(material.parts.values())).device.type != "cpu":
+        return 1
+    if engine.workers:
+        return min(engine.workers, len(queue))
+    arrays = (part.rows.sum() * prod(shape) for part in material.parts.values() for shape in part.shapes.values())
+    spare = free_bytes(torch.device("cpu")) - VALUE_BYTES * max(arrays)  # each array is moved to where children see it
+    room = spare // (CHILD_BYTES + WEIGHT_BYTES * max(task.weights for task in queue))
+    cores = torch.get_num_threads() // min(task.threads for task in queue)
+    return int(min(len(queue), cores, room))
+
+
+def _pays(queue: list[Task], material: Material, workers: int, seconds: float | None) -> bool:
+    """Whether children are much faster, each training taking so many seconds, or as many as it must take at least."""
+    if seconds is None:
+        task = queue[0]
+        samples = material.parts[task.part].num_samples(task.videos, every_view=task.plan.training.views == "all")
+        segments = max(shape[0] for shape in task.shapes.values())
+        seconds = 6 * task.weights * segments * samples * task.epochs / FLOPS
+    return START_SECONDS + -(-len(queue) // workers) * seconds < MUCH_FASTER * len(queue) * seconds
+
+
+def _in_children(
+    queue: list[Task], material: Material, engine: Engine, workers: int, *, on_row: OnRow
+) -> Iterator[Ended]:
+    """Trainings in children, watched; of one that dies another takes the place, and does its training again."""
+    lost: Counter[Task] = Counter()
+    held: dict[Child, Task] = {}
+    fresh: list[Child] = []
+    idle: list[Child] = []
+    with ExitStack() as stack:
+        data, tensors = take_apart(material)
+        memory = [stack.enter_context(move_to_file(tensor)) for tensor in tensors]
+        layout = [(tensor.numpy().dtype, tuple(tensor.shape)) for tensor in tensors]
+        while queue or held:
+            under_way = [*queue, *held.values()]
+            wanted = min(len(under_way), max(workers, _num_workers(under_way, material, engine)))
+            while len(held) + len(fresh) + len(idle) < wanted:
+                fresh.append(Child("a training process", "avr.heads._engines:serve"))
+                stack.callback(fresh[-1].close)
+            while queue and idle:
+                child, task = idle.pop(), queue.pop(0)
+                held[child] = task
+                with suppress(OSError):  # one that died since is heard of below
+                    child.pipe.send(task)
+            heard = wait([child.pipe for child in (*held, *fresh)]) if held else [fresh[0].pipe]
+            for child in [child for child in (*held, *fresh) if child.pipe in heard]:
+                if child in fresh:
+                    child.started()
+                    fresh.remove(child)
+                    idle.append(child)
+                    with suppress(OSError):
+                        child.pipe.send((data, layout))
+                        for file in memory:
+                            send_handle(child.pipe, file.fileno(), child.process.pid)
+                    continue
+                try:
+                    number, said = child.pipe.recv()
+                except (EOFError, OSError):
+                    task, why = held.pop(child), child.ended()
+                    lost[task] += 1
+                    if lost[task] < ATTEMPTS:
+                        warn(f"{task.name}: its process was lost ({why}); another begins it again")
+                        queue.insert(0, task)
+                        continue
+                    yield task, WorkError(f"{task.name}: {ATTEMPTS} processes were lost on it, the last one: {why}")
+                    continue
+                if number:
+                    on_row(held[child], number, said)
+                else:
+                    idle.append(child)
+                    yield held.pop(child), said
+
+
+def serve(pipe: Connection) -> None:
+    """A child's side: features and then trainings come through the pipe; back go epochs and what each training gave."""
+
+    def say(number: int, said: Any) -> None:
+        try:
+            pipe.send((number, said))
+        except (BrokenPipeError, ConnectionResetError):  # the parent is gone
+            os._exit(1)
+
+    with suppress(EOFError, ConnectionResetError):
+        data, layout = pipe.recv()
+        files = [os.fdopen(recv_handle(pipe), "rb") for _ in layout]
+        arrays = (np.memmap(file, kind, "r", shape=shape) for file, (kind, shape) in zip(files, layout, strict=True))
+        material = put_together(data, [as_tensor(array) for array in arrays])
+        while True:
+            task = pipe.recv()
+            try:
+                with quiet():
+                    outcome = _attempt(task, material, on_row=lambda _, number, row: say(number, row))
+            except Exception as error:
+                traceback.print_exc()
+                outcome = WorkError(f"{task.name}: {one_line(error)}")
+            say(0, outcome)
+
+
+# --- on Ray -----------------------------------------------------------------------------------------------------------
+def _on_ray(queue: list[Task], material: Material, engine: Engine, *, gpus: bool) -> Iterator[Ended]:
+    """Trainings as tasks of Ray's, as many at once as it has cores for, or GPUs; it begins those again that are lost.
+
+    Raises:
+        UsageError: Ray is not installed, or there is no cluster at the address.
+    """
+    ray = connect_ray(engine.address)
+    gpus = gpus and ray.cluster_resources().get("GPU", 0) >= 1
+    most = int(max(node["Resources"].get("CPU", 1) for node in ray.nodes()))
+    # A process may take one training after another (`max_calls`).
+    work = ray.remote(num_gpus=int(gpus), max_calls=0, max_retries=ATTEMPTS - 1)(train_on_ray)
+    data, tensors = take_apart(material)
+    told = ray.put((data, [tensor.numpy() for tensor in tensors], Path.cwd(), "cuda" if gpus else "cpu"))
+    running: dict[Any, Task] = {}
+    note(f"{len(queue)} trainings on Ray, {'a GPU' if gpus else 'CPU'} each")
+    try:
+        while queue or running:
+            while queue and (not engine.workers or len(running) < engine.workers):
+                task = queue.pop(0)
+                cores = 1 if gpus else min(task.threads, most)
+                running[work.options(num_cpus=cores).remote(told, task)] = task
+            for ended in ray.wait(list(running), timeout=1.0)[0]:
+                task = running.pop(ended)
+                yield task, _of_ray(ray, ended, task)
+    finally:
+        for unfinished in running:
+            ray.cancel(unfinished, force=True)
+
+
+def _of_ray(ray: Any, ended: Any, task: Task) -> Outcome | AvrError:
+    """What an ended task of Ray's gives."""
+    try:
+        outcome: Outcome | AvrError = ray.get(ended)
+    except ray.exceptions.RayTaskError as error:
+        return WorkError(f"{task.name}: {one_line(error.cause)}")
+    except ray.exceptions.RayError as error:
+        return WorkError(f"{task.name}: Ray lost its workers ({first_line(error)}); run again to go on")
+    return outcome
+
+
+def train_on_ray(told: tuple[bytes, list[NDArray], Path, str], task: Task) -> Outcome | AvrError:
+    """A training, as a task of Ray's, which shows it its own GPU alone."""
+    data, arrays, folder, device = told
+    with suppress(*([WorkError] if arrays else [])):  # what is streamed from the store needs its folder
+        go_to(folder)
+    material = put_together(data, [as_tensor(array).to(device) for array in arrays])
+    for part in material.parts.values():
+        part.device = torch.device(device)
+    with quiet():
+        return _attempt(task, material, on_row=lambda *_: None)
+
+
+# --- memory that is shared --------------------------------------------------------------------------------------------
+def take_apart(material: Material) -> tuple[bytes, list[Tensor]]:
+    """Material as bytes, which are small, and the tensors in it, each once."""
+    places: dict[tuple[Any, ...], int] = {}
+    tensors: list[Tensor] = []
+
+    class Pickler(pickle.Pickler):
+        def persistent_id(self, thing: Any) -> int | None:
+            if not isinstance(thing, Tensor):
+                return None
+            place = places.setdefault((thing.data_ptr(), thing.dtype, thing.shape), len(tensors))
+            if place == len(tensors):
+                tensors.append(thing)
+            return place
+
+    out = BytesIO()
+    Pickler(out).dump(material)
+    return out.getvalue(), tensors
+
+
+def put_together(data: bytes, tensors: list[Tensor]) -> Material:
+    """The material of `take_apart`, of its own tensors or of others with their values."""
+
+    class Unpickler(pickle.Unpickler):
+        def persistent_load(self, place: int) -> Tensor:
+            return tensors[place]
+
+    material: Material = Unpickler(BytesIO(data)).load()
+    return material
+
+
+def move_to_file(tensor: Tensor) -> IO[bytes]:
+    """Move a tensor's values to memory that another process can map; gives the file that stands for it.
+
+    On Linux it is no file on a disk, nor in /dev/shm, which containers keep small.
+    """
+    memory = hasattr(os, "memfd_create")
+    file: Any = os.fdopen(os.memfd_create("avr-features"), "w+b") if memory else tempfile.TemporaryFile()  # noqa: SIM115
+    values = tensor.numpy()
+    shared = np.memmap(file, values.dtype, "w+", shape=values.shape)
+    shared[...] = values
+    tensor.set_(torch.from_numpy(np.asarray(shared)))  # what held them is free
+    return file
+
+
+def as_tensor(array: NDArray) -> Tensor:
+    """A tensor of an array that may be read alone; nothing writes to features."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "The given NumPy array is not writable")
+        return torch.from_numpy(np.asarray(array))

@@ -1,0 +1,200 @@
+"""One training of a run: what it is told, what it gives, and the one function between, all plain data.
+
+So it can be done in this process, in a child of it or on another machine. The numbers are the same, bit for bit: how
+many CPU threads compute is told with the training, and follows from the run, not from where it is done.
+"""
+
+import dataclasses
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from avr.training import Training, deterministic
+
+from ._base import Head, Shapes, build_head, head_class
+from ._examples import Examples
+from ._loop import EpochRow, course_of, hold_out, predict, train
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a run trains, settled.
+
+    Attributes:
+        head, options, training, seed: the registry name, every option, the settings.
+        layers: stream -> layer.
+        folds: asked for; None lets the cost decide.
+        store: what checkpoints and scores say of it.
+        splits: those the run trains.
+    """
+
+    head: str
+    options: dict[str, Any]
+    training: Training
+    layers: dict[str, str]
+    folds: int | None
+    seed: int
+    store: dict[str, Any]
+    splits: tuple[str, ...]
+
+    @property
+    def networks(self) -> dict[str, tuple[str, ...]]:
+        """Sub-folder -> streams of each network: one of all streams, or one a stream."""
+        return {"": tuple(self.layers)} if head_class(self.head).joint else {s: (s,) for s in self.layers}
+
+    def num_trainings(self, folds: int) -> int:
+        """How many trainings the run is, with so many folds."""
+        return num_trainings(self.head, len(self.layers), splits=len(self.splits), folds=folds)
+
+    def count_weights(self, shapes: Shapes, num_classes: int) -> dict[str, int]:
+        """How many weights each network has, built without memory or values.
+
+        Raises:
+            UsageError: the head refuses these streams.
+        """
+        with torch.device("meta"):
+            heads = {
+                name: self.build({stream: shapes[stream] for stream in streams}, num_classes)
+                for name, streams in self.networks.items()
+            }
+        return {name: sum(weight.numel() for weight in head.parameters()) for name, head in heads.items()}
+
+    def build(self, shapes: Shapes, num_classes: int) -> Head:
+        """A fresh head for these streams."""
+        return build_head(self.head, shapes, num_classes, options=self.options)
+
+    def facts(self) -> dict[str, Any]:
+        """What the run's record and every checkpoint say of it."""
+        training = dataclasses.asdict(self.training)
+        return {
+            "head": self.head,
+            "options": self.options,
+            "training": training,
+            "seed": self.seed,
+            "store": self.store,
+        }
+
+
+@dataclass(frozen=True)
+class Material:
+    """What trainings read, the same for all of them.
+
+    Attributes:
+        parts: features and labels of the same M videos, as networks of one kind read them.
+        groups, ids: `(M,)` of each video its group and its id.
+        class_names: K of them.
+    """
+
+    parts: dict[str, Examples]
+    groups: NDArray
+    ids: NDArray
+    class_names: tuple[str, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Task:
+    """One training.
+
+    Attributes:
+        run: number of its run, among those that are trained together.
+        plan: of that run.
+        split, network, fold: which of its trainings this is; fold None is the split's own, of all its videos.
+        part: which features of the material it reads.
+        shapes: stream -> shape of one view in the store.
+        videos, scored: positions of those to train on, and of those to predict then.
+        threads: CPU threads that compute.
+        weights: how many the network has.
+        epochs: how many it takes at most.
+    """
+
+    run: int
+    plan: Plan
+    split: str
+    network: str
+    fold: int | None
+    part: str
+    shapes: dict[str, tuple[int, ...]]
+    videos: NDArray
+    scored: NDArray
+    threads: int
+    weights: int
+    epochs: int
+
+    @property
+    def name(self) -> str:
+        """How a person knows it: "linear, rgb, split 1, fold 2"."""
+        network = f", {self.network}" if self.network else ""
+        fold = f", fold {self.fold + 1}" if self.fold is not None else ""
+        return f"{self.plan.head}{network}, split {self.split}{fold}"
+
+    @property
+    def place(self) -> tuple[int, int, int, int]:
+        """Where it comes in order: run by run, split by split, the split's own networks before its folds."""
+        networks, fold = list(self.plan.networks), -1 if self.fold is None else self.fold
+        return self.run, self.plan.splits.index(self.split), fold, networks.index(self.network)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a training gives.
+
+    Attributes:
+        scores: output -> log-probabilities `(len(scored), K)`.
+        rows: the log, one an epoch.
+        seconds: a training like it takes.
+        weights: the network's by name, and its statistics; of a fold none, which is not kept.
+    """
+
+    scores: dict[str, NDArray[np.float32]]
+    rows: list[EpochRow]
+    seconds: float
+    weights: dict[str, NDArray] = field(default_factory=dict)
+
+
+def train_task(task: Task, material: Material, on_epoch: Callable[[EpochRow], None]) -> Outcome:
+    """Train a fresh head and predict; `on_epoch` is called with each epoch's log row.
+
+    Raises:
+        UsageError, WorkError: as `train` and `predict` do.
+    """
+    plan, part = task.plan, material.parts[task.part]
+    # The fresh weights are drawn on the CPU, from the seed.
+    with deterministic(part.device, seed=plan.seed, threads=task.threads):
+        head = plan.build(task.shapes, len(material.class_names))
+        trained = train(
+            head,
+            part,
+            task.videos,
+            training=plan.training,
+            groups=material.groups,
+            names=material.ids,
+            seed=plan.seed,
+            on_epoch=on_epoch,
+        )
+        scores = predict(head, part, task.scored, names=material.ids) if len(task.scored) else {}
+    state = head.state_dict() if task.fold is None else {}
+    weights = {name: value.detach().cpu().numpy() for name, value in state.items()}
+    return Outcome(scores, trained.rows, trained.seconds, weights)
+
+
+def num_trainings(head: str, streams: int, *, splits: int = 1, folds: int = 0) -> int:
+    """How many trainings a run of so many streams, splits and folds is."""
+    return splits * (1 + folds) * (1 if head_class(head).joint else streams)
+
+
+def threads_each(trainings: int) -> int:
+    """CPU threads of each of so many trainings: all of torch's, shared out, as if all trainings ran side by side.
+
+    Heads whose steps are small take one of them (`train`).
+    """
+    return max(1, torch.get_num_threads() // trainings)
+
+
+def num_epochs(plan: Plan, examples: Examples, videos: NDArray, *, groups: NDArray) -> int:
+    """Epochs that a training on some videos takes, at most."""
+    videos, _ = hold_out(examples, videos, groups=groups, share=plan.training.validation, seed=plan.seed)
+    return course_of(plan.training, examples, videos).total_epochs
