@@ -6,7 +6,18 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ._options import PATH, chosen_stores, device_option, list_option, set_option, stores_option, training_options
+from avr.training import Engine
+
+from ._options import (
+    PATH,
+    chosen_stores,
+    device_option,
+    list_option,
+    record_options,
+    set_option,
+    stores_option,
+    training_options,
+)
 from ._output import Reply, answering, print_lines, print_table
 
 if TYPE_CHECKING:
@@ -68,11 +79,13 @@ def _reads(reads: Mapping[str, str]) -> str:
 @click.option("--out", type=PATH, help="Run folder; an unfinished one goes on.  [default: runs/<head>-<dataset>-<k>]")
 @device_option
 @click.option("--memory-gb", type=float, help="Features held in memory, at most.  [default: half of what is free]")
+@record_options("engine", Engine, flags={"name": "--engine"})
 @answering
 def train(head: str, stores: tuple[Path, ...], streams: tuple[str, ...] | None, **options: Any) -> Reply:
     """Train HEAD (`avr heads list`) on a store, or several; write checkpoints, logs and scores to a run folder.
 
-    A run that was interrupted goes on after its finished splits when the same command is given again.
+    A run that was interrupted goes on after its finished splits when the same command is given again. How many of its
+    trainings (splits, folds, streams) run side by side changes no number.
     Prints the accuracy of the test part for each stream and for the head's fused prediction; of several splits, their
     mean and spread (standard deviation) and the accuracy over all test videos together.
     """

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from avr.core import as_text
+from avr.training import Engine
 
-from ._options import PATH, chosen_store, device_option, list_option, named_value, set_option
+from ._options import PATH, chosen_store, device_option, list_option, named_value, record_options, set_option
 from ._output import Reply, answering, print_lines, print_table
 
 if TYPE_CHECKING:
@@ -104,7 +105,7 @@ def _show_plan(extractions: "list[Extraction]") -> None:
 
 
 @command.command()
-@click.argument("name")
+@click.argument("table", metavar="NAME")
 @click.option(
     "--store",
     "stores",
@@ -135,9 +136,10 @@ def _show_plan(extractions: "list[Extraction]") -> None:
 @set_option("--scores", "Outside scores that a row asks for, a file by its name; repeat.", free=True)
 @click.option("--out", type=PATH, help="Folder of the run.  [default: runs/recipe-NAME-DATASET]")
 @device_option
+@record_options("engine", Engine, flags={"name": "--engine"})
 @answering
 def run(
-    name: str, stores: tuple[str, ...], settings: Any, out: Path | None, scores: dict[str, str], **options: Any
+    table: str, stores: tuple[str, ...], settings: Any, out: Path | None, scores: dict[str, str], **options: Any
 ) -> Reply:
     """Train the rows of recipe NAME on stores and print one table: row, paper, measured mean ± deviation.
 
@@ -149,7 +151,7 @@ def run(
     from avr.recipes import load_recipe
     from avr.store import RUNS, FeatureStore
 
-    recipe = load_recipe(name)
+    recipe = load_recipe(table)
     named = [named_value("--store", text, bare=True) for text in stores]
     paths = [(key, chosen_store(Path(value))) for key, value in named] or [("", chosen_store(None))]
     if out is None:

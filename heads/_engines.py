@@ -10,7 +10,7 @@ import tempfile
 import traceback
 import warnings
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import ExitStack, suppress
 from io import BytesIO
 from math import prod
@@ -42,7 +42,9 @@ CHILD_BYTES = 1e9  # of a child: what it imports, and a batch on its way
 WEIGHT_BYTES = 20  # a weight's: itself, its gradient, two moments, and the best epoch's
 
 
-def run_tasks(queue: list[Task], material: Material, engine: Engine, *, on_row: OnRow, gpus: bool) -> Iterator[Ended]:
+def run_tasks(
+    queue: list[Task], material: Material, engine: Engine, *, on_row: OnRow, gpus: bool
+) -> Generator[Ended, None, None]:
     """Do all trainings of a queue; yields each with what it gave, or its error, as it ends.
 
     Args:
@@ -278,7 +280,7 @@ def move_to_file(tensor: Tensor) -> IO[bytes]:
     values = tensor.numpy()
     shared = np.memmap(file, values.dtype, "w+", shape=values.shape)
     shared[...] = values
-    tensor.set_(torch.from_numpy(np.asarray(shared)))  # what held them is free
+    tensor.data = as_tensor(shared)  # what held them is free
     return file
 
 

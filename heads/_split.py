@@ -63,8 +63,8 @@ class Split:
         """Deal the training videos to so many folds, or to as many as their groups allow; gives how many."""
         self.folds = _possible(folds, self.store.groups[self.videos])
         if self.folds:
-            own = {"groups": self.store.groups[self.videos], "folds": self.folds, "seed": self.plan.seed}
-            self.fold_of = grouped_folds(self.store.labels[self.videos], **own)
+            groups, labels = self.store.groups[self.videos], self.store.labels[self.videos]
+            self.fold_of = grouped_folds(labels, groups=groups, folds=self.folds, seed=self.plan.seed)
         return self.folds
 
     def parts(self, fold: int | None) -> tuple[NDArray, NDArray]:

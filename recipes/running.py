@@ -1,8 +1,9 @@
-"""Running a recipe: train what its rows need on given stores, measure each row, go on where an earlier run stopped.
+"""Running a recipe: train what its rows lack on given stores, measure each row, go on where an earlier run stopped.
 
     <out>/runs/<head>-<key>/seed-0-split-1/     one training, a run as `avr heads train` writes it
     <out>/rows/<row>/seed-0-split-1.json        one measured figure
 
+The trainings come first, side by side where that is faster; then each row is measured.
 Rows that differ in what is done with the scores alone share their trainings. A key is the digest of everything that
 changes a training, so that changed settings never find an old result. One run works in a folder at a time.
 """
@@ -15,12 +16,14 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from avr.core import AvrError, FolderLock, UsageError, WorkError, make_folder, note, sha256_of, write_whole
-from avr.heads import train_run
+from avr.heads import RunRequest, num_trainings, train_runs
 from avr.store import is_run, read_record, split_folder
+from avr.training import Engine
 
 from .jobs import Changes, Job, check_changes, jobs_of
 from .measuring import accuracy_of
@@ -89,6 +92,7 @@ def run_recipe(
     seeds: Sequence[int] = (0,),
     changes: Changes | None = None,
     device: str = "auto",
+    engine: Engine | None = None,
 ) -> Outcome:
     """Train and measure every row; what is in `out` already from the same settings is not done again.
 
@@ -101,7 +105,7 @@ def run_recipe(
         splits: a split's name, several with commas, "first", "all", or "" for those of the paper's figures.
         seeds: each row is trained once a seed.
         changes: of options and training settings, and outside scores.
-        device: as in train_run.
+        device, engine: as in train_run.
 
     Raises:
         UsageError: a store that serves no row, stores of different data sets, an unknown split, option or setting, a
@@ -117,7 +121,8 @@ def run_recipe(
     if all(isinstance(job, str) for job in jobs.values()):
         raise UsageError(f"no row of {recipe.name} can be run: {next(iter(jobs.values()))}")
     with FolderLock(make_folder(out)):  # a second run would take this one's half-trained folders for a killed run's
-        bench = _Bench(out, device, changes.scores, list(itertools.product(seeds, names)))
+        bench = _Bench(out, changes.scores, list(itertools.product(seeds, names)))
+        bench.train(recipe.rows, jobs, device=device, engine=engine)
         rows = [bench.measure_row(row, jobs[row.name], row.figures.get(dataset)) for row in recipe.rows]
     compared = dict.fromkeys(m.row.store for m in rows if m.figure is not None and m.values)
     differences = store_differences(recipe, served, compared)
@@ -126,82 +131,97 @@ def run_recipe(
 
 @dataclass
 class _Bench:
-    """Where rows are trained and measured: once for each of `runs`, (seed, split), in the folder `out`.
-
-    A training is made when the first row asks for it; one that failed is not tried again for another row.
-    """
+    """Where rows are trained and measured: once for each of `runs`, (seed, split), in the folder `out`."""
 
     out: Path
-    device: str
     scores: Mapping[str, Path]
     runs: Sequence[tuple[int, str]]
-    failures: dict[Path, str] = field(default_factory=dict)
+    failures: dict[Path, AvrError] = field(default_factory=dict)
+
+    def train(self, rows: Sequence[Row], jobs: Mapping[str, Job | str], *, device: str, engine: Engine | None) -> None:
+        """Train all that rows lack; what fails is told when a row asks for it."""
+        requests: dict[Path, RunRequest] = {}
+        total: dict[Path, int] = {}
+        for row in rows:
+            job = jobs[row.name]
+            if isinstance(job, str):
+                continue
+            for seed, split in self.runs:
+                folder = self._run(job, seed, split)
+                total[folder] = num_trainings(job.head, len(job.layers), folds=job.folds)
+                if self._kept(row, job, seed, split) is None and not (is_run(folder) and read_record(folder).complete):
+                    requests[folder] = RunRequest(
+                        job.store,
+                        job.head,
+                        streams=tuple(job.layers),
+                        layers=job.layers,
+                        split=(split,),
+                        options=job.options,
+                        training=job.training,
+                        folds=job.folds,
+                        seed=seed,
+                        out=folder,
+                    )
+        told = list(requests.values())
+        results = train_runs(told, device=device, engine=engine, trainings=sum(total.values()))
+        for folder, result in zip(requests, results, strict=True):
+            if isinstance(result, AvrError):
+                self.failures[folder] = result
 
     def measure_row(self, row: Row, job: Job | str, figure: float | None) -> Measured:
-        """One row over its runs, up to the first that fails."""
+        """One row over its runs, up to the first that failed."""
         values: dict[tuple[int, str], float] = {}
         reason, failed = "", False
         try:
             if isinstance(job, str):
                 raise UsageError(job)
             for seed, split in self.runs:
-                values[seed, split] = self._figure(row, job, seed, split)
+                kept = self._kept(row, job, seed, split)
+                values[seed, split] = self._measure(row, job, seed, split) if kept is None else kept
         except AvrError as error:  # of this row: the others still run
             reason, failed = str(error), isinstance(error, WorkError)
             note(f"{row.name}: {'failed' if failed else 'left out'}: {reason}")
         return Measured(row, figure, values, reason, failed)
 
-    def _figure(self, row: Row, job: Job, seed: int, split: str) -> float:
-        """One figure in percent: read back where it is there, else trained, measured and written whole."""
-        place = self.out / "rows" / _slug(row.name) / f"seed-{seed}-split-{_slug(split)}.json"
-        outside = {name: self.scores[name] for name in row.scores}
-        key = {
+    def _kept(self, row: Row, job: Job, seed: int, split: str) -> float | None:
+        """A figure that was measured before from the same settings."""
+        place = self._place(row, seed, split)
+        kept = json.loads(place.read_text()) if place.exists() else None
+        return float(kept["top1"]) if kept and kept["key"] == self._key(row, job) else None
+
+    def _measure(self, row: Row, job: Job, seed: int, split: str) -> float:
+        """One figure in percent, measured and written whole.
+
+        Raises:
+            AvrError: its training's, or the measuring's.
+        """
+        run = self._run(job, seed, split)
+        if run in self.failures:
+            raise self.failures[run]
+        note(f"{row.name}, seed {seed}, split {split}: measuring")
+        outside = [self.scores[name] for name in row.scores]
+        top1 = 100 * accuracy_of(row, split_folder(run, split), store=job.store, layers=job.layers, outside=outside)
+        content = {"key": self._key(row, job), "top1": top1, "run": str(run.relative_to(self.out))}
+        with write_whole(self._place(row, seed, split)) as temporary:
+            temporary.write_text(json.dumps(content, indent=2) + "\n")
+        return top1
+
+    def _key(self, row: Row, job: Job) -> dict[str, Any]:
+        """All that a figure follows from, but seed and split."""
+        return {
             "job": job.key,
             "output": row.output,
             "fuse": row.fuse,
             "fuse_options": row.fuse_options,
             "of": list(row.of),
-            "scores": {name: sha256_of(path) for name, path in outside.items()},
+            "scores": {name: sha256_of(self.scores[name]) for name in row.scores},
         }
-        if place.exists():
-            kept = json.loads(place.read_text())
-            if kept["key"] == key:
-                return float(kept["top1"])
-        run = self._trained(job, seed, split)
-        note(f"{row.name}, seed {seed}, split {split}: measuring")
-        folder, outside_paths = split_folder(run, split), list(outside.values())
-        top1 = 100 * accuracy_of(row, folder, store=job.store, layers=job.layers, outside=outside_paths)
-        content = {"key": key, "top1": top1, "run": str(run.relative_to(self.out))}
-        with write_whole(place) as temporary:
-            temporary.write_text(json.dumps(content, indent=2) + "\n")
-        return top1
 
-    def _trained(self, job: Job, seed: int, split: str) -> Path:
-        """The folder of a finished training; WorkError where it failed, now or for an earlier row."""
-        final = self.out / "runs" / f"{job.head}-{job.key}" / f"seed-{seed}-split-{_slug(split)}"
-        if final in self.failures:
-            raise WorkError(self.failures[final])
-        if is_run(final) and read_record(final).complete:
-            return final
-        note(f"{job.head}, seed {seed}, split {split}: training")
-        try:
-            train_run(
-                job.store,
-                job.head,
-                streams=tuple(job.layers),
-                layers=job.layers,
-                split=(split,),
-                options=job.options,
-                training=job.training,
-                folds=job.folds,
-                seed=seed,
-                out=final,
-                device=self.device,
-            )
-        except WorkError as error:
-            self.failures[final] = str(error)
-            raise
-        return final
+    def _place(self, row: Row, seed: int, split: str) -> Path:
+        return self.out / "rows" / _slug(row.name) / f"seed-{seed}-split-{_slug(split)}.json"
+
+    def _run(self, job: Job, seed: int, split: str) -> Path:
+        return self.out / "runs" / f"{job.head}-{job.key}" / f"seed-{seed}-split-{_slug(split)}"
 
 
 def _slug(name: str) -> str:

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from avr.datasets import Dataset, Split, Video
+from avr.heads import RunRequest
 from avr.store import RunRecord, StoreWriter, write_record
 
 STEPS = 3
@@ -68,14 +69,16 @@ def toy_store(tmp_path_factory) -> Path:
 
 
 @pytest.fixture
-def untrained(monkeypatch) -> list[dict]:
-    """Trainings take no time: only their folder is made, and every figure is 50. What each was called with."""
-    called: list[dict] = []
+def untrained(monkeypatch) -> list[RunRequest]:
+    """Trainings take no time: only their folder is made, and every figure is 50. What was asked for."""
+    asked: list[RunRequest] = []
 
-    def train(store, head, *, out, **settings):
-        called.append({"store": store, "head": head, "out": out, **settings})
-        write_record(out, RunRecord("head", complete=True))
+    def train(requests, **_):
+        asked.extend(requests)
+        for request in requests:
+            write_record(request.out, RunRecord("head", complete=True))
+        return [None for _ in requests]
 
-    monkeypatch.setattr("avr.recipes.running.train_run", train)
+    monkeypatch.setattr("avr.recipes.running.train_runs", train)
     monkeypatch.setattr("avr.recipes.running.accuracy_of", lambda *_, **__: 0.5)
-    return called
+    return asked

@@ -49,7 +49,7 @@ def test_the_papers_settings_hold_on_its_data_sets_without_figures_too(tmp_path,
     store = write_store(tmp_path / "store", name=dataset)
     outcome = go(recipe, store, tmp_path / "out")
     assert outcome.settings == "paper"
-    assert {call["training"].schedule for call in untrained} == {"two-stage"}
+    assert {request.training.schedule for request in untrained} == {"two-stage"}
     notes = [f"note: {text}" for text in outcome.recipe.notes]
     assert [line for line in head_lines(outcome) if line.startswith("note")] == notes
 
@@ -118,7 +118,7 @@ def test_each_bare_store_serves_what_it_fits_and_no_other_serves(runner, toy_sto
     both = ["recipe", "run", "stfn-table4", "--store", str(toy_store), "--store", str(seven), *more]
     printed = json.loads(runner.invoke(main, both).stdout)
     assert [bool(measured["runs"]) for measured in printed["rows"]] == [True, False, True, False]
-    assert [call["store"] for call in untrained] == [toy_store, seven]
+    assert [request.store for request in untrained] == [toy_store, seven]
     again = runner.invoke(
         main, ["recipe", "run", "stfn-table2", "--store", str(toy_store), "--store", str(seven), *more]
     )
@@ -193,13 +193,14 @@ def test_a_row_whose_work_fails_does_not_end_the_run(runner, toy_store, tmp_path
     """Of stilt-table4's rows three read one training, which fails once; the others are measured; exit code 1."""
     tried = []
 
-    def train(store, head, *, out, **_):
-        tried.append(head)
-        if head == "coattention":
-            raise WorkError("the loss is no number at epoch 3")
-        write_record(out, RunRecord("head", complete=True))
+    def train(requests, **_):
+        for request in requests:
+            tried.append(request.head)
+            if request.head != "coattention":
+                write_record(request.out, RunRecord("head", complete=True))
+        return [WorkError("the loss is no number at epoch 3") if head == "coattention" else None for head in tried]
 
-    monkeypatch.setattr("avr.recipes.running.train_run", train)
+    monkeypatch.setattr("avr.recipes.running.train_runs", train)
     arguments = ["recipe", "run", "stilt-table4", "--store", str(toy_store), "--splits", "1", "--out", str(tmp_path)]
     result = runner.invoke(main, arguments)
     assert result.exit_code == 1

@@ -17,7 +17,7 @@ from avr.core import UsageError, top_k_accuracy
 from avr.recipes import Changes, load_recipe, run_recipe
 from avr.recipes.running import Measured, Outcome
 from avr.recipes.tables import as_markdown, table_rows
-from avr.store import read_scores
+from avr.store import is_run, read_record, read_scores
 
 QUICK = {"epochs": 2, "min_steps": 0, "lr": 0.01}  # where it does not matter what is learnt
 
@@ -49,7 +49,7 @@ def test_what_is_done_is_not_done_again_and_changed_settings_are(toy_store, tmp_
     # four rows, one training
     assert len(list((tmp_path / "runs").glob("*/seed-0-split-1"))) == 1
     with monkeypatch.context() as patch:
-        patch.setattr("avr.recipes.running.train_run", None)  # cannot be called
+        patch.setattr("avr.heads._run.open_examples", None)  # cannot be called
         patch.setattr("avr.recipes.running.accuracy_of", None)
         assert quick("stilt-table5", toy_store, tmp_path, splits="first").rows == first.rows
     quick("stilt-table5", toy_store, tmp_path, splits="first", training={"lr": 0.002})
@@ -119,7 +119,7 @@ def test_bad_requests_are_refused(toy_store, tmp_path):
 
 
 def test_a_killed_run_goes_on_where_it_stopped(runner, toy_store, tmp_path):
-    """SIGKILL after the first row; what it had measured stays, the half-trained rest is trained again."""
+    """SIGKILL after the first training; what is trained stays, the half-trained rest is trained again."""
     out = tmp_path / "out"
     arguments = ["recipe", "run", "stfn-table2", "--store", str(toy_store), "--out", str(out), "--seeds", "0,1"]
     arguments += ["--training", "epochs=5", "--training", "min_steps=0"]
@@ -129,11 +129,16 @@ def test_a_killed_run_goes_on_where_it_stopped(runner, toy_store, tmp_path):
     silent = {"stderr": subprocess.DEVNULL, "stdout": subprocess.DEVNULL}
     running = subprocess.Popen(command, cwd=tmp_path, env=environment, **silent)
     deadline = time.monotonic() + 60
-    while not list(out.glob("rows/*/*.json")) and time.monotonic() < deadline:
+
+    def trained():
+        runs = [path for path in out.glob("runs/*/seed-*") if is_run(path) and read_record(path).complete]
+        return [run / "split-1" / "scores.h5" for run in runs]
+
+    while not trained() and time.monotonic() < deadline:
         time.sleep(0.01)
     running.send_signal(signal.SIGKILL)
     running.wait()
-    done = sorted(out.glob("rows/*/*.json"))
+    done = trained()
     assert 1 <= len(done) < 6
     before = {path: path.stat().st_mtime_ns for path in done}
     finished = runner.invoke(main, arguments)
