@@ -8,7 +8,6 @@ import os
 import pickle
 import tempfile
 import traceback
-import warnings
 from collections import Counter
 from collections.abc import Callable, Generator, Iterator
 from contextlib import ExitStack, suppress
@@ -29,7 +28,7 @@ from avr.training import Engine
 
 from ._examples import VALUE_BYTES, free_bytes
 from ._loop import EpochRow
-from ._trainings import Material, Outcome, Task, train_task
+from ._trainings import Material, Outcome, Task, as_tensor, train_task
 
 OnRow = Callable[[Task, int, EpochRow], None]  # called with each epoch's log row and its number, counted from 1
 Ended = tuple[Task, Outcome | AvrError]
@@ -201,7 +200,7 @@ def _on_ray(queue: list[Task], material: Material, engine: Engine, *, gpus: bool
     data, tensors = take_apart(material)
     told = ray.put((data, [tensor.numpy() for tensor in tensors], Path.cwd(), "cuda" if gpus else "cpu"))
     running: dict[Any, Task] = {}
-    note(f"{len(queue)} trainings on Ray, {'a GPU' if gpus else 'CPU'} each")
+    note(f"{len(queue)} trainings on Ray" + (", a GPU each" if gpus else ""))
     try:
         while queue or running:
             while queue and (not engine.workers or len(running) < engine.workers):
@@ -282,10 +281,3 @@ def move_to_file(tensor: Tensor) -> IO[bytes]:
     shared[...] = values
     tensor.data = as_tensor(shared)  # what held them is free
     return file
-
-
-def as_tensor(array: NDArray) -> Tensor:
-    """A tensor of an array that may be read alone; nothing writes to features."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "The given NumPy array is not writable")
-        return torch.from_numpy(np.asarray(array))

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from avr.core import AvrError, UsageError, grouped_folds, measure, note, possible_folds
@@ -31,7 +30,7 @@ from avr.store import (
 from ._base import with_average
 from ._examples import Examples
 from ._trained import CHECKPOINT, save_tensors
-from ._trainings import Outcome, Plan, Task, num_epochs, threads_each
+from ._trainings import Outcome, Plan, Task, as_tensor, num_epochs, threads_each
 
 FOLDS = 5  # where they are on by themselves
 FOLDS_SECONDS = 60.0  # the most they may cost then, over all splits of the run
@@ -96,7 +95,7 @@ class Split:
         with new_split(run, self.name) as folder:
             for name in plan.networks:
                 task, outcome = self._done[name, None]
-                weights = {key: torch.from_numpy(value) for key, value in outcome.weights.items()}
+                weights = {key: as_tensor(value) for key, value in outcome.weights.items()}
                 save_tensors(folder / name / CHECKPOINT, weights, _describe(task, store))
                 write_log(folder / name, outcome.rows)
                 test_scores |= outcome.scores

@@ -5,6 +5,7 @@ many CPU threads compute is told with the training, and follows from the run, no
 """
 
 import dataclasses
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -12,6 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from avr.training import Training, deterministic
 
@@ -198,3 +200,10 @@ def num_epochs(plan: Plan, examples: Examples, videos: NDArray, *, groups: NDArr
     """Epochs that a training on some videos takes, at most."""
     videos, _ = hold_out(examples, videos, groups=groups, share=plan.training.validation, seed=plan.seed)
     return course_of(plan.training, examples, videos).total_epochs
+
+
+def as_tensor(array: NDArray) -> Tensor:
+    """A tensor of an array that may be read alone; avr does no more."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "The given NumPy array is not writable")
+        return torch.from_numpy(np.asarray(array))

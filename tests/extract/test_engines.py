@@ -22,7 +22,9 @@ from avr.extract import Engine, Running, extract, read_streams
 from avr.extract.engines import serve, shares_of_cores
 from avr.extract.run import shares
 from avr.extract.worker import Task
+from avr.heads import train_run
 from avr.store import verify
+from avr.training import Engine as Trainings
 
 SETTINGS = read_streams(
     ["rgb,flow"],
@@ -159,6 +161,7 @@ def test_two_worker_processes_one_killed_write_the_same_bytes(sixteen, alone, tm
 @pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="Ray is not installed: pip install 'avr[ray]'")
 @pytest.mark.filterwarnings("default")  # Ray's own
 def test_two_ray_workers_one_killed_write_the_same_bytes(sixteen, alone, tmp_path, monkeypatch):
+    """And trainings on Ray, one of whose processes is killed too; here, since Ray takes long to start."""
     monkeypatch.setenv("RAY_memory_monitor_refresh_ms", "0")  # what else runs here must not make Ray kill more
     killed: list[int] = []
     watcher = kill_one_worker(tmp_path / "store", "ray::extract_shards", killed)
@@ -166,15 +169,43 @@ def test_two_ray_workers_one_killed_write_the_same_bytes(sixteen, alone, tmp_pat
         summary = extract(
             sixteen, tmp_path / "store", streams=SETTINGS, running=RUNNING, engine=Engine(name="ray", workers=2)
         )
+        trained = {memory: runs_on_ray(tmp_path, killed, memory_gb=memory) for memory in (None, 0.0)}
     finally:
         import ray
 
         ray.shutdown()
     watcher.join()
-    assert killed
+    assert len(killed) == 2
     assert summary.extracted == 16
     assert verify(tmp_path / "store")["ok"]
     assert files_of(tmp_path / "store") == alone
+    for here, there in trained.values():
+        assert here.keys() == there.keys()
+        same = [name for name in here if here[name] == there[name]]
+        assert len([name for name in same if name.endswith((".safetensors", ".h5"))]) == 3
+
+
+def runs_on_ray(folder: Path, killed: list[int], *, memory_gb: float | None) -> list[dict[str, bytes]]:
+    """The files of a run trained here, and of one on Ray, which loses a process where the features are in memory."""
+    found = []
+    for name in ("local", "ray"):
+        watcher = None
+        if name == "ray" and memory_gb is None:
+            watcher = kill_one_worker(folder / "store", "ray::train_on_ray", killed)
+        run = train_run(
+            folder / "store",
+            "linear",
+            folds=2,
+            training={"epochs": 300 if memory_gb is None else 2, "min_steps": 0},
+            out=folder / f"{name}-{memory_gb}",
+            memory_gb=memory_gb,
+            device="cpu",
+            engine=Trainings(name=name, workers=0 if name == "ray" else 1),
+        )
+        if watcher:
+            watcher.join()
+        found.append(files_of(run.folder))
+    return found
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,105 @@
+"""Trainings side by side: in children of which one is killed, the same bytes as one by one; when there are children."""
+
+import re
+
+import pytest
+import torch
+
+from avr.core import Child, Progress, UsageError, WorkError
+from avr.heads import RunRequest, _engines, train_run, train_runs
+from avr.heads._trainings import num_trainings, threads_each
+from avr.training import Engine
+
+QUICK = {"epochs": 3, "min_steps": 0}
+
+
+def kept(run):
+    """Checkpoints and scores of a run."""
+    files = (path for path in sorted(run.rglob("*")) if path.suffix in (".safetensors", ".h5"))
+    return {str(path.relative_to(run)): path.read_bytes() for path in files}
+
+
+@pytest.mark.slow
+def test_children_of_which_one_is_killed_give_the_same_bytes(toy_store, tmp_path, monkeypatch, capsys):
+    """And a run that fails leaves the others, and says in which training."""
+    started: list[Child] = []
+    killed: list[Child] = []
+    real_start, real_advance = Child.started, Progress.advance
+
+    def start(child, *arguments):
+        real_start(child, *arguments)
+        started.append(child)
+
+    def advance(bar, *arguments, **figures):
+        if started and not killed:
+            killed.append(started[0])
+            started[0].kill()
+        real_advance(bar, *arguments, **figures)
+
+    monkeypatch.setattr(Child, "started", start)
+    monkeypatch.setattr(Progress, "advance", advance)
+    runs = {}
+    for name, workers in (("alone", 1), ("beside", 2)):
+        requests = [
+            RunRequest(toy_store, "linear", folds=0, training=QUICK | {"lr": 1e37}, out=tmp_path / name / "wild"),
+            RunRequest(toy_store, "linear", split="all", folds=2, training=QUICK, out=tmp_path / name / "linear"),
+            RunRequest(toy_store, "stfn", folds=2, training=QUICK, out=tmp_path / name / "stfn"),
+        ]
+        runs[name] = train_runs(requests, engine=Engine(workers=workers), trainings=7)
+    assert len(killed) == 1
+    said = capsys.readouterr().err
+    assert "trainings, in 2 processes side by side" in said
+    assert "its process was lost (SIGKILL); another begins it again" in said
+    for results in runs.values():
+        wild, *others = results
+        assert isinstance(wild, WorkError)
+        assert re.match(r"linear, (rgb|flow), split 1: the loss is ", str(wild))
+        assert [list(result.splits) for result in others] == [["1", "2"], ["1"]]
+    assert len(kept(tmp_path / "alone")) == 2 * 3 + 2
+    assert kept(tmp_path / "beside") == kept(tmp_path / "alone")
+
+
+def test_children_are_made_where_that_is_faster(toy_store, tmp_path, monkeypatch):
+    """Of heads too small for it none; else as many as have a core, once it is known what a training costs."""
+    before = torch.get_num_threads()
+    made: list[tuple[int, int]] = []
+
+    def in_children(queue, material, engine, workers, *, on_row):
+        made.append((len(queue), workers))
+        while queue:
+            task = queue.pop(0)
+            yield task, _engines._attempt(task, material, on_row=on_row)
+
+    def train(out, **more):
+        train_run(toy_store, "linear", folds=2, training=QUICK, out=tmp_path / out, device="cpu", **more)
+
+    monkeypatch.setattr(_engines, "_in_children", in_children)
+    try:
+        torch.set_num_threads(4)
+        train("small")
+        assert made == []
+        train("asked", engine=Engine(workers=2))
+        assert made == [(6, 2)]
+        monkeypatch.setattr(_engines, "START_SECONDS", 0.0)
+        monkeypatch.setattr(_engines, "CHILD_BYTES", 1.0)
+        train("large")  # a network of each of two streams, and in each of two folds
+        assert made[1:] == [(6, 4)]
+        train("alone", engine=Engine(workers=1))
+        monkeypatch.setattr(_engines, "free_bytes", lambda _: 0.0)
+        train("no-memory")
+        assert made[2:] == []
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_threads_follow_from_the_run(monkeypatch):
+    assert (num_trainings("linear", 3, splits=2, folds=5), num_trainings("stfn", 3, splits=2, folds=5)) == (36, 12)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 8)
+    assert [threads_each(trainings) for trainings in (1, 2, 3, 8, 100)] == [8, 4, 2, 1, 1]
+
+
+def test_engines_that_make_no_sense():
+    with pytest.raises(UsageError, match=r"name=slurm is not possible; name takes local\|ray"):
+        Engine(name="slurm")
+    with pytest.raises(UsageError, match="--address is of --engine ray"):
+        Engine(address="auto")
