@@ -12,7 +12,6 @@ from collections import Counter
 from collections.abc import Callable, Generator, Iterator
 from contextlib import ExitStack, suppress
 from io import BytesIO
-from math import prod
 from multiprocessing.connection import Connection, wait
 from multiprocessing.reduction import recv_handle, send_handle
 from pathlib import Path
@@ -26,7 +25,7 @@ from torch import Tensor
 from avr.core import AvrError, Child, UsageError, WorkError, connect_ray, first_line, go_to, note, one_line, quiet, warn
 from avr.training import Engine
 
-from ._examples import VALUE_BYTES, free_bytes
+from ._examples import MemoryExamples, free_bytes
 from ._loop import EpochRow
 from ._trainings import Material, Outcome, Task, as_tensor, train_task
 
@@ -91,8 +90,9 @@ def _num_workers(queue: list[Task], material: Material, engine: Engine) -> int:
         return 1
     if engine.workers:
         return min(engine.workers, len(queue))
-    arrays = (part.rows.sum() * prod(shape) for part in material.parts.values() for shape in part.shapes.values())
-    spare = free_bytes(torch.device("cpu")) - VALUE_BYTES * max(arrays)  # each array is moved to where children see it
+    held = [part for part in material.parts.values() if isinstance(part, MemoryExamples)]
+    largest = max((array.nbytes for part in held for array in part.arrays.values()), default=0)
+    spare = free_bytes(torch.device("cpu")) - largest  # one array after the other is moved to where children see it
     room = spare // (CHILD_BYTES + WEIGHT_BYTES * max(task.weights for task in queue))
     cores = torch.get_num_threads() // min(task.threads for task in queue)
     return int(min(len(queue), cores, room))
@@ -102,8 +102,9 @@ def _pays(queue: list[Task], material: Material, workers: int, seconds: float | 
     """Whether children are much faster, each training taking so many seconds, or as many as it must take at least."""
     if seconds is None:
         task = queue[0]
-        samples = material.parts[task.part].num_samples(task.videos, every_view=task.plan.training.views == "all")
-        segments = max(shape[0] for shape in task.shapes.values())
+        part = material.parts[task.part]
+        samples = part.num_samples(task.videos, every_view=task.plan.training.views == "all")
+        segments = max(shape[0] for shape in part.shapes.values())
         seconds = 6 * task.weights * segments * samples * task.epochs / FLOPS
     return START_SECONDS + -(-len(queue) // workers) * seconds < MUCH_FASTER * len(queue) * seconds
 

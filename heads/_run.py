@@ -199,13 +199,13 @@ def _begin(number: int, request: RunRequest, store: FeatureStore, stack: ExitSta
         splits=choose_splits(store, request.split),
     )
     shapes = {stream: store.array(stream, layer).shape for stream, layer in layers.items()}
-    weights = plan.count_weights(shapes, len(store.class_names))  # what heads refuse is told before anything is read
+    outline = plan.outline(shapes, len(store.class_names))  # what heads refuse is told before anything is read
     identity = {"streams": list(layers), "digest": store.digest, "folds": plan.folds, "splits": list(plan.splits)}
     record = RunRecord(kind="head", identity=identity, layers=layers, **plan.facts())
     claim = ExitStack()
     stack.push(claim)
     folder = claim.enter_context(claim_run(request.out, RUNS / f"{request.head}-{store.dataset}", record))
-    return Run(number, plan, store, folder, claim=claim, weights=weights)
+    return Run(number, plan, store, folder, claim=claim, outline=outline)
 
 
 def _about(store: FeatureStore, streams: Iterable[str]) -> dict[str, Any]:
@@ -239,6 +239,7 @@ def _train_together(runs: Sequence[Run], engine: Engine, options: "_Options", *,
             queue += run.begin(examples, material.parts, trainings=trainings)
         except AvrError as error:
             run.fail(error)
+    del examples  # of which the parts may be less
     queue.sort(key=lambda task: task.place)
     label = runs[0].plan.head if len(runs) == 1 else f"{len(runs)} runs"
     counted: Counter[Task] = Counter()  # epochs that the bar has

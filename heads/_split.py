@@ -27,7 +27,7 @@ from avr.store import (
     write_scores,
 )
 
-from ._base import with_average
+from ._base import Head, with_average
 from ._examples import Examples
 from ._trained import CHECKPOINT, save_tensors
 from ._trainings import Outcome, Plan, Task, as_tensor, num_epochs, threads_each
@@ -133,7 +133,7 @@ class Run:
         store: open.
         folder: its folder.
         claim: holds it; closed where the run fails.
-        weights: of each network, how many.
+        outline: its networks without memory.
 
     Attributes:
         splits: the finished ones by name, in the plan's order.
@@ -148,12 +148,12 @@ class Run:
         folder: Path,
         *,
         claim: ExitStack,
-        weights: Mapping[str, int],
+        outline: Mapping[str, Head],
     ) -> None:
         self.number, self.plan, self.store, self.folder = number, plan, store, folder
         self.splits = dict(read_record(folder).splits)
         self.error: AvrError | None = None
-        self._claim, self._weights = claim, weights
+        self._claim, self._outline = claim, outline
 
     @property
     def missing(self) -> list[str]:
@@ -170,17 +170,22 @@ class Run:
 
         Args:
             examples: the features.
-            parts: takes what each network reads of them.
+            parts: takes what each network reads of them: what others of the same head and options take it is, too.
             trainings: how many there are with those of other runs.
         """
         self._parts, self._trainings = parts, trainings
-        for network in self.plan.networks:
-            parts.setdefault(network, examples.only(network) if network else examples)
+        for network, head in self._outline.items():
+            if self._part(network) not in parts:
+                parts[self._part(network)] = (examples.only(network) if network else examples).kept(head)
         self._work = {name: Split(self.plan, self.store, name) for name in self.missing}
         tasks = [task for split in self._work.values() for task in self._tasks(split, None, trainings)]
         first = self.splits.get(self.plan.splits[0])
         folds = self.plan.folds if first is None else first.folds  # settled by the first split
         return tasks + ([] if folds is None else self._settle(folds))
+
+    def _part(self, network: str) -> str:
+        """The name of what a network reads: heads of the same options keep the same features."""
+        return f"{network} {self.plan.head} {self.plan.options}"
 
     def _settle(self, folds: int) -> list[Task]:
         """The trainings of folds, their number settled."""
@@ -198,8 +203,8 @@ class Run:
         """A training of each network: of all the split's videos or without a fold."""
         videos, scored = split.parts(fold)
         tasks = []
-        for network in self.plan.networks:
-            part = self._parts[network]
+        for network, head in self._outline.items():
+            part = self._parts[self._part(network)]
             tasks.append(
                 Task(
                     run=self.number,
@@ -207,12 +212,12 @@ class Run:
                     split=split.name,
                     network=network,
                     fold=fold,
-                    part=network,
-                    shapes=part.shapes,
+                    part=self._part(network),
+                    shapes=dict(head.shapes),
                     videos=videos,
                     scored=scored,
                     threads=threads_each(trainings),
-                    weights=self._weights[network],
+                    weights=sum(weight.numel() for weight in head.parameters()),
                     epochs=num_epochs(self.plan, part, videos, groups=self.store.groups),
                 )
             )

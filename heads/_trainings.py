@@ -52,18 +52,17 @@ class Plan:
         """How many trainings the run is, with so many folds."""
         return num_trainings(self.head, len(self.layers), splits=len(self.splits), folds=folds)
 
-    def count_weights(self, shapes: Shapes, num_classes: int) -> dict[str, int]:
-        """How many weights each network has, built without memory or values.
+    def outline(self, shapes: Shapes, num_classes: int) -> dict[str, Head]:
+        """Each network without memory or values.
 
         Raises:
             UsageError: the head refuses these streams.
         """
         with torch.device("meta"):
-            heads = {
+            return {
                 name: self.build({stream: shapes[stream] for stream in streams}, num_classes)
                 for name, streams in self.networks.items()
             }
-        return {name: sum(weight.numel() for weight in head.parameters()) for name, head in heads.items()}
 
     def build(self, shapes: Shapes, num_classes: int) -> Head:
         """A fresh head for these streams."""
@@ -86,7 +85,7 @@ class Material:
     """What trainings read, the same for all of them.
 
     Attributes:
-        parts: features and labels of the same M videos, as networks of one kind read them.
+        parts: features and labels of the same M videos, as far as networks of one kind come without their weights.
         groups, ids: `(M,)` of each video its group and its id.
         class_names: K of them.
     """
