@@ -1,21 +1,24 @@
-"""What every rule is, a scikit-learn classifier over the streams of videos, and the rules by name."""
+"""What every rule is, a scikit-learn classifier over the streams of videos, and the rules by name.
+
+Note [a classifier without scikit-learn]: importing scikit-learn takes longer than fusing by most rules. What its own
+base classes would give (parameters, score, tags) stands here, and scikit-learn is imported where it is used: by who
+puts a rule into its searches and pipelines, and by the rules that fit its machines.
+"""
 
 from collections.abc import Sequence
 from typing import Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.base import BaseEstimator, ClassifierMixin
-from sklearn.utils.validation import check_is_fitted
 
-from avr.core import UsageError, check_fields, item_names, load_item, options_of, read_options, softmax
+from avr.core import UsageError, check_fields, check_known, item_names, load_item, options_of, read_options, softmax
 
 from ._probabilities import check_scores, floors_of, kinds_of, log_probabilities, probabilities
 
 Kind = str | Sequence[str]  # "auto", "logits" or "probabilities", for all streams or one a stream
 
 
-class Rule(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
+class Rule:
     """Base of all rules: arguments stored in `__init__`, `fit` validates and returns self, learnt names end in `_`.
 
     Each has a `fit(X, y, groups=None)` that learns from `X (M, S, …)`, one row a video and stream, and labels `y (M,)`,
@@ -32,6 +35,16 @@ class Rule(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     """
     warning: ClassVar[str] = ""
     """What to say loudly whenever the rule is used."""
+    _estimator_type = "classifier"  # what scikit-learn before 1.6 reads instead of tags
+    classes_: NDArray[np.int64]
+
+    def fit(self, X: object, y: object, groups: object = None) -> Self:
+        """Learn from `X (M, S, …)`, labels `y (M,)` and, where the rule makes folds, `groups (M,)`."""
+        raise NotImplementedError
+
+    def decision_function(self, X: object) -> NDArray:
+        """Fused scores `(M, K)`, the larger the better."""
+        raise NotImplementedError
 
     def predict_proba(self, X: object) -> NDArray:
         """Fused probabilities `(M, K)`, in the order of `decision_function`."""
@@ -58,11 +71,43 @@ class Rule(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         """What the rule has to say about its fit, a line each."""
         return []
 
+    def score(self, X: object, y: object, sample_weight: object = None) -> float:
+        """Share of the videos that are right, each counted by its weight `(M,)`."""
+        return float(np.average(self.predict(X) == np.asarray(y), weights=sample_weight))  # type: ignore[call-overload]
+
+    def get_params(self, deep: bool = True) -> dict[str, Any]:
+        """The rule's options by name; `deep` is there for scikit-learn alone, since no option is an estimator."""
+        return {name: getattr(self, name) for name in options_of(type(self))}
+
+    def set_params(self, **options: Any) -> Self:
+        """Set options by name; their values are checked in `fit`.
+
+        Raises:
+            UsageError: no such option; the known ones are listed.
+        """
+        for name, value in options.items():
+            check_known(f"option of {type(self).__name__}", name, options_of(type(self)))
+            setattr(self, name, value)
+        return self
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({', '.join(f'{name}={value!r}' for name, value in self.get_params().items())})"
+
     def __sklearn_tags__(self) -> Any:
-        tags = super().__sklearn_tags__()
-        tags.input_tags.three_d_array = True
-        tags.input_tags.two_d_array = False
-        return tags
+        from sklearn.utils import ClassifierTags, InputTags, Tags, TargetTags
+
+        return Tags(
+            estimator_type="classifier",
+            target_tags=TargetTags(required=True),
+            classifier_tags=ClassifierTags(),
+            input_tags=InputTags(two_d_array=False, three_d_array=True),
+        )
+
+    def _check_fitted(self) -> None:
+        if not hasattr(self, "classes_"):
+            from sklearn.exceptions import NotFittedError
+
+            raise NotFittedError(f"this {type(self).__name__} is not fitted yet: call `fit` first")
 
 
 class Fuser(Rule):
@@ -107,7 +152,7 @@ class Fuser(Rule):
 
     def decision_function(self, X: object) -> NDArray:
         """Fused scores `(M, K)`, the larger the better; log-probabilities up to a constant a video for most rules."""
-        check_is_fitted(self, "kinds_")
+        self._check_fitted()
         scores = check_scores(X)
         _, S, K = scores.shape
         if (len(self.kinds_), len(self.classes_)) != (S, K):

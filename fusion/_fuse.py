@@ -29,7 +29,7 @@ from avr.store import (
 
 from ._base import make_fuser, rule_class, rule_names
 from ._inputs import OWN, Table, read_tables
-from ._report import best_stream, calibration_report, difference, table_rows
+from ._report import best_stream, calibration_report, differences, table_rows
 from ._saving import save_fuser
 from ._trials import Evaluation, Trial, trial_of
 
@@ -152,11 +152,13 @@ def compare(
             if found is not None:
                 weights.setdefault(name, {})[trial.table.split] = found.tolist()
             notes += [f"split {trial.table.split}: {text}" for text in fitted.notes()]
+    rows = table_rows(trials)
+    against = differences(trials, [(row["name"], "average") for row in rows], evaluation)
     return Comparison(
         streams=trials[0].table.streams,
         splits=tuple(trial.table.split for trial in trials),
         class_names=trials[0].table.class_names,
-        rows=[row | difference(trials, row["name"], "average", evaluation) for row in table_rows(trials)],
+        rows=[row | found for row, found in zip(rows, against, strict=True)],
         weights=weights,
         protocol={trial.table.split: trial.protocol for trial in trials},
         notes=notes,
@@ -206,8 +208,9 @@ def conclude(
     if len(streams) == 1:
         warn(f"only one stream, {streams[0]}: there is nothing to fuse it with")
     others = {"best stream": best_stream(trials)} | {name: name for name in UNTRAINED if name != rule}
-    differences = {shown: difference(trials, rule, other, evaluation) for shown, other in others.items()}
-    differences["best stream"]["stream"] = others["best stream"]
+    found = differences(trials, [(rule, other) for other in others.values()], evaluation)
+    against = dict(zip(others, found, strict=True))
+    against["best stream"]["stream"] = others["best stream"]
     record = RunRecord(
         kind="fuse",
         identity={
@@ -227,7 +230,7 @@ def conclude(
             streams=streams,
             splits=tuple(trial.table.split for trial in trials),
             rows=table_rows(trials),
-            differences=differences,
+            differences=against,
             splits_rows={trial.table.split: table_rows([trial]) for trial in trials},
             calibration=calibration,
             notes=[text for trial in trials for text in trial.results[rule].rule.notes()],

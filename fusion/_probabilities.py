@@ -138,10 +138,12 @@ def fit_temperature(log_probabilities: NDArray, labels: NDArray) -> float:
 
 def _slope(shifted: NDArray, mean_true: float, beta: float) -> tuple[float, float]:
     """First and second derivative in β of the mean log-loss; `shifted (M, K)` has row maxima of zero."""
-    weights = np.exp(beta * shifted)
-    weights /= weights.sum(axis=1, keepdims=True)
-    mean = np.einsum("mk,mk->m", weights, shifted)
-    square = np.einsum("mk,mk,mk->m", weights, shifted, shifted)
+    weights = beta * shifted
+    np.exp(weights, out=weights)
+    total = weights.sum(axis=1)
+    weights *= shifted
+    mean = weights.sum(axis=1) / total
+    square = np.einsum("mk,mk->m", weights, shifted) / total
     return float(mean.mean() - mean_true), float((square - mean**2).mean())
 
 

@@ -52,18 +52,29 @@ def right(trials: Sequence[Trial], name: str) -> NDArray[np.bool_]:
     return np.concatenate([trial.results[name].scores.argmax(axis=1) == trial.labels for trial in trials])
 
 
-def difference(trials: Sequence[Trial], rule: str, other: str, evaluation: Evaluation) -> dict[str, Any]:
-    """Difference in top-1 of two rules, paired by video: value, 95 % interval, McNemar's p.
+def differences(
+    trials: Sequence[Trial], pairs: Sequence[tuple[str, str]], evaluation: Evaluation
+) -> list[dict[str, Any]]:
+    """Difference in top-1 of each pair of rules, the first minus the second, paired by video.
 
-    The interval counts each repeat of the cross-validation, McNemar's test the first alone: there, a video counts once.
+    One dict a pair: difference, low and high (95 % interval), p (McNemar). The interval counts each repeat of the
+    cross-validation, McNemar's test the first alone: there, a video counts once.
     """
-    mine, others = right(trials, rule), right(trials, other)
+    found = {name: right(trials, name) for pair in pairs for name in pair}
     groups = np.concatenate([trial.table.groups[trial.judged] for trial in trials])
-    change = mine.astype(float) - others
-    low, high = paired_bootstrap(change, groups, repeats=evaluation.bootstrap, seed=evaluation.seed)
+    changes = np.stack([found[rule].astype(float) - found[other] for rule, other in pairs], axis=1)
+    low, high = paired_bootstrap(changes, groups, repeats=evaluation.bootstrap, seed=evaluation.seed)
     repeats = [np.arange(len(trial.judged)) // len(np.unique(trial.judged)) for trial in trials]
     once = np.concatenate(repeats) == 0
-    return {"difference": float(change.mean()), "low": low, "high": high, "p": mcnemar_p(mine[once], others[once])}
+    return [
+        {
+            "difference": float(changes[:, i].mean()),
+            "low": float(low[i]),
+            "high": float(high[i]),
+            "p": mcnemar_p(found[rule][once], found[other][once]),
+        }
+        for i, (rule, other) in enumerate(pairs)
+    ]
 
 
 def best_stream(trials: Sequence[Trial]) -> str:
@@ -138,28 +149,31 @@ def paired_bootstrap(
     *,
     repeats: int = 2000,
     seed: int = 0,
-) -> tuple[float, float]:
+) -> tuple[NDArray, NDArray]:
     """95 % percentile interval of the mean difference between two rules on the same videos.
 
     Whole groups are drawn with replacement: clips of one source film succeed and fail together, and drawing them one by
     one gives an interval that is too narrow.
 
     Args:
-        difference: (M,) a video's result under one rule minus under the other, such as +1, 0, -1.
+        difference: (M,) a video's result under one rule minus under the other, such as +1, 0, -1; or (M, D) of several
+            pairs of rules, which get the same draws.
         groups: (M,); None: each video is its own group.
         repeats: how many samples are drawn.
         seed: of the draw.
 
     Returns:
-        the interval's ends, in the difference's unit.
+        the interval's ends, in the difference's unit, each a number or (D,).
     """
     names = np.arange(len(difference)) if groups is None else np.unique(np.asarray(groups), return_inverse=True)[1]
-    totals, sizes = np.bincount(names, weights=difference), np.bincount(names).astype(float)
+    sizes = np.bincount(names).astype(float)
+    totals = np.zeros((len(sizes), *difference.shape[1:]))
+    np.add.at(totals, names, difference)
     generator = np.random.default_rng(seed)
-    times = generator.multinomial(len(totals), np.full(len(totals), 1 / len(totals)), size=repeats)
-    means = (times @ totals) / (times @ sizes)
-    low, high = np.quantile(means, [0.025, 0.975])
-    return float(low), float(high)
+    times = generator.multinomial(len(sizes), np.full(len(sizes), 1 / len(sizes)), size=repeats).astype(float)
+    means = ((times @ totals).T / (times @ sizes)).T
+    low, high = np.quantile(means, [0.025, 0.975], axis=0)
+    return low, high
 
 
 def mcnemar_p(right: NDArray, other_right: NDArray) -> float:
@@ -167,7 +181,9 @@ def mcnemar_p(right: NDArray, other_right: NDArray) -> float:
 
     The test takes videos as independent: with many clips a source film it is too sure, the group bootstrap is not.
     """
-    from scipy.stats import binomtest
-
     only, other_only = int((right & ~other_right).sum()), int((~right & other_right).sum())
-    return float(binomtest(only, only + other_only).pvalue) if only + other_only else 1.0
+    count, fewer = only + other_only, min(only, other_only)
+    # ln of the binomial coefficients (count over 0 … fewer), each from the one before it: no factorial overflows.
+    steps = np.log(np.arange(count, count - fewer, -1) / np.arange(1, fewer + 1))
+    logarithms = np.concatenate([[0.0], np.cumsum(steps)]) - count * np.log(2)
+    return min(1.0, 2 * float(np.exp(np.logaddexp.reduce(logarithms))))

@@ -7,7 +7,6 @@ from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.utils.validation import check_is_fitted
 
 from avr.core import PositiveFloat, PositiveInt, UsageError, check_fields, check_known, log_softmax, note
 from avr.store import TEST_VIDEO, FeatureStore, default_store, is_test
@@ -66,7 +65,7 @@ class EarlySvm(Rule):
 
     def decision_function(self, X: object) -> NDArray:
         """Margins `(M, K)` of features `(M, S, D)`."""
-        check_is_fitted(self, "coefficients_")
+        self._check_fitted()
         units = unit_features(X)
         if list(units.shape[1:]) != self.shape_:
             raise UsageError(f"features of shape {units.shape[1:]} a video for an SVM fitted on {tuple(self.shape_)}")

@@ -2,10 +2,8 @@
 
 import numpy as np
 import pytest
-from scipy.optimize import minimize_scalar
-from scipy.special import log_softmax, softmax
-from scipy.stats import bootstrap
 
+from avr.core import log_softmax, softmax
 from avr.fusion import (
     expected_calibration_error,
     fit_temperature,
@@ -19,11 +17,13 @@ from .conftest import make_scores
 
 @pytest.mark.parametrize("factor", [0.05, 1.0, 30.0])
 def test_temperature_is_the_likeliest(factor):
+    from scipy.optimize import minimize_scalar
+
     X, y, _ = make_scores(300, 6, 1)
     logits = factor * X[:, 0]
 
     def loss(log_temperature):
-        return -log_softmax(logits / np.exp(log_temperature), axis=1)[np.arange(len(y)), y].mean()
+        return -log_softmax(logits / np.exp(log_temperature))[np.arange(len(y)), y].mean()
 
     expected = np.exp(minimize_scalar(loss, bounds=(-6, 6), method="bounded", options={"xatol": 1e-9}).x)
     # Golden section's own precision where the loss is flat.
@@ -52,12 +52,14 @@ def test_reliability_and_its_error_by_hand():
 def test_a_temperature_makes_the_calibration_error_smaller():
     X, y, _ = make_scores(600, 6, 1)
     logits = 4 * X[:, 0]
-    before = expected_calibration_error(softmax(logits, axis=1), y)
-    after = expected_calibration_error(softmax(logits / fit_temperature(logits, y), axis=1), y)
+    before = expected_calibration_error(softmax(logits), y)
+    after = expected_calibration_error(softmax(logits / fit_temperature(logits, y)), y)
     assert after < before / 2
 
 
 def test_bootstrap_of_single_videos_is_scipys():
+    from scipy.stats import bootstrap
+
     difference = np.random.default_rng(0).choice([-1, 0, 0, 0, 1, 1], size=400).astype(float)
     expected = bootstrap((difference,), np.mean, n_resamples=9999, method="percentile", rng=1).confidence_interval
     # Two draws of 9 999 samples: their quantiles differ by about a hundredth of the interval.
@@ -70,6 +72,14 @@ def test_bootstrap_of_groups_is_wider_where_groups_agree():
     grouped_low, grouped_high = paired_bootstrap(difference, np.repeat(np.arange(40), 10))
     # Ten equal videos a group: √10 times as wide.
     assert (grouped_high - grouped_low) / (high - low) == pytest.approx(np.sqrt(10), rel=0.1)
+
+
+@pytest.mark.parametrize(("only", "other_only"), [(0, 7), (30, 52), (4000, 4200), (6, 6)])
+def test_mcnemar_is_scipys_binomial_test(only, other_only):
+    from scipy.stats import binomtest
+
+    right = np.arange(only + other_only) < only
+    assert mcnemar_p(right, ~right) == pytest.approx(binomtest(only, only + other_only).pvalue, rel=1e-10)
 
 
 def test_mcnemar_by_hand():

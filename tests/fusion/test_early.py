@@ -4,7 +4,6 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from sklearn.svm import LinearSVC
 
 from avr.cli import main
 from avr.core import UsageError
@@ -43,6 +42,8 @@ def store(tmp_path):
 
 
 def test_early_svm_is_liblinear_on_the_means_of_views_and_segments(store, monkeypatch):
+    from sklearn.svm import LinearSVC
+
     folder, means = store
     monkeypatch.chdir(folder)
     result = fuse_features()

@@ -2,6 +2,8 @@
 
 import json
 import shutil
+import subprocess
+import sys
 from dataclasses import replace
 
 import numpy as np
@@ -347,3 +349,27 @@ def test_the_commands_defaults_are_the_estimators(rule):
     shared = set(options) & set(estimator)
     assert shared == set(estimator) - {"kind", "num_classes"}
     assert {name: options[name] for name in shared} == {name: estimator[name] for name in shared}
+
+
+ALONE = """
+import sys
+
+class Refused:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in ("torch", "sklearn", "scipy"):
+            raise RuntimeError(f"{name} is being loaded")
+
+sys.meta_path.insert(0, Refused())
+from click.testing import CliRunner
+from avr.cli import main
+
+for rule in ("average", "multiply", "maximum", "weighted", "greedy-selection"):
+    done = CliRunner().invoke(main, ["fuse", rule, "scores.h5"])
+    assert done.exit_code == 0, done.output
+"""
+
+
+def test_rules_that_need_no_scikit_learn_and_no_scipy_load_neither(tmp_path):
+    write_scores(tmp_path / "scores.h5", score_file())
+    done = subprocess.run([sys.executable, "-c", ALONE], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr

@@ -4,9 +4,8 @@ import itertools
 
 import numpy as np
 import pytest
-from scipy.optimize import linprog
-from scipy.special import log_softmax, softmax
 
+from avr.core import log_softmax, softmax
 from avr.fusion import make_fuser
 from avr.fusion.programs import (
     LADDER,
@@ -28,6 +27,8 @@ def full_program(scores, labels, nu, delta, shared=None):
 
     Unknowns: w (K·S), w̄ (S), ρ, ξ (n).
     """
+    from scipy.optimize import linprog
+
     n, S, K = scores.shape
     size = K * S + S + 1 + n
     rows, limits = [], []
@@ -59,7 +60,7 @@ def full_program(scores, labels, nu, delta, shared=None):
 @pytest.mark.parametrize(("num_streams", "nu"), [(2, 0.2), (3, 0.6)])
 def test_cuts_solve_the_full_program(num_streams, nu, delta):
     X, y, _ = make_scores(60, 4, num_streams, seed=num_streams)
-    scores = log_softmax(X, axis=2)
+    scores = log_softmax(X)
     expected, _ = full_program(scores, y, nu, delta)
     start = np.full((4, num_streams), 1 / num_streams)
     solution = MarginProgram(scores, y).solve(nu, delta, start=start, tolerance=1e-6)
@@ -75,7 +76,7 @@ def test_cuts_solve_the_full_program(num_streams, nu, delta):
 
 def test_cuts_solve_the_program_with_given_shared_weights():
     X, y, _ = make_scores(60, 4, 3, seed=5)
-    scores, shared = log_softmax(X, axis=2), np.array([0.5, 0.3, 0.2])
+    scores, shared = log_softmax(X), np.array([0.5, 0.3, 0.2])
     expected, _ = full_program(scores, y, 0.5, 0.15, shared)
     solution = MarginProgram(scores, y).solve(0.5, 0.15, start=np.tile(shared, (4, 1)), shared=shared, tolerance=1e-6)
     assert solution.lower_bound - 1e-9 <= expected <= solution.objective + 1e-9
@@ -85,7 +86,7 @@ def test_cuts_solve_the_program_with_given_shared_weights():
 
 def test_cuts_made_for_one_nu_and_delta_serve_the_others():
     X, y, _ = make_scores(80, 4, 2, seed=7)
-    scores, start = log_softmax(X, axis=2), np.full((4, 2), 0.5)
+    scores, start = log_softmax(X), np.full((4, 2), 0.5)
     program = MarginProgram(scores, y)
     for nu, delta in [(0.8, 0.0), (0.3, 1.0), (0.5, 0.1)]:
         expected, _ = full_program(scores, y, nu, delta)
@@ -96,7 +97,7 @@ def test_cuts_made_for_one_nu_and_delta_serve_the_others():
 def test_shared_weights_are_those_of_brute_force():
     X, y, _ = make_scores(150, 5, 2, seed=2)
     fuser = make_fuser("lp-beta", nu=0.4, tolerance=1e-7).fit(X, y)
-    scores = log_softmax(log_softmax(X, axis=2) / fuser.temperatures_[:, None], axis=2)
+    scores = log_softmax(log_softmax(X) / fuser.temperatures_[:, None])
     values = [soft_margin(margins(scores, y, np.tile([a, 1 - a], (5, 1)))[0], 0.4)[0] for a in np.linspace(0, 1, 2001)]
     # The grid misses the optimum by up to half a step of 0.0005.
     assert min(values) - 1e-3 <= fuser.objective_ <= min(values) + 1e-7
@@ -137,7 +138,7 @@ def test_stilt_by_hand():
 
 def test_stilt_gains_are_equations_6_and_7():
     X, y, _ = make_scores(30, 4, 3)
-    scores = softmax(X, axis=2)
+    scores = softmax(X)
     gains = stilt_gains(scores, y, 0.7)
     for k, s in itertools.product(range(4), range(3)):
         own = sum(scores[i, s, k] for i in range(30) if y[i] == k)
@@ -146,6 +147,8 @@ def test_stilt_gains_are_equations_6_and_7():
 
 
 def test_stilt_weights_are_the_optimum_of_equation_5():
+    from scipy.optimize import linprog
+
     gains = np.random.default_rng(0).normal(size=(5, 3))
     equal = np.kron(np.eye(5), np.ones((1, 3)))
     found = linprog(-gains.ravel(), A_eq=equal, b_eq=np.ones(5), bounds=(0, 1))
@@ -164,7 +167,7 @@ def test_stilt_fuses_as_equation_9(scores):
     X, y, _ = scores
     fuser = make_fuser("awf", objective="stilt").fit(X, y)
     stream = fuser.weights_.argmax(axis=1)
-    chosen = np.stack([softmax(X, axis=2)[:, stream[k], k] for k in range(6)], axis=1)
+    chosen = np.stack([softmax(X)[:, stream[k], k] for k in range(6)], axis=1)
     np.testing.assert_allclose(fuser.decision_function(X), chosen, rtol=1e-12)
 
 
@@ -182,7 +185,7 @@ def test_weights_held_equal_are_moved_no_farther_than_an_untrained_rule_asks(sco
     X, y, groups = scores
     X[:, 1] = np.random.default_rng(0).normal(size=X[:, 1].shape) - X[:, 0]  # worse than chance
     fuser = make_fuser("awf", nu=0.8, delta=0.0, shared="equal").fit(X, y, groups)
-    calibrated = log_softmax(log_softmax(X, axis=2) / fuser.temperatures_[:, None], axis=2)
+    calibrated = log_softmax(log_softmax(X) / fuser.temperatures_[:, None])
     rules = [*np.eye(2), np.full(2, 0.5), fuser.temperatures_ / fuser.temperatures_.sum()]
     values = [soft_margin(margins(calibrated, y, np.tile(rule, (6, 1)))[0], 0.8)[0] for rule in rules]
     assert min(values) < values[2] - 0.1, "else this case shows nothing"
@@ -194,7 +197,7 @@ def test_weights_held_equal_are_moved_no_farther_than_an_untrained_rule_asks(sco
 def test_given_nu_and_delta_are_the_full_program(scores):
     X, y, groups = scores
     fuser = make_fuser("awf", nu=0.5, delta=0.2, tolerance=1e-6).fit(X[:80], y[:80], groups[:80])
-    calibrated = log_softmax(log_softmax(X[:80], axis=2) / fuser.temperatures_[:, None], axis=2)
+    calibrated = log_softmax(log_softmax(X[:80]) / fuser.temperatures_[:, None])
     expected, _ = full_program(calibrated, y[:80], 0.5, 0.2)
     assert fuser.objective_ == pytest.approx(expected, abs=2e-6)
     assert (fuser.nu_, fuser.delta_, fuser.shared_) == (0.5, 0.2, "learnt")
@@ -219,7 +222,7 @@ def test_equal_streams_get_equal_shared_weights_or_as_good():
 def test_where_the_folds_do_not_tell_the_weights_stay_equal():
     # Two streams equally good on every class: nothing is gained by any other weights.
     X, y, groups = make_scores(200, 5, 2, per_class=0.0, seed=4)
-    chosen = choose(log_softmax(X, axis=2), y, groups, LADDER, (0.5, 0.3))
+    chosen = choose(log_softmax(X), y, groups, LADDER, (0.5, 0.3))
     assert chosen in (Setting("equal", 0.0, 0.5), Setting("uncalibrated", 0.0, 0.5))
 
 
