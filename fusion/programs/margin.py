@@ -7,26 +7,26 @@ class, the program of SYSTEMS is
 
 the mean of the worst share ν of the margins, to be made as large as it can be. The sum is convex and piecewise linear
 in (w, ρ), so that its linearisation at any point is a cut that holds for every ν and δ. One cut a class of videos is
-made at each point tried (21 points do for 9 537 videos and 101 classes), and HiGHS solves the small program over the
-cuts, whose optimum is a lower bound of the full program's: the certificate.
+made at each point tried (20 points do for 9 537 videos and 101 classes), and the small program over the cuts, solved in
+`interior.py`, gives the next point and a lower bound of the full program's value: the certificate.
 """
 
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import linprog
-from scipy.sparse import coo_array, csr_array, eye_array, hstack, kron, vstack
 
-from avr.core import WorkError
+from .interior import CutProgram
 
-# How far the next point goes from the best one towards the optimum over the cuts. 1 is Kelley's method, which jumps
+# How far the next point goes from the best one towards the solution over the cuts. 1 is Kelley's method, which jumps
 # about.
-STEP = 0.3
-# A cut that was slack in as many solutions in a row is dropped.
-PATIENCE = 3
+STEP = 0.5
+# A program over cuts is solved to this share of the gap to the best point's value.
+SHARE_OF_GAP = 0.5
+# A cut whose dual was below this share of the largest in as many solutions in a row is dropped.
+SLACK, PATIENCE = 1e-2, 2
 BLOCK = 512
-MANY = 300_000
 
 
 @dataclass(frozen=True)
@@ -102,9 +102,9 @@ class MarginProgram:
         self.reach = float(np.ptp(log_probabilities)) + 1  # no margin is larger
         self.part = np.unique(labels, return_inverse=True)[1]  # the cut a video counts in
         self.num_parts = int(self.part.max()) + 1
-        self.cuts = csr_array((0, self.K * (self.S - 1) + 1))  # of all weights but the last stream's, and ρ
+        self.cuts = np.zeros((0, self.K * (self.S - 1) + 1))  # of all weights but the last stream's, and ρ
         self.offsets = np.zeros(0)
-        self.cut_part = np.zeros(0, dtype=np.int64)
+        self.cut_part = np.zeros(0, dtype=np.int64)  # ascending
         self.slack_for = np.zeros(0, dtype=np.int64)
         self.size = n
 
@@ -134,9 +134,10 @@ class MarginProgram:
         """
         if start is None:
             start = np.tile(np.full(self.S, 1 / self.S) if shared is None else shared, (self.K, 1))
-        if shared is not None and delta == 0:
+        if self.S == 1 or (shared is not None and delta == 0):
             value = self.value(start, nu)
             return MarginSolution(start, value, value, 1)
+        form = box(self.K, self.S, delta, shared)
         best, best_value, bound = start, np.inf, -np.inf
         point, expected, step, gap = start, np.nan, STEP, np.inf
         for iterations in range(1, max_iterations + 1):  # noqa: B007 (how many there were is part of the answer)
@@ -148,11 +149,13 @@ class MarginProgram:
             self._cut(margin, rival, threshold)
             if stalled and not np.isnan(expected):  # the same margins, at the ρ that the cuts made us expect
                 self._cut(margin, rival, expected)
-            optimum, expected, bound = self._solve_cuts(nu, delta, shared, forget=step < 1)
+            allowed = tolerance * max(1.0, abs(best_value))
+            optimum, expected, found = self._solve_cuts(nu, form, best_value, allowed, forget=step < 1)
+            bound = max(bound, found)
             before, gap = gap, best_value - bound
-            if gap <= tolerance * max(1.0, abs(best_value)):
+            if gap <= allowed:
                 break
-            # Where short steps no longer close the gap, longer ones do: those of length 1 in finitely many.
+            # Where short steps no longer close the gap, longer ones do.
             step = min(1.0, 1.5 * step) if gap > 0.9 * before else STEP
             point = best + step * (optimum - best)
         return MarginSolution(best, best_value, min(bound, best_value), iterations)
@@ -173,82 +176,109 @@ class MarginProgram:
         counts = np.bincount(part, minlength=self.num_parts).astype(float)
         rows = np.concatenate([free.reshape(self.num_parts, -1), counts[:, None]], axis=1) / self.size
         used = np.flatnonzero(counts)
-        self.cuts = csr_array(vstack([self.cuts, csr_array(rows[used])]))
-        self.offsets = np.concatenate([self.offsets, constant[used] / self.size])
-        self.cut_part = np.concatenate([self.cut_part, used])
-        self.slack_for = np.concatenate([self.slack_for, np.zeros(len(used), dtype=np.int64)])
+        places = np.searchsorted(self.cut_part, used, side="right")  # behind the part's other cuts
+        self.cuts = np.insert(self.cuts, places, rows[used], axis=0)
+        self.offsets = np.insert(self.offsets, places, constant[used] / self.size)
+        self.cut_part = np.insert(self.cut_part, places, used)
+        self.slack_for = np.insert(self.slack_for, places, 0)
 
     def _solve_cuts(
-        self, nu: float, delta: float, shared: NDArray | None, *, forget: bool
+        self, nu: float, form: "Box", best_value: float, allowed: float, *, forget: bool
     ) -> tuple[NDArray, float, float]:
-        """The optimum over the cuts: weights `(K, S)`, ρ, and the value, a lower bound of the program's."""
-        count, free = len(self.offsets), self.S - 1
-        spread, bounds, frame, limits = box(self.K, self.S, delta, shared)
-        width = spread.shape[1]  # unknowns that stand for the weights
-        cuts = self.cuts[:, : self.K * free] @ spread if width else csr_array((count, 0))
-        slack = coo_array((-np.ones(count), (np.arange(count), self.cut_part)), shape=(count, self.num_parts))
-        matrix = hstack([cuts, self.cuts[:, self.K * free :], slack])
-        if len(limits):
-            matrix = vstack([matrix, hstack([frame, csr_array((len(limits), 1 + self.num_parts))])])
-        cost = np.concatenate([np.zeros(width), [-1.0], np.full(self.num_parts, 1 / nu)])
-        others = [[-self.reach, self.reach], *[[0.0, np.inf]] * self.num_parts]
-        found = linprog(
-            cost,
-            A_ub=matrix.tocsr(),
-            b_ub=np.concatenate([-self.offsets, limits]),
-            bounds=np.concatenate([bounds, others]),
-            # From some hundred classes on, the interior point finds the optimum in half the simplex's time.
-            method="highs-ipm" if matrix.nnz > MANY else "highs",
+        """Weights `(K, S)` and ρ that are good over the cuts, and a lower bound of the program's value."""
+        width = len(form.inner)
+        program = CutProgram(
+            np.concatenate(
+                [
+                    np.concatenate([form.of_unknowns(self.cuts[:, :-1]), self.cuts[:, -1:]], axis=1),
+                    np.concatenate([form.rows, np.zeros((len(form.rows), 1))], axis=1),
+                ]
+            ),
+            np.concatenate([-self.offsets, form.limits]),
+            self.cut_part,
+            1 / nu,
+            np.concatenate([form.low, [-self.reach]]),
+            np.concatenate([form.high, [self.reach]]),
         )
-        if found.status != 0:
-            raise WorkError(f"awf: HiGHS found no solution over {count} cuts ({found.message})")
+
+        def enough(value: float, bound: float) -> bool:
+            return value - bound <= SHARE_OF_GAP * (best_value - bound) or best_value - bound <= allowed
+
+        x, dual, bound = program.solve(np.concatenate([form.inner, [0.0]]), enough)
         if forget:
-            self._forget(np.abs(found.ineqlin.marginals[:count]) < 1e-12)
-        weights = np.asarray(spread @ found.x[:width]).reshape(self.K, free)
-        return with_last(weights), float(found.x[width]), float(found.fun)
+            self._forget(dual[: len(self.offsets)])
+        return with_last(form.weights(x[:width])), float(x[width]), bound
 
-    def _forget(self, slack: NDArray) -> None:
+    def _forget(self, dual: NDArray) -> None:
         """Drop the cuts that have long been slack."""
-        self.slack_for = np.where(slack, self.slack_for + 1, 0)
+        self.slack_for = np.where(dual < SLACK * dual.max(), self.slack_for + 1, 0)
         keep = self.slack_for < PATIENCE
-        if not keep.all():
-            self.cuts = csr_array(self.cuts[np.flatnonzero(keep)])
-            self.offsets, self.cut_part = self.offsets[keep], self.cut_part[keep]
-            self.slack_for = self.slack_for[keep]
+        self.cuts, self.offsets, self.cut_part = self.cuts[keep], self.offsets[keep], self.cut_part[keep]
+        self.slack_for = self.slack_for[keep]
 
 
-def box(
-    num_classes: int, num_streams: int, delta: float, shared: NDArray | None
-) -> tuple[csr_array, NDArray, csr_array, NDArray]:
-    """The feasible weights of all streams but the last, whose weight is one minus the others'.
+@dataclass(frozen=True)
+class Box:
+    """The feasible weights of all streams but the last, whose weight is one minus the others', by U unknowns.
 
-    With δ = 0 the unknowns are the shared weights alone, with given shared weights the classes' alone, where the box is
-    a matter of bounds; only learnt shared weights with a box about them need both, and rows.
+    Attributes:
+        form: what the unknowns are: the "shared" weights, those of "each" class, or "both".
+        num_classes: K.
+        low, high: (U,) what the unknowns lie between.
+        rows: (R, U), limits: (R,); rows · unknowns ≤ limits.
+        inner: (U,) a point strictly inside.
+    """
 
-    Returns:
-        spread (K(S-1), U): from the U unknowns to the classes' weights. bounds (U, 2). rows (R, U) and limits (R,):
-        rows · unknowns ≤ limits.
+    form: Literal["shared", "each", "both"]
+    num_classes: int
+    low: NDArray
+    high: NDArray
+    rows: NDArray
+    limits: NDArray
+    inner: NDArray
+
+    def of_unknowns(self, cuts: NDArray) -> NDArray:
+        """Coefficients of the unknowns `(C, U)`, of those of the classes' weights `(C, K(S-1))`."""
+        if self.form == "shared":
+            return cuts.reshape(len(cuts), self.num_classes, -1).sum(axis=1)
+        return np.pad(cuts, ((0, 0), (0, len(self.inner) - cuts.shape[1])))
+
+    def weights(self, unknowns: NDArray) -> NDArray:
+        """Weights `(K, S-1)` of the unknowns `(U,)`."""
+        if self.form == "shared":
+            return np.tile(unknowns, (self.num_classes, 1))
+        free = len(unknowns) // (self.num_classes + (self.form == "both"))
+        return unknowns[: self.num_classes * free].reshape(self.num_classes, free)
+
+
+def box(num_classes: int, num_streams: int, delta: float, shared: NDArray | None) -> Box:
+    """Weights of the simplex within δ of the shared ones, `shared (S,)` or, None, learnt.
+
+    With given shared weights or δ = 1 the box is a matter of bounds; only learnt shared weights with a box about them
+    need both kinds of unknowns, and rows.
     """
     K, free = num_classes, num_streams - 1
-    alone, every = eye_array(K * free, format="csr"), csr_array(np.tile(np.eye(free), (K, 1)))
-    totals = kron(eye_array(K), np.ones((1, free)), format="csr")  # Σ over the free streams, a class
+    equal = np.full(num_streams, 1 / num_streams)
+    total = np.ones((1, free))
     if delta == 0 and shared is None:
-        bounds, rows, limits = np.tile([0.0, 1.0], (free, 1)), np.ones((1, free)), np.ones(1)
-        return every, bounds, csr_array(rows), limits
+        return Box("shared", K, np.zeros(free), np.ones(free), total, np.ones(1), equal[:-1])
+    every = np.kron(np.eye(K), total)  # Σ over the free streams, a class
     if shared is not None or delta >= 1:
-        centre = np.zeros(num_streams) if shared is None else shared
-        reach = 1.0 if shared is None else delta
+        centre, reach = (equal, 1.0) if shared is None else (shared, delta)
         low, high = np.maximum(centre - reach, 0), np.minimum(centre + reach, 1)
-        bounds = np.tile(np.stack([low[:-1], high[:-1]], axis=1), (K, 1))
-        limits = np.concatenate([np.full(K, 1 - low[-1]), np.full(K, high[-1] - 1)])
-        return alone, bounds, csr_array(vstack([totals, -totals])), limits
-    spread = hstack([alone, csr_array((K * free, free))], format="csr")
-    away = hstack([alone, -every])
-    last = hstack([totals, csr_array(-np.ones((K, free)))])
-    sums = hstack([csr_array((1, K * free)), csr_array(np.ones((1, free)))])
-    rows = vstack([away, -away, last, -last, hstack([totals, csr_array((K, free))]), sums], format="csr")
+        rows, limits = np.concatenate([every, -every]), np.repeat([1 - low[-1], high[-1] - 1], K)
+        away = equal - centre
+        inner = centre + away * min(1.0, reach / 2 / max(float(np.abs(away).max()), 1e-300))
+        taken = slice(0, 0) if free == 1 else slice(None)  # of two streams, the bounds say it all
+        return Box("each", K, np.tile(low[:-1], K), np.tile(high[:-1], K), rows[taken], limits[taken],
+                   np.tile(inner[:-1], K))  # fmt: skip
+    away = np.concatenate([np.eye(K * free), -np.tile(np.eye(free), (K, 1))], axis=1)
+    last = np.concatenate([every, -np.ones((K, free))], axis=1)
+    sums = np.kron(np.eye(K + 1), total)
+    rows = np.concatenate([away, -away, last, -last, sums])
     limits = np.concatenate([np.full(2 * K * free + 2 * K, delta), np.ones(K + 1)])
-    return spread, np.tile([0.0, 1.0], (K * free + free, 1)), rows, limits
+    unknowns = K * free + free
+    return Box("both", K, np.zeros(unknowns), np.ones(unknowns), rows, limits, np.tile(equal[:-1], K + 1))
 
 
 def with_last(free: NDArray) -> NDArray:
