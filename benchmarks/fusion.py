@@ -2,11 +2,13 @@
 
     python benchmarks/fusion.py speed --out fusion.json   # full LP-B through plain linprog against ours; Kinetics' size
     python benchmarks/fusion.py rules                     # all rules on scores of HMDB51's size
+    python benchmarks/fusion.py start                     # the whole command `avr fuse average`, imports and all
     python benchmarks/fusion.py real                      # five grouped folds, three repeats, on real HMDB51 scores
 
 `speed` solves one made problem a size twice in one run: all n(K-1) rows through `scipy.optimize.linprog`, and by cuts.
-The plain program takes minutes at 9 537 × 101 × 2 (HiGHS uses one thread). Times are wall seconds; CPU seconds are
-printed beside them, since other work on the machine changes the former.
+The plain program takes ten minutes at 9 537 × 101 × 2 (HiGHS uses one thread), and is run there with `--plain` alone.
+CPU seconds are printed beside wall seconds, since other work on the machine changes the latter. `--sizes small` and
+`--quick` take seconds.
 """
 
 import argparse
@@ -14,7 +16,9 @@ import json
 import os
 import re
 import resource
+import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -26,7 +30,7 @@ from avr.core import grouped_folds
 from avr.fusion import gather, make_fuser, rule_class, rule_names
 from avr.fusion.programs import MarginProgram, calibrate, temperatures_of
 
-SIZES = {"hmdb51": (3570, 51, 2), "ucf101": (9537, 101, 2), "kinetics": (240_000, 400, 2)}
+SIZES = {"small": (600, 12, 2), "hmdb51": (3570, 51, 2), "ucf101": (9537, 101, 2), "kinetics": (240_000, 400, 2)}
 NU = 0.3
 
 
@@ -79,8 +83,13 @@ class Clock:
         self.wall, self.cpu = time.perf_counter() - self.start[0], time.process_time() - self.start[1]
 
 
-def speed(sizes, repeats):
-    """One row a size: plain linprog once, ours `repeats` times."""
+def memory_gb():
+    """The most memory that this process has held so far."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
+
+
+def speed(sizes, repeats, plain):
+    """One row a size: plain linprog once, where it takes no minutes or is asked for, and ours `repeats` times."""
     rows = []
     for size in sizes:
         n, K, S = SIZES[size]
@@ -97,8 +106,8 @@ def speed(sizes, repeats):
             cpus.append(clock.cpu)
         row = {"size": f"{n} x {K} x {S}", "ours_s": sorted(walls), "ours_cpu_s": sorted(cpus)}
         row |= {"objective": solution.objective, "lower_bound": solution.lower_bound, "iterations": solution.iterations}
-        row["memory_gb"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
-        if n < 100_000:
+        row["memory_gb"] = memory_gb()
+        if n < 5_000 or (plain and n < 100_000):
             with Clock() as clock:
                 full = full_program(scores, y, NU)
             row |= {"plain_s": clock.wall, "plain_cpu_s": clock.cpu, "plain_objective": full}
@@ -109,18 +118,61 @@ def speed(sizes, repeats):
     return rows
 
 
-def rules():
-    """Seconds of each rule's fit and prediction on 3 570 × 51 × 2."""
-    X, y, groups = made_scores(3570, 51, 2)
+def rules(size, repeats):
+    """Seconds of each rule's fit and prediction, median of `repeats`."""
+    X, y, groups = made_scores(*SIZES[size])
+    fixed = {"awf ν 0.8, δ 0.4": ("awf", {"nu": 0.8, "delta": 0.4})}
     rows = []
-    for rule in rule_names():
-        with Clock() as clock:
-            make_fuser(rule).fit(X, y, groups).predict_proba(X)
-        rows.append({"rule": rule, "s": clock.wall, "cpu_s": clock.cpu})
-        print(json.dumps(rows[-1]), flush=True)
+    for name, (rule, options) in ({rule: (rule, {}) for rule in rule_names()} | fixed).items():
+        clocks = []
+        for _ in range(repeats):
+            with Clock() as clock:
+                make_fuser(rule, **options).fit(X, y, groups).predict_proba(X)
+            clocks.append(clock)
+        row = {"rule": name, "s": float(np.median([clock.wall for clock in clocks]))}
+        row |= {"cpu_s": float(np.median([clock.cpu for clock in clocks])), "memory_gb": memory_gb()}
+        rows.append(row)
+        print(json.dumps(row, ensure_ascii=False), flush=True)
     total = {"rule": "all", "s": sum(row["s"] for row in rows), "cpu_s": sum(row["cpu_s"] for row in rows)}
     print(json.dumps(total))
     return [*rows, total]
+
+
+def start(size, repeats):
+    """CPU seconds of whole processes: the command, what it cannot do without, and what it loaded before."""
+    from avr.store import Scores, write_scores
+
+    n, K, S = SIZES[size]
+    X, y, groups = made_scores(n * 10 // 7, K, S)  # three of ten videos are test videos
+    scores = Scores(
+        ids=np.array([f"class{label}/video{video}" for video, label in enumerate(y)]),
+        labels=y,
+        groups=np.array([f"film{group}" for group in groups]),
+        class_names=tuple(f"class{label}" for label in range(K)),
+        streams={name: X[:, s].astype(np.float32) for s, name in enumerate(("rgb", "flow"))},
+        kind="logits",
+        split="1",
+        fold=np.where(groups % 10 < 3, -1, groups % 4).astype(np.int32),
+        head="made",
+    )
+    works = {
+        "avr fuse average": "from avr.cli import main; main(['fuse', 'average', 'scores.h5'])",
+        "import numpy, h5py, click": "import numpy, h5py, click",
+        "import sklearn.base, scipy.stats": "import sklearn.base, scipy.stats",
+    }
+    rows = []
+    with tempfile.TemporaryDirectory() as folder:
+        write_scores(Path(folder) / "scores.h5", scores)
+        for name, code in works.items():
+            cpus = []
+            for _ in range(repeats + 1):  # the first may have to compile
+                before = resource.getrusage(resource.RUSAGE_CHILDREN)
+                subprocess.run([sys.executable, "-c", code], cwd=folder, check=True, capture_output=True)
+                after = resource.getrusage(resource.RUSAGE_CHILDREN)
+                cpus.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
+            rows.append({"process": name, "cpu_s": float(np.median(cpus[1:])), "range": [min(cpus[1:]), max(cpus[1:])]})
+            print(json.dumps(rows[-1]), flush=True)
+    return rows
 
 
 def real_scores(streams):
@@ -167,15 +219,19 @@ def real(repeats):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=["speed", "rules", "real"])
+    parser.add_argument("what", choices=["speed", "rules", "start", "real"])
     parser.add_argument("--sizes", nargs="+", default=["hmdb51", "ucf101", "kinetics"], choices=SIZES)
+    parser.add_argument("--plain", action="store_true", help="Run plain linprog where it takes minutes, too.")
+    parser.add_argument("--quick", action="store_true", help="A small size, once.")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--out", type=Path, help="Also write the rows as JSON.")
     options = parser.parse_args()
+    size, repeats = ("small", 1) if options.quick else ("hmdb51", options.repeats)
     work = {
-        "speed": lambda: speed(options.sizes, options.repeats),
-        "rules": rules,
-        "real": lambda: real(options.repeats),
+        "speed": lambda: speed([size] if options.quick else options.sizes, repeats, options.plain),
+        "rules": lambda: rules(size, repeats),
+        "start": lambda: start(size, repeats),
+        "real": lambda: real(repeats),
     }
     rows = work[options.what]()
     if options.out:

@@ -18,7 +18,6 @@ from numpy.typing import NDArray
 
 MAX_STEPS = 100
 SHORT_OF_BORDER = 0.995  # the share of the way to the nearest border that a step takes
-LEAST_SLACK = 1e-3
 
 
 class CutProgram:
@@ -101,7 +100,9 @@ class CutProgram:
         In this order: of the rows (m), of the parts' slacks ξ (P), of the low (U) and of the high (U) ends of the box.
         """
         over, least = self.excess(x)
-        least += max(LEAST_SLACK, float(np.abs(over[: self.count] - least[self.slack_of]).mean()))
+        # Far from every border: slacks that together cost one more, or more where the rows' own scale is larger.
+        scale = float(np.abs(over[: self.count] - least[self.slack_of]).mean())
+        least += max(1 / (self.price * len(least)), scale)
         slack = self.spread(least) - over
         y = np.full(len(over), self.price / 2 / len(over))
         y[: self.count] = (self.price / 2 / np.bincount(self.slack_of))[self.slack_of]
