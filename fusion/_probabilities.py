@@ -129,10 +129,13 @@ def fit_temperature(log_probabilities: NDArray, labels: NDArray) -> float:
         else:
             high = beta
         step = beta - slope / curvature if curvature > 0 else -1.0
-        following = step if low < step < high else float(np.sqrt(low * high))
-        if abs(following - beta) <= 1e-10 * beta or high - low <= 1e-12 * high:
-            break
+        newton = low < step < high
+        following = step if newton else float(np.sqrt(low * high))
+        # Newton's steps square the error: after one of a millionth, what is left is below float64's own.
+        done = abs(following - beta) <= (1e-6 if newton else 1e-10) * beta or high - low <= 1e-12 * high
         beta = following
+        if done:
+            break
     return 1 / beta
 
 

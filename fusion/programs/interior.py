@@ -119,9 +119,12 @@ class CutProgram:
     def _newton(self, slack: NDArray, dual: NDArray) -> Callable[[NDArray], tuple[NDArray, NDArray, NDArray]]:
         """Steps of x, the slacks and the duals towards given changes of slack · dual; one matrix serves all."""
         m, P, U = len(self.limits), len(self.first), len(self.low)
-        ends = np.cumsum([m, P, U])
+
+        def apart(values: NDArray) -> tuple[NDArray, NDArray, NDArray, NDArray]:
+            return values[:m], values[m : m + P], values[m + P : m + P + U], values[m + P + U :]
+
         weight = dual / slack
-        row, part, low, high = np.split(weight, ends)
+        row, part, low, high = apart(weight)
         scaled = np.sqrt(row)[:, None] * self.rows
         between = self.totals(row[:, None] * self.rows)  # (P, U)
         parts = self.totals(row) + part
@@ -132,7 +135,7 @@ class CutProgram:
 
         def newton(change: NDArray) -> tuple[NDArray, NDArray, NDArray]:
             wanted = change / slack
-            of_rows, of_parts, of_low, of_high = np.split(wanted, ends)
+            of_rows, of_parts, of_low, of_high = apart(wanted)
             of_parts = self.totals(of_rows) + of_parts
             x_step = inverse @ (of_low - of_high - of_rows @ self.rows + (of_parts / parts) @ between)
             part_step = (of_parts + between @ x_step) / parts

@@ -12,11 +12,11 @@ made at each point tried (20 points do for 9 537 videos and 101 classes), and th
 """
 
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from .box import Box, box
 from .interior import CutProgram
 
 # How far the next point goes from the best one towards the solution over the cuts. 1 is Kelley's method, which jumps
@@ -26,6 +26,7 @@ STEP = 0.5
 SHARE_OF_GAP = 0.5
 # A cut whose dual was below this share of the largest in as many solutions in a row is dropped.
 SLACK, PATIENCE = 1e-2, 2
+NARROW = 1e-9  # a box so narrow has no inside in float64
 BLOCK = 512
 
 
@@ -134,6 +135,7 @@ class MarginProgram:
         """
         if start is None:
             start = np.tile(np.full(self.S, 1 / self.S) if shared is None else shared, (self.K, 1))
+        delta = delta if delta > NARROW else 0.0
         if self.S == 1 or (shared is not None and delta == 0):
             value = self.value(start, nu)
             return MarginSolution(start, value, value, 1)
@@ -183,28 +185,24 @@ class MarginProgram:
         self.slack_for = np.insert(self.slack_for, places, 0)
 
     def _solve_cuts(
-        self, nu: float, form: "Box", best_value: float, allowed: float, *, forget: bool
+        self, nu: float, form: Box, best_value: float, allowed: float, *, forget: bool
     ) -> tuple[NDArray, float, float]:
         """Weights `(K, S)` and ρ that are good over the cuts, and a lower bound of the program's value."""
         width = len(form.inner)
+        cuts, own = form.of_unknowns(self.cuts[:, :-1]), self.cuts[:, -1:]
         program = CutProgram(
-            np.concatenate(
-                [
-                    np.concatenate([form.of_unknowns(self.cuts[:, :-1]), self.cuts[:, -1:]], axis=1),
-                    np.concatenate([form.rows, np.zeros((len(form.rows), 1))], axis=1),
-                ]
-            ),
+            np.block([[cuts, own], [form.rows, np.zeros((len(form.rows), 1))]]),
             np.concatenate([-self.offsets, form.limits]),
             self.cut_part,
             1 / nu,
-            np.concatenate([form.low, [-self.reach]]),
-            np.concatenate([form.high, [self.reach]]),
+            np.append(form.low, -self.reach),
+            np.append(form.high, self.reach),
         )
 
         def enough(value: float, bound: float) -> bool:
             return value - bound <= SHARE_OF_GAP * (best_value - bound) or best_value - bound <= allowed
 
-        x, dual, bound = program.solve(np.concatenate([form.inner, [0.0]]), enough)
+        x, dual, bound = program.solve(np.append(form.inner, 0.0), enough)
         if forget:
             self._forget(dual[: len(self.offsets)])
         return with_last(form.weights(x[:width])), float(x[width]), bound
@@ -215,70 +213,6 @@ class MarginProgram:
         keep = self.slack_for < PATIENCE
         self.cuts, self.offsets, self.cut_part = self.cuts[keep], self.offsets[keep], self.cut_part[keep]
         self.slack_for = self.slack_for[keep]
-
-
-@dataclass(frozen=True)
-class Box:
-    """The feasible weights of all streams but the last, whose weight is one minus the others', by U unknowns.
-
-    Attributes:
-        form: what the unknowns are: the "shared" weights, those of "each" class, or "both".
-        num_classes: K.
-        low, high: (U,) what the unknowns lie between.
-        rows: (R, U), limits: (R,); rows · unknowns ≤ limits.
-        inner: (U,) a point strictly inside.
-    """
-
-    form: Literal["shared", "each", "both"]
-    num_classes: int
-    low: NDArray
-    high: NDArray
-    rows: NDArray
-    limits: NDArray
-    inner: NDArray
-
-    def of_unknowns(self, cuts: NDArray) -> NDArray:
-        """Coefficients of the unknowns `(C, U)`, of those of the classes' weights `(C, K(S-1))`."""
-        if self.form == "shared":
-            return cuts.reshape(len(cuts), self.num_classes, -1).sum(axis=1)
-        return np.pad(cuts, ((0, 0), (0, len(self.inner) - cuts.shape[1])))
-
-    def weights(self, unknowns: NDArray) -> NDArray:
-        """Weights `(K, S-1)` of the unknowns `(U,)`."""
-        if self.form == "shared":
-            return np.tile(unknowns, (self.num_classes, 1))
-        free = len(unknowns) // (self.num_classes + (self.form == "both"))
-        return unknowns[: self.num_classes * free].reshape(self.num_classes, free)
-
-
-def box(num_classes: int, num_streams: int, delta: float, shared: NDArray | None) -> Box:
-    """Weights of the simplex within δ of the shared ones, `shared (S,)` or, None, learnt.
-
-    With given shared weights or δ = 1 the box is a matter of bounds; only learnt shared weights with a box about them
-    need both kinds of unknowns, and rows.
-    """
-    K, free = num_classes, num_streams - 1
-    equal = np.full(num_streams, 1 / num_streams)
-    total = np.ones((1, free))
-    if delta == 0 and shared is None:
-        return Box("shared", K, np.zeros(free), np.ones(free), total, np.ones(1), equal[:-1])
-    every = np.kron(np.eye(K), total)  # Σ over the free streams, a class
-    if shared is not None or delta >= 1:
-        centre, reach = (equal, 1.0) if shared is None else (shared, delta)
-        low, high = np.maximum(centre - reach, 0), np.minimum(centre + reach, 1)
-        rows, limits = np.concatenate([every, -every]), np.repeat([1 - low[-1], high[-1] - 1], K)
-        away = equal - centre
-        inner = centre + away * min(1.0, reach / 2 / max(float(np.abs(away).max()), 1e-300))
-        taken = slice(0, 0) if free == 1 else slice(None)  # of two streams, the bounds say it all
-        return Box("each", K, np.tile(low[:-1], K), np.tile(high[:-1], K), rows[taken], limits[taken],
-                   np.tile(inner[:-1], K))  # fmt: skip
-    away = np.concatenate([np.eye(K * free), -np.tile(np.eye(free), (K, 1))], axis=1)
-    last = np.concatenate([every, -np.ones((K, free))], axis=1)
-    sums = np.kron(np.eye(K + 1), total)
-    rows = np.concatenate([away, -away, last, -last, sums])
-    limits = np.concatenate([np.full(2 * K * free + 2 * K, delta), np.ones(K + 1)])
-    unknowns = K * free + free
-    return Box("both", K, np.zeros(unknowns), np.ones(unknowns), rows, limits, np.tile(equal[:-1], K + 1))
 
 
 def with_last(free: NDArray) -> NDArray:

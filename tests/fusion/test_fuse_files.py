@@ -363,7 +363,7 @@ sys.meta_path.insert(0, Refused())
 from click.testing import CliRunner
 from avr.cli import main
 
-for rule in ("average", "multiply", "maximum", "weighted", "greedy-selection"):
+for rule in ("average", "multiply", "maximum", "weighted", "greedy-selection", "lp-beta", "awf"):
     done = CliRunner().invoke(main, ["fuse", rule, "scores.h5"])
     assert done.exit_code == 0, done.output
 """

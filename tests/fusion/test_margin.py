@@ -243,3 +243,25 @@ def test_worse_by_counts_groups_not_videos():
     once = worse_by(change, np.zeros(4), np.arange(4))
     assert worse_by(np.repeat(change, 25), np.zeros(100), np.repeat(np.arange(4), 25)) == pytest.approx(once)
     assert worse_by(change, change, np.arange(4)) == 0
+
+
+@pytest.mark.parametrize("num_streams", [2, 3, 4])
+@pytest.mark.parametrize("delta", [0.15, 1.0])
+@pytest.mark.parametrize("shared", [None, 0, -1])
+def test_weights_keep_to_the_box_from_any_centre(num_streams, delta, shared):
+    X, y, _ = make_scores(60, 4, num_streams, seed=num_streams)
+    scores, centre = log_softmax(X), None if shared is None else np.eye(num_streams)[shared]
+    expected, _ = full_program(scores, y, 0.5, delta, centre)
+    solution = MarginProgram(scores, y).solve(0.5, delta, shared=centre, tolerance=1e-5)
+    assert solution.lower_bound - 1e-9 <= expected <= solution.objective + 1e-9
+    assert solution.gap <= 1e-5 * max(1, abs(expected))
+    assert solution.weights.min() >= 0
+    if centre is not None:
+        assert np.abs(solution.weights - centre).max() <= delta + 1e-12
+
+
+def test_a_box_without_an_inside_is_a_point():
+    X, y, _ = make_scores(60, 4, 2)
+    solution = MarginProgram(log_softmax(X), y).solve(0.5, 1e-12, shared=np.array([1.0, 0.0]))
+    assert solution.weights.tolist() == [[1, 0]] * 4
+    assert solution.gap == 0
