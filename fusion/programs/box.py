@@ -60,8 +60,8 @@ def box(num_classes: int, num_streams: int, delta: float, shared: NDArray | None
         away = equal - centre
         inner = centre + away * min(1.0, reach / 2 / max(float(np.abs(away).max()), reach / 2))
         taken = 0 if free == 1 else len(rows)  # of two streams, the bounds say it all
-        ends = (np.tile(of_stream[:-1], K) for of_stream in (low, high))
-        return Box("each", K, *ends, rows[:taken], limits[:taken], np.tile(inner[:-1], K))
+        low, high, inner = (np.tile(of_streams[:-1], K) for of_streams in (low, high, inner))
+        return Box("each", K, low, high, rows[:taken], limits[:taken], inner)
     away = np.concatenate([np.eye(K * free), -np.tile(np.eye(free), (K, 1))], axis=1)
     last = np.concatenate([every, -np.ones((K, free))], axis=1)
     rows = np.concatenate([away, -away, last, -last, np.kron(np.eye(K + 1), total)])
