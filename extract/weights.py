@@ -121,8 +121,8 @@ def _read(path: Path, ignored: set[str]) -> Any:
 
 
 def one_line(error: Exception) -> str:
-    """The beginning of what a library says."""
-    return " ".join(str(error).split())[:120]
+    """The beginning of what a library says, or the kind of error where it says nothing."""
+    return " ".join(str(error).split())[:120] or type(error).__name__
 
 
 def trained_on(path: Path) -> tuple[str, str]:

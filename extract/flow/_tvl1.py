@@ -9,6 +9,8 @@ filter runs after every `inner_iterations`.
 
 from typing import NamedTuple
 
+import numpy as np
+
 SMALLEST_SIDE = 16  # pixels: a level with a shorter side is left out, as OpenCV does
 
 
@@ -56,3 +58,10 @@ def pyramid_sizes(height: int, width: int, parameters: Parameters) -> list[tuple
             break
         sizes.append((height, width))
     return sizes
+
+
+def small_pair() -> tuple[np.ndarray, np.ndarray]:
+    """Two frames (40, 56) uint8 on which compiled forms are tried before they are trusted: a pattern moves a pixel."""
+    row, column = np.mgrid[:40, :56]
+    first, second = (128 + 60 * np.sin((column + shift) / 4) * np.cos(row / 5) for shift in (0, 1))
+    return first.round().astype(np.uint8), second.round().astype(np.uint8)

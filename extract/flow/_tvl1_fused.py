@@ -6,8 +6,9 @@ import torch
 from torch import Tensor
 
 from avr.core import warn
+from avr.extract.weights import one_line
 
-from ._tvl1 import Parameters
+from ._tvl1 import Parameters, small_pair
 from ._tvl1_batch import EagerLevel, Level, MakeLevel, solve_batch, texture
 
 # Pixels a program and its launch: compiled for Hopper these take 102, 64 and 127 registers a thread and spill none.
@@ -103,18 +104,12 @@ def kernels_or_none(device: torch.device) -> MakeLevel | None:
         def fused(first: Tensor, second: Tensor, flow: Tensor, parameters: Parameters) -> Level:
             return KernelLevel(_tvl1_kernels, first, second, flow, parameters)
 
-        row, column = torch.meshgrid(torch.arange(40.0), torch.arange(56.0), indexing="ij")
-        frames = [128 + 60 * torch.sin((column + shift) / 4) * torch.cos(row / 5) for shift in (0, 1)]
-        first, second = [frame.round().to(torch.uint8)[None].to(device) for frame in frames]
+        first, second = (torch.from_numpy(frame)[None].to(device) for frame in small_pair())
         quick = Parameters(warps=2)
         difference = solve_batch(first, second, quick, fused) - solve_batch(first, second, quick, EagerLevel)
         if not float(difference.abs().mean()) < 0.02:
             raise RuntimeError("they differ from plain PyTorch")
     except Exception as error:
-        warn(f"TV-L1's fused kernels cannot be used on {device} ({_first_line(error)}): plain PyTorch, slower, is")
+        warn(f"TV-L1's fused kernels cannot be used on {device} ({one_line(error)}): plain PyTorch, slower, is")
         return None
     return fused
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error) or type(error).__name__).splitlines()[0]

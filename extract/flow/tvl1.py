@@ -5,23 +5,33 @@ Against OpenCV 5 it differs in rounding alone; OpenCV 4 rounds the warp's positi
 """
 
 from contextlib import nullcontext
-from typing import Literal
+from functools import cache
+from threading import Lock
+from typing import TYPE_CHECKING, Literal
 
+import numpy as np
 import torch
+
+from avr.core import note, warn
+from avr.extract.weights import one_line
 
 from ._method import FlowMethod, in_slices, padded
 from ._opencv import cv, over_pairs, over_threads
-from ._tvl1 import Parameters
+from ._tvl1 import Parameters, small_pair
 
-DESCRIPTION = "TV-L1, the papers' flow: batched on a GPU, vectorised on a CPU"
+if TYPE_CHECKING:
+    from ._tvl1_cpu import MakeLevel
 
+DESCRIPTION = "TV-L1, the papers' flow: batched on a GPU, compiled on a CPU where numba is installed"
+
+_TRYING = Lock()  # the compiled form is tried once
 BATCH_PIXELS = 512 * 320 * 240  # pixels of one batch on a GPU: about 9 GB there
 
 
 def build(
     device: str = "cpu",
     *,
-    backend: Literal["auto", "numpy", "opencv", "torch", "triton"] = "auto",
+    backend: Literal["auto", "numba", "numpy", "opencv", "torch", "triton"] = "auto",
     parameters: Parameters | None = None,
     threads: int | None = None,
 ) -> FlowMethod:
@@ -29,21 +39,19 @@ def build(
 
     Args:
         device: "cpu", or "cuda" …
-        backend: "auto" is the fastest: "numpy" on a CPU (several times OpenCV's, `benchmarks/flow.py`), "triton" on a
-            GPU, "torch" where that has no Triton.
+        backend: "auto" is the fastest: on a CPU "numba", or "numpy" where that is not installed (`benchmarks/flow.py`),
+            "triton" on a GPU, "torch" where that has no Triton. numba's flow is NumPy's bit for bit, and so it is
+            called "numpy" in a store: workers with and without numba may share one.
         parameters: None: OpenCV's defaults.
         threads: how many pairs at once on a CPU; None: one a core.
     """
     chosen = parameters or Parameters()
     if backend == "auto":
-        backend = "numpy" if device == "cpu" else "triton" if device.startswith("cuda") else "torch"
+        backend = "numba" if device == "cpu" else "triton" if device.startswith("cuda") else "torch"
     if backend == "opencv":
         return FlowMethod("tvl1", over_pairs(lambda: _opencv_solver(chosen), threads=threads))
-    if backend == "numpy":
-        from ._tvl1_cpu import solve_pair
-
-        solve = over_threads(lambda first, second: solve_pair(first, second, chosen)[0], threads=threads)
-        return FlowMethod("tvl1", solve, backend="numpy")
+    if backend in ("numba", "numpy"):
+        return _by_pairs(chosen, threads, compiled=backend == "numba")
     return _batched(device, backend, chosen)
 
 
@@ -61,6 +69,41 @@ def _opencv_solver(chosen: Parameters) -> object:
         scaleStep=chosen.scale_step,
         medianFiltering=5 if chosen.median else 1,
     )
+
+
+def _by_pairs(parameters: Parameters, threads: int | None, *, compiled: bool) -> FlowMethod:
+    """Pair by pair on a CPU."""
+    from ._tvl1_cpu import NumpyLevel, solve_pair
+
+    def one(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+        level: MakeLevel = NumpyLevel
+        if compiled:
+            with _TRYING:  # numba is loaded for the first pair: settings are asked for more often than flow
+                level = _compiled_or_numpy()
+        return solve_pair(first, second, parameters, level)[0]
+
+    return FlowMethod("tvl1", over_threads(one, threads=threads), backend="numpy")
+
+
+@cache
+def _compiled_or_numpy() -> "MakeLevel":
+    """The compiled level, or NumPy's where there is no numba or it does not give the same: that costs speed alone."""
+    from ._tvl1_cpu import NumpyLevel, solve_pair
+
+    try:
+        from ._tvl1_compiled import CompiledLevel
+
+        quick = Parameters(scales=2, warps=1, inner_iterations=10, outer_iterations=2)
+        found, wanted = (solve_pair(*small_pair(), quick, level)[0] for level in (CompiledLevel, NumpyLevel))
+        if not np.array_equal(found, wanted):
+            raise RuntimeError("it differs from NumPy")
+    except ModuleNotFoundError as error:
+        note(f"TV-L1 is computed without {error.name}: with it, pip install 'avr[fast]', it takes a third of the time")
+        return NumpyLevel
+    except Exception as error:
+        warn(f"TV-L1's compiled form cannot be used ({one_line(error)}): NumPy, a third as fast, is")
+        return NumpyLevel
+    return CompiledLevel
 
 
 def _batched(device: str, backend: str, parameters: Parameters) -> FlowMethod:

@@ -1,6 +1,7 @@
-"""TV-L1 in its three forms (NumPy, PyTorch, Triton) against OpenCV's DualTVL1 and against one another."""
+"""TV-L1 in its forms (NumPy, numba, PyTorch, Triton) against OpenCV's DualTVL1 and against one another."""
 
 import importlib.util
+import sys
 from functools import partial
 from pathlib import Path
 
@@ -10,10 +11,10 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from avr.extract.flow import _tvl1_batch, load
+from avr.extract.flow import _tvl1_batch, load, tvl1
 from avr.extract.flow._tvl1 import Parameters, pyramid_sizes
 from avr.extract.flow._tvl1_batch import EagerLevel, resize, solve_batch, texture
-from avr.extract.flow._tvl1_cpu import centred_gradient, solve_pair
+from avr.extract.flow._tvl1_cpu import NumpyLevel, centred_gradient, solve_pair
 
 KERNELS = Path(_tvl1_batch.__file__).with_name("_tvl1_kernels.py")
 
@@ -98,9 +99,9 @@ def test_each_parameter_does_what_opencvs_does(rolling, backend):
 
 def test_an_easy_pair_does_not_pay_for_a_hard_one(rolling):
     previous, following = rolling
-    still, easy = solve_pair(previous[0], previous[0], Parameters())
+    still, easy = solve_pair(previous[0], previous[0], Parameters(), NumpyLevel)
     assert np.abs(still).max() < 1e-3
-    _, hard = solve_pair(previous[1], following[1], Parameters())
+    _, hard = solve_pair(previous[1], following[1], Parameters(), NumpyLevel)
     assert [level.iterations for level in easy] == [5] * 5  # one a warp finds that nothing moves
     assert [level.pixels for level in easy] == [24 * 33, 30 * 41, 38 * 51, 48 * 64, 60 * 80]
     assert sum(level.iterations for level in hard) > 4 * 25
@@ -144,6 +145,59 @@ def test_real_clips_within_a_tenth_of_a_pixel(real_data):
     motion = np.hypot(*wanted.swapaxes(0, 1)).mean((1, 2))
     assert motion.max() > 5  # one of them is fast
     assert (endpoint_error(found, wanted).mean((1, 2)) <= np.where(motion < 5, 0.1, 0.05 * motion)).all()
+
+
+class TestCompiled:
+    """numba's form against NumPy's."""
+
+    @pytest.fixture
+    def compiled(self):
+        pytest.importorskip("numba")
+        from avr.extract.flow import _tvl1_compiled
+
+        return _tvl1_compiled
+
+    @pytest.mark.parametrize(
+        "change",
+        [
+            {},
+            {"epsilon": 1e-6, "warps": 2, "outer_iterations": 2},  # never near enough
+            {"epsilon": 0.3},  # stops after one, or in the midst of several at once
+            {"inner_iterations": 1, "median": False},
+            {"inner_iterations": 7, "scale_step": 0.5, "theta": 0.5, "tau": 0.2},
+        ],
+        ids=str,
+    )
+    def test_it_is_numpys_bit_for_bit(self, compiled, rolling, change):
+        parameters = Parameters(**change)
+        for rows, columns in ((60, 80), (41, 53), (17, 16), (3, 1), (1, 5)):
+            for pair in range(2):
+                frames = [images[pair, :rows, :columns] for images in rolling]
+                flow, work = solve_pair(*frames, parameters, compiled.CompiledLevel)
+                wanted, wanted_work = solve_pair(*frames, parameters, NumpyLevel)
+                np.testing.assert_array_equal(flow, wanted)
+                assert work == wanted_work
+
+    def test_it_is_what_a_cpu_uses(self, compiled):
+        assert tvl1._compiled_or_numpy() is compiled.CompiledLevel
+        assert load("tvl1").backend == "numpy"  # the same bytes: one name in a store
+
+    def test_a_place_to_keep_it_is_not_needed(self, compiled, monkeypatch):
+        from numba.core.caching import CacheImpl
+
+        monkeypatch.setattr(CacheImpl, "_locator_classes", [])  # as where neither site-packages nor a home is writable
+        assert compiled._compiled(_twice)(2) == 4
+
+    def test_without_numba_it_is_numpys(self, monkeypatch, capsys):
+        monkeypatch.setitem(sys.modules, "numba", None)
+        monkeypatch.delitem(sys.modules, "avr.extract.flow._tvl1_compiled", raising=False)
+        monkeypatch.setattr(tvl1, "_compiled_or_numpy", tvl1._compiled_or_numpy.__wrapped__)
+        assert tvl1._compiled_or_numpy() is NumpyLevel
+        assert "pip install 'avr[fast]'" in capsys.readouterr().err
+
+
+def _twice(value):
+    return value + value
 
 
 class TestKernels:
