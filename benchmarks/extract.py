@@ -4,6 +4,8 @@
     python benchmarks/extract.py --setting clip                   # R3D-18 over clips: the same ratios
     python benchmarks/extract.py --setting hmdb51 --videos 6      # ResNet-50, 10-pair TV-L1, pooled and map
     python benchmarks/extract.py --setting hmdb51 --device cuda --videos 500
+    python benchmarks/extract.py --runtime openvino               # the same ratios with the networks run by OpenVINO
+    python benchmarks/extract.py --networks resnet18,clip=r3d_18  # networks alone, by torch and by OpenVINO, in turn
 
 The clips are those of `$AVR_TEST_DATA/clips` or `../shared/data/clips` (UCF101, 320 × 240, 76 to 181 frames), taken in
 turn until there are as many as asked; without them, drawn ones of that size. A repeat measures every stage alone, with
@@ -35,10 +37,10 @@ import torch
 
 from avr.core import quiet
 from avr.datasets import Dataset, Video
-from avr.extract import Extractor, Running, Settings, Summary, extract, read_streams
+from avr.extract import Extractor, Running, Settings, Summary, channels_last, extract, read_streams
 from avr.extract.queue import about, choose_shard_videos, open_queue
+from avr.extract.running import num_cores
 from avr.extract.task import Task
-from avr.extract.worker import num_cores
 from avr.video import Decoder, decode
 
 BOTH = {"weights": "random", "layers": ("pooled", "map")}
@@ -200,6 +202,34 @@ def compare(streams: dict[str, Settings], running: Running, dataset: Dataset, re
     print(f"bottleneck: {summary.bottleneck}\n")
 
 
+def runtimes(names: list[str], repeats: int) -> None:
+    """A call of each network as on a CPU, 8 images or a clip on one thread: CPU time by torch and by OpenVINO."""
+    torch.set_num_threads(1)
+    rows = []
+    for name in names:
+        kind, _, backbone = name.rpartition("=")
+        asked = Settings(kind=kind or "rgb", backbone=backbone, weights="random")
+        by = {
+            runtime: Extractor({"own": asked.change(runtime=runtime)}, running=Running(device="cpu"))
+            for runtime in ("torch", "openvino")
+        }
+        shape = by["torch"].streams["own"].input_shape
+        images = channels_last(torch.rand(by["torch"].call_size("own"), *shape))
+        taken: dict[str, list[float]] = {runtime: [] for runtime in by}
+        found = {}
+        for repeat in range(repeats + 1):
+            for runtime, extractor in by.items():
+                with torch.inference_mode():
+                    before = time.process_time()
+                    found[runtime] = extractor.readers["own"](images)["pooled"]
+                if repeat:  # the first call makes buffers
+                    taken[runtime].append(1000 * (time.process_time() - before))
+        ratios = [own / other for own, other in zip(taken["torch"], taken["openvino"], strict=True)]
+        off = (found["openvino"] - found["torch"]).abs().max() / found["torch"].abs().max()
+        rows.append([name, *(spread(taken[runtime], "{:.0f}") for runtime in by), spread(ratios), f"{float(off):.0e}"])
+    table(["network", "torch, CPU ms a call", "OpenVINO", "ratio", "largest difference, relative"], rows)
+
+
 def decoder_peak(streams: dict[str, Settings], dataset: Dataset) -> float:
     """Peak memory of a decoding child that has decoded every clip, MB (Linux)."""
     needs = Extractor(streams).needs
@@ -233,10 +263,15 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--compile", action="store_true")
+    parser.add_argument("--runtime", choices=("torch", "openvino"), default="torch")
+    parser.add_argument("--networks", default="", help="these alone, by both runtimes: NAME or clip=NAME, with commas")
     parser.add_argument("--only-rate", action="store_true", help="no stage alone; the rate of one run")
     options = parser.parse_args()
     running = Running(device=options.device, compile=options.compile)
-    streams = SETTINGS[options.setting]
+    if options.networks:
+        runtimes(options.networks.split(","), options.repeats)
+        return
+    streams = {name: own.change(runtime=options.runtime) for name, own in SETTINGS[options.setting].items()}
     told = "; ".join(f"{name}: {one.backbone}, {', '.join(one.layers)}" for name, one in streams.items())
     print(f"{platform.machine()}, {num_cores()} cores, load {os.getloadavg()[0]:.1f}, {options.device}; ", end="")
     print(f"{options.setting}: {told}; {options.videos} videos, {options.repeats} repeats\n")

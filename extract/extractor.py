@@ -4,7 +4,7 @@ A group's network calls are full but for its last one; which rows share a call d
 """
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -21,8 +21,9 @@ from avr.video import Answer, Decoded, Need, decode
 
 from .cache import ClipCache
 from .networks import Networks, load_networks
+from .openvino import openvino_reader
 from .preprocess import channels_last, crop_images, lay_out
-from .running import Running
+from .running import Running, num_cores
 from .settings import Settings
 from .streams import open_streams
 
@@ -62,9 +63,19 @@ class Extractor:
         self.cache = self._open_cache()
         self.readers: dict[str, Any] = {}
         for name, reader in self.networks.readers.items():
+            if self.settings[name].runtime == "openvino":
+                self.readers[name] = self._on_openvino(name)
+                continue
             moved: Any = reader.to(self.device).eval()
             lay_out(moved)
             self.readers[name] = torch.compile(moved) if self.running.compile else moved
+
+    def _on_openvino(self, stream: str) -> Callable[[Tensor], dict[str, Tensor]]:
+        if self.device.type != "cpu" or self.running.compile:
+            told = "is told to compile" if self.running.compile else f"runs on {self.device}"
+            raise UsageError(f"--runtime openvino is for a CPU, and this extraction {told}: leave one of them out")
+        shape = self.streams[stream].input_shape
+        return openvino_reader(self.networks.readers[stream], shape, stream=stream, calls=num_cores())
 
     def _open_cache(self) -> ClipCache | None:
         if not self.running.cache:

@@ -45,7 +45,8 @@ class Origin:
         about, layers = metadata["store"], metadata["layers"]
         kept = about.get("streams") or dict.fromkeys(layers, about.get("settings", {}))
         settings = {
-            stream: Settings.from_dict(kept[stream], stream).change(layers=(layer,)) for stream, layer in layers.items()
+            stream: Settings.from_dict(kept[stream], stream).change(layers=(layer,), runtime="torch")
+            for stream, layer in layers.items()
         }
         stores = tuple(map(Path, about.get("paths") or [about["path"]] * bool(about.get("path"))))
         videos = Path(about["videos"]) if about.get("videos") else None

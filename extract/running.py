@@ -1,5 +1,6 @@
 """How and where an extraction runs: nothing here changes a feature. No torch: command lines read the fields."""
 
+import os
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -73,3 +74,8 @@ class Engine:
             return f"Ray at {self.address}" if self.address else "Ray on this machine"
         devices = self.devices or (running.device,)
         return ", ".join(str(choose_device(device)) for device in devices)
+
+
+def num_cores() -> int:
+    """Cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -89,6 +89,10 @@ class Settings(Sampling):
     precision: Annotated[Literal["auto", "float32", "bfloat16"], About("Of the network; auto is bfloat16 on CUDA.")] = (
         "auto"
     )
+    runtime: Annotated[
+        Literal["torch", "openvino"],
+        About("What runs the network; openvino (pip install 'avr[openvino]') is faster for many on a CPU."),
+    ] = "torch"
 
     def __post_init__(self) -> None:
         """Check what can be checked without a network, and fill in the plan's own numbers.
@@ -116,6 +120,8 @@ class Settings(Sampling):
             raise UsageError("no layer is asked for; name one with --layers")
         if self.crops == "ten" and self.mirror:
             raise UsageError("crops ten are mirrored already; leave mirror out")
+        if self.runtime == "openvino" and self.precision == "bfloat16":
+            raise UsageError("runtime openvino computes in float32; leave precision out")
         if self.resize and min(self.resize) < self.crop:
             raise UsageError(f"crop {self.crop} does not fit into frames resized to {as_text(self.resize)}")
 

@@ -10,7 +10,6 @@ videos alone: so do the shard's bytes, whichever worker has it and however often
 """
 
 import contextlib
-import os
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
@@ -27,6 +26,7 @@ from avr.video import Answer, Decoded, Decoder, VideoError, decode
 
 from .extractor import Call, Extractor, Features, Group
 from .queue import Shards, about, empty_queue, number_of, open_queue
+from .running import num_cores
 from .task import OnStep, Step, Task
 
 
@@ -208,8 +208,3 @@ def _one_thread_a_call(extractor: Extractor) -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
-
-
-def num_cores() -> int:
-    """Cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

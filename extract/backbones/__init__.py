@@ -6,6 +6,7 @@ seeds are not its own: `avr.extract.build_backbone` does that for all.
 """
 
 import importlib
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -222,7 +223,7 @@ def on_grid(tokens: Tensor, times: int = 0) -> Tensor:
     Raises:
         UsageError: they make no square.
     """
-    side = round((tokens.shape[1] / max(times, 1)) ** 0.5)
+    side = math.isqrt(tokens.shape[1] // max(times, 1))
     if side * side * max(times, 1) != tokens.shape[1]:
         raise UsageError(f"{tokens.shape[1]} tokens of a network make no square map; take another layer or backbone")
     return tokens.transpose(1, 2).reshape(-1, tokens.shape[2], *([times] if times else []), side, side)
