@@ -45,7 +45,7 @@ def openvino_reader(
     except ImportError as error:
         raise UsageError("--runtime openvino needs openvino: pip install 'avr[openvino]'") from error
     try:
-        model = _convert(reader, shape)
+        model = _convert(ov, reader, shape)
         # No core of its own for a thread: another process would take the same one.
         how = {"INFERENCE_PRECISION_HINT": "f32", "ENABLE_CPU_PINNING": False}
         threads = {"NUM_STREAMS": calls, "INFERENCE_NUM_THREADS": calls}
@@ -78,7 +78,7 @@ class _Outputs(nn.Module):
         return tuple(found[layer] for layer in self.reader.layers)
 
 
-def _convert(reader: LayerReader, shape: tuple[int, ...]) -> Any:
+def _convert(ov: Any, reader: LayerReader, shape: tuple[int, ...]) -> Any:
     """An `openvino.Model` of batches of any size."""
     decoders: Any = importlib.import_module("openvino.frontend.pytorch.ts_decoder")
     frontends: Any = importlib.import_module("openvino.frontend")
@@ -91,9 +91,11 @@ def _convert(reader: LayerReader, shape: tuple[int, ...]) -> Any:
         traced = jit.freeze(jit.trace(_Outputs(reader).eval(), example, check_trace=False))
     decoder = decoders.TorchScriptPythonDecoder(traced, example_input=(example,))
     frontend = frontends.FrontEndManager().load_by_framework("pytorch")
-    model = frontend.convert(frontend.load(decoder))
-    model.reshape([-1, *shape])
-    return model
+    loaded = frontend.load(decoder)
+    (place,) = loaded.get_inputs()
+    loaded.set_element_type(place, ov.Type.f32)
+    loaded.set_partial_shape(place, ov.PartialShape([-1, *shape]))
+    return frontend.convert(loaded)
 
 
 def _compare(reader: LayerReader, read: Callable[[Tensor], dict[str, Tensor]], shape: tuple[int, ...]) -> None:
