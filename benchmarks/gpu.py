@@ -275,7 +275,13 @@ def speed_of_flow(report: Report, size: Size, backends: list[str], pairs: tuple[
                 method = load("tvl1", size.device, backend=backend)
                 rates = [count / taken for taken in size.seconds(lambda m=method, a=first, b=second: m.solve(a, b))]
                 report.row("TV-L1, pairs a second", backend=backend, at_once=count, rate=spread(rates))
-    for name, options in (("tvl1", {}), ("tvl1", {"backend": "opencv"}), ("dis", {}), ("farneback", {})):
+    for name, options in (
+        ("tvl1", {"backend": "numba"}),
+        ("tvl1", {"backend": "numpy"}),
+        ("tvl1", {"backend": "opencv"}),
+        ("dis", {}),
+        ("farneback", {}),
+    ):
         with report.guarded(f"CPU's {name} {options}"):
             method, some = load(name, **options), [side[: 2 * (os.cpu_count() or 1)] for side in pairs]
             rates = [len(some[0]) / taken for taken in size.seconds(lambda m=method, s=some: m(*s))]
