@@ -3,8 +3,7 @@
 import torch
 from torch import Tensor
 
-# Of what moments are taken at once, in values: float32 copies of so many stay in a CPU's cache.
-MOMENTS_VALUES = 1 << 20
+CACHE_VALUES = 1 << 20  # float32 copies of so many stay in a CPU's cache
 
 Moments = tuple[Tensor, Tensor]  # mean and variance of each channel within each view, `(R, C)` float32
 
@@ -45,11 +44,17 @@ def at_least_float32(features: Tensor) -> torch.dtype:
     return torch.promote_types(features.dtype, torch.float32)
 
 
+def cut(features: Tensor) -> tuple[Tensor, ...]:
+    """Parts of some videos each, to work through one after another while a part lies in a CPU's cache."""
+    parts: tuple[Tensor, ...] = torch.split(features, max(1, CACHE_VALUES // features[0].numel()))
+    return (features,) if features.is_cuda else parts
+
+
 def moments_of(features: Tensor) -> Moments:
     """Mean and variance of each channel within each of R views, pooled features, tokens or maps."""
     over = (1, 3, 4) if features.dim() == 5 else tuple(range(1, features.dim() - 1))
     means, variances = [], []
-    for part in torch.split(features, max(1, MOMENTS_VALUES // features[0].numel())):
+    for part in cut(features):
         values = part.float()
         mean = values.mean(dim=over, keepdim=True)
         means.append(mean.flatten(1))

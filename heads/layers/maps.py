@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from avr.core import UsageError
 from avr.heads._base import Head
-from avr.heads._features import at_least_float32
+from avr.heads._features import at_least_float32, cut
 from avr.training import Training
 
 FEWEST_UNITS = 32  # that layer norm works well over
@@ -35,11 +35,11 @@ class MapsHead(Head):
     narrow: nn.ModuleDict
 
     def _standardise(self, stream: str, array: Tensor) -> Tensor:
-        """Standardised and narrowed; on a CPU video by video: arrays of a batch of wide maps fit no cache."""
+        """Standardised and narrowed; part by part: a batch of wide maps fits no cache."""
         if stream not in self.narrow or self.narrow[stream].weight is None:
             return super()._standardise(stream, array)
-        videos = (array,) if array.is_cuda else torch.split(array, 1)
-        return torch.cat([self.narrow[stream](super(MapsHead, self)._standardise(stream, video)) for video in videos])
+        plain = super()._standardise
+        return torch.cat([self.narrow[stream](plain(stream, part)) for part in cut(array)])
 
     def hidden_units(self, readout: str, hidden: int) -> int:
         """Units of an LSTM before a readout: `hidden`, or for 0 the papers' K, at least 32 where the readout is linear.

@@ -80,7 +80,7 @@ def test_statistics_travel_in_the_state_dict():
 @pytest.mark.parametrize("kept", [False, True])
 def test_statistics_are_of_channels_whatever_the_layer(shape, kept, monkeypatch):
     """Pooled, tokens and maps: each stored channel over segments and positions of the training videos, every view."""
-    monkeypatch.setattr("avr.heads._features.MOMENTS_VALUES", 100)  # a few views at once
+    monkeypatch.setattr("avr.heads._features.CACHE_VALUES", 100)  # a few views at once
     array = (100 + torch.randn(12, *shape, dtype=torch.float64)).half()  # a mean far from 0
     examples = MemoryExamples({"rgb": array}, np.full(6, 2), np.zeros(6), device=torch.device("cpu"))
     head = build_head("linear", {"rgb": shape}, 2)
