@@ -1,5 +1,6 @@
 """The root command: finds the command files, turns avr's errors into one line and an exit code."""
 
+import os
 import sys
 import traceback
 from typing import Any
@@ -62,3 +63,6 @@ def main(debug: bool) -> None:
     Stage 1, `extract`, runs once and writes features to a store. Stage 2, `heads` and `fuse`, runs a hundred times, in
     seconds, on the store alone.
     """
+    # A thread that waits for another would else hold its core for milliseconds at each step, which another program on
+    # that core, or another training, makes many times as long. Read when torch is imported, by children too.
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")

@@ -71,3 +71,14 @@ def test_what_cannot_be_is_one_line(runner, arguments, message):
     result = runner.invoke(main, arguments)
     assert result.exit_code == 2
     assert message in result.stderr.splitlines()[-1]
+
+
+@pytest.mark.parametrize(("before", "after"), [({}, "passive"), ({"OMP_WAIT_POLICY": "active"}, "active")])
+def test_waiting_threads_give_their_core_away(runner, monkeypatch, before, after):
+    """Unless the user says otherwise. torch's threads read it; commands import torch later."""
+    monkeypatch.setenv("OMP_WAIT_POLICY", "")  # so that it is put back
+    monkeypatch.delenv("OMP_WAIT_POLICY")
+    for name, value in before.items():
+        monkeypatch.setenv(name, value)
+    assert runner.invoke(main, ["datasets", "show", "hmdb51"]).exit_code == 0
+    assert os.environ["OMP_WAIT_POLICY"] == after
