@@ -103,7 +103,7 @@ def test_an_interrupted_head_goes_on(old):
 
 
 def test_a_recipes_outcome_is_found_again(old, monkeypatch):
-    monkeypatch.setattr("avr.recipes.running.train_run", None)  # cannot be called
+    monkeypatch.setattr("avr.heads._run.run_tasks", None)  # cannot be called
     outcome = run_recipe(
         load_recipe("recipes/mine.toml"),
         stores=[("", Path("features/toy.h5"))],
