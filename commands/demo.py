@@ -13,9 +13,11 @@ if TYPE_CHECKING:
     from avr.fusion import FusionResult
     from avr.heads import RunResult
 
-HEADS = ("linear", "stfn")
 RULES = ("average", "multiply", "awf")
-FOLDS = 3  # stfn is trained once more for each, which is most of the demo's time
+FOLDS = 3
+# Small and short, so that a newcomer waits for no more than it takes to show what fusion brings.
+SETTINGS = {"weights": "random", "resize": 96, "crop": 96, "segments": 4}
+TRAINING = {"linear": {}, "stfn": {"epochs": 8}}
 
 
 @click.command()
@@ -62,12 +64,20 @@ def run_demo(out: Path, *, backbone: str = "resnet18", seed: int = 0) -> dict[st
 
     note(f"demo: clips that avr draws, and a {backbone} started at random (seed {seed}): nothing is downloaded")
     dataset = index_dataset("shapes", out / "data" / "shapes")
-    told = {"backbone": backbone, "weights": "random", "seed": seed, "resize": 96, "crop": 96}
+    told = SETTINGS | {"backbone": backbone, "seed": seed}
     store = extract(dataset, out / "features" / "shapes", streams=read_streams(["rgb", "flow"], told)).store
 
     runs = {
-        head: train_run(store, head, split="1", seed=seed, folds=FOLDS, out=new_folder(out / "runs" / head))
-        for head in HEADS
+        head: train_run(
+            store,
+            head,
+            split="1",
+            seed=seed,
+            folds=FOLDS,
+            training=TRAINING[head],
+            out=new_folder(out / "runs" / head),
+        )
+        for head in TRAINING
     }
     fused = fuse("awf", [run.folder for run in runs.values()], out=new_folder(out / "runs" / "fuse-awf"))
     rows = _rows(runs, fused)
@@ -88,7 +98,7 @@ def run_demo(out: Path, *, backbone: str = "resnet18", seed: int = 0) -> dict[st
 
 def _rows(runs: dict[str, "RunResult"], fused: "FusionResult") -> list[dict[str, Any]]:
     """Name, what it reads and its accuracies, a row for each stream of linear, stfn, and each rule."""
-    linear, stfn = (runs[head] for head in HEADS)
+    linear, stfn = (runs[head] for head in TRAINING)
     rules = {row["name"]: row for row in fused.rows}
     found = [(f"linear {stream}", stream, linear.summary[stream]) for stream in linear.layers]
     found.append(("stfn", " + ".join(stfn.layers), stfn.summary["fused"]))

@@ -24,7 +24,7 @@ from .margin import MarginProgram
 NUS = (0.8, 0.5)
 FOLDS = 4
 # Inside the folds a solution only has to be good enough to be judged.
-TOLERANCE, MAX_ITERATIONS = 2e-2, 25
+TOLERANCE, MAX_ITERATIONS = 5e-3, 25
 STANDARD_ERRORS = 1.0
 
 Shared = Literal["equal", "uncalibrated", "learnt"]

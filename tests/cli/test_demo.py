@@ -4,14 +4,14 @@ import json
 from dataclasses import replace
 
 from avr.cli import main
-from avr.commands.demo import HEADS
+from avr.commands.demo import TRAINING
 from avr.datasets import shapes
 from avr.heads import head_class
 
 
 def test_the_demo_ends_with_its_table(runner, tmp_path, monkeypatch):
     monkeypatch.setattr(shapes, "NUM_SCENES", 6)
-    for head in map(head_class, HEADS):
+    for head in map(head_class, TRAINING):
         monkeypatch.setattr(head, "defaults", replace(head.defaults, epochs=1, min_steps=0))
     result = runner.invoke(main, ["demo", "--out", str(tmp_path / "demo"), "--backbone", "squeezenet1_1"])
     assert result.exit_code == 0, result.stderr
