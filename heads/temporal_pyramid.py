@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from avr.core import NonNegativeInt, PositiveInt, Share
 
 from ._base import Shapes
-from .layers import FactorisedConv3d, Fusion3d, LayerNormLSTM, MultiScaleConv3d, temporal_pyramid
+from .layers import FactorisedConv3d, Fusion3d, LayerNormLSTM, MultiScaleConv3d, narrow_last, temporal_pyramid
 from .layers.maps import MapsHead, MatchChannels, shrink
 
 
@@ -32,7 +32,7 @@ class TemporalTail(nn.Module):
         )
 
     def forward(self, maps: Tensor) -> Tensor:
-        volume = maps.transpose(1, 2)  # (B, C, N, H, W)
+        volume = narrow_last(maps.transpose(1, 2))  # (B, C, N, H, W)
         return self.rest(self.pool4(self.first(volume))).transpose(1, 2)
 
 

@@ -1,6 +1,6 @@
 """Layers that several heads share; each works alone and has its own tests."""
 
-from .fusion3d import Fusion3d, interleave
+from .fusion3d import Fusion3d, interleave, narrow_last
 from .ln_lstm import LayerNormLSTM
 from .pyramid import FactorisedConv3d, MultiScaleConv3d, temporal_pyramid
 from .sru import SRU, SRULayer
@@ -13,5 +13,6 @@ __all__ = [
     "MultiScaleConv3d",
     "SRULayer",
     "interleave",
+    "narrow_last",
     "temporal_pyramid",
 ]
