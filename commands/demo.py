@@ -28,7 +28,7 @@ TRAINING = {"linear": {}, "stfn": {"epochs": 8}}
     show_default=True,
     help="Folder for the clips, the store and the runs; what is there already is used again.",
 )
-@click.option("--backbone", default="resnet18", show_default=True, help="A torchvision model, started at random.")
+@click.option("--backbone", default="squeezenet1_1", show_default=True, help="A torchvision model, started at random.")
 @click.option("--seed", default=0, show_default=True, help="Seed of the backbone and of the heads.")
 @answering
 def command(out: Path, backbone: str, seed: int) -> Reply:
@@ -41,7 +41,7 @@ def command(out: Path, backbone: str, seed: int) -> Reply:
     return Reply(result, lambda: _show(result))
 
 
-def run_demo(out: Path, *, backbone: str = "resnet18", seed: int = 0) -> dict[str, Any]:
+def run_demo(out: Path, *, backbone: str = "squeezenet1_1", seed: int = 0) -> dict[str, Any]:
     """Run the whole pipeline on the data set `shapes`; the shortest example of avr from Python.
 
     Args:
