@@ -4,6 +4,7 @@ import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack
+from importlib.metadata import version
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -84,7 +85,11 @@ def open_queue(task: Task, about: Mapping[str, Mapping[str, Any]]) -> Queue:
     parts = {}
     for name, own in about.items():
         files = {name: own["weights_file"]} if own["weights_file"] else {}
-        provenance = {"settings": own["settings"], "weights_files": files, **task.made_with}
+        made_with = task.made_with
+        if own["settings"].get("runtime") == "openvino":
+            versions = made_with["versions"] | {"openvino": version("openvino")}
+            made_with = made_with | {"versions": versions}
+        provenance = {"settings": own["settings"], "weights_files": files, **made_with}
         parts[name] = {"arrays": own["arrays"], "provenance": provenance}
     return Queue(task.store, task.dataset, parts, shard_videos=task.running.shard_videos)
 

@@ -156,8 +156,11 @@ class Settings(Sampling):
         return f"{count} view{'s' * (count > 1)}"
 
     def to_dict(self) -> dict[str, Any]:
-        """As JSON can hold it."""
-        return {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()}
+        """As JSON can hold it; torch, by which networks ran before there was a choice, is not told of."""
+        found = {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()}
+        if self.runtime == "torch":
+            del found["runtime"]
+        return found
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any], stream: str) -> "Settings":

@@ -113,7 +113,7 @@ def join_processes(device: str = "auto") -> Iterator[Processes]:
     several = "RANK" in os.environ and "WORLD_SIZE" in os.environ
     local_rank, local_world = (int(os.environ.get(name, "0")) for name in ("LOCAL_RANK", "LOCAL_WORLD_SIZE"))
     place = choose_device(device)
-    shared = place.type == "cpu" or place.index is not None
+    shared = place.type == "cpu" or (place.index is not None and local_world > 1)
     if place.type == "cuda" and place.index is None:
         place = choose_device(f"cuda:{local_rank}")
     with ExitStack() as closing:

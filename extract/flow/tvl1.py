@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 import torch
 
-from avr.core import note, warn
+from avr.core import UsageError, note, warn
 from avr.extract.weights import one_line
 
 from ._method import FlowMethod, in_slices, padded
@@ -46,6 +46,8 @@ def build(
         threads: how many pairs at once on a CPU; None: one a core.
     """
     chosen = parameters or Parameters()
+    if backend == "numba" and not _is_compiled():
+        raise UsageError("TV-L1's compiled form cannot be used here; it needs: pip install 'avr[fast]'")
     if backend == "auto":
         backend = "numba" if device == "cpu" else "triton" if device.startswith("cuda") else "torch"
     if backend == "opencv":
@@ -83,6 +85,14 @@ def _by_pairs(parameters: Parameters, threads: int | None, *, compiled: bool) ->
         return solve_pair(first, second, parameters, level)[0]
 
     return FlowMethod("tvl1", over_threads(one, threads=threads), backend="numpy")
+
+
+def _is_compiled() -> bool:
+    """Whether pairs are computed by the compiled level."""
+    from ._tvl1_cpu import NumpyLevel
+
+    with _TRYING:
+        return _compiled_or_numpy() is not NumpyLevel
 
 
 @cache

@@ -11,6 +11,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from avr.core import UsageError
 from avr.extract.flow import _tvl1_batch, load, tvl1
 from avr.extract.flow._tvl1 import Parameters, pyramid_sizes
 from avr.extract.flow._tvl1_batch import EagerLevel, resize, solve_batch, texture
@@ -194,6 +195,8 @@ class TestCompiled:
         monkeypatch.setattr(tvl1, "_compiled_or_numpy", tvl1._compiled_or_numpy.__wrapped__)
         assert tvl1._compiled_or_numpy() is NumpyLevel
         assert "pip install 'avr[fast]'" in capsys.readouterr().err
+        with pytest.raises(UsageError, match="pip install 'avr\\[fast\\]'"):
+            load("tvl1", backend="numba")
 
 
 def _twice(value):

@@ -34,6 +34,7 @@ def test_nonsense_is_refused(values, message):
 def test_settings_come_back_from_json():
     settings = Settings(kind="flow", layers=("conv4_2",), plan="strided", view="random", views=3, std=(0.5,))
     assert Settings.from_dict(json.loads(json.dumps(settings.to_dict())), "flow") == settings
+    assert "runtime" not in settings.to_dict()  # as stores and runs that were begun before there was a choice say it
     with pytest.raises(UsageError, match=r"stream slow has settings .* does not know: colour"):
         Settings.from_dict({"colour": 1}, "slow")
     with pytest.raises(UsageError, match="stream slow was imported"):
