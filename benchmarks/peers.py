@@ -113,6 +113,8 @@ def measured(command: list[str], folder: Path | None = None) -> tuple[float, flo
 
 def list_clips(clips: Path, count: int, folder: Path) -> Path:
     """So many clips, the real ones in turn, as links, and a list of them that avr reads too."""
+    if not clips.is_dir():
+        raise SystemExit(f"no clips at {clips}: set AVR_TEST_DATA or give --clips")
     paths = sorted(path for path in clips.iterdir() if path.suffix.lower() in {".avi", ".mp4", ".mkv", ".webm"})
     if not paths:
         raise SystemExit(f"no clips in {clips}: give --clips")
