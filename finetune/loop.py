@@ -255,6 +255,11 @@ class Loop:
         self._begin_stage()
         self.network.load_state_dict(state["network"])
         self.optimizer.load_state_dict(state["optimizer"])
+        for parameter, moments in self.optimizer.state.items():
+            for name, value in moments.items():
+                # Laid out in memory as the parameter is, which a fused step takes for granted.
+                if isinstance(value, Tensor) and value.shape == parameter.shape:
+                    moments[name] = torch.empty_like(parameter, dtype=value.dtype).copy_(value)
         self.schedule.restore(state["schedule"])
         self.best, self.sums = state["best"], state["sums"]
         self.fitted = Fitted(state["history"], state["losses"])

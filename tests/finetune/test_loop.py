@@ -102,6 +102,16 @@ def test_a_continued_run_equals_an_uninterrupted_one_to_the_bit(tmp_path, name):
         assert without_time == [{k: v for k, v in row.items() if k != "seconds"} for row in expected.history]
 
 
+def test_a_state_of_weights_that_lay_otherwise_in_memory_is_continued(tmp_path):
+    whole = make_loop(training=VARIANTS["adamw"])
+    expected = whole.run(Processes())
+    make_loop(tmp_path, training=VARIANTS["adamw"]).run(Processes(), stop_after=6)
+    loop = make_loop(tmp_path, training=VARIANTS["adamw"])
+    weight = loop.network.new.weight
+    weight.data = weight.data.t().contiguous().t()
+    np.testing.assert_allclose(loop.run(Processes()).losses, expected.losses, rtol=1e-4)
+
+
 def test_the_validation_part_chooses_the_weights_and_survives_a_stop(tmp_path):
     training = replace(TRAINING, schedule="plateau", patience=1, validation=0.2, epochs=6, min_lr=5e-3)
     script = [1.0, 0.5, 0.8, 0.4, 0.9, 0.95]
