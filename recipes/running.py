@@ -15,6 +15,7 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -141,13 +142,14 @@ class _Bench:
     def train(self, rows: Sequence[Row], jobs: Mapping[str, Job | str], *, device: str, engine: Engine | None) -> None:
         """Train all that rows lack; what fails is told when a row asks for it."""
         requests: dict[Path, RunRequest] = {}
-        total: dict[Path, int] = {}
+        beside: dict[Any, dict[Path, int]] = {}  # how many trainings are of the same features, run by run
         for row in rows:
             job = jobs[row.name]
             if isinstance(job, str):
                 continue
             for seed, split in self.runs:
                 folder = self._run(job, seed, split)
+                total = beside.setdefault((job.store, tuple(job.layers.items())), {})
                 total[folder] = num_trainings(job.head, len(job.layers), folds=job.folds)
                 if self._kept(row, job, seed, split) is None and not (is_run(folder) and read_record(folder).complete):
                     requests[folder] = RunRequest(
@@ -163,7 +165,8 @@ class _Bench:
                         out=folder,
                     )
         told = list(requests.values())
-        results = train_runs(told, device=device, engine=engine, trainings=sum(total.values()))
+        most = max((sum(total.values()) for total in beside.values()), default=0)
+        results = train_runs(told, device=device, engine=engine, trainings=most)
         for folder, result in zip(requests, results, strict=True):
             if isinstance(result, AvrError):
                 self.failures[folder] = result
@@ -214,8 +217,12 @@ class _Bench:
             "fuse": row.fuse,
             "fuse_options": row.fuse_options,
             "of": list(row.of),
-            "scores": {name: sha256_of(self.scores[name]) for name in row.scores},
+            "scores": {name: self._digests[name] for name in row.scores},
         }
+
+    @cached_property
+    def _digests(self) -> dict[str, str]:
+        return {name: sha256_of(path) for name, path in self.scores.items()}
 
     def _place(self, row: Row, seed: int, split: str) -> Path:
         return self.out / "rows" / _slug(row.name) / f"seed-{seed}-split-{_slug(split)}.json"

@@ -66,6 +66,29 @@ def test_a_rows_training_always_applies_and_the_papers_with_its_settings(toy_sto
         assert ((one.momentum, one.batch_size) == (0.5, 7)) == (settings == "paper")
 
 
+def test_rows_that_read_other_features_share_no_threads(toy_store, tmp_path, monkeypatch):
+    """Also where a part of the work was done before."""
+    told = []
+
+    def train(requests, *, trainings, **_):
+        told.append((len(requests), trainings))
+        for request in requests[:1]:
+            write_record(request.out, RunRecord("head", complete=True))
+        return [None for _ in requests]
+
+    monkeypatch.setattr("avr.recipes.running.train_runs", train)
+    monkeypatch.setattr("avr.recipes.running.accuracy_of", lambda *_, **__: 0.5)
+    path = tmp_path / "mine.toml"
+    rows = [("one", "rgb", 0.1), ("two", "flow", 0.1), ("three", "flow", 0.2), ("four", "flow", 0.2)]
+    text = [row(n, head='"linear"', streams=f'["{s}"]', training=f"{{ lr = {lr} }}") for n, s, lr in rows]
+    path.write_text(MINE + "".join(text))
+    for _ in range(2):
+        go(str(path), toy_store, tmp_path / "out")
+        for figure in (tmp_path / "out" / "rows").rglob("*.json"):
+            figure.unlink()
+    assert told == [(3, 2), (2, 2)]
+
+
 def test_show_prints_training(runner, tmp_path):
     path = tmp_path / "mine.toml"
     path.write_text(MINE + row("one", head='"linear"', training="{ lr = 0.5 }"))
