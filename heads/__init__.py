@@ -11,7 +11,8 @@ from ._base import Head, build_head, head_class, head_options, with_average
 from ._choices import choose_layers, choose_splits
 from ._examples import MemoryExamples, StreamedExamples, open_examples, store_bytes
 from ._loop import evaluate, predict, train
-from ._run import RunRequest, RunResult, train_run, train_runs
+from ._requests import RunRequest
+from ._run import RunResult, train_run, train_runs
 from ._trained import (
     CHECKPOINT,
     SeparateHeads,

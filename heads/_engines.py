@@ -5,28 +5,25 @@ them once, where its tasks read them in place.
 """
 
 import os
-import pickle
-import tempfile
 import traceback
 from collections import Counter
 from collections.abc import Callable, Generator, Iterator
-from contextlib import ExitStack, suppress
-from io import BytesIO
+from contextlib import ExitStack, contextmanager, suppress
 from multiprocessing.connection import Connection, wait
 from multiprocessing.reduction import recv_handle, send_handle
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from avr.core import AvrError, Child, UsageError, WorkError, connect_ray, first_line, go_to, note, one_line, quiet, warn
 from avr.training import Engine
 
 from ._examples import MemoryExamples, free_bytes
 from ._loop import EpochRow
+from ._shared import move_to_file, put_together, take_apart
 from ._trainings import Material, Outcome, Task, as_tensor, train_task
 
 OnRow = Callable[[Task, int, EpochRow], None]  # called with each epoch's log row and its number, counted from 1
@@ -41,7 +38,7 @@ WEIGHT_BYTES = 20  # a weight's: itself, its gradient, two moments, and the best
 
 
 def run_tasks(
-    queue: list[Task], material: Material, engine: Engine, *, on_row: OnRow, gpus: bool
+    queue: list[Task], material: Material, engine: Engine, *, on_row: OnRow, device: str
 ) -> Generator[Ended, None, None]:
     """Do all trainings of a queue; yields each with what it gave, or its error, as it ends.
 
@@ -50,10 +47,10 @@ def run_tasks(
         material: what they read; on Ray it lies on the CPU.
         engine: where.
         on_row: told of epochs. One that was told may come again, after a child was lost; Ray's tasks tell none.
-        gpus: on Ray, take a GPU for each where the cluster has some.
+        device: on Ray, as it was asked for: a GPU for each where the cluster has some, or "cuda", or "cpu".
     """
     if engine.name == "ray":
-        yield from _on_ray(queue, material, engine, gpus=gpus)
+        yield from _on_ray(queue, material, engine, device=device)
         return
     seconds: float | None = None
     while queue:
@@ -112,8 +109,13 @@ def _pays(queue: list[Task], material: Material, workers: int, seconds: float | 
 def _in_children(
     queue: list[Task], material: Material, engine: Engine, workers: int, *, on_row: OnRow
 ) -> Iterator[Ended]:
-    """Trainings in children, watched; of one that dies another takes the place, and does its training again."""
+    """Trainings in children, watched; of one that dies another takes the place, and does its training again.
+
+    Raises:
+        WorkError: so many starts failed in a row that there is no child left.
+    """
     lost: Counter[Task] = Counter()
+    failed: list[WorkError] = []  # starts in a row
     held: dict[Child, Task] = {}
     fresh: list[Child] = []
     idle: list[Child] = []
@@ -122,26 +124,34 @@ def _in_children(
         memory = [stack.enter_context(move_to_file(tensor)) for tensor in tensors]
         layout = [(tensor.numpy().dtype, tuple(tensor.shape)) for tensor in tensors]
         while queue or held:
-            under_way = [*queue, *held.values()]
-            wanted = min(len(under_way), max(workers, _num_workers(under_way, material, engine)))
-            while len(held) + len(fresh) + len(idle) < wanted:
-                fresh.append(Child("a training process", "avr.heads._engines:serve"))
-                stack.callback(fresh[-1].close)
             while queue and idle:
                 child, task = idle.pop(), queue.pop(0)
                 held[child] = task
                 with suppress(OSError):  # one that died since is heard of below
                     child.pipe.send(task)
+            if queue and not fresh and len(failed) < ATTEMPTS:
+                under_way = [*queue, *held.values()]
+                wanted = min(len(under_way), max(workers, _num_workers(under_way, material, engine)))
+                with _noted(failed):
+                    for _ in range(wanted - len(held)):
+                        fresh.append(Child("a training process", "avr.heads._engines:serve"))
+                        stack.callback(fresh[-1].close)
+            if not held and not fresh:
+                if len(failed) >= ATTEMPTS:
+                    raise failed[-1]
+                continue
             heard = wait([child.pipe for child in (*held, *fresh)]) if held else [fresh[0].pipe]
             for child in [child for child in (*held, *fresh) if child.pipe in heard]:
                 if child in fresh:
-                    child.started()
                     fresh.remove(child)
-                    idle.append(child)
-                    with suppress(OSError):
-                        child.pipe.send((data, layout))
-                        for file in memory:
-                            send_handle(child.pipe, file.fileno(), child.process.pid)
+                    with _noted(failed):
+                        child.started()
+                        failed.clear()
+                        idle.append(child)
+                        with suppress(OSError):
+                            child.pipe.send((data, layout))
+                            for file in memory:
+                                send_handle(child.pipe, file.fileno(), child.process.pid)
                     continue
                 try:
                     number, said = child.pipe.recv()
@@ -159,6 +169,16 @@ def _in_children(
                 else:
                     idle.append(child)
                     yield held.pop(child), said
+
+
+@contextmanager
+def _noted(failed: list[WorkError]) -> Iterator[None]:
+    """Inside, a child that does not start is one of those that failed, and ends nothing."""
+    try:
+        yield
+    except WorkError as error:
+        failed.append(error)
+        warn(f"{error}; the trainings go on without it")
 
 
 def serve(pipe: Connection) -> None:
@@ -187,24 +207,30 @@ def serve(pipe: Connection) -> None:
 
 
 # --- on Ray -----------------------------------------------------------------------------------------------------------
-def _on_ray(queue: list[Task], material: Material, engine: Engine, *, gpus: bool) -> Iterator[Ended]:
+def _on_ray(queue: list[Task], material: Material, engine: Engine, *, device: str) -> Iterator[Ended]:
     """Trainings as tasks of Ray's, as many at once as it has cores for, or GPUs; it begins those again that are lost.
 
     Raises:
-        UsageError: Ray is not installed, or there is no cluster at the address.
+        UsageError: Ray is not installed, there is no cluster at the address, or it has no GPU where one was asked for.
     """
     ray = connect_ray(engine.address)
-    gpus = gpus and ray.cluster_resources().get("GPU", 0) >= 1
+    gpus = device != "cpu" and ray.cluster_resources().get("GPU", 0) >= 1
+    if device == "cuda" and not gpus:
+        raise UsageError("device cuda: the cluster has no GPU; use --device cpu")
     most = int(max(node["Resources"].get("CPU", 1) for node in ray.nodes()))
     # A process may take one training after another (`max_calls`).
     work = ray.remote(num_gpus=int(gpus), max_calls=0, max_retries=ATTEMPTS - 1)(train_on_ray)
     data, tensors = take_apart(material)
     told = ray.put((data, [tensor.numpy() for tensor in tensors], Path.cwd(), "cuda" if gpus else "cpu"))
+    for tensor in tensors:
+        tensor.data = tensor.new_empty(0)  # Ray holds the values now
     running: dict[Any, Task] = {}
     note(f"{len(queue)} trainings on Ray" + (", a GPU each" if gpus else ""))
     try:
         while queue or running:
-            while queue and (not engine.workers or len(running) < engine.workers):
+            # What waits is left in the queue, from which those of a run that fails are taken.
+            room = engine.workers or int(ray.cluster_resources().get("GPU" if gpus else "CPU", 1))
+            while queue and len(running) < max(1, room):
                 task = queue.pop(0)
                 cores = 1 if gpus else min(task.threads, most)
                 running[work.options(num_cpus=cores).remote(told, task)] = task
@@ -237,48 +263,3 @@ def train_on_ray(told: tuple[bytes, list[NDArray], Path, str], task: Task) -> Ou
         part.device = torch.device(device)
     with quiet():
         return _attempt(task, material, on_row=lambda *_: None)
-
-
-# --- memory that is shared --------------------------------------------------------------------------------------------
-def take_apart(material: Material) -> tuple[bytes, list[Tensor]]:
-    """Material as bytes, which are small, and the tensors in it, each once."""
-    places: dict[tuple[Any, ...], int] = {}
-    tensors: list[Tensor] = []
-
-    class Pickler(pickle.Pickler):
-        def persistent_id(self, thing: Any) -> int | None:
-            if not isinstance(thing, Tensor):
-                return None
-            place = places.setdefault((thing.data_ptr(), thing.dtype, thing.shape), len(tensors))
-            if place == len(tensors):
-                tensors.append(thing)
-            return place
-
-    out = BytesIO()
-    Pickler(out).dump(material)
-    return out.getvalue(), tensors
-
-
-def put_together(data: bytes, tensors: list[Tensor]) -> Material:
-    """The material of `take_apart`, of its own tensors or of others with their values."""
-
-    class Unpickler(pickle.Unpickler):
-        def persistent_load(self, place: int) -> Tensor:
-            return tensors[place]
-
-    material: Material = Unpickler(BytesIO(data)).load()
-    return material
-
-
-def move_to_file(tensor: Tensor) -> IO[bytes]:
-    """Move a tensor's values to memory that another process can map; gives the file that stands for it.
-
-    On Linux it is no file on a disk, nor in /dev/shm, which containers keep small.
-    """
-    memory = hasattr(os, "memfd_create")
-    file: Any = os.fdopen(os.memfd_create("avr-features"), "w+b") if memory else tempfile.TemporaryFile()  # noqa: SIM115
-    values = tensor.numpy()
-    shared = np.memmap(file, values.dtype, "w+", shape=values.shape)
-    shared[...] = values
-    tensor.data = as_tensor(shared)  # what held them is free
-    return file

@@ -122,7 +122,7 @@ class MemoryExamples(Examples):
         rows: `(M,)` rows of each video.
         labels: `(M,)` class numbers.
         device: where to hold them.
-        moments: stream -> moments of the stored features `(R, C)`, where `arrays` are what a head makes of them.
+        moments: stream -> mean (None: it is the array) and variance `(R, C)` of stored features that a head changed.
     """
 
     def __init__(
@@ -132,7 +132,7 @@ class MemoryExamples(Examples):
         labels: NDArray,
         *,
         device: torch.device,
-        moments: Mapping[str, Moments] | None = None,
+        moments: Mapping[str, tuple[Tensor | None, Tensor]] | None = None,
     ) -> None:
         self.arrays = {stream: torch.as_tensor(array).to(device) for stream, array in arrays.items()}
         self.moments = dict(moments or {})
@@ -140,10 +140,9 @@ class MemoryExamples(Examples):
         super().__init__(shapes, rows, labels, device=device)
 
     def only(self, stream: str) -> "MemoryExamples":
-        moments = {stream: self.moments[stream]} if stream in self.moments else {}
-        return MemoryExamples(
-            {stream: self.arrays[stream]}, self.rows, self.labels, device=self.device, moments=moments
-        )
+        moments = {name: held for name, held in self.moments.items() if name == stream}
+        arrays = {stream: self.arrays[stream]}
+        return MemoryExamples(arrays, self.rows, self.labels, device=self.device, moments=moments)
 
     @torch.no_grad()
     def kept(self, head: Head) -> "MemoryExamples":
@@ -158,14 +157,15 @@ class MemoryExamples(Examples):
                 parts = torch.split(array, self.views_at_once)
                 arrays[stream] = torch.cat([head.keep({stream: part})[stream] for part in parts])
                 means, variances = (torch.cat(made) for made in zip(*map(moments_of, parts), strict=True))
-                moments[stream] = arrays[stream].flatten(1) if is_mean else means, variances
+                moments[stream] = None if is_mean else means, variances
         return MemoryExamples(arrays, self.rows, self.labels, device=self.device, moments=moments)
 
     def read_moments(self, stream: str, videos: NDArray) -> Iterator[tuple[Moments, NDArray]]:
         if stream not in self.moments:
             yield from super().read_moments(stream, videos)
             return
-        arrays = dict(zip(("mean", "variance"), self.moments[stream], strict=True))
+        mean, variance = self.moments[stream]
+        arrays = {"mean": self.arrays[stream].flatten(1) if mean is None else mean, "variance": variance}
         for made, owner in MemoryExamples(arrays, self.rows, self.labels, device=self.device).views(videos):
             yield (made["mean"], made["variance"]), owner
 

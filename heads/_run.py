@@ -9,7 +9,7 @@ command goes on after them.
 """
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,16 +18,15 @@ from typing import Any, NamedTuple
 import torch
 
 from avr.core import AvrError, Progress, UsageError, note
-from avr.store import RUNS, FeatureStore, Figures, RunRecord, SplitRecord, claim_run, read_record
-from avr.training import Engine, Training, choose_device, read_training
+from avr.store import RUNS, FeatureStore, Figures, SplitRecord, claim_run, read_record
+from avr.training import Engine, Training, check_device, choose_device
 
-from ._base import head_class, head_options
-from ._choices import choose_layers, choose_splits
 from ._engines import run_tasks
 from ._examples import open_examples
 from ._loop import EpochRow
+from ._requests import Planned, RunRequest, settle
 from ._split import Run
-from ._trainings import Material, Plan, Task
+from ._trainings import Material, Task
 
 
 @dataclass(frozen=True)
@@ -48,23 +47,6 @@ class RunResult:
     layers: dict[str, str]
     splits: dict[str, SplitRecord]
     summary: Figures
-
-
-@dataclass(frozen=True)
-class RunRequest:
-    """What a run is asked for; `train_run` says each."""
-
-    store: Path | str | Sequence[Path | str]
-    head: str
-    streams: tuple[str, ...] = ()
-    layers: Mapping[str, str] | None = None
-    split: str | tuple[str, ...] = ""
-    options: Mapping[str, object] | None = None
-    training: Training | Mapping[str, object] | None = None
-    paper: bool = False
-    folds: int | None = None
-    seed: int = 0
-    out: Path | None = None
 
 
 def train_run(  # noqa: PLR0913 (the stage's one entry: all it can be told, keyword-only)
@@ -100,7 +82,7 @@ def train_run(  # noqa: PLR0913 (the stage's one entry: all it can be told, keyw
         seed: of weights, order, dropout, validation part and folds.
         out: the run's folder; one that holds this very run is gone on with. None: the newest unfinished run of the same
             settings under `runs/`, else the next `runs/<head>-<dataset>-<k>`.
-        device: "auto" (CUDA when there is one), "cpu", "cuda", "cuda:1".
+        device: "auto" (CUDA when there is one), "cpu", "cuda", "cuda:1"; on Ray no number, and CUDA is the cluster's.
         memory_gb: largest size of features held in memory, in 10⁹ bytes; None is half of what is free. Larger ones
             stream from disk.
         engine: where the trainings of splits, folds and networks run; default this machine, as many as pay.
@@ -132,14 +114,20 @@ def train_runs(
     Args:
         requests: what each run is asked for.
         device, memory_gb, engine: as in `train_run`.
-        trainings: how many there are in the whole work, where some were done before: how many CPU threads compute one
-            follows from it. 0: those of these runs.
+        trainings: how many there are of the same features in the whole work, where some were done before: how many CPU
+            threads compute one follows from it. 0: those of these runs.
+
+    Raises:
+        UsageError: the device is unknown or not there.
     """
     engine = engine or Engine()
-    options = _Options(
-        choose_device("cpu" if engine.name == "ray" else device), memory_gb, not device.startswith("cpu")
-    )
-    runs: list[Run | AvrError] = []
+    if engine.name == "ray" and ":" in check_device(device):
+        raise UsageError(f"device {device}: Ray chooses which GPU is whose; --device takes auto, cpu or cuda there")
+    options = _Options(choose_device("cpu" if engine.name == "ray" else device), memory_gb, device)
+    if options.device.type != "cpu" and engine.workers > 1:
+        note(f"--workers {engine.workers} is for CPUs: on {options.device} one training follows another")
+    ended: dict[int, RunResult | AvrError] = {}
+    groups: dict[Any, list[Planned]] = {}  # of the same features
     stores: dict[Any, FeatureStore] = {}
     with ExitStack() as stack:
         for number, request in enumerate(requests):
@@ -147,83 +135,64 @@ def train_runs(
                 key = str(request.store), request.streams
                 if key not in stores:  # videos may lack what is not read
                     stores[key] = stack.enter_context(FeatureStore(request.store, streams=request.streams))
-                runs.append(_begin(number, request, stores[key], stack))
+                planned = settle(number, request, stores[key])
+                groups.setdefault((key, tuple(planned.plan.layers.items())), []).append(planned)
             except AvrError as error:
-                runs.append(error)
-        begun = [run for run in runs if isinstance(run, Run)]
-        trainings = max(trainings, sum(run.plan.num_trainings(run.plan.folds or 0) for run in begun))
-        groups: dict[Any, list[Run]] = {}
-        for run in begun:
-            if run.missing:
-                groups.setdefault((id(run.store), tuple(run.plan.layers.items())), []).append(run)
-            else:
-                note(f"{run.folder} is finished already: nothing to do")
+                ended[number] = error
         for group in groups.values():
-            _train_together(group, engine, options, trainings=trainings)
-        return [run if isinstance(run, AvrError) else run.error or _result(run) for run in runs]
+            trainings = max(trainings, sum(run.plan.num_trainings(run.plan.folds or 0) for run in group))
+        for group in groups.values():
+            ended |= _train_group(group, engine, options, trainings=trainings)
+    return [ended[number] for number in range(len(requests))]
 
 
 class _Options(NamedTuple):
-    """Where features are held and how many, and whether a cluster's GPUs are taken."""
+    """Where features are held and how many, and the device that was asked for."""
 
     device: torch.device
     memory_gb: float | None
-    gpus: bool
+    asked: str
 
 
 def _result(run: Run) -> RunResult:
     return RunResult(run.folder, run.plan.layers, run.splits, read_record(run.folder).summary)
 
 
-def _begin(number: int, request: RunRequest, store: FeatureStore, stack: ExitStack) -> Run:
-    """Settle a run and claim its folder.
+def _begin(planned: Planned, stack: ExitStack) -> Run:
+    """Claim a run's folder.
 
     Raises:
-        UsageError, WorkError: as `train_run`.
+        UsageError, WorkError: as `claim_run`.
     """
-    made = head_class(request.head)
-    if request.seed < 0 or (request.folds or 0) < 0:
-        raise UsageError(f"seed and folds must be at least 0, not {min(request.seed, request.folds or 0)}")
-    training = request.training
-    if not isinstance(training, Training):
-        training = read_training(made.paper if request.paper else made.defaults, training or {})
-    layers = choose_layers(store, made, streams=request.streams, layers=request.layers or {})
-    plan = Plan(
-        head=request.head,
-        options=head_options(request.head, request.options or {}),
-        training=training,
-        layers=layers,
-        folds=request.folds,
-        seed=request.seed,
-        store=_about(store, layers),
-        splits=choose_splits(store, request.split),
-    )
-    shapes = {stream: store.array(stream, layer).shape for stream, layer in layers.items()}
-    outline = plan.outline(shapes, len(store.class_names))  # what heads refuse is told before anything is read
-    identity = {"streams": list(layers), "digest": store.digest, "folds": plan.folds, "splits": list(plan.splits)}
-    record = RunRecord(kind="head", identity=identity, layers=layers, **plan.facts())
+    number, plan, store, outline, record, out = planned
     claim = ExitStack()
     stack.push(claim)
-    folder = claim.enter_context(claim_run(request.out, RUNS / f"{request.head}-{store.dataset}", record))
+    folder = claim.enter_context(claim_run(out, RUNS / f"{plan.head}-{store.dataset}", record))
     return Run(number, plan, store, folder, claim=claim, outline=outline)
 
 
-def _about(store: FeatureStore, streams: Iterable[str]) -> dict[str, Any]:
-    """What a run's record and checkpoints say of their store or stores: where they lay, how the streams were made.
+def _train_group(
+    group: Sequence[Planned], engine: Engine, options: _Options, *, trainings: int
+) -> dict[int, RunResult | AvrError]:
+    """Claim and train runs of the same layers of one store; gives what became of each by number."""
+    ended: dict[int, RunResult | AvrError] = {}
+    runs: list[Run] = []
+    with ExitStack() as stack:
+        for planned in group:
+            try:
+                runs.append(_begin(planned, stack))
+            except AvrError as error:
+                ended[planned.number] = error
+        for run in runs:
+            if not run.missing:
+                note(f"{run.folder} is finished already: nothing to do")
+        missing = [run for run in runs if run.missing]
+        if missing:
+            _train_together(missing, engine, options, trainings=trainings)
+        return ended | {run.number: run.error or _result(run) for run in runs}
 
-    Runs of before have one "settings" of all streams in place of "streams", and no "paths".
-    """
-    paths = [str(place) for place in store.places]
-    return {
-        "path": paths[0],
-        "paths": paths,
-        "digest": store.digest,
-        "dataset": store.dataset,
-        "streams": {stream: store.settings(stream) for stream in streams},
-    }
 
-
-def _train_together(runs: Sequence[Run], engine: Engine, options: "_Options", *, trainings: int) -> None:
+def _train_together(runs: Sequence[Run], engine: Engine, options: _Options, *, trainings: int) -> None:
     """Train what runs of the same layers of one store lack; a run that fails keeps its error, the others go on."""
     store, layers = runs[0].store, runs[0].plan.layers
     material = Material({}, store.groups, store.ids, tuple(store.class_names))
@@ -236,7 +205,7 @@ def _train_together(runs: Sequence[Run], engine: Engine, options: "_Options", *,
         return
     for run in runs:
         try:
-            queue += run.begin(examples, material.parts, trainings=trainings)
+            queue += run.begin(examples, material, trainings=trainings)
         except AvrError as error:
             run.fail(error)
     del examples  # of which the parts may be less
@@ -250,7 +219,7 @@ def _train_together(runs: Sequence[Run], engine: Engine, options: "_Options", *,
             bar.advance(max(0, number - counted[task]), **figures)
             counted[task] = max(number, counted[task])
 
-        with closing(run_tasks(queue, material, engine, on_row=show, gpus=options.gpus)) as ended:
+        with closing(run_tasks(queue, material, engine, on_row=show, device=options.asked)) as ended:
             for task, outcome in ended:
                 bar.advance(task.epochs - counted[task])
                 run = next(run for run in runs if run.number == task.run)

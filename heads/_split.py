@@ -30,7 +30,7 @@ from avr.store import (
 from ._base import Head, with_average
 from ._examples import Examples
 from ._trained import CHECKPOINT, save_tensors
-from ._trainings import Outcome, Plan, Task, as_tensor, num_epochs, threads_each
+from ._trainings import Material, Outcome, Plan, Task, as_tensor, num_epochs, threads_each
 
 FOLDS = 5  # where they are on by themselves
 FOLDS_SECONDS = 60.0  # the most they may cost then, over all splits of the run
@@ -165,18 +165,18 @@ class Run:
         self.error = error
         self._claim.__exit__(type(error), error, error.__traceback__)
 
-    def begin(self, examples: Examples, parts: dict[str, Examples], *, trainings: int) -> list[Task]:
+    def begin(self, examples: Examples, material: Material, *, trainings: int) -> list[Task]:
         """The trainings that are missing, as far as is known; folds that the cost decides come later.
 
         Args:
             examples: the features.
-            parts: takes what each network reads of them: what others of the same head and options take it is, too.
+            material: takes what each network reads of them.
             trainings: how many there are with those of other runs.
         """
-        self._parts, self._trainings = parts, trainings
+        self._parts, self._trainings = material.parts, trainings
         for network, head in self._outline.items():
-            if self._part(network) not in parts:
-                parts[self._part(network)] = (examples.only(network) if network else examples).kept(head)
+            if self._part(network) not in material.parts:
+                material.add(self._part(network), (examples.only(network) if network else examples).kept(head))
         self._work = {name: Split(self.plan, self.store, name) for name in self.missing}
         tasks = [task for split in self._work.values() for task in self._tasks(split, None, trainings)]
         first = self.splits.get(self.plan.splits[0])

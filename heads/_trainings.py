@@ -18,7 +18,7 @@ from torch import Tensor
 from avr.training import Training, deterministic
 
 from ._base import Head, Shapes, build_head, head_class
-from ._examples import Examples
+from ._examples import Examples, MemoryExamples
 from ._loop import EpochRow, course_of, hold_out, predict, train
 
 
@@ -94,6 +94,20 @@ class Material:
     groups: NDArray
     ids: NDArray
     class_names: tuple[str, ...]
+
+    def add(self, name: str, part: Examples) -> None:
+        """Take a part under a name; one with the same features, under another, is taken in its place."""
+        self.parts[name] = next((held for held in self.parts.values() if _are_equal(held, part)), part)
+
+
+def _are_equal(one: Examples, other: Examples) -> bool:
+    """Whether examples of the same videos and store are held, with the same values."""
+    return (
+        isinstance(one, MemoryExamples)
+        and isinstance(other, MemoryExamples)
+        and one.shapes == other.shapes
+        and all(array is other.arrays[s] or torch.equal(array, other.arrays[s]) for s, array in one.arrays.items())
+    )
 
 
 @dataclass(frozen=True, eq=False)

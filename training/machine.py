@@ -56,7 +56,9 @@ class Engine:
     name: EngineName = "local"
     workers: Annotated[
         NonNegativeInt,
-        About("Trainings side by side; 0: as many as pay, of engine ray as it has room for; 1: one by one.", "N"),
+        About(
+            "Trainings side by side (not on a local GPU); 0: as many as pay, of ray as have room; 1: one by one.", "N"
+        ),
     ] = 0
     address: EngineAddress = ""
 

@@ -170,6 +170,11 @@ def test_two_ray_workers_one_killed_write_the_same_bytes(sixteen, alone, tmp_pat
             sixteen, tmp_path / "store", streams=SETTINGS, running=RUNNING, engine=Engine(name="ray", workers=2)
         )
         trained = {memory: runs_on_ray(tmp_path, killed, memory_gb=memory) for memory in (None, 0.0)}
+        import ray
+
+        if not ray.cluster_resources().get("GPU"):
+            with pytest.raises(UsageError, match="device cuda: the cluster has no GPU; use --device cpu"):
+                train_run(tmp_path / "store", "linear", out=tmp_path / "gpu", device="cuda", engine=Trainings("ray"))
     finally:
         import ray
 

@@ -1,0 +1,56 @@
+"""Material that other processes read in place: small bytes, and tensors whose memory they map or are handed."""
+
+import os
+import pickle
+import tempfile
+from io import BytesIO
+from typing import IO, Any
+
+import numpy as np
+from torch import Tensor
+
+from ._trainings import Material, as_tensor
+
+
+def take_apart(material: Material) -> tuple[bytes, list[Tensor]]:
+    """Material as bytes, which are small, and the tensors in it, each once."""
+    places: dict[tuple[Any, ...], int] = {}
+    tensors: list[Tensor] = []
+
+    class Pickler(pickle.Pickler):
+        def persistent_id(self, thing: Any) -> int | None:
+            if not isinstance(thing, Tensor):
+                return None
+            place = places.setdefault((thing.data_ptr(), thing.dtype, thing.shape), len(tensors))
+            if place == len(tensors):
+                tensors.append(thing)
+            return place
+
+    out = BytesIO()
+    Pickler(out).dump(material)
+    return out.getvalue(), tensors
+
+
+def put_together(data: bytes, tensors: list[Tensor]) -> Material:
+    """The material of `take_apart`, of its own tensors or of others with their values."""
+
+    class Unpickler(pickle.Unpickler):
+        def persistent_load(self, place: int) -> Tensor:
+            return tensors[place]
+
+    material: Material = Unpickler(BytesIO(data)).load()
+    return material
+
+
+def move_to_file(tensor: Tensor) -> IO[bytes]:
+    """Move a tensor's values to memory that another process can map; gives the file that stands for it.
+
+    On Linux it is no file on a disk, nor in /dev/shm, which containers keep small.
+    """
+    memory = hasattr(os, "memfd_create")
+    file: Any = os.fdopen(os.memfd_create("avr-features"), "w+b") if memory else tempfile.TemporaryFile()  # noqa: SIM115
+    values = tensor.numpy()
+    shared = np.memmap(file, values.dtype, "w+", shape=values.shape)
+    shared[...] = values
+    tensor.data = as_tensor(shared)  # what held them is free
+    return file
