@@ -12,7 +12,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from multiprocessing.connection import Connection, wait
 from multiprocessing.reduction import recv_handle, send_handle
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 import torch
@@ -122,7 +122,7 @@ def _in_children(
     with ExitStack() as stack:
         data, tensors = take_apart(material)
         memory = [stack.enter_context(move_to_file(tensor)) for tensor in tensors]
-        layout = [(tensor.numpy().dtype, tuple(tensor.shape)) for tensor in tensors]
+        told = data, [(tensor.numpy().dtype, tuple(tensor.shape)) for tensor in tensors]
         while queue or held:
             while queue and idle:
                 child, task = idle.pop(), queue.pop(0)
@@ -148,10 +148,7 @@ def _in_children(
                         child.started()
                         failed.clear()
                         idle.append(child)
-                        with suppress(OSError):
-                            child.pipe.send((data, layout))
-                            for file in memory:
-                                send_handle(child.pipe, file.fileno(), child.process.pid)
+                        _hand_over(child, told, memory)
                     continue
                 try:
                     number, said = child.pipe.recv()
@@ -169,6 +166,14 @@ def _in_children(
                 else:
                     idle.append(child)
                     yield held.pop(child), said
+
+
+def _hand_over(child: Child, told: tuple[bytes, list[Any]], memory: list[IO[bytes]]) -> None:
+    """Give a child that has started what trainings read; one that died since is heard of later."""
+    with suppress(OSError):
+        child.pipe.send(told)
+        for file in memory:
+            send_handle(child.pipe, file.fileno(), child.process.pid)
 
 
 @contextmanager
