@@ -56,9 +56,7 @@ class Engine:
     name: EngineName = "local"
     workers: Annotated[
         NonNegativeInt,
-        About(
-            "Trainings side by side (not on a local GPU); 0: as many as pay, of ray as have room; 1: one by one.", "N"
-        ),
+        About("Trainings side by side; 0: as many as pay, or Ray has room for; 1: one by one, as on a GPU here.", "N"),
     ] = 0
     address: EngineAddress = ""
 
