@@ -18,13 +18,17 @@ def measure(scores: NDArray, labels: NDArray) -> dict[str, float]:
 
 
 def top_k_accuracy(scores: NDArray, labels: NDArray, k: int = 1) -> float:
-    """Share of videos whose label is among the k best classes; with fewer than k classes, k is the class count."""
+    """Share of videos whose label is among the k best classes; with fewer than k classes, k is the class count.
+
+    A label that is no class's number is never right.
+    """
     if not len(labels):
         return float("nan")
-    true = np.take_along_axis(scores, labels[:, None], axis=1)  # (M, 1)
+    known = (labels >= 0) & (labels < scores.shape[1])
+    true = np.take_along_axis(scores, np.where(known, labels, 0)[:, None], axis=1)  # (M, 1)
     earlier = np.arange(scores.shape[1]) < labels[:, None]
     ahead = (scores > true) | ((scores == true) & earlier)  # counted, not sorted: a tenth of the time
-    return float(np.mean((ahead.sum(axis=1) < k) & ~np.isnan(true[:, 0])))
+    return float(np.mean((ahead.sum(axis=1) < k) & known & ~np.isnan(true[:, 0])))
 
 
 def mean_class_accuracy(scores: NDArray, labels: NDArray) -> float:

@@ -62,3 +62,8 @@ def test_measure_is_the_three_accuracies():
         "top5": top_k_accuracy(SCORES, LABELS, 5),
         "mean_class": mean_class_accuracy(SCORES, LABELS),
     }
+
+
+@pytest.mark.parametrize("label", [-1, 3, 7])
+def test_a_label_of_no_class_is_never_right(label):
+    assert top_k_accuracy(np.array([[0.1, 0.2, 0.7], [0.7, 0.2, 0.1]]), np.array([label, 0])) == 0.5
