@@ -69,8 +69,8 @@ def differences(
     return [
         {
             "difference": float(changes[:, i].mean()),
-            "low": float(low[i]),
-            "high": float(high[i]),
+            "low": low[i],
+            "high": high[i],
             "p": mcnemar_p(found[rule][once], found[other][once]),
         }
         for i, (rule, other) in enumerate(pairs)
@@ -149,7 +149,7 @@ def paired_bootstrap(
     *,
     repeats: int = 2000,
     seed: int = 0,
-) -> tuple[NDArray, NDArray]:
+) -> tuple[Any, Any]:
     """95 % percentile interval of the mean difference between two rules on the same videos.
 
     Whole groups are drawn with replacement: clips of one source film succeed and fail together, and drawing them one by
@@ -163,7 +163,7 @@ def paired_bootstrap(
         seed: of the draw.
 
     Returns:
-        the interval's ends, in the difference's unit, each a number or (D,).
+        the interval's ends, in the difference's unit, each a float or a list of D.
     """
     names = np.arange(len(difference)) if groups is None else np.unique(np.asarray(groups), return_inverse=True)[1]
     sizes = np.bincount(names).astype(float)
@@ -172,7 +172,7 @@ def paired_bootstrap(
     generator = np.random.default_rng(seed)
     times = generator.multinomial(len(sizes), np.full(len(sizes), 1 / len(sizes)), size=repeats).astype(float)
     means = ((times @ totals).T / (times @ sizes)).T
-    low, high = np.quantile(means, [0.025, 0.975], axis=0)
+    low, high = np.quantile(means, [0.025, 0.975], axis=0).tolist()
     return low, high
 
 

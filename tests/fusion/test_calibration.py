@@ -69,6 +69,7 @@ def test_bootstrap_of_single_videos_is_scipys():
 def test_bootstrap_of_groups_is_wider_where_groups_agree():
     difference = np.repeat(np.random.default_rng(0).choice([-1.0, 1.0], size=40), 10)
     low, high = paired_bootstrap(difference)
+    assert type(low) is type(high) is float
     grouped_low, grouped_high = paired_bootstrap(difference, np.repeat(np.arange(40), 10))
     # Ten equal videos a group: √10 times as wide.
     assert (grouped_high - grouped_low) / (high - low) == pytest.approx(np.sqrt(10), rel=0.1)
