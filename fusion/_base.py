@@ -103,6 +103,31 @@ class Rule:
             input_tags=InputTags(two_d_array=False, three_d_array=True),
         )
 
+    def set_fit_request(self, *, groups: bool | str | None) -> Self:
+        """Whether scikit-learn's metadata routing hands `groups` on to `fit`, or by which other name."""
+        return self._request("fit", "groups", groups)
+
+    def set_score_request(self, *, sample_weight: bool | str | None) -> Self:
+        """Whether scikit-learn's metadata routing hands `sample_weight` on to `score`, or by which other name."""
+        return self._request("score", "sample_weight", sample_weight)
+
+    def get_metadata_routing(self) -> Any:
+        """What scikit-learn's metadata routing hands on to `fit` and `score`; until it is set, nothing."""
+        from sklearn.utils.metadata_routing import MetadataRequest, get_routing_for_object
+
+        if hasattr(self, "_metadata_request"):  # the name by which scikit-learn's `clone` copies it
+            return get_routing_for_object(self._metadata_request)
+        routing = MetadataRequest(owner=type(self).__name__)
+        routing.fit.add_request(param="groups", alias=None)
+        routing.score.add_request(param="sample_weight", alias=None)
+        return routing
+
+    def _request(self, method: str, name: str, alias: bool | str | None) -> Self:
+        routing = self.get_metadata_routing()
+        getattr(routing, method).add_request(param=name, alias=alias)
+        self._metadata_request = routing
+        return self
+
     def _check_fitted(self) -> None:
         if not hasattr(self, "classes_"):
             from sklearn.exceptions import NotFittedError

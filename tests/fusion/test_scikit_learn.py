@@ -112,3 +112,26 @@ def test_pickled(fitted, scores, tmp_path):
         assert again.get_params() == fuser.get_params()
         again = again if fitted else again.fit(X, y)
         np.testing.assert_array_equal(again.predict_proba(X), fuser.fit(X, y).predict_proba(X))
+
+
+def test_metadata_routing(scores):
+    from sklearn import config_context
+    from sklearn.base import clone
+    from sklearn.exceptions import UnsetMetadataPassedError
+    from sklearn.model_selection import GroupKFold, cross_validate
+    from sklearn.pipeline import make_pipeline
+
+    X, y, groups = scores
+    splitter = GroupKFold(3)
+    with config_context(enable_metadata_routing=True):
+        with pytest.raises(UnsetMetadataPassedError, match="groups"):
+            cross_validate(make_fuser("awf"), X, y, cv=splitter, params={"groups": groups})
+        rule = make_fuser("awf", nu=0.5).set_fit_request(groups=True).set_score_request(sample_weight=True)
+        asked = clone(pickle.loads(pickle.dumps(rule)))
+        found = cross_validate(asked, X, y, cv=splitter, params={"groups": groups}, return_estimator=True)
+        chain = make_pipeline(asked).fit(X, y, groups=groups)
+        assert chain.score(X, y) == (chain.predict(X) == y).mean()
+        assert chain.score(X, y, sample_weight=chain.predict(X) == y) == 1
+    for fitted, (fit, _) in zip(found["estimator"], splitter.split(X, y, groups), strict=True):
+        alone = make_fuser("awf", nu=0.5).fit(X[fit], y[fit], groups[fit])
+        assert fitted.weights_.tolist() == alone.weights_.tolist()
