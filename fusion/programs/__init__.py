@@ -1,6 +1,5 @@
 """The linear programs behind `awf` and `lp-beta`; each works alone and has its own tests."""
 
-from .interior import CutProgram
 from .margin import MarginProgram, MarginSolution, margins, soft_margin
 from .select import LADDER, NUS, Setting, calibrate, choose, shared_weights, temperatures_of, worse_by
 from .stilt import stilt_gains, stilt_weights
@@ -8,7 +7,6 @@ from .stilt import stilt_gains, stilt_weights
 __all__ = [
     "LADDER",
     "NUS",
-    "CutProgram",
     "MarginProgram",
     "MarginSolution",
     "Setting",

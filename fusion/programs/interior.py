@@ -61,6 +61,7 @@ class CutProgram:
         reduced[-1] -= 1
         return float(np.minimum(reduced * self.low, reduced * self.high).sum() - y @ self.limits)
 
+    @np.errstate(all="ignore")  # steps that are not finite end it
     def solve(self, x: NDArray, enough: Callable[[float, float], bool]) -> tuple[NDArray, NDArray, float]:
         """Steps towards the optimum from `x (U,)`, strictly inside the box and the rows that have no slack.
 
@@ -80,7 +81,10 @@ class CutProgram:
                 best, bound = dual[:m], found
             if enough(self.price * float(self.excess(x)[1].sum()) - float(x[-1]), bound):
                 break
-            newton = self._newton(slack, dual)
+            try:
+                newton = self._newton(slack, dual)
+            except np.linalg.LinAlgError:
+                break  # as near as float64 comes
             product, ahead = slack * dual, (slack @ dual) / len(slack)
             _, slack_step, dual_step = newton(-product)
             reach, dual_reach = border(slack, slack_step), border(dual, dual_step)
@@ -90,7 +94,7 @@ class CutProgram:
             dual_reach = min(SHORT_OF_BORDER * border(dual, dual_step), 1)
             following = slack + reach * slack_step, dual + dual_reach * dual_step
             if not all(np.isfinite(values).all() and values.min() > 0 for values in following):
-                break  # as near as float64 comes
+                break  # this, too
             x, (slack, dual) = x + reach * x_step, following
         return x, best, bound
 

@@ -26,6 +26,9 @@ STEP = 0.5
 SHARE_OF_GAP = 0.5
 # A cut whose dual was below this share of the largest in as many solutions in a row is dropped.
 SLACK, PATIENCE = 1e-2, 2
+# A point that is better by less than this share of the gap counts as no better: in narrow boxes, where hardly anything
+# but ρ is to be found, points inside are better by a hair each time.
+HAIR = 0.03
 NARROW = 1e-9  # a box so narrow has no inside in float64
 BLOCK = 512
 
@@ -145,8 +148,8 @@ class MarginProgram:
         for iterations in range(1, max_iterations + 1):  # noqa: B007 (how many there were is part of the answer)
             margin, rival = margins(self.scores, self.labels, point)
             value, threshold = soft_margin(margin, nu)
-            stalled = value >= best_value
-            if not stalled:
+            stalled = value >= best_value - HAIR * gap
+            if value < best_value:
                 best, best_value = point, value
             self._cut(margin, rival, threshold)
             if stalled and not np.isnan(expected):  # the same margins, at the ρ that the cuts made us expect

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from avr.fusion.programs import CutProgram
+from avr.fusion.programs.interior import CutProgram
 
 
 def made_program(seed, *, cuts=40, parts=5, unknowns=6, others=3):
@@ -73,3 +73,13 @@ def test_without_a_free_direction_it_stops_where_float64_does():
     # ξ ≥ 3 + x, each of two at a price of 2, and -x: the less x the better.
     assert x == pytest.approx([0, 0], abs=1e-6)
     assert bound == pytest.approx(12, abs=1e-6)
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_matrix_that_float64_takes_for_singular_ends_it():
+    # Rows all alike, and ends of the box too far away to tell the unknowns apart.
+    far = np.full(2, 1e20)
+    program = CutProgram(np.ones((4, 2)), np.zeros(4), np.array([0, 0, 1, 1]), 2.0, -far, far)
+    x, duals, bound = program.solve(np.zeros(2), lambda value, bound: False)
+    assert bound <= value(program, x)
+    assert program.bound(duals) == bound
