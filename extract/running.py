@@ -23,7 +23,9 @@ class Running:
     time_limit: Annotated[PositiveFloat, About("That decoding one video may take.", "SECONDS")] = 120.0
     compile: Annotated[bool, About("torch.compile the networks (CUDA; needs a C compiler).")] = False
     cache: Annotated[str, About("Take frames and flow that fine-tuning stored there.", "FOLDER")] = ""
-    shard_videos: Annotated[NonNegativeInt, About("Videos a shard of a new store; 0: 64, or what takes 64 MB.", "N")] = 0
+    shard_videos: Annotated[
+        NonNegativeInt, About("Videos a shard of a new store; 0: 64, or what takes 64 MB.", "N")
+    ] = 0
 
     def __post_init__(self) -> None:
         check_fields(self)

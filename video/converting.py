@@ -10,6 +10,7 @@ from typing import Any
 import av
 import cv2
 import numpy as np
+from av.sidedata.sidedata import SideDataContainer
 from numpy.typing import NDArray
 
 from .pictures import Frame
@@ -117,8 +118,9 @@ def _turn(frame: av.VideoFrame) -> tuple[bool, tuple[int, ...], bool]:
 
     The display matrix sends pixel (x, y) to (a x + c y, b x + d y), in 16.16 fixed point.
     """
-    side_data: Any = frame.side_data
-    kept = side_data.get("DISPLAYMATRIX")
+    # Not `frame.side_data`, which holds the frame and is held by it: a cycle, and with the frame its file's whole pool of
+    # pictures would stay until Python looks for cycles, which it seldom does where few objects are made.
+    kept: Any = SideDataContainer(frame).get("DISPLAYMATRIX")  # type: ignore[call-arg] # its stub has no __init__
     if kept is None:
         return False, (), False
     a, b, _, c, d = np.frombuffer(bytes(kept), np.int32)[:5].astype(float)

@@ -1,5 +1,6 @@
 """Decoding: what comes out against OpenCV's plain loop, and what is said of files that give nothing."""
 
+import gc
 import os
 import signal
 import subprocess
@@ -60,6 +61,17 @@ def test_frames_are_those_of_a_plain_loop(clip):
     assert decoded.facts == Facts(20, 20, 25.0, seconds=0.8, width=64, height=48, codec="mjpeg")
     assert decoded.note == ""
     np.testing.assert_array_equal(read_frames(video, [7, 0, 7]), reference[[7, 0, 7]])
+
+
+def test_no_frame_outlives_its_video(clip):
+    """One that did, in a cycle, would keep all the pictures of its file for as long as Python looks for no cycles."""
+    gc.collect()
+    gc.disable()
+    try:
+        decode(clip)
+        assert not [thing for thing in gc.get_objects() if isinstance(thing, av.VideoFrame)]
+    finally:
+        gc.enable()
 
 
 def test_a_video_too_long_to_hold_is_decoded_twice_to_the_same(clip):
