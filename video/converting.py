@@ -118,7 +118,7 @@ def _turn(frame: av.VideoFrame) -> tuple[bool, tuple[int, ...], bool]:
 
     The display matrix sends pixel (x, y) to (a x + c y, b x + d y), in 16.16 fixed point.
     """
-    # Not `frame.side_data`, which holds the frame and is held by it: a cycle, and with the frame its file's whole pool of
+    # Not `frame.side_data`, which holds the frame and is held by it: a cycle, and with the frame its file's pool of
     # pictures would stay until Python looks for cycles, which it seldom does where few objects are made.
     kept: Any = SideDataContainer(frame).get("DISPLAYMATRIX")  # type: ignore[call-arg] # its stub has no __init__
     if kept is None:
