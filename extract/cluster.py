@@ -24,7 +24,7 @@ from .queue import LOOK, Shards, about, empty_queue, number_of, open_queue, rele
 from .running import Running
 from .settings import Settings
 from .task import OnStep, Step, Task
-from .worker import write_shards
+from .worker import begin_decoder, write_shards
 
 Claim = tuple[int, tuple[str, ...]]  # a shard's number, and the streams that lack it
 
@@ -173,9 +173,10 @@ def extract_shards(task: Task, desk: Any, worker: int) -> dict[str, Busy]:
 
     try:
         go_to(task.folder)
+        decoder = begin_decoder(task.running)
         extractor = _extractor(tuple(task.streams.items()), task.running)
         return write_shards(
-            extractor, task.dataset, shards(), on_step=lambda step: ray.get(desk.say.remote(worker, step))
+            extractor, decoder, task.dataset, shards(), on_step=lambda step: ray.get(desk.say.remote(worker, step))
         )
     except AvrError:
         raise

@@ -6,6 +6,7 @@ import subprocess
 import time
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from typing import Any
 from avr.core import Busy, Progress, UsageError, WorkError, note, tell, warn
 from avr.datasets import Dataset, Video
 from avr.store import FeatureStore
+from avr.video import Decoded, Decoder
 
 from .backbones import open_backbone
 from .cache import ClipCache
@@ -25,7 +27,7 @@ from .running import Engine, Running
 from .settings import Settings, check_stream
 from .task import Step, Task
 from .weights import trained_on
-from .worker import work
+from .worker import begin_decoder, work
 
 DEFAULT_FOLDER = Path("features")
 DEFAULT_STREAMS = {"rgb": Settings(), "flow": Settings(kind="flow")}
@@ -109,21 +111,23 @@ def extract(
     if len({(settings.fps, settings.damage) for settings in streams.values()}) > 1:
         raise UsageError("streams told other --fps or --damage are extracted one after the other: each decides alone")
     where = engine.where(running)
-    extractor = Extractor(streams, running=running) if engine.alone else None
-    networks = extractor.networks if extractor else load_networks(streams)
-    sizes = join_parts(out, dataset, networks, running.shard_videos)
-    _say_what(dataset, out, networks, where, cache=extractor.cache if extractor else None)
-    watch = _Watch(dataset, out, sizes)
-    busy = []
-    with watch.progress:
-        for size in dict.fromkeys(sizes.values()):  # parts that were begun apart may have shards of other sizes
-            chosen = {name: streams[name] for name in streams if sizes[name] == size}
-            told = replace(running, shard_videos=size)
-            task = Task(dataset, out.absolute(), chosen, told, made_with(), Path.cwd())
-            if extractor and set(chosen) != set(extractor.streams):
-                extractor = Extractor(chosen, running=told, networks=networks.only(chosen))
-            watch.turn(size)
-            busy += _run_workers(engine, task, extractor, watch)
+    with ExitStack() as ending:
+        decoder = ending.enter_context(begin_decoder(running)) if engine.alone else None
+        extractor = Extractor(streams, running=running) if engine.alone else None
+        networks = extractor.networks if extractor else load_networks(streams)
+        sizes = join_parts(out, dataset, networks, running.shard_videos)
+        _say_what(dataset, out, networks, where, cache=extractor.cache if extractor else None)
+        watch = _Watch(dataset, out, sizes)
+        busy = []
+        with watch.progress:
+            for size in dict.fromkeys(sizes.values()):  # parts that were begun apart may have shards of other sizes
+                chosen = {name: streams[name] for name in streams if sizes[name] == size}
+                told = replace(running, shard_videos=size)
+                task = Task(dataset, out.absolute(), chosen, told, made_with(), Path.cwd())
+                if extractor and set(chosen) != set(extractor.streams):
+                    extractor = Extractor(chosen, running=told, networks=networks.only(chosen))
+                watch.turn(size)
+                busy += _run_workers(engine, task, extractor, decoder, watch)
     summary = _summarise(out, dataset, streams, watch, busy)
     if strict and summary.failures:
         count = len(summary.failures)
@@ -152,10 +156,12 @@ def _summarise(
     return summary
 
 
-def _run_workers(engine: Engine, task: Task, extractor: Extractor | None, watch: "_Watch") -> list[dict[str, Busy]]:
+def _run_workers(
+    engine: Engine, task: Task, extractor: Extractor | None, decoder: Decoder[Decoded] | None, watch: "_Watch"
+) -> list[dict[str, Busy]]:
     """Have all shards made where the engine says; gives how long each worker's stages were busy."""
     if engine.alone:
-        return [work(task, extractor, on_step=watch)]
+        return [work(task, extractor, decoder, on_step=watch)]
     if engine.name == "ray":
         return run_on_ray(task, engine.workers, engine.address, on_step=watch)
     return run_children(task, engine.devices, on_step=watch)

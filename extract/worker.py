@@ -26,19 +26,35 @@ from avr.video import Answer, Decoded, Decoder, VideoError, decode
 
 from .extractor import Call, Extractor, Features, Group
 from .queue import Shards, about, empty_queue, number_of, open_queue
-from .running import num_cores
+from .running import Running, num_cores
 from .task import OnStep, Step, Task
 
 
-def work(task: Task, extractor: Extractor | None = None, *, on_step: OnStep) -> dict[str, Busy]:
+def begin_decoder(running: Running) -> Decoder[Decoded]:
+    """A worker's decoder, whose processes start while networks are loaded."""
+    decoder = Decoder(decode, time_limit=running.time_limit)
+    decoder.begin(0 if running.cache else num_decoders(running))
+    return decoder
+
+
+def work(
+    task: Task, extractor: Extractor | None = None, decoder: Decoder[Decoded] | None = None, *, on_step: OnStep
+) -> dict[str, Busy]:
     """A worker's whole life: until every shard is there, whoever wrote it; gives how long each stage was busy.
+
+    Args:
+        task: the work.
+        extractor: of its streams; None loads one.
+        decoder: of `begin_decoder`; None begins one.
+        on_step: told of each step.
 
     Raises:
         UsageError: settings that this worker cannot meet, or a store begun with others.
         WorkError: what no other worker would do better: a full disk, weights that are not there.
     """
+    decoder = decoder or begin_decoder(task.running)
     extractor = extractor or Extractor(task.streams, running=task.running)
-    write = partial(write_shards, extractor, task.dataset, on_step=on_step)
+    write = partial(write_shards, extractor, decoder, task.dataset, on_step=on_step)
     with open_queue(task, about(extractor)) as queue:
         return empty_queue(queue, write, on_step=on_step)
 
@@ -93,9 +109,11 @@ class _Part:
 
 
 def write_shards(
-    extractor: Extractor, dataset: Dataset, shards: Iterable[Shards], *, on_step: OnStep
+    extractor: Extractor, decoder: Decoder[Decoded], dataset: Dataset, shards: Iterable[Shards], *, on_step: OnStep
 ) -> dict[str, Busy]:
     """Extract shards, taken a little ahead of their work, and write them; gives how long each stage was busy.
+
+    The decoder's processes are ended on the way out.
 
     Raises:
         WorkError: the store cannot be written (a full disk); shards written before stay.
@@ -106,7 +124,6 @@ def write_shards(
         for start, stop in [_places(dataset, own)]
         for number in range(start, stop)
     )
-    decoder = Decoder(decode, time_limit=extractor.running.time_limit)
     done: Counter[int] = Counter()
     failed: Counter[int] = Counter()
 
@@ -160,8 +177,7 @@ def _results(
 
     crops = {name: settings.crops_a_view for name, settings in extractor.settings.items()}
     on_cuda = extractor.device.type == "cuda"
-    cores = num_cores()
-    decoding = extractor.running.decoders or max(1, min(8, cores // 2))
+    cores, decoding = num_cores(), num_decoders(extractor.running)
     groups = _groups(extractor, stages.map("decode", read, works, threads=decoding, ahead=2))
     # On a CPU one group is resized and cropped, on one core, while the next one's flow is computed.
     parts = stages.map("images", images, groups, threads=1 if on_cuda else 2, ahead=1)
@@ -170,6 +186,11 @@ def _results(
     # and the sums do not depend on the number of cores.
     threads = 1 if on_cuda else cores
     return stages.map("network", network, calls, threads=threads, ahead=threads)
+
+
+def num_decoders(running: Running) -> int:
+    """Decoding processes."""
+    return running.decoders or max(1, min(8, num_cores() // 2))
 
 
 def _light(work: _Work) -> _Work:

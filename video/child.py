@@ -24,7 +24,7 @@ _GONE = (EOFError, BrokenPipeError, ConnectionResetError)  # what a pipe says on
 class Decoder(Generic[Result]):
     """Child processes that do one thing with one video at a time, as many as are asked at once.
 
-    As a context manager it ends them all, and the calls under way, on leaving.
+    As a context manager it ends them all, and the calls under way, on leaving; entered again, it goes on with new ones.
 
     Args:
         work: what is done with a video there, such as `decode`; it is pickled. Arrays in what it returns are sent
@@ -39,8 +39,17 @@ class Decoder(Generic[Result]):
     def __init__(self, work: Callable[..., Result], *, time_limit: float = TIME_LIMIT) -> None:
         self.work, self.time_limit = work, time_limit
         self._children: list[Child] = []
+        self._fresh: list[Child] = []  # begun, and not yet waited for
         self._idle: list[Child] = []
         self._over = False
+
+    def begin(self, count: int) -> None:
+        """Have so many children start while something else is done; they end with the thread that calls this.
+
+        Raises:
+            WorkError: no process can be made.
+        """
+        self._fresh += [self._child() for _ in range(count)]
 
     def __call__(self, video: Video, *arguments: Any) -> Result:
         """Do the work on one video; further arguments are handed on.
@@ -75,8 +84,10 @@ class Decoder(Generic[Result]):
             if child.process.poll() is None:
                 return child
             self._end(child)  # it ended while it waited, as with the thread that started it: no video's fault
-        child = Child("the decoding process", f"{__name__}:serve", quiet=True)
-        self._children.append(child)
+        try:
+            child = self._fresh.pop()
+        except IndexError:
+            child = self._child()
         try:
             child.started()
         except WorkError:
@@ -85,6 +96,11 @@ class Decoder(Generic[Result]):
         if self._over:  # `close` may have missed it
             self._end(child)
             raise VideoError("the run was stopped")
+        return child
+
+    def _child(self) -> Child:
+        child = Child("the decoding process", f"{__name__}:serve", quiet=True)
+        self._children.append(child)
         return child
 
     def _end(self, child: Child) -> None:
@@ -97,6 +113,7 @@ class Decoder(Generic[Result]):
         return [child.process.pid for child in self._children]
 
     def __enter__(self) -> "Decoder[Result]":
+        self._over = False
         return self
 
     def __exit__(self, *_: object) -> None:
