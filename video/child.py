@@ -122,6 +122,9 @@ class Decoder(Generic[Result]):
     def close(self) -> None:
         """End all children; nothing is decoded any more."""
         self._over = True
+        while self._fresh:
+            with contextlib.suppress(IndexError):  # another thread took the last one
+                self._end(self._fresh.pop())
         # Their pipes stay: another thread may wait for one, and is told that it has broken.
         for child in list(self._children):
             child.kill()
