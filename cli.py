@@ -10,6 +10,10 @@ import click
 import avr
 from avr.core import AvrError, item_names, item_summary, load_item, say_loading
 
+# NumPy's products here are small: a second thread of theirs waits most of its time, and takes a core for it. Read when
+# NumPy is loaded, which commands do; torch's threads are its own.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
 # As `avr --help` lists them; a command that is not named comes last.
 ORDER = "datasets extract store heads fuse recipe attention finetune report predict demo".split()  # noqa: SIM905
 

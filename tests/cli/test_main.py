@@ -82,3 +82,12 @@ def test_waiting_threads_give_their_core_away(runner, monkeypatch, before, after
         monkeypatch.setenv(name, value)
     assert runner.invoke(main, ["datasets", "show", "hmdb51"]).exit_code == 0
     assert os.environ["OMP_WAIT_POLICY"] == after
+
+
+def test_a_command_computes_on_one_thread_of_numpys():
+    code = "import os, sys, avr.cli; assert 'numpy' not in sys.modules; print(os.environ['OPENBLAS_NUM_THREADS'])"
+    for told, found in ((None, "1"), ("3", "3")):
+        environment = {name: value for name, value in os.environ.items() if name != "OPENBLAS_NUM_THREADS"}
+        environment |= {"OPENBLAS_NUM_THREADS": told} if told else {}
+        done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+        assert done.stdout.strip() == found
