@@ -15,6 +15,7 @@ import cv2
 import numpy as np
 import pytest
 from altering import altered
+from small import TOLD
 
 from avr.core import Busy, UsageError, WorkError
 from avr.datasets import Dataset, Split, Video
@@ -26,18 +27,7 @@ from avr.heads import train_run
 from avr.store import verify
 from avr.training import Engine as Trainings
 
-SETTINGS = read_streams(
-    ["rgb,flow"],
-    {
-        "backbone": "squeezenet1_1",
-        "weights": "random",
-        "layers": ("pooled",),
-        "segments": 2,
-        "stack": 2,
-        "resize": 48,
-        "crop": 40,
-    },
-)
+SETTINGS = read_streams(["rgb,flow"], TOLD)
 RUNNING = Running(device="cpu", decoders=1, shard_videos=2)
 
 

@@ -14,24 +14,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from small import TOLD
 
 from avr.core import FolderLock, UsageError, WorkError
 from avr.datasets import Video
 from avr.extract import Running, extract, read_streams
 from avr.store import FeatureStore, repair, verify
 
-SETTINGS = read_streams(
-    ["rgb,flow"],
-    {
-        "backbone": "squeezenet1_1",
-        "weights": "random",
-        "layers": ("pooled",),
-        "segments": 2,
-        "stack": 2,
-        "resize": 48,
-        "crop": 40,
-    },
-)
+SETTINGS = read_streams(["rgb,flow"], TOLD)
 RUNNING = Running(device="cpu", decoders=1, shard_videos=2)
 # A kill costs what was on its way: 3 decoded and one in hand, then groups, here a shard's two videos each: one being
 # filled, 4 becoming images, their two calls each in 3 of the network's hands, one being written.

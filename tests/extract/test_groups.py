@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from altering import altered
+from small import TOLD
 
 from avr.core import UsageError
 from avr.extract import Extractor, Running, extract, flow, read_streams
@@ -13,19 +14,7 @@ from avr.extract.flow._tvl1 import Parameters
 from avr.store import FeatureStore
 from avr.video import decode
 
-SETTINGS = read_streams(
-    ["rgb,flow"],
-    {
-        "backbone": "squeezenet1_1",
-        "weights": "random",
-        "layers": ("pooled",),
-        "segments": 2,
-        "stack": 2,
-        "resize": 48,
-        "crop": 40,
-        "flow": "tvl1",
-    },
-)
+SETTINGS = read_streams(["rgb,flow"], TOLD | {"flow": "tvl1"})
 
 
 @pytest.fixture

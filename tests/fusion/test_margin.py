@@ -246,14 +246,15 @@ def test_worse_by_counts_groups_not_videos():
 
 
 @pytest.mark.parametrize("num_streams", [2, 3, 4])
-@pytest.mark.parametrize("delta", [0.15, 1.0])
+@pytest.mark.parametrize("delta", [1e-6, 1e-3, 0.15, 1.0])
 @pytest.mark.parametrize("shared", [None, 0, -1])
 def test_weights_keep_to_the_box_from_any_centre(num_streams, delta, shared):
     X, y, _ = make_scores(60, 4, num_streams, seed=num_streams)
     scores, centre = log_softmax(X), None if shared is None else np.eye(num_streams)[shared]
     expected, _ = full_program(scores, y, 0.5, delta, centre)
     solution = MarginProgram(scores, y).solve(0.5, delta, shared=centre, tolerance=1e-5)
-    assert solution.lower_bound - 1e-9 <= expected <= solution.objective + 1e-9
+    slack = 1e-9 if delta > 0.1 else 1e-6  # HiGHS keeps rows within 1e-7, which narrow boxes feel
+    assert solution.lower_bound - slack <= expected <= solution.objective + slack
     assert solution.gap <= 1e-5 * max(1, abs(expected))
     assert solution.weights.min() >= 0
     if centre is not None:
@@ -275,19 +276,6 @@ def test_narrow_boxes_take_few_points(num_streams, delta, held):
             assert np.abs(solution.weights - centre).max() <= delta + 1e-12
         else:
             assert np.ptp(solution.weights, axis=0).max() <= 2 * delta + 1e-12
-
-
-@pytest.mark.parametrize("num_streams", [2, 3])
-@pytest.mark.parametrize("delta", [1e-6, 1e-3])
-@pytest.mark.parametrize("shared", [None, 0])
-def test_narrow_boxes_are_the_full_program(num_streams, delta, shared):
-    X, y, _ = make_scores(60, 4, num_streams, seed=num_streams)
-    scores, centre = log_softmax(X), None if shared is None else np.eye(num_streams)[shared]
-    expected, _ = full_program(scores, y, 0.5, delta, centre)
-    solution = MarginProgram(scores, y).solve(0.5, delta, shared=centre, tolerance=1e-5)
-    # HiGHS keeps rows within 1e-7.
-    assert solution.lower_bound - 1e-6 <= expected <= solution.objective + 1e-6
-    assert solution.gap <= 1e-5 * max(1, abs(expected))
 
 
 def test_a_box_without_an_inside_is_a_point():
