@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from .ahead import Busy, Stages, ahead
 from .child import Child
 from .errors import AvrError, UsageError, WorkError, one_line
+from .extras import installing, load_extra
 from .faces import lazy
 from .files import make_folder, remove_leftovers, sha256_of, try_place, write_whole
 from .loading import say_loading
@@ -20,6 +21,7 @@ from .progress import Progress, Said, note, overheard, quiet, warn
 from .ray import EngineAddress, EngineName, connect_ray, first_line, go_to
 from .registry import check_known, item_names, item_summary, load_item
 from .remarks import tell
+from .system import WINDOWS, free_memory, most_open_files, open_file, read_at
 from .tables import safe_cell, write_csv
 
 if TYPE_CHECKING:
@@ -29,6 +31,7 @@ else:
     __getattr__, __dir__ = lazy(__name__)
 
 __all__ = [
+    "WINDOWS",
     "About",
     "AvrError",
     "Busy",
@@ -58,23 +61,29 @@ __all__ = [
     "confusion_matrix",
     "connect_ray",
     "first_line",
+    "free_memory",
     "go_to",
     "grouped_folds",
+    "installing",
     "item_names",
     "item_summary",
     "lazy",
+    "load_extra",
     "load_item",
     "log_softmax",
     "make_folder",
     "mean_class_accuracy",
     "measure",
+    "most_open_files",
     "name_from",
     "note",
     "one_line",
+    "open_file",
     "options_of",
     "overheard",
     "possible_folds",
     "quiet",
+    "read_at",
     "read_options",
     "read_value",
     "remove_leftovers",

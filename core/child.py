@@ -6,18 +6,17 @@ not start; and it ends with its parent.
 """
 
 import contextlib
-import ctypes
 import importlib
 import os
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
-from multiprocessing.connection import Connection
+from multiprocessing import Pipe
 from pathlib import Path
 
 from .errors import WorkError
+from .system import die_with_parent, hand_down, taken_over
 
 START_LIMIT = 120.0  # seconds a child may take to start
 # avr comes from where this process has it, wherever a path would lead; `-P` keeps the working directory off that.
@@ -50,25 +49,25 @@ class Child:
     def __init__(self, name: str, target: str, *, quiet: bool = False) -> None:
         self.name = name
         self._printed = tempfile.TemporaryFile()  # noqa: SIM115 (what it prints until it has started)
-        ours, theirs = socket.socketpair()
+        self.pipe, theirs = Pipe()
         errors = os.open(os.devnull, os.O_WRONLY) if quiet else os.dup(2)
+        handles, given = hand_down(theirs, errors)
         place = str(Path(__file__).parents[1])
         try:
             self.process = subprocess.Popen(
-                [sys.executable, "-P", "-c", _BOOT, place, target, str(theirs.fileno()), str(errors)],
-                pass_fds=[theirs.fileno(), errors],
+                [sys.executable, "-P", "-c", _BOOT, place, target, *handles],
+                **given,
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL if quiet else None,
                 stderr=self._printed,
             )
         except OSError as error:
-            ours.close()
+            self.pipe.close()
             self._printed.close()
             raise WorkError(f"{name} does not start: {error}") from error
         finally:
             theirs.close()
             os.close(errors)
-        self.pipe = Connection(ours.detach())
 
     def started(self, limit: float = START_LIMIT) -> None:
         """Wait until the function is about to be called. To be called once, before the first message is received.
@@ -118,21 +117,15 @@ class Child:
 
 def run() -> None:
     """The start of a child, on its side; `Child` alone calls it."""
-    target, handle, errors = sys.argv[2], int(sys.argv[3]), int(sys.argv[4])
+    target, (pipe, errors) = sys.argv[2], taken_over(*sys.argv[3:5])
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     die_with_parent()
     module, _, function = target.partition(":")
     serve = getattr(importlib.import_module(module), function)
     sys.stderr.flush()
-    os.write(errors, os.pread(2, 1 << 20, 0))  # such as warnings of what was imported
+    os.lseek(2, 0, os.SEEK_SET)
+    os.write(errors, os.read(2, 1 << 20))  # such as warnings of what was imported
     os.dup2(errors, 2)
     os.close(errors)
-    pipe = Connection(handle)
     pipe.send(None)
     serve(pipe)
-
-
-def die_with_parent() -> None:
-    """Ask the kernel (Linux) to end this process with its parent; elsewhere the broken pipe does, unless it hangs."""
-    with contextlib.suppress(OSError, AttributeError):
-        ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from .errors import UsageError, WorkError
+from .system import sync_folder
 
 
 @contextmanager
@@ -25,11 +26,11 @@ def write_whole(path: Path) -> Iterator[Path]:
         mode = temporary.stat().st_mode
         yield temporary
         with open(temporary, "rb+") as file:
-            if os.fstat(file.fileno()).st_mode != mode:
+            if os.fstat(file.fileno()).st_mode != mode and hasattr(os, "fchmod"):
                 os.fchmod(file.fileno(), stat.S_IMODE(mode))
             os.fsync(file.fileno())
         os.replace(temporary, path)
-        _sync_folder(path.parent)
+        sync_folder(path.parent)
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
@@ -75,15 +76,6 @@ def make_folder(folder: Path) -> Path:
     except OSError as error:
         raise WorkError(f"{folder}: cannot be made ({error.strerror}); choose another folder") from error
     return folder
-
-
-def _sync_folder(folder: Path) -> None:
-    """Make a rename in `folder` survive a power cut."""
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def sha256_of(path: Path) -> str:

@@ -1,16 +1,15 @@
 """Locks that die with their process, however it dies: of a folder, or of numbered pieces of work in it.
 
-POSIX record locks on the folder's `.lock` rather than flock: children do not inherit them, so a worker that outlives
-its killed parent holds nothing, and NFS passes them on. Their trap: a process that closes any handle of the file loses
-all its locks on it. So this module alone opens `.lock`, once a process.
+Record locks on the folder's `.lock` (`avr.core.system`) rather than flock: children do not inherit them, so a worker
+that outlives its killed parent holds nothing, and NFS passes them on. Their trap: a process that closes any handle of
+the file loses all its locks on it. So this module alone opens `.lock`, once a process.
 
-Note [what lies where]: byte i of the file is locked by who has claimed number i; byte TOGETHER, shared, by each process
+Note [what lies where]: byte i is locked by who has claimed number i; byte TOGETHER, shared, by each process
 that works in the folder with others; the whole file by one that must be alone. Slot 0 of its content names the last
 process that came, slot i + 1 the one that claimed i: to say who is there, and to notice locks that do not lock.
 """
 
 import errno
-import fcntl
 import json
 import os
 import socket
@@ -21,10 +20,10 @@ from pathlib import Path
 
 from .errors import UsageError, WorkError
 from .progress import warn
+from .system import lock_bytes, open_file, read_at, unlock_bytes, write_at
 
-TOGETHER, TURN = 1 << 30, (1 << 30) + 1  # bytes behind every number that can be claimed
+TOGETHER, TURN, ALL = 1 << 30, (1 << 30) + 1, 1 << 31  # bytes behind every number that can be claimed; their count
 SLOT = 128  # bytes of content that name a process
-REFUSED = (errno.EACCES, errno.EAGAIN)
 UNABLE = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL)
 
 _held: set[Path] = set()  # POSIX locks do not refuse the process that holds them: this does
@@ -38,7 +37,8 @@ def _forget() -> None:
     _threads = threading.Lock()
 
 
-os.register_at_fork(after_in_child=_forget)
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget)
 
 
 class FolderLock(AbstractContextManager["FolderLock"]):
@@ -68,7 +68,7 @@ class FolderLock(AbstractContextManager["FolderLock"]):
             if self.path in _held:
                 raise UsageError(f"{folder}: this process already {doing}")
             try:
-                self._handle = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+                self._handle = open_file(self.path, os.O_RDWR | os.O_CREAT)
             except OSError as error:
                 raise WorkError(f"{folder}: cannot be written ({error.strerror}); choose another --out") from error
             try:
@@ -81,7 +81,7 @@ class FolderLock(AbstractContextManager["FolderLock"]):
             _held.add(self.path)
 
     def _take(self, doing: str, shared: bool) -> None:
-        if not (self._lock(fcntl.LOCK_SH, TOGETHER) if shared else self._lock(fcntl.LOCK_EX, 0, 0)):
+        if not (self._lock(TOGETHER, shared=True) if shared else self._lock(0, ALL)):
             raise UsageError(
                 f"{self.folder}: another run {doing} ({_describe(self._slot(0))}): wait, or choose another --out"
             )
@@ -102,7 +102,7 @@ class FolderLock(AbstractContextManager["FolderLock"]):
     def claim(self, number: int) -> bool:
         """Take one piece of work, 0 … 2³⁰ − 1, for this process; False: it has been claimed here or elsewhere."""
         with self._one_thread:
-            if number in self._claimed or (self.shared and not self._lock(fcntl.LOCK_EX, number)):
+            if number in self._claimed or (self.shared and not self._lock(number)):
                 return False
             self._claimed.add(number)
             self._name(number + 1)
@@ -124,7 +124,7 @@ class FolderLock(AbstractContextManager["FolderLock"]):
         """Inside, no other process that shares the folder is inside too; waits until it may."""
         with self._one_turn:
             if self.shared:
-                self._lock(fcntl.LOCK_EX, TURN, wait=True)
+                self._lock(TURN, wait=True)
             try:
                 yield
             finally:
@@ -145,15 +145,15 @@ class FolderLock(AbstractContextManager["FolderLock"]):
         if hasattr(self, "_handle"):
             self.release()
 
-    def _lock(self, how: int, start: int, length: int = 1, *, wait: bool = False) -> bool:
+    def _lock(self, start: int, length: int = 1, *, shared: bool = False, wait: bool = False) -> bool:
         """Lock bytes of the file; False: another process has one of them."""
         if not self.works:
             return True
         try:
-            fcntl.lockf(self._handle, how if wait else how | fcntl.LOCK_NB, length, start)
+            lock_bytes(self._handle, start, length, shared=shared, wait=wait)
+        except BlockingIOError:
+            return False
         except OSError as error:
-            if error.errno in REFUSED:
-                return False
             if error.errno not in UNABLE:
                 raise WorkError(f"{self.folder}: cannot be locked ({error.strerror})") from error
             self._cannot(error.strerror)
@@ -161,7 +161,7 @@ class FolderLock(AbstractContextManager["FolderLock"]):
 
     def _unlock(self, start: int) -> None:
         if self.works and self.shared and self._handle >= 0:  # alone, every byte stays locked
-            fcntl.lockf(self._handle, fcntl.LOCK_UN, 1, start)
+            unlock_bytes(self._handle, start)
 
     def _cannot(self, why: str | None) -> None:
         self.works = False
@@ -170,11 +170,13 @@ class FolderLock(AbstractContextManager["FolderLock"]):
     def _name(self, slot: int, **more: bool) -> None:
         """Write this process into a slot. On a full disk the lock holds all the same; it just cannot say who has it."""
         with suppress(OSError):
-            os.pwrite(self._handle, _this_process(**more).ljust(SLOT), slot * SLOT)
+            write_at(self._handle, _this_process(**more).ljust(SLOT), slot * SLOT)
 
     def _slot(self, slot: int) -> bytes:
         with suppress(OSError):
-            return os.pread(self._handle, SLOT, slot * SLOT).rstrip(b"\0 ")
+            slot_bytes = bytearray(SLOT)
+            got = read_at(self._handle, memoryview(slot_bytes), slot * SLOT)
+            return bytes(slot_bytes[:got]).rstrip(b"\0 ")
         return b""
 
 

@@ -1,17 +1,17 @@
 """Ray, which is installed where it is asked for: the connection, and the options that name it."""
 
-import importlib
 import os
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from .errors import UsageError, WorkError
+from .extras import installing, load_extra
 from .marks import About
 
 STARTS = 3  # attempts to start Ray on this machine
 
 # Of every command that can work on a cluster.
-EngineName = Annotated[Literal["local", "ray"], About("This machine, or a Ray cluster (pip install 'avr[ray]').")]
+EngineName = Annotated[Literal["local", "ray"], About(f"This machine, or a Ray cluster ({installing('ray')}).")]
 EngineAddress = Annotated[str, About("Of engine ray: a running cluster's; else Ray is started on this machine.")]
 
 
@@ -22,10 +22,7 @@ def connect_ray(address: str) -> Any:
     Raises:
         UsageError: Ray is not installed, or there is no cluster at the address.
     """
-    try:
-        ray: Any = importlib.import_module("ray")
-    except ImportError as error:
-        raise UsageError("--engine ray needs Ray: pip install 'avr[ray]'") from error
+    ray: Any = load_extra("ray", "--engine ray")
     if ray.is_initialized():
         return ray
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is reported to anybody

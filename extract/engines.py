@@ -5,6 +5,7 @@ A shard's bytes depend on the settings and its videos alone, so the store is the
 
 import contextlib
 import os
+import sys
 from collections import Counter
 from collections.abc import Iterable
 from multiprocessing.connection import Connection, wait
@@ -139,7 +140,7 @@ def serve(pipe: Connection) -> None:
     except (EOFError, ConnectionResetError):
         return
     try:
-        if cores:
+        if cores and sys.platform == "linux":
             os.sched_setaffinity(0, cores)
         go_to(task.folder)
         with quiet():

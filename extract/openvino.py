@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from avr.core import UsageError
+from avr.core import UsageError, load_extra
 
 from .backbones import LayerReader
 from .weights import one_line
@@ -40,10 +40,7 @@ def openvino_reader(
     Raises:
         UsageError: OpenVINO is not there, or cannot take the network.
     """
-    try:
-        ov = importlib.import_module("openvino")
-    except ImportError as error:
-        raise UsageError("--runtime openvino needs openvino: pip install 'avr[openvino]'") from error
+    ov = load_extra("openvino", "--runtime openvino")
     try:
         model = _convert(ov, reader, shape)
         # No core of its own for a thread: another process would take the same one.

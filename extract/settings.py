@@ -12,6 +12,7 @@ from avr.core import (
     UsageError,
     as_text,
     check_known,
+    installing,
     item_names,
     options_of,
     read_value,
@@ -91,7 +92,7 @@ class Settings(Sampling):
     )
     runtime: Annotated[
         Literal["torch", "openvino"],
-        About("What runs the network; openvino (pip install 'avr[openvino]') is faster for many on a CPU."),
+        About(f"What runs the network; openvino ({installing('openvino')}) is faster for many on a CPU."),
     ] = "torch"
 
     def __post_init__(self) -> None:

@@ -10,9 +10,8 @@ from collections import Counter
 from collections.abc import Callable, Generator, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from multiprocessing.connection import Connection, wait
-from multiprocessing.reduction import recv_handle, send_handle
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -23,7 +22,7 @@ from avr.training import Engine
 
 from ._examples import MemoryExamples, free_bytes
 from ._loop import EpochRow
-from ._shared import move_to_file, put_together, take_apart
+from ._shared import moved_to_file, put_together, take_apart
 from ._trainings import Material, Outcome, Task, as_tensor, train_task
 
 OnRow = Callable[[Task, int, EpochRow], None]  # called with each epoch's log row and its number, counted from 1
@@ -121,8 +120,7 @@ def _in_children(
     idle: list[Child] = []
     with ExitStack() as stack:
         data, tensors = take_apart(material)
-        memory = [stack.enter_context(move_to_file(tensor)) for tensor in tensors]
-        told = data, [(tensor.numpy().dtype, tuple(tensor.shape)) for tensor in tensors]
+        layout = [(stack.enter_context(moved_to_file(one)), one.numpy().dtype, tuple(one.shape)) for one in tensors]
         while queue or held:
             while queue and idle:
                 child, task = idle.pop(), queue.pop(0)
@@ -148,7 +146,8 @@ def _in_children(
                         child.started()
                         failed.clear()
                         idle.append(child)
-                        _hand_over(child, told, memory)
+                        with suppress(OSError):
+                            child.pipe.send((data, layout))
                     continue
                 try:
                     number, said = child.pipe.recv()
@@ -166,14 +165,6 @@ def _in_children(
                 else:
                     idle.append(child)
                     yield held.pop(child), said
-
-
-def _hand_over(child: Child, told: tuple[bytes, list[Any]], memory: list[IO[bytes]]) -> None:
-    """Give a child that has started what trainings read; one that died since is heard of later."""
-    with suppress(OSError):
-        child.pipe.send(told)
-        for file in memory:
-            send_handle(child.pipe, file.fileno(), child.process.pid)
 
 
 @contextmanager
@@ -197,8 +188,7 @@ def serve(pipe: Connection) -> None:
 
     with suppress(EOFError, ConnectionResetError):
         data, layout = pipe.recv()
-        files = [os.fdopen(recv_handle(pipe), "rb") for _ in layout]
-        arrays = (np.memmap(file, kind, "r", shape=shape) for file, (kind, shape) in zip(files, layout, strict=True))
+        arrays = (np.memmap(path, kind, "r", shape=shape) for path, kind, shape in layout)
         material = put_together(data, [as_tensor(array) for array in arrays])
         while True:
             task = pipe.recv()

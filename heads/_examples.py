@@ -7,10 +7,8 @@ weight takes part, are taken there once for all trainings (`kept`).
 """
 
 import itertools
-import os
 from collections.abc import Iterator, Mapping
 from math import prod
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -18,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from avr.core import note
+from avr.core import free_memory, note
 from avr.store import FeatureStore
 
 from ._base import Head
@@ -267,15 +265,10 @@ def open_examples(
 
 
 def free_bytes(device: torch.device) -> int:
-    """Memory that can be had on a device, in bytes; on the CPU what Linux calls available, elsewhere half of all."""
+    """Memory that can be had on a device, in bytes."""
     if device.type == "cuda":
         return int(torch.cuda.mem_get_info(device)[0])
-    if Path("/proc/meminfo").exists():
-        lines = Path("/proc/meminfo").read_text().splitlines()
-        available = [int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:")]
-        if available:
-            return available[0]
-    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2
+    return free_memory()
 
 
 def even_parts(count: int, size: int) -> list[slice]:

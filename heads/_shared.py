@@ -3,8 +3,10 @@
 import os
 import pickle
 import tempfile
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from io import BytesIO
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 from torch import Tensor
@@ -42,15 +44,21 @@ def put_together(data: bytes, tensors: list[Tensor]) -> Material:
     return material
 
 
-def move_to_file(tensor: Tensor) -> IO[bytes]:
-    """Move a tensor's values to memory that another process can map; gives the file that stands for it.
+@contextmanager
+def moved_to_file(tensor: Tensor) -> Iterator[str]:
+    """Move a tensor's values to memory that another process can map; gives the path that stands for it, inside.
 
     On Linux it is no file on a disk, nor in /dev/shm, which containers keep small.
     """
-    memory = hasattr(os, "memfd_create")
-    file: Any = os.fdopen(os.memfd_create("avr-features"), "w+b") if memory else tempfile.TemporaryFile()  # noqa: SIM115
-    values = tensor.numpy()
-    shared = np.memmap(file, values.dtype, "w+", shape=values.shape)
-    shared[...] = values
-    tensor.data = as_tensor(shared)  # what held them is free
-    return file
+    with ExitStack() as stack:
+        if hasattr(os, "memfd_create"):
+            file = stack.enter_context(os.fdopen(os.memfd_create("avr-features"), "w+b"))
+            path = f"/proc/{os.getpid()}/fd/{file.fileno()}"
+        else:
+            folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="avr-", ignore_cleanup_errors=True))
+            path = os.path.join(folder, "features")
+        values = tensor.numpy()
+        shared = np.memmap(path, values.dtype, "w+", shape=values.shape)
+        shared[...] = values
+        tensor.data = as_tensor(shared)  # what held them is free
+        yield path

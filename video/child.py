@@ -169,7 +169,7 @@ def _send(pipe: Connection, answer: object) -> None:
             pipe.send_bytes(buffer.raw())
 
 
-def _receive(pipe: Connection) -> Any:
+def _receive(pipe: Any) -> Any:
     sizes, rest = pipe.recv()
     buffers = [np.empty(size, np.uint8) for size in sizes]
     for buffer in buffers:

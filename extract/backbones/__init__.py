@@ -5,7 +5,6 @@ has weights and what they were made with, and reads layers. Fitting weights, wid
 seeds are not its own: `avr.extract.build_backbone` does that for all.
 """
 
-import importlib
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
@@ -22,7 +21,6 @@ __all__ = [
     "GridReader",
     "LayerReader",
     "Preprocessing",
-    "library",
     "map_of",
     "on_grid",
     "open_backbone",
@@ -202,18 +200,6 @@ def open_backbone(name: "str | Backbone", folder: Path | None = None) -> Backbon
         raise UsageError(f"--backbone {name}: name a network behind {source}:")
     found: Backbone = item.BACKBONE(str(folder or own))
     return found
-
-
-def library(module: str, name: str) -> Any:
-    """A source's library, loaded when a network of it is asked for.
-
-    Raises:
-        UsageError: it is not installed; says how.
-    """
-    try:
-        return importlib.import_module(module)
-    except ImportError as error:
-        raise UsageError(f"--backbone {name} needs {module}: pip install 'avr[{module}]'") from error
 
 
 def on_grid(tokens: Tensor, times: int = 0) -> Tensor:

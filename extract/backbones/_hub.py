@@ -3,10 +3,8 @@
 from collections.abc import Callable
 from typing import TypeVar
 
-from avr.core import WorkError
+from avr.core import WorkError, load_extra
 from avr.extract.weights import HELP, one_line
-
-from . import library
 
 Got = TypeVar("Got")
 
@@ -17,7 +15,7 @@ def from_hub(name: str, get: Callable[[bool], Got], *, instead: str = HELP) -> G
     Raises:
         WorkError: the hub cannot be reached, or does not have it; `instead` is what to do.
     """
-    hub = library("huggingface_hub", name)
+    hub = load_extra("huggingface_hub", name, extra="timm")
     try:
         return get(True)
     except Exception:  # whatever is raised where something is not in the cache

@@ -8,10 +8,10 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from avr.core import UsageError, check_known, sha256_of
+from avr.core import UsageError, check_known, load_extra, sha256_of
 from avr.extract.weights import read_weights
 
-from . import Backbone, GridReader, LayerReader, Preprocessing, library, on_grid
+from . import Backbone, GridReader, LayerReader, Preprocessing, on_grid
 from ._hub import from_hub
 
 
@@ -20,7 +20,7 @@ class Timm(Backbone):
 
     def __init__(self, name: str) -> None:
         super().__init__(f"timm:{name}")
-        self._timm, self._own = library("timm", self.name), name
+        self._timm, self._own = load_extra("timm", f"--backbone {self.name}"), name
         network, _, tag = name.partition(".")
         check_known("network of timm", network, self._timm.list_models(), listed="what timm.list_models() gives")
         if tag:
@@ -34,7 +34,7 @@ class Timm(Backbone):
         return ["DEFAULT"] if self._config.hf_hub_id else []
 
     def load(self, weights: str) -> tuple[Mapping[str, Any], str]:
-        hub = library("huggingface_hub", self.name)
+        hub = load_extra("huggingface_hub", self.name, extra="timm")
         named = self._config.hf_hub_filename
         names = [named] if named else ["model.safetensors", "pytorch_model.bin"]
 

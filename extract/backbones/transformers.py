@@ -16,10 +16,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from avr.core import UsageError, WorkError, sha256_of
+from avr.core import UsageError, WorkError, load_extra, sha256_of
 from avr.extract.weights import HELP, one_line, read_weights
 
-from . import Backbone, GridReader, LayerReader, Preprocessing, library, on_grid, tokens_of
+from . import Backbone, GridReader, LayerReader, Preprocessing, on_grid, tokens_of
 from ._hub import from_hub
 
 # Of each model the first kind of weights that it has; none holds code.
@@ -38,7 +38,7 @@ class Transformers(Backbone):
             raise UsageError(f"--backbone transformers:{name}: no such folder")
         else:
             super().__init__(f"transformers:{name}")
-        self._transformers = library("transformers", self.name)
+        self._transformers = load_extra("transformers", f"--backbone {self.name}")
 
     @cached_property
     def _config(self) -> Any:
@@ -53,7 +53,7 @@ class Transformers(Backbone):
         """The folder of the network's files, of which one matches what is needed; downloaded if need be."""
         if self.folder is not None:
             return self.folder
-        hub = library("huggingface_hub", self.name)
+        hub = load_extra("huggingface_hub", self.name, extra="transformers")
         repository = self.name.partition(":")[2]
 
         def get(cached: bool) -> Path:

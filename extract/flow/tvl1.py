@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 import torch
 
-from avr.core import UsageError, note, warn
+from avr.core import UsageError, installing, note, warn
 from avr.extract.weights import one_line
 
 from ._method import FlowMethod, in_slices, padded
@@ -47,7 +47,7 @@ def build(
     """
     chosen = parameters or Parameters()
     if backend == "numba" and not _is_compiled():
-        raise UsageError("TV-L1's compiled form cannot be used here; it needs: pip install 'avr[fast]'")
+        raise UsageError(f"TV-L1's compiled form cannot be used here; it needs: {installing('fast')}")
     if backend == "auto":
         backend = "numba" if device == "cpu" else "triton" if device.startswith("cuda") else "torch"
     if backend == "opencv":
@@ -108,7 +108,7 @@ def _compiled_or_numpy() -> "MakeLevel":
         if not np.array_equal(found, wanted):
             raise RuntimeError("it differs from NumPy")
     except ModuleNotFoundError as error:
-        note(f"TV-L1 is computed without {error.name}: with it, pip install 'avr[fast]', it takes a third of the time")
+        note(f"TV-L1 is computed without {error.name}: with it, {installing('fast')}, it takes a third of the time")
         return NumpyLevel
     except Exception as error:
         warn(f"TV-L1's compiled form cannot be used ({one_line(error)}): NumPy, a third as fast, is")

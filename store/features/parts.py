@@ -12,7 +12,7 @@ from glob import escape
 from pathlib import Path
 from typing import Any
 
-from avr.core import AvrError, FolderLock, UsageError, WorkError, check_known, note, warn
+from avr.core import WINDOWS, AvrError, FolderLock, UsageError, WorkError, check_known, note, warn
 
 from .catalog import INDEX_NAME, read_index
 from .plan import PLAN_NAME, Plan, load_plan, plan_of, video_changes, with_seal
@@ -187,8 +187,10 @@ def drop(store: Path | str, stream: str) -> dict[str, Any]:
     if others:
         raise UsageError(f"{folder}: also holds {others[0]}; move that elsewhere first")
     try:
-        with FolderLock(folder, doing=DOING):
+        with FolderLock(folder, doing=DOING) as lock:
             size = sum(file.stat().st_size for file in folder.glob("*.h5"))
+            if WINDOWS:  # a folder with an open file cannot be renamed there
+                lock.release()
             folder.rename(store / f".{stream}.{secrets.token_hex(4)}{DROPPED}")
     except OSError as error:
         raise WorkError(f"{folder}: cannot be removed ({error.strerror})") from error

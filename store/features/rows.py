@@ -3,10 +3,10 @@
 Where a row lies and what it must hash to stands in the index, whose own hash was checked. So reads run in several
 threads at once, and no damaged byte ever reaches the library.
 
-Note [three ways to read]: a row's first read goes through `pread` and its checksum, so that a damaged file or disk is
+Note [three ways to read]: a row's first read goes through `read_at` and its checksum, so that a damaged file or disk is
 an error and not a signal. Where the whole array fits the memory allowed, the row is then kept, and later reads are
 copies from memory: 25 times as fast for rows of 1 KB. Where it does not, later reads copy from a mapping of the file,
-at 1.3 times the speed of `pread`; before each, the file must still have its size, since touching a mapping behind a
+at 1.3 times the speed of `read_at`; before each, the file must still have its size, since touching a mapping behind a
 file's end would kill the process.
 """
 
@@ -14,7 +14,6 @@ import functools
 import math
 import mmap
 import os
-import resource
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -24,7 +23,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from avr.core import WorkError
+from avr.core import WorkError, most_open_files, open_file, read_at
 from avr.store.checksum import crc32_of
 
 from .catalog import Catalog
@@ -42,7 +41,7 @@ class _OpenFile:
 
     def __init__(self, path: Path, size: int) -> None:
         self.path, self.size = path, size
-        self.handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        self.handle = open_file(path, os.O_RDONLY)
         self._check_size()
 
     def _check_size(self) -> None:
@@ -52,7 +51,7 @@ class _OpenFile:
 
     @functools.cached_property
     def _mapped(self) -> memoryview:
-        return memoryview(mmap.mmap(self.handle, self.size, prot=mmap.PROT_READ))
+        return memoryview(mmap.mmap(self.handle, self.size, access=mmap.ACCESS_READ))
 
     def view(self) -> memoryview:
         """The file's bytes, mapped, which are all still there."""
@@ -63,7 +62,7 @@ class _OpenFile:
         """Fill `target` from `offset` on."""
         got = 0
         while got < len(target):
-            more = os.preadv(self.handle, [target[got:]], offset + got)
+            more = read_at(self.handle, target[got:], offset + got)
             if not more:
                 raise WorkError(f"{self.path}: cut short: {DAMAGED}")
             got += more
@@ -97,7 +96,7 @@ class RowReader:
             self._first_row += catalog.file_first_row[:-1].tolist()
             folder = path.is_dir()
             files += [(path / name if folder else path, size) for name, size, _ in catalog.files]
-        most_open = max(8, resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 4)  # a mapping takes one more
+        most_open = max(8, most_open_files() // 4)  # a mapping takes one more
         self._files, self._file = files, functools.lru_cache(most_open)(lambda number: _OpenFile(*files[number]))
         self._unchecked = {name: np.ones(len(place), dtype=bool) for name, place in self._places.items()}
         self._cache_bytes = cache_bytes

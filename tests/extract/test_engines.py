@@ -148,7 +148,7 @@ def test_two_worker_processes_one_killed_write_the_same_bytes(sixteen, alone, tm
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="Ray is not installed: pip install 'avr[ray]'")
+@pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="Ray is not installed")
 @pytest.mark.filterwarnings("default")  # Ray's own
 def test_two_ray_workers_one_killed_write_the_same_bytes(sixteen, alone, tmp_path, monkeypatch):
     """And trainings on Ray, one of whose processes is killed too; here, since Ray takes long to start."""

@@ -194,8 +194,8 @@ class TestCompiled:
         monkeypatch.delitem(sys.modules, "avr.extract.flow._tvl1_compiled", raising=False)
         monkeypatch.setattr(tvl1, "_compiled_or_numpy", tvl1._compiled_or_numpy.__wrapped__)
         assert tvl1._compiled_or_numpy() is NumpyLevel
-        assert "pip install 'avr[fast]'" in capsys.readouterr().err
-        with pytest.raises(UsageError, match="pip install 'avr\\[fast\\]'"):
+        assert "pip install 'avr-video[fast]'" in capsys.readouterr().err
+        with pytest.raises(UsageError, match="pip install 'avr-video\\[fast\\]'"):
             load("tvl1", backend="numba")
 
 

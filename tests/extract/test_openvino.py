@@ -90,7 +90,7 @@ def test_where_it_cannot_be_it_is_refused(monkeypatch):
     with pytest.raises(UsageError, match="--runtime openvino is for a CPU, and this extraction is told to compile"):
         Extractor(asked, running=Running(device="cpu", compile=True))
     monkeypatch.setitem(sys.modules, "openvino", None)
-    with pytest.raises(UsageError, match=r"--runtime openvino needs openvino: pip install 'avr\[openvino\]'"):
+    with pytest.raises(UsageError, match=r"--runtime openvino needs openvino: pip install 'avr-video\[openvino\]'"):
         Extractor(asked, running=RUNNING)
 
 

@@ -134,7 +134,9 @@ def test_names_of_sources(monkeypatch):
         open_backbone("timm:")
     for source in ("timm", "transformers"):
         monkeypatch.setitem(__import__("sys").modules, source, None)
-        with pytest.raises(UsageError, match=rf"--backbone {source}:x/y needs {source}: pip install 'avr\[{source}\]'"):
+        with pytest.raises(
+            UsageError, match=rf"--backbone {source}:x/y needs {source}: pip install 'avr-video\[{source}\]'"
+        ):
             open_backbone(f"{source}:x/y")
 
 
