@@ -2,12 +2,12 @@
 
 import contextlib
 import glob
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from avr.core import AvrError, UsageError, WorkError, item_names, note, sha256_of
+from avr.core import AvrError, UsageError, WorkError, item_names, note, sha256_of, warn
 from avr.datasets import Dataset, RawFrames, Split, Video, index_dataset
 from avr.store import FeatureStore
 
@@ -27,6 +27,7 @@ class Origin:
         stores: folders of the stores that were read; none for a head trained end to end without one.
         videos: of such a head: the store that its videos were taken from.
         folder: of the checkpoint; weights files that moved are looked for there and in the run's folder.
+        digests: of each stream the identity of its features; none of a run of before.
     """
 
     settings: dict[str, Settings]
@@ -34,6 +35,7 @@ class Origin:
     stores: tuple[Path, ...]
     videos: Path | None
     folder: Path
+    digests: dict[str, str] = field(default_factory=dict)
 
     @classmethod
     def of(cls, metadata: Mapping[str, Any], folder: Path) -> "Origin":
@@ -50,7 +52,25 @@ class Origin:
         }
         stores = tuple(map(Path, about.get("paths") or [about["path"]] * bool(about.get("path"))))
         videos = Path(about["videos"]) if about.get("videos") else None
-        return cls(settings, str(about["dataset"]), stores, videos, folder)
+        return cls(settings, str(about["dataset"]), stores, videos, folder, dict(about.get("digests", {})))
+
+    def open_store(self, given: Sequence[Path] = ()) -> FeatureStore:
+        """The features that the head was trained on: its stores, or others that the user names, which may differ.
+
+        Raises:
+            UsageError: no store there, or one that holds other features by now.
+        """
+        store = FeatureStore(given or self.stores, streams=list(self.settings))
+        for stream, digest in self.digests.items():
+            if store.digests[stream] != digest:
+                where = f"{' and '.join(map(str, given or self.stores))}: its {stream} features"
+                told = f"{where} (digest {store.digests[stream][:8]}…) are not those of the run ({digest[:8]}…)"
+                if given:
+                    warn(told)
+                    continue
+                store.close()
+                raise UsageError(f"{told}: it was made again since; train again, or name a store with --store")
+        return store
 
     def restore_networks(self, given: Iterable[str] = ()) -> Networks:
         """The networks again, on the CPU; `given` says where weights files lie now, "rgb=FILE", or "FILE" for all.
@@ -102,7 +122,7 @@ class Origin:
             if not paths:
                 continue
             try:
-                store = FeatureStore(paths, streams=list(self.settings) if paths == self.stores else ())
+                store = self.open_store() if paths == self.stores else FeatureStore(paths)
             except AvrError as error:
                 note(f"the run's store cannot be read ({error}); its videos are looked for elsewhere")
                 continue

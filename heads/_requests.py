@@ -75,13 +75,15 @@ def settle(number: int, request: RunRequest, store: FeatureStore) -> Planned:
 def _about(store: FeatureStore, streams: Iterable[str]) -> dict[str, Any]:
     """What a run's record and checkpoints say of their store or stores: where they lay, how the streams were made.
 
-    Runs of before have one "settings" of all streams in place of "streams", and no "paths".
+    Runs of before have one "settings" of all streams in place of "streams", no "paths" and no "digests".
     """
     paths = [str(place) for place in store.places]
+    streams = tuple(streams)
     return {
         "path": paths[0],
         "paths": paths,
         "digest": store.digest,
+        "digests": {stream: store.digests[stream] for stream in streams},
         "dataset": store.dataset,
         "streams": {stream: store.settings(stream) for stream in streams},
     }

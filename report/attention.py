@@ -69,14 +69,15 @@ def draw_attention(
         UsageError: a head without attention, an unknown video or view, a video file or store that is not there.
     """
     trained = load_run(run, split=split)
-    own = Origin.of(trained.metadata, trained.folder).stores
+    origin = Origin.of(trained.metadata, trained.folder)
+    own = origin.stores
     paths = own if not store else (store,) if isinstance(store, Path) else tuple(store)
     gone = [path for path in paths if not path.exists()]
     if gone or not paths:
         where = f"the run's store is not at {gone[0]}" if gone else "the run has no store of its own"
         others = f", each of the {len(own)}, in folders called as they were" if len(own) > 1 else ""
         raise UsageError(f"{where}: name it with --store{others}")
-    with FeatureStore(paths, streams=list(trained.layers)) as features:
+    with origin.open_store(() if paths == own else paths) as features:
         ids = features.ids.tolist()
         check_known("video", video, ids, listed="see avr store info")
         place = ids.index(video)

@@ -66,6 +66,7 @@ class FeatureStore(AbstractContextManager["FeatureStore"]):
         provenance: how the features were made; of several parts {"streams": {name: provenance}}.
         digest: identity of the content, equal for a folder and its packed file; of streams read alone it does not
             change when the store gets others.
+        digests: of each stream the identity of its part.
         complete: False when shards are missing; what is there can be read.
 
     Raises:
@@ -107,6 +108,7 @@ class FeatureStore(AbstractContextManager["FeatureStore"]):
         }
         self.provenance: dict[str, Any] = self.parts[0].provenance
         self.digest = self.parts[0].digest
+        self.digests = {stream: part.digest for stream, (part, _) in self._part_of.items()}
         if len(self.parts) > 1:
             self.provenance = {"streams": {name: self._part_of[name][0].provenance for name in self.streams}}
             digests = sorted([sorted(part.streams), part.digest] for part in self.parts)

@@ -1,6 +1,7 @@
 """`avr attention` on a clip drawn here: pictures are written, and show where the weight is."""
 
 import json
+import shutil
 
 import cv2
 import numpy as np
@@ -34,7 +35,9 @@ def trained(tmp_path_factory):
     dataset = Dataset("toy", folder / "videos", ("low", "high"), tuple(videos), {"1": Split("1", ids[:5], ids[5:])})
     told = {"backbone": "squeezenet1_1", "weights": "random", "layers": ("pooled", "map")}
     sizes = {"segments": 3, "stack": 2, "resize": 64, "crop": 64}
-    extract(dataset, folder / "store", streams=read_streams(["rgb", "flow"], told | sizes))
+    for name in ("store", "other"):
+        extract(dataset, folder / name, streams=read_streams(["rgb", "flow"], told | sizes))
+        sizes |= {"resize": 72}
     short = {"epochs": 1, "min_steps": 0}
     small = {"hidden": 4, "layers": 1, "attention_hidden": 4}
     streams = {"rgb": "map"}
@@ -108,6 +111,25 @@ def test_what_cannot_be_shown_is_said(trained, runner, tmp_path, run, more, mess
     assert result.exit_code == 2
     assert message in result.stderr
     assert not (tmp_path / "out").exists()
+
+
+def test_a_store_that_was_made_again_is_not_taken_for_the_runs_own(trained, runner, tmp_path):
+    own, aside = trained / "store", trained / "aside"
+    arguments = ["attention", str(trained / "glka"), "--video", "c1/t0", "--out", str(tmp_path)]
+    own.rename(aside)
+    shutil.copytree(trained / "other", own)
+    try:
+        result = runner.invoke(main, arguments)
+        assert result.exit_code == 2
+        assert "its rgb features (digest " in result.stderr
+        assert "it was made again since; train again, or name a store with --store" in result.stderr
+        assert runner.invoke(main, [*arguments, "--store", str(aside)]).exit_code == 0
+        told = runner.invoke(main, [*arguments, "--store", str(trained / "other")])
+        assert told.exit_code == 0
+        assert "are not those of the run" in told.stderr
+    finally:
+        shutil.rmtree(own)
+        aside.rename(own)
 
 
 def test_a_moved_video_is_found_under_root(trained, runner, tmp_path):
