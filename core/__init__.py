@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from .ahead import Busy, Stages, ahead
 from .child import Child
+from .documents import as_json, digest_of, read_json, write_json
 from .errors import AvrError, UsageError, WorkError, one_line
 from .extras import installing, load_extra
 from .faces import lazy
@@ -53,6 +54,7 @@ __all__ = [
     "UsageError",
     "WorkError",
     "ahead",
+    "as_json",
     "as_text",
     "by_number",
     "check_fields",
@@ -60,6 +62,7 @@ __all__ = [
     "check_name",
     "confusion_matrix",
     "connect_ray",
+    "digest_of",
     "first_line",
     "free_memory",
     "go_to",
@@ -84,6 +87,7 @@ __all__ = [
     "possible_folds",
     "quiet",
     "read_at",
+    "read_json",
     "read_options",
     "read_value",
     "remove_leftovers",
@@ -98,5 +102,6 @@ __all__ = [
     "validation_part",
     "warn",
     "write_csv",
+    "write_json",
     "write_whole",
 ]
