@@ -10,16 +10,17 @@ from .ahead import Busy, Stages, ahead
 from .child import Child
 from .errors import AvrError, UsageError, WorkError, one_line
 from .faces import lazy
-from .files import make_folder, remove_leftovers, sha256_of, try_place, write_whole
+from .files import cannot_write, make_folder, remove_leftovers, sha256_of, write_folder, write_whole
 from .loading import say_loading
 from .locks import FolderLock
 from .marks import About, NonNegativeFloat, NonNegativeInt, OneOf, PositiveFloat, PositiveInt, Range, Share
 from .names import by_number, check_name, name_from
 from .options import Option, as_text, check_fields, options_of, read_options, read_value
+from .outputs import claim_file, claim_files, claim_folder
 from .progress import Progress, Said, note, overheard, quiet, warn
 from .ray import EngineAddress, EngineName, connect_ray, first_line, go_to
 from .registry import check_known, item_names, item_summary, load_item
-from .remarks import tell
+from .remarks import as_size, tell
 from .tables import safe_cell, write_csv
 
 if TYPE_CHECKING:
@@ -50,11 +51,16 @@ __all__ = [
     "UsageError",
     "WorkError",
     "ahead",
+    "as_size",
     "as_text",
     "by_number",
+    "cannot_write",
     "check_fields",
     "check_known",
     "check_name",
+    "claim_file",
+    "claim_files",
+    "claim_folder",
     "confusion_matrix",
     "connect_ray",
     "first_line",
@@ -85,9 +91,9 @@ __all__ = [
     "split_groups",
     "tell",
     "top_k_accuracy",
-    "try_place",
     "validation_part",
     "warn",
     "write_csv",
+    "write_folder",
     "write_whole",
 ]

@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from avr.core import Busy, Progress, UsageError, WorkError, note, tell, warn
+from avr.core import Busy, Progress, UsageError, WorkError, as_size, note, tell, warn
 from avr.datasets import Dataset, Video
 from avr.store import FeatureStore
 from avr.video import Decoded, Decoder
@@ -223,7 +223,7 @@ def _say_what(dataset: Dataset, out: Path, networks: Networks, where: str, *, ca
         licence = "" if settings.weights == "random" else open_backbone(settings.backbone).licence(settings.weights)
         weights = settings.weights + (f", licence {licence}" if licence and not networks.files.get(name) else "")
         note(f"extract: {settings.backbone} ({weights}): {most}{views} view{'s' * (views > 1)} of {arrays}")
-    note(f"extract: about {_size(expected_bytes(networks, count))} in all")
+    note(f"extract: about {as_size(expected_bytes(networks, count))} in all")
     # Fine-tuned backbones have seen the training videos of one split, and some of those are tested on in others.
     for name, split in sorted({trained_on(Path(file)) for file in networks.files.values()}):
         if split in dataset.splits and len(dataset.splits) > 1 and name in ("", dataset.name):
@@ -233,14 +233,6 @@ def _say_what(dataset: Dataset, out: Path, networks: Networks, where: str, *, ca
         note(f"extract: images of {there} of {count} videos are taken from {cache.folder}")
     elif cache:
         warn(f"{cache.folder} holds none of the videos at these settings (streams, flow, resize): all are decoded")
-
-
-def _size(num_bytes: float) -> str:
-    for unit in ("B", "KB", "MB", "GB"):
-        if num_bytes < 1000:
-            return f"{num_bytes:.3g} {unit}"
-        num_bytes /= 1000
-    return f"{num_bytes:.3g} TB"
 
 
 def made_with() -> dict[str, Any]:
