@@ -7,6 +7,7 @@ Names that need NumPy are loaded when they are first used, so that the command l
 from typing import TYPE_CHECKING
 
 from .ahead import Busy, Stages, ahead
+from .changes import changes, differences
 from .child import Child
 from .errors import AvrError, UsageError, WorkError, one_line
 from .faces import lazy
@@ -55,6 +56,7 @@ __all__ = [
     "as_text",
     "by_number",
     "cannot_write",
+    "changes",
     "check_fields",
     "check_known",
     "check_name",
@@ -63,6 +65,7 @@ __all__ = [
     "claim_folder",
     "confusion_matrix",
     "connect_ray",
+    "differences",
     "first_line",
     "go_to",
     "grouped_folds",

@@ -24,10 +24,18 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from avr.core import Progress, UsageError, WorkError, ahead, write_whole
+from avr.core import Progress, UsageError, WorkError, ahead
 from avr.heads import save_tensors
-from avr.store import differences, write_log
-from avr.training import Schedule, Training, build_optimizer, deterministic
+from avr.store import write_log
+from avr.training import (
+    Schedule,
+    Training,
+    build_optimizer,
+    deterministic,
+    read_state,
+    restore_optimizer,
+    write_state,
+)
 
 from .batchnorm import count_images
 from .distributed import Processes
@@ -198,7 +206,7 @@ class Loop:
             return f"the last good checkpoint is {state}"
         if self.processes.first:
             # Not the network in memory: its batch norm has seen the batch already.
-            tensors = (load_state(state, self.settings) or {})["network"]
+            tensors = (read_state(state, self.settings) or {})["network"]
             own = {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
             save_tensors(weights, own, self.settings)
         return f"the last good checkpoint is {state}, its network {weights}, for --weights with another --out"
@@ -230,7 +238,6 @@ class Loop:
         if self.folder is None or not self.processes.first:
             return
         state = {
-            "settings": self.settings,
             "network": self.network.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "schedule": self.schedule.state(),
@@ -239,46 +246,18 @@ class Loop:
             "history": self.fitted.history,
             "losses": self.fitted.losses,
         }
-        try:
-            with write_whole(self.folder / STATE) as temporary:
-                torch.save(state, temporary)
-        except (OSError, RuntimeError) as error:  # torch reports a failed write as a RuntimeError
-            raise WorkError(f"cannot write the training's state to {self.folder / STATE}: {error}") from error
+        write_state(self.folder / STATE, state, settings=self.settings)
         if self.fitted.history:
             write_log(self.folder, self.fitted.history)
 
     def _continue(self) -> None:
         reads = self.folder if self.processes.first else None
-        state = self.processes.agree(load_state(reads / STATE, self.settings) if reads else None)
+        state = self.processes.agree(read_state(reads / STATE, self.settings) if reads else None)
         if state is None:
             return
         self._begin_stage()
         self.network.load_state_dict(state["network"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        for parameter, moments in self.optimizer.state.items():
-            for name, value in moments.items():
-                # Laid out in memory as the parameter is, which a fused step takes for granted.
-                if isinstance(value, Tensor) and value.shape == parameter.shape:
-                    moments[name] = torch.empty_like(parameter, dtype=value.dtype).copy_(value)
+        restore_optimizer(self.optimizer, state["optimizer"])
         self.schedule.restore(state["schedule"])
         self.best, self.sums = state["best"], state["sums"]
         self.fitted = Fitted(state["history"], state["losses"])
-
-
-def load_state(path: Path, settings: Mapping[str, Any]) -> dict[str, Any] | None:
-    """What a loop wrote, on the CPU; None where nothing was.
-
-    Raises:
-        UsageError: the file is of a training with other settings than these; they are named.
-        WorkError: the file is damaged.
-    """
-    if not path.exists():
-        return None
-    try:
-        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:
-        raise WorkError(f"{path} is damaged ({type(error).__name__}): remove it to start again") from error
-    differing = differences(state["settings"], settings)
-    if differing:
-        raise UsageError(f"{path.parent} holds a training with other settings ({differing}): choose another --out")
-    return state

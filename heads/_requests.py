@@ -84,4 +84,5 @@ def _about(store: FeatureStore, streams: Iterable[str]) -> dict[str, Any]:
         "digest": store.digest,
         "dataset": store.dataset,
         "streams": {stream: store.settings(stream) for stream in streams},
+        **({"lacking": store.lacking} if store.lacking else {}),
     }

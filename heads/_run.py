@@ -21,11 +21,11 @@ from avr.core import AvrError, Progress, UsageError, note
 from avr.store import RUNS, FeatureStore, Figures, SplitRecord, claim_run, read_record
 from avr.training import Engine, Training, check_device, choose_device
 
+from ._course import EpochRow
 from ._engines import run_tasks
 from ._examples import open_examples
-from ._loop import EpochRow
 from ._requests import Planned, RunRequest, settle
-from ._split import Run
+from ._running import Run
 from ._trainings import Material, Task
 
 

@@ -21,7 +21,7 @@ from avr.store import find_split, prediction_of
 
 from ._base import Head, build_head, head_class
 from ._examples import MemoryExamples
-from ._loop import predict
+from ._predicting import predict
 
 CHECKPOINT = "checkpoint.safetensors"
 METADATA = "avr"  # the key of what a checkpoint says, which safetensors keeps as text

@@ -7,8 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from avr.core import AvrError, FolderLock, UsageError, make_folder, note, remove_leftovers, warn
-from avr.store.records import changes
+from avr.core import AvrError, FolderLock, UsageError, changes, make_folder, note, remove_leftovers, warn
 
 from .catalog import INDEX_NAME, catalog_of_shards, read_index, read_shard, shard_name
 from .index import write_index
