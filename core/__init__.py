@@ -22,6 +22,7 @@ from .progress import Progress, Said, note, overheard, quiet, warn
 from .ray import EngineAddress, EngineName, connect_ray, first_line, go_to
 from .registry import check_known, item_names, item_summary, load_item
 from .remarks import as_size, tell
+from .stopping import Stopped, stoppable, unbroken
 from .tables import safe_cell, write_csv
 
 if TYPE_CHECKING:
@@ -49,6 +50,7 @@ __all__ = [
     "Said",
     "Share",
     "Stages",
+    "Stopped",
     "UsageError",
     "WorkError",
     "ahead",
@@ -92,8 +94,10 @@ __all__ = [
     "sha256_of",
     "softmax",
     "split_groups",
+    "stoppable",
     "tell",
     "top_k_accuracy",
+    "unbroken",
     "validation_part",
     "warn",
     "write_csv",

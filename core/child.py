@@ -35,8 +35,8 @@ run()
 class Child:
     """A Python process that runs one function with one end of a pipe; the other end is `pipe`.
 
-    It ends with the thread that made it, at the latest. Ctrl-C reaches its parent alone. Several can start side by
-    side: make them all, then ask each whether it has `started`.
+    It ends with the thread that made it, at the latest. Ctrl-C and SIGTERM are for its parent alone. Several can start
+    side by side: make them all, then ask each whether it has `started`.
 
     Args:
         name: what the process is, for messages, such as "the decoder".
@@ -119,7 +119,8 @@ class Child:
 def run() -> None:
     """The start of a child, on its side; `Child` alone calls it."""
     target, handle, errors = sys.argv[2], int(sys.argv[3]), int(sys.argv[4])
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    for sent in (signal.SIGINT, signal.SIGTERM):  # to a whole group, as batch systems do: the parent ends its children
+        signal.signal(sent, signal.SIG_IGN)
     die_with_parent()
     module, _, function = target.partition(":")
     serve = getattr(importlib.import_module(module), function)

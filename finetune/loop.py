@@ -24,7 +24,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from avr.core import Progress, UsageError, WorkError, ahead
+from avr.core import Progress, Stopped, UsageError, WorkError, ahead, unbroken
 from avr.heads import save_tensors
 from avr.store import write_log
 from avr.training import (
@@ -114,8 +114,13 @@ class Loop:
             Progress("fine-tune", total=self.schedule.total_steps, unit="steps") as progress,
         ):
             progress.advance(self.schedule.step)
-            while not self.schedule.ended and self.schedule.step < until:
-                self._epoch(network, until=until, progress=progress)
+            try:
+                while not self.schedule.ended and self.schedule.step < until:
+                    self._epoch(network, until=until, progress=progress)
+            except Stopped:  # between two steps
+                if self.schedule.step_of_epoch and self.schedule.epoch_left:
+                    self._save()
+                raise
         self.fitted.finished = self.schedule.ended
         if self.fitted.finished and self.best:
             self.network.load_state_dict(self.best)
@@ -136,10 +141,11 @@ class Loop:
         reading = ahead(partial(self._read, epoch), todo, depth=1)
         for batch, pieces in zip(todo, reading, strict=True):
             rate = schedule.rate()
-            loss, right = self._step(network, batch, pieces, rate=rate)
-            self.sums = [self.sums[0] + loss * len(batch), self.sums[1] + right, self.sums[2] + len(batch)]
-            self.fitted.losses.append(loss)
-            schedule.count_step()
+            with unbroken():
+                loss, right = self._step(network, batch, pieces, rate=rate)
+                self.sums = [self.sums[0] + loss * len(batch), self.sums[1] + right, self.sums[2] + len(batch)]
+                self.fitted.losses.append(loss)
+                schedule.count_step()
             if not schedule.epoch_left:
                 self._end_epoch(rate, seconds=time.monotonic() - began)
             elif self.tuning.save_every and schedule.step % self.tuning.save_every == 0:
@@ -228,11 +234,12 @@ class Loop:
         if self.validate is not None:
             # One process judges for all: running statistics may differ between them, and the rate must not.
             row["validation_loss"] = self.processes.agree(self.validate() if self.processes.first else 0.0)
-        if self.schedule.end_epoch(row.get("validation_loss")):
-            state = self.network.state_dict()
-            self.best = {name: value.detach().cpu().clone() for name, value in state.items()}
-        self.fitted.history.append({**row, "seconds": seconds})
-        self._save()
+        with unbroken():
+            if self.schedule.end_epoch(row.get("validation_loss")):
+                state = self.network.state_dict()
+                self.best = {name: value.detach().cpu().clone() for name, value in state.items()}
+            self.fitted.history.append({**row, "seconds": seconds})
+            self._save()
 
     def _save(self) -> None:
         if self.folder is None or not self.processes.first:
