@@ -149,12 +149,13 @@ def pack(store: Path | None, out: Path | None, overwrite: bool) -> Reply:
 @command.command()
 @STORE
 @click.option("--out", type=PATH, required=True, help="Folder to write to.")
+@click.option("--overwrite", is_flag=True, help="Replace files that are there already.")
 @answering
-def export(store: Path | None, out: Path) -> Reply:
+def export(store: Path | None, out: Path, overwrite: bool) -> Reply:
     """Write a store or score file as .npy arrays, videos.csv and classes.txt."""
     from avr.store import export
 
-    written = export(chosen_store(store), out)
+    written = export(chosen_store(store), out, overwrite=overwrite)
     return Reply({"written": written}, lambda: print_lines(*written))
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from .ahead import Busy, Stages, ahead
 from .changes import changes, differences
 from .child import Child
-from .errors import AvrError, UsageError, WorkError, one_line
+from .errors import AvrError, Unwritten, UsageError, WorkError, one_line
 from .faces import lazy
 from .files import cannot_write, make_folder, remove_leftovers, sha256_of, write_folder, write_whole
 from .loading import say_loading
@@ -51,6 +51,7 @@ __all__ = [
     "Share",
     "Stages",
     "Stopped",
+    "Unwritten",
     "UsageError",
     "WorkError",
     "ahead",

@@ -90,6 +90,8 @@ def write_folder(path: Path) -> Iterator[Path]:
         _sync_folder(path.parent)
     except OSError as error:
         raise cannot_write(path, error) from error
+    except WorkError as error:
+        raise WorkError(str(error).replace(str(temporary), str(path))) from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 
@@ -104,6 +106,8 @@ def _of_writing(error: BaseException, temporary: Path) -> bool:
 def cannot_write(path: Path, error: BaseException, *, needed: int = 0) -> WorkError:
     """What to tell of a file that cannot be written: of the error that a library or the system gives, and its size."""
     why = getattr(error, "strerror", None) or " ".join(str(error).split())
+    if numbered := re.search(r"\(os error (\d+)\)", why):
+        why = os.strerror(int(numbered[1]))
     size = f", {as_size(needed)} needed" if needed else ""
     return WorkError(f"{path}: cannot be written ({why}{size}); nothing written before is lost")
 

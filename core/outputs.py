@@ -68,8 +68,8 @@ def claim_files(
         if _is_there(path) and not overwrite and not (own is not None and path.is_file() and own(path)):
             other = f" and is no {kind} of avr's" if own is not None and kind else " already"
             raise UsageError(f"{path}: is there{other}; --overwrite replaces it")
-    for folder in {path.parent: None for _, path in outputs}:
-        try_folder(folder)
+    for path in {path.parent: path for _, path in reversed(outputs)}.values():
+        try_folder(path.parent, path)
     return [path for _, path in outputs]
 
 
@@ -98,21 +98,21 @@ def claim_folder(path: Path, *, overwrite: bool = False) -> Path:
             raise UsageError(f"{path}: holds {inside[0]} already; choose another folder, or --overwrite replaces it")
     elif os.path.lexists(path):
         raise UsageError(f"{path}: is a file; name a folder")
-    try_folder(path)
+    try_folder(path, path)
     return path
 
 
-def try_folder(folder: Path) -> None:
-    """Try whether files can be written in a folder that may not be there yet; it is not made.
+def try_folder(folder: Path, output: Path) -> None:
+    """Try whether an output can be written in a folder that may not be there yet; it is not made.
 
     Raises:
         UsageError, WorkError: they cannot.
     """
     there = next(one for one in (folder, *folder.absolute().parents) if os.path.lexists(one))
     if not there.is_dir():
-        raise UsageError(f"{folder}: is a file, or lies below one; choose another folder")
+        raise UsageError(f"{output}: {there} is a file; choose another place")
     try:
         with tempfile.TemporaryFile(dir=there):
             pass
     except OSError as error:
-        raise WorkError(f"{folder}: cannot be written to ({error.strerror}); choose another place") from error
+        raise WorkError(f"{output}: cannot be written ({error.strerror}); choose another place") from error

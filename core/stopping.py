@@ -35,6 +35,10 @@ def stoppable() -> Iterator[None]:
     signal.signal(signal.SIGTERM, _stop)
     try:
         yield
+    except KeyboardInterrupt as error:
+        if _waiting is None or isinstance(error, Stopped):
+            raise
+        raise _waiting from error  # a library, such as Ray, has made a plain Ctrl-C of it
     finally:
         _waiting = None
         _watch.cancel()

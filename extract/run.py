@@ -101,7 +101,8 @@ def extract(
 
     Raises:
         UsageError: unknown names, or a stream begun with other settings (says which differ).
-        WorkError: weights that cannot be had, a full disk; with `strict`, failed videos.
+        WorkError: weights that cannot be had, a full disk; no video that gives features, or, with `strict`, one that
+            does not.
     """
     out = DEFAULT_FOLDER / dataset.name if out is None else Path(out)
     streams = dict(DEFAULT_STREAMS if streams is None else streams)
@@ -129,10 +130,21 @@ def extract(
                 watch.turn(size)
                 busy += _run_workers(engine, task, extractor, decoder, watch)
     summary = _summarise(out, dataset, streams, watch, busy)
-    if strict and summary.failures:
-        count = len(summary.failures)
-        raise WorkError(f"{count} video{'s' * (count > 1)} without features (listed above); the others are in {out}")
+    _judge(summary, strict=strict)
     return summary
+
+
+def _judge(summary: Summary, *, strict: bool) -> None:
+    """Raise WorkError where the store, whichever run wrote it, holds no features, or with `strict` lacks those of some
+    videos."""
+    count = len(summary.failures)
+    if count and count == summary.videos:
+        raise WorkError(f"none of {count} videos gives features, first {': '.join(summary.failures[0])}")
+    if strict and count:
+        raise WorkError(
+            f"{count} of {summary.videos} videos without features (listed above); the others are in {summary.store} "
+            "(avr store repair --failures tries these again)"
+        )
 
 
 def _summarise(

@@ -9,7 +9,7 @@ from pathlib import Path
 from avr.core import FolderLock, UsageError, WorkError, make_folder, note, remove_leftovers
 
 from .records import KINDS, RunRecord
-from .runs import RECORD, SPLIT, is_run, read_record, write_record
+from .runs import RECORD, SPLIT, drop_begun, is_run, read_record, write_record
 
 LOCK = ".lock"
 
@@ -34,6 +34,7 @@ def claim_run(out: Path | None, prefix: Path | str, record: RunRecord) -> Iterat
     folder = Path(out) if out is not None else _unfinished(Path(prefix), record) or new_folder(prefix)
     before = _begun(folder, record)
     if before is not None and before.finished:
+        drop_begun(folder, before)  # a process that was killed at its very end has not
         yield folder
         return
     lock = FolderLock(make_folder(folder))
@@ -53,6 +54,7 @@ def claim_run(out: Path | None, prefix: Path | str, record: RunRecord) -> Iterat
             note(f"continuing {folder}")
         for name in (RECORD, *(f"{SPLIT}{split}" for split in record.wanted)):  # nobody else is alive here
             remove_leftovers(folder / name, alone=True)
+        drop_begun(folder, record)
         write_record(folder, record)
         yield folder
     except BaseException:

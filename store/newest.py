@@ -1,5 +1,6 @@
 """Finding runs again: the newest finished ones, and what must be said of one that is not whole."""
 
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -61,18 +62,29 @@ def lack_of(run: Path) -> str:
     return f"of a store that is not whole ({record.lacking})" if record.lacking else ""
 
 
-def warn_unfinished(path: Path) -> None:
-    """Warn where a run that a user named, or the one that a split or a score file is of, is not whole."""
+def warn_unfinished(path: Path, provenance: Mapping[str, Any] | None = None) -> str:
+    """Warn where a run that a user named, or the one that a split or a score file is of, is not whole.
+
+    Args:
+        path: a run's folder, a split's, or a score file.
+        provenance: of the scores that are read, which tell what their store lacked wherever they lie.
+
+    Returns:
+        what is lacking, in words; "" where nothing is.
+    """
     run = run_of(path if path.is_dir() else path.parent)
     try:
         lack = lack_of(run)
     except WorkError:  # whoever reads it says so
-        return
+        return ""
+    lacking = lack_of_store(provenance or {})
+    lack = lack or (f"of a store that is not whole ({lacking})" if lacking else "")
     if lack:
-        warn(f"{run}: {lack}: its figures are of what is there")
+        warn(f"{path}: {lack}: its figures are of what is there")
+    return lack
 
 
-def lack_of_store(provenance: dict[str, Any]) -> str:
+def lack_of_store(provenance: Mapping[str, Any]) -> str:
     """What the store of some scores lacked when they were made, in words; "" where it was whole."""
     about = provenance.get("store")
     return str(about.get("lacking", "")) if isinstance(about, dict) else ""

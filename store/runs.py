@@ -158,10 +158,15 @@ def record_split(run: Path, name: str, split: SplitRecord, *, summary: Figures |
     now = datetime.now(UTC).isoformat(timespec="microseconds")
     record = replace(before, splits=splits, summary=summary, written=now)
     write_record(run, replace(record, complete=record.finished and not record.lacking))
-    if not split.unfinished:
+    drop_begun(run, record)
+
+
+def drop_begun(run: Path, record: RunRecord) -> None:
+    """Remove what was kept to go on with splits that are finished."""
+    for name in (name for name, split in record.splits.items() if not split.unfinished):
         shutil.rmtree(begun_folder(run, name), ignore_errors=True)
-        with suppress(OSError):  # others are there
-            begun_folder(run, name).parent.rmdir()
+    with suppress(OSError):  # it is not there, or holds what is not finished
+        (run / BEGUN).rmdir()
 
 
 def write_record(run: Path, record: RunRecord) -> None:

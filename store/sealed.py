@@ -200,6 +200,8 @@ def write_sealed(path: Path, kind: str, fill: Fill, *, large: int = 0) -> Path:
             temporary.write_bytes(image)
             return path
         with open(temporary, "w+b", buffering=0) as file:
+            if hasattr(os, "posix_fallocate"):  # the HDF5 library crashes where a quota or a limit stops it half-way
+                os.posix_fallocate(file.fileno(), 0, large)
             _seal(file, kind, fill)
     return path
 

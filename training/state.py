@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from avr.core import UsageError, WorkError, cannot_write, differences, write_whole
+from avr.core import UsageError, WorkError, differences, write_whole
 
 if TYPE_CHECKING:
     import torch
@@ -29,11 +29,11 @@ def write_state(path: Path, state: Mapping[str, Any], *, settings: Mapping[str, 
     """
     import torch
 
-    try:
-        with write_whole(path) as temporary:
-            torch.save({**state, "settings": dict(settings)}, temporary)
-    except RuntimeError as error:  # torch's word for a failed write
-        raise cannot_write(path, error) from error
+    with write_whole(path) as temporary, open(temporary, "wb") as file:
+        try:
+            torch.save({**state, "settings": dict(settings)}, file)
+        except RuntimeError as error:  # torch's word for a failed write, which says nothing of why
+            raise error.__context__ if isinstance(error.__context__, OSError) else OSError(str(error)) from None
 
 
 def read_state(path: Path, settings: Mapping[str, Any]) -> dict[str, Any] | None:

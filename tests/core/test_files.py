@@ -157,13 +157,13 @@ def test_output_never_lands_on_what_is_there(tmp_path):
         (["new/x", "other/../new/x"], {"overwrite": True}, "x: would be written twice"),
         (["new/x", "new/x/y"], {"overwrite": True}, "x: is a folder; name a file"),
         (["below"], {"overwrite": True}, "below: is a folder; name a file"),
-        (["report/new"], {}, "report: is a file, or lies below one"),
+        (["report/new"], {}, "report is a file; choose another place"),
     ):
         with pytest.raises(UsageError, match=message):
             claim(*outputs, **told)
     with pytest.raises(UsageError, match=r"a.npz and b.npz both become .*one.h5; choose another place for one"):
         claim_files([("a.npz", tmp_path / "one.h5"), ("b.npz", tmp_path / "one.h5")])
-    with pytest.raises(WorkError, match="/proc/avr: cannot be written to"):
+    with pytest.raises(WorkError, match="/proc/avr/file: cannot be written \\("):
         claim_file(Path("/proc/avr/file"))
 
 
@@ -195,7 +195,7 @@ def test_what_cannot_be_written_is_told_in_one_line_with_what_is_needed(tmp_path
     done = subprocess.run([sys.executable, "-c", code, tmp_path / "file"], capture_output=True, text=True, check=True)
     first, second = done.stdout.splitlines()
     assert first.endswith("file: cannot be written (File too large, 9 KB needed); nothing written before is lost")
-    assert "file: cannot be written (" in second
+    assert second.endswith("file: cannot be written (File too large, 9 KB needed); nothing written before is lost")
     assert list(tmp_path.iterdir()) == []
     with (
         pytest.raises(WorkError, match=r"No space left on device, 1e\+06 TB needed"),

@@ -34,6 +34,20 @@ def test_sigterm_is_raised_once_and_the_handler_is_put_back():
     assert signal.getsignal(signal.SIGTERM) is before
 
 
+def test_sigterm_that_a_library_makes_a_plain_interrupt_of_is_still_one():
+    def work() -> None:
+        try:
+            stop()
+        except Stopped:
+            raise KeyboardInterrupt from None
+
+    with pytest.raises(Stopped), stoppable():
+        work()
+    with pytest.raises(KeyboardInterrupt) as plain, stoppable():
+        raise KeyboardInterrupt
+    assert not isinstance(plain.value, Stopped)
+
+
 def test_a_block_that_must_not_be_broken_is_done_to_its_end():
     done = []
 

@@ -2,10 +2,6 @@
 
 import json
 import shutil
-import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +11,7 @@ import torch
 from avr.cli import main
 from avr.core import UsageError, WorkError
 from avr.heads import load_head, load_run, train_run
-from avr.store import FeatureStore, is_run, read_record, read_scores
+from avr.store import FeatureStore, read_record, read_scores
 
 QUICK = {"epochs": 5}
 
@@ -327,27 +323,6 @@ def test_a_finished_run_is_given_back_and_another_is_not_written_over_it(toy_sto
     assert {path: path.stat().st_mtime_ns for path in own["out"].rglob("*.*")} == written
     with pytest.raises(UsageError, match=r"other settings \(training.epochs 5 → 6\): choose another --out"):
         train_run(toy_store, "linear", **own | {"training": {"epochs": 6}})
-
-
-def test_a_run_killed_after_its_first_split_goes_on_to_the_same_scores(toy_store, tmp_path):
-    """SIGKILL; the same command again. Scores, weights and results are those of a run that nobody killed."""
-    code = "import sys; from avr.cli import main; main()"
-    command = [sys.executable, "-c", code, "heads", "train", "linear", "--store", str(toy_store), "--split", "all"]
-    killed, whole = tmp_path / "killed", tmp_path / "whole"
-    command += ["--epochs", "40", "--folds", "2", "--out", str(killed)]
-    running = subprocess.Popen(command, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
-    while running.poll() is None and not (is_run(killed) and read_record(killed).splits):
-        time.sleep(0.005)
-    running.send_signal(signal.SIGKILL)
-    running.wait()
-    assert list(read_record(killed).splits) == ["1"]
-    for folder in (killed, whole):
-        train_run(toy_store, "linear", split="all", folds=2, training={"epochs": 40}, out=folder)
-    assert files(killed) == files(whole)
-    for name in files(whole):
-        if name.endswith((".safetensors", ".h5")):
-            assert (killed / name).read_bytes() == (whole / name).read_bytes(), name
-    assert read_record(killed).summary == read_record(whole).summary
 
 
 def test_the_command_prints_what_the_run_holds(toy_store, tmp_path, runner):

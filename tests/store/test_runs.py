@@ -219,6 +219,9 @@ def test_a_run_is_finished_when_its_folds_are_there_too(tmp_path):
         record_split(run, "2", SplitRecord(FIGURES, folds=5))
     assert read_record(run).finished
     assert not (run / ".begun").exists()
+    begun_folder(run, "1").mkdir(parents=True)  # as a process that is killed at its very end leaves it
+    with claim_run(run, "", MINE):
+        assert not (run / ".begun").exists()
 
 
 def test_what_is_of_a_store_that_lacks_shards_says_so_for_ever(tmp_path, capsys):
@@ -233,7 +236,7 @@ def test_what_is_of_a_store_that_lacks_shards_says_so_for_ever(tmp_path, capsys)
         finished_runs(tmp_path)
     warn_unfinished(score_path(run / "split-1"))
     assert "warning: " in (said := capsys.readouterr().err)
-    assert "a-1: of a store that is not whole (rgb: 3 of 12 shards): its figures are of what is there" in said
+    assert "scores.h5: of a store that is not whole (rgb: 3 of 12 shards): its figures are of what is there" in said
 
 
 def test_where_only_unfinished_runs_are_there_the_error_says_how_to_go_on(tmp_path):
