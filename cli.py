@@ -50,7 +50,7 @@ class Root(click.Group):
             raise
         except KeyboardInterrupt as error:
             how, code = ("SIGTERM", error.exit_code) if isinstance(error, Stopped) else ("Ctrl-C", 130)
-            click.echo(f"stopped by {how}: what is finished stays, the same command goes on from there", err=True)
+            click.echo(f"stopped by {how}: what is finished stays; run the same command again to go on", err=True)
             ctx.exit(code)
         except BrokenPipeError:  # `avr … | head` is no failure of ours
             sys.stderr.close()

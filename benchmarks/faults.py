@@ -67,6 +67,7 @@ class Case:
     command: str
     needs: tuple[str, ...] = ()
     out: str = "out"
+    kills: bool = True  # the same command goes on, or begins again
     shows: bool = False  # its table is printed even where it cannot be written
     mine: str = ""  # what it must not write over; default `out` itself, or something in it
 
@@ -122,6 +123,7 @@ CASES = [
         "predict WORK/clips/left --run 'WORK/whole/heads, joint/out' --split 1 --device cpu --draw out",
         ("extract", "heads, joint"),
         mine="out/scene0.mp4",
+        kills=False,  # what is drawn stays, and is replaced with --overwrite alone
     ),
     Case(
         "attention",
@@ -427,13 +429,13 @@ def main() -> None:
     avr.training.state.EVERY = 0.0
     work = told.work or Path(tempfile.mkdtemp(prefix="avr-faults-"))
     work.mkdir(parents=True, exist_ok=True)
-    draw, tallies = random.Random(told.seed), {case.name: Tally() for case in cases}
+    draw, tallies = random.Random(told.seed), {case.name: Tally() for case in cases if case.kills}
     try:
         seconds = prepare(work, cases, partial(print, flush=True))
         wrong = 0 if told.places is None else try_places(cases, told.places or list(PLACES), work)
-        kills = turn = 0
+        killed, kills, turn = [case for case in cases if case.kills], 0, 0
         while kills < told.kills:
-            case = cases[turn % len(cases)]
+            case = killed[turn % len(killed)]
             kills += break_and_go_on(case, work, seconds[case.name], draw, tallies[case.name], most=told.kills - kills)
             turn += 1
         if kills:

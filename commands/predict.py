@@ -72,9 +72,12 @@ def command(
             found.append(entry)
             if "error" in entry:
                 click.echo(f"error: {entry['error']}", err=True)
-    finally:  # what was found is not lost with what comes after it
+    except Exception:  # what was found is not lost with what comes after it
         if out is not None and found:
             write_table(out, found)
+        raise
+    if out is not None:
+        write_table(out, found)
     failed = any("error" in one for one in found)
     written = [f"wrote {out}"] * (out is not None) + [f"wrote {draw}"] * (draw is not None)
     return Reply({"predictions": found, "out": out}, lambda: print_lines(*written), failed=failed)

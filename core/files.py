@@ -53,7 +53,7 @@ def write_whole(path: Path, *, needed: int = 0) -> Iterator[Path]:
                 os.fchmod(file.fileno(), stat.S_IMODE(mode))
             os.fsync(file.fileno())
         os.replace(temporary, path)
-        _sync_folder(path.parent)
+        _sync(path.parent)
     except BaseException as error:
         with suppress(OSError):  # a folder where the file should be, that somebody removed, …
             temporary.unlink(missing_ok=True)
@@ -80,6 +80,8 @@ def write_folder(path: Path) -> Iterator[Path]:
         temporary.mkdir()
         yield temporary
         files = [one for one in temporary.rglob("*") if one.is_file()]
+        for file in files:
+            _sync(file)
         if path.is_dir():
             for file in files:
                 place = path / file.relative_to(temporary)
@@ -87,7 +89,7 @@ def write_folder(path: Path) -> Iterator[Path]:
                 os.replace(file, place)
         else:
             os.replace(temporary, path)
-        _sync_folder(path.parent)
+        _sync(path.parent)
     except OSError as error:
         raise cannot_write(path, error) from error
     except WorkError as error:
@@ -204,9 +206,9 @@ def make_folder(folder: Path) -> Path:
     return folder
 
 
-def _sync_folder(folder: Path) -> None:
-    """Make a rename in `folder` survive a power cut."""
-    handle = os.open(folder, os.O_RDONLY)
+def _sync(path: Path) -> None:
+    """Make a file, or a rename in a folder, survive a power cut."""
+    handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)
     finally:

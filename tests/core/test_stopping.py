@@ -115,5 +115,5 @@ def test_a_command_says_how_to_go_on(tmp_path, sent, code, told):
     said = running.stderr.read()
     running.stderr.close()
     assert running.wait() == code
-    assert said == f"stopped by {told}: what is finished stays, the same command goes on from there\n"
+    assert said == f"stopped by {told}: what is finished stays; run the same command again to go on\n"
     assert not list(tmp_path.rglob("*.tmp"))
