@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 import avr
-from avr.core import AvrError, item_names, item_summary, load_item, say_loading
+from avr.core import AvrError, Stopped, item_names, item_summary, load_item, say_loading, stoppable
 
 # NumPy's products here are small: a second thread of theirs waits most of its time, and takes a core for it. Read when
 # NumPy is loaded, which commands do; torch's threads are its own.
@@ -39,7 +39,7 @@ class Root(click.Group):
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
-            with say_loading("torch", "torchvision"):
+            with stoppable(), say_loading("torch", "torchvision"):
                 return super().invoke(ctx)
         except AvrError as error:
             if ctx.params.get("debug"):
@@ -48,6 +48,10 @@ class Root(click.Group):
             ctx.exit(error.exit_code)
         except (click.ClickException, click.exceptions.Exit, click.Abort):
             raise
+        except KeyboardInterrupt as error:
+            how, code = ("SIGTERM", error.exit_code) if isinstance(error, Stopped) else ("Ctrl-C", 130)
+            click.echo(f"stopped by {how}: what is finished stays; run the same command again to go on", err=True)
+            ctx.exit(code)
         except BrokenPipeError:  # `avr … | head` is no failure of ours
             sys.stderr.close()
             ctx.exit(0)

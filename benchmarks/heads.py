@@ -106,7 +106,7 @@ def plain_form() -> Iterator[None]:
         stack.enter_context(mock.patch.object(SameConv, "forward", plain_convolution))
         for module in ("layers.fusion3d", "temporal_pyramid"):
             stack.enter_context(mock.patch(f"avr.heads.{module}.narrow_last", lambda volume: volume))
-        stack.enter_context(mock.patch("avr.heads._loop.build_optimizer", plain_optimizer))
+        stack.enter_context(mock.patch("avr.heads._course.build_optimizer", plain_optimizer))
         stack.enter_context(mock.patch("avr.heads._loop.set_statistics", plain_statistics))
         yield
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from avr.core import quiet
+from avr.core import AvrError, Unwritten, quiet
 
 
 @dataclass(frozen=True)
@@ -19,11 +19,13 @@ class Reply:
         json: what `--json` prints; records, paths and arrays may be in it.
         show: prints it for a person.
         failed: the exit code is 1.
+        error: what went wrong after all was computed, such as a full disk; told when that has been printed.
     """
 
     json: object
     show: Callable[[], object]
     failed: bool = False
+    error: AvrError | None = None
 
 
 def answering(function: Callable[..., Reply | None]) -> Callable[..., None]:
@@ -43,10 +45,20 @@ def answering(function: Callable[..., Reply | None]) -> Callable[..., None]:
             click.echo(json.dumps(_plain(answer.json), indent=2, allow_nan=False))
         else:
             answer.show()
+        if answer.error is not None:
+            raise answer.error
         if answer.failed:
             click.get_current_context().exit(1)
 
     return called
+
+
+def computed(function: Callable[..., Any], *arguments: Any, **options: Any) -> tuple[Any, Unwritten | None]:
+    """What a function gives, or, where that could not be written, what it computed and the error."""
+    try:
+        return function(*arguments, **options), None
+    except Unwritten as error:
+        return error.result, error
 
 
 def _plain(value: Any) -> Any:

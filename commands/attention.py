@@ -17,6 +17,7 @@ from ._output import Reply, answering, print_lines
 @click.option("--view", default=0, show_default=True, help="Which of the video's views (clips), counted from 0.")
 @click.option("--store", type=PATH, multiple=True, help="Feature store, or several; repeat.  [default: the run's]")
 @click.option("--root", type=PATH, help="Folder of the videos.  [default: as extracted]")
+@click.option("--overwrite", is_flag=True, help="Replace pictures that are there already.")
 @answering
 def command(run: Path, video: str, out: Path, **options: Any) -> Reply:
     """Lay the attention of RUN over the frames of a video, as PNGs and a GIF.

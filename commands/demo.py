@@ -52,10 +52,13 @@ def run_demo(out: Path, *, backbone: str = "squeezenet1_1", seed: int = 0) -> di
     Returns:
         rows (name, top1, mean_class, reads), test_videos, classes, seconds, best_stream, fused, summary, runs.
     """
-    from avr.core import make_folder, note
+    from avr.core import UsageError, make_folder, note
 
     begin = time.monotonic()
     make_folder(out)
+    others = sorted({path.name for path in out.glob("*")} - {"data", "features", "runs"})
+    if others:
+        raise UsageError(f"{out}: holds {others[0]}, which is none of a demo's; choose another --out")
     from avr.datasets import index_dataset
     from avr.extract import extract, read_streams
     from avr.fusion import fuse

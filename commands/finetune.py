@@ -104,9 +104,11 @@ def backbone(
 @answering
 def end_to_end(run: Path, **options: Any) -> Reply | None:
     """Train a run's head and its backbones together; writes backbones, head and scores as a new run."""
-    from avr.store import read_head_record
+    from avr.store import read_head_record, warn_unfinished
 
     read_head_record(run)  # no run is told before torch is loaded
+    if _speaks():
+        warn_unfinished(run)
     from avr.finetune import finetune_end_to_end
 
     result = finetune_end_to_end(run, **options)

@@ -9,10 +9,10 @@ from typing import Any
 
 import click
 
-from avr.core import item_names, item_summary, options_of
+from avr.core import AvrError, item_names, item_summary, options_of
 
 from ._options import PATH, apply, chosen_stores, record_options, stores_option
-from ._output import Reply, answering, print_lines, print_table
+from ._output import Reply, answering, computed, print_lines, print_table
 
 MEASURES = {"top1": "top-1 %", "top5": "top-5 %", "mean_class": "mean class %", "log_loss": "log-loss", "ece": "ECE %"}
 FROM_SCORES = ("kind", "num_classes")  # a rule's own arguments that are no options: the scores tell them
@@ -70,12 +70,12 @@ def rule_command(rule: str) -> click.Command:
     out = click.option("--out", type=PATH, help=f"Run folder to write.  [default: runs/fuse-{rule}-K]")
 
     def from_scores(options: dict[str, Any], **values: Any) -> Reply:
-        return _answer(fuse(rule, options=options, **values))
+        return _answer(*computed(fuse, rule, options=options, **values))
 
     def from_features(
         options: dict[str, Any], measured: dict[str, Any], stores: tuple[Path, ...], **values: Any
     ) -> Reply:
-        return _answer(fuse_features(chosen_stores(stores), **options, **measured, **values))
+        return _answer(*computed(fuse_features, chosen_stores(stores), **options, **measured, **values))
 
     if rule == "early-svm":
         measured = record_options("measured", Evaluation, only=("seed", "bootstrap"))
@@ -86,11 +86,11 @@ def rule_command(rule: str) -> click.Command:
     return click.command(rule, help=about)(run)
 
 
-def _answer(result: Any) -> Reply:
-    return Reply(result, lambda: print_result(result))
+def _answer(result: Any, error: AvrError | None) -> Reply:
+    return Reply(result, lambda: print_result(result, written=error is None), error=error)
 
 
-def print_result(result: Any) -> None:
+def print_result(result: Any, *, written: bool = True) -> None:
     """The table of a fusion, its differences, its calibration and its notes."""
     rows = [[row["name"], *(figure(row, measure) for measure in MEASURES)] for row in result.rows]
     print_table(["stream or rule", *MEASURES.values()], rows)
@@ -108,7 +108,7 @@ def print_result(result: Any) -> None:
                 f"split {split} {name}: temperature {found['temperature']:.3g}, expected calibration error "
                 f"{100 * found['ece_before']:.1f} % before, {100 * found['ece_after']:.1f} % after"
             )
-    print_lines(*result.notes, f"written: {result.out}")
+    print_lines(*result.notes, *([f"written: {result.out}"] if written else []))
 
 
 def figure(row: dict[str, Any], measure: str) -> str:

@@ -118,4 +118,6 @@ def _show(head: str, result: "RunResult") -> None:
     splits = f"{len(result.splits)} splits" if several else f"split {next(iter(result.splits))}"
     print_table(header + (["pooled"] if several else []), rows, title=f"{head} on {reads}, {splits}")
     folds = max(split.folds for split in result.splits.values())
+    if result.lacking:
+        click.echo(f"the store was not whole ({result.lacking}): the figures are of what was there")
     click.echo(f"wrote {result.folder}" + (f", with out-of-fold scores ({folds} folds)" if folds else ""))

@@ -52,16 +52,15 @@ def command(
     VIDEOS are files, folders (every video in them and below) and patterns in quotes, such as 'clips/*.mp4'. A video
     that cannot be read is reported, the others go on, and the exit status is 1.
     """
-    from avr.core import try_place
-    from avr.predict import check_outputs, check_request, check_runs, drawn_paths, gather_videos, write_table
+    from avr.core import claim_files
+    from avr.predict import check_request, check_runs, drawn_paths, gather_videos, write_table
 
     check_request(top=top, window=window, step=step)
     paths = gather_videos(videos, but=draw)
     drawn = {} if draw is None else drawn_paths(paths, draw, f".{draw_format}")
-    check_outputs([*([out] if out else []), *dict.fromkeys(drawn.values())], paths, overwrite=overwrite)
+    outputs = [*([("--out", out)] if out else []), *drawn.items()]
+    claim_files(outputs, inputs=paths, overwrite=overwrite)
     check_runs(runs, split=options["split"], fuse=options["fuse"])
-    for place in [*([out] if out else []), *([draw / "clip"] if draw else [])]:
-        try_place(place)
     from avr.predict import Predictor  # torch, after what needs none
 
     predictor = Predictor(runs, **options)
@@ -73,9 +72,12 @@ def command(
             found.append(entry)
             if "error" in entry:
                 click.echo(f"error: {entry['error']}", err=True)
-    finally:  # what was found is not lost with what comes after it
+    except Exception:  # what was found is not lost with what comes after it
         if out is not None and found:
             write_table(out, found)
+        raise
+    if out is not None:
+        write_table(out, found)
     failed = any("error" in one for one in found)
     written = [f"wrote {out}"] * (out is not None) + [f"wrote {draw}"] * (draw is not None)
     return Reply({"predictions": found, "out": out}, lambda: print_lines(*written), failed=failed)

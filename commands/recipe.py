@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from avr.core import as_text
+from avr.core import WorkError, as_text
 from avr.training import Engine
 
 from ._options import PATH, chosen_store, device_option, list_option, named_value, record_options, set_option
@@ -166,9 +166,13 @@ def run(
         **{key: options.pop(key) for key in ("options", "training", "layers")},
     )
     outcome = run_recipe(recipe, stores=paths, out=out, changes=changes, **options)
-    write_tables(outcome, out)
+    unwritten = None
+    try:
+        write_tables(outcome, out)
+    except WorkError as error:
+        unwritten = error
     failed = any(measured.failed for measured in outcome.rows)
-    return Reply(as_object(outcome), lambda: _show_outcome(outcome), failed=failed)
+    return Reply(as_object(outcome), lambda: _show_outcome(outcome), failed=failed, error=unwritten)
 
 
 def _show_outcome(outcome: "Outcome") -> None:

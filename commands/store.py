@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from avr.core import as_size
+
 from ._import import import_features_command
 from ._options import PATH, chosen_store
 from ._output import Reply, answering, print_lines, print_table
@@ -24,14 +26,6 @@ def command() -> None:
     STORE is a store's folder, its packed file, or a score file; without one, the newest store under features/ is
     taken.
     """
-
-
-def _size(count: float) -> str:
-    for unit in ("B", "KB", "MB", "GB", "TB"):
-        if count < 1000 or unit == "TB":
-            break
-        count /= 1000
-    return f"{count:.3g} {unit}" if unit != "B" else f"{count:.0f} B"
 
 
 @command.command()
@@ -53,7 +47,7 @@ def _show(result: dict[str, Any]) -> None:
     width = max(map(len, result))
     for name, value in result.items():
         if name not in hidden:
-            shown = _size(value) if name.endswith("bytes_on_disk") else value
+            shown = as_size(value) if name.endswith("bytes_on_disk") else value
             click.echo(f"{name.replace('_', ' ').ljust(width)}  {shown}")
     for name in ("rates", "sizes", "codecs"):
         if name in result:
@@ -71,14 +65,14 @@ def _show(result: dict[str, Any]) -> None:
                 s["steps"],
                 s["videos"],
                 s["failures"],
-                _size(sum(a["bytes"] for a in s["arrays"].values())),
+                as_size(sum(a["bytes"] for a in s["arrays"].values())),
             ]
             for name, s in result["streams"].items()
         ]
         print_table(["stream", "kind", "steps", "videos", "failures", "size"], told)
         click.echo()
         rows = [
-            [n, " × ".join(map(str, a["shape"])), a["dtype"], _size(a["bytes"])] for n, a in result["arrays"].items()
+            [n, " × ".join(map(str, a["shape"])), a["dtype"], as_size(a["bytes"])] for n, a in result["arrays"].items()
         ]
         print_table(["array", "shape of a view", "dtype", "size"], rows)
     if result.get("splits"):
@@ -104,7 +98,7 @@ def verify(store: Path | None) -> Reply:
     lines = [f"{damage['file']}: {damage['problem']}" for damage in result["damaged"]]
     if result["missing_shards"]:
         lines.append(f"unfinished: {result['missing_shards']} shards are missing; `avr extract` makes them")
-    checked = f"{result['files']} files, {_size(result['bytes'])}"
+    checked = f"{result['files']} files, {as_size(result['bytes'])}"
     bad = len(result["damaged"])
     lines.append(f"sound: {checked}" if result["ok"] else f"damaged: {bad} of {checked}; see `avr store repair`")
     return Reply(result, lambda: print_lines(*lines), failed=not result["ok"])
@@ -135,7 +129,7 @@ def drop(stream: str, store: Path | None) -> Reply:
 
     result = drop(chosen_store(store), stream)
     rest = ", ".join(result["streams"]) or "nothing now"
-    return Reply(result, lambda: click.echo(f"dropped: {stream} ({_size(result['bytes'])}); the store holds {rest}"))
+    return Reply(result, lambda: click.echo(f"dropped: {stream} ({as_size(result['bytes'])}); the store holds {rest}"))
 
 
 @command.command()
@@ -149,18 +143,19 @@ def pack(store: Path | None, out: Path | None, overwrite: bool) -> Reply:
 
     written = pack(chosen_store(store), out, overwrite=overwrite)
     size = written.stat().st_size
-    return Reply({"path": written, "bytes": size}, lambda: click.echo(f"{written} ({_size(size)})"))
+    return Reply({"path": written, "bytes": size}, lambda: click.echo(f"{written} ({as_size(size)})"))
 
 
 @command.command()
 @STORE
 @click.option("--out", type=PATH, required=True, help="Folder to write to.")
+@click.option("--overwrite", is_flag=True, help="Replace files that are there already.")
 @answering
-def export(store: Path | None, out: Path) -> Reply:
+def export(store: Path | None, out: Path, overwrite: bool) -> Reply:
     """Write a store or score file as .npy arrays, videos.csv and classes.txt."""
     from avr.store import export
 
-    written = export(chosen_store(store), out)
+    written = export(chosen_store(store), out, overwrite=overwrite)
     return Reply({"written": written}, lambda: print_lines(*written))
 
 

@@ -7,21 +7,24 @@ Names that need NumPy are loaded when they are first used, so that the command l
 from typing import TYPE_CHECKING
 
 from .ahead import Busy, Stages, ahead
+from .changes import changes, differences
 from .child import Child
 from .documents import as_json, digest_of, read_json, write_json
-from .errors import AvrError, UsageError, WorkError, one_line
+from .errors import AvrError, Unwritten, UsageError, WorkError, one_line
 from .extras import installing, load_extra
 from .faces import lazy
-from .files import make_folder, remove_leftovers, sha256_of, try_place, write_whole
+from .files import cannot_write, make_folder, remove_leftovers, sha256_of, write_folder, write_whole
 from .loading import say_loading
 from .locks import FolderLock
 from .marks import About, NonNegativeFloat, NonNegativeInt, OneOf, PositiveFloat, PositiveInt, Range, Share
 from .names import by_number, check_name, name_from
 from .options import Option, as_text, check_fields, options_of, read_options, read_value
+from .outputs import claim_file, claim_files, claim_folder
 from .progress import Progress, Said, note, overheard, quiet, warn
 from .ray import EngineAddress, EngineName, connect_ray, first_line, go_to
 from .registry import check_known, item_names, item_summary, load_item
-from .remarks import tell
+from .remarks import as_size, tell
+from .stopping import Stopped, stoppable, unbroken
 from .system import WINDOWS, free_memory, most_open_files, open_file, read_at
 from .tables import safe_cell, write_csv
 
@@ -51,17 +54,26 @@ __all__ = [
     "Said",
     "Share",
     "Stages",
+    "Stopped",
+    "Unwritten",
     "UsageError",
     "WorkError",
     "ahead",
     "as_json",
+    "as_size",
     "as_text",
     "by_number",
+    "cannot_write",
+    "changes",
     "check_fields",
     "check_known",
     "check_name",
+    "claim_file",
+    "claim_files",
+    "claim_folder",
     "confusion_matrix",
     "connect_ray",
+    "differences",
     "digest_of",
     "first_line",
     "free_memory",
@@ -96,12 +108,14 @@ __all__ = [
     "sha256_of",
     "softmax",
     "split_groups",
+    "stoppable",
     "tell",
     "top_k_accuracy",
-    "try_place",
+    "unbroken",
     "validation_part",
     "warn",
     "write_csv",
+    "write_folder",
     "write_json",
     "write_whole",
 ]

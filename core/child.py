@@ -34,8 +34,8 @@ run()
 class Child:
     """A Python process that runs one function with one end of a pipe; the other end is `pipe`.
 
-    It ends with the thread that made it, at the latest. Ctrl-C reaches its parent alone. Several can start side by
-    side: make them all, then ask each whether it has `started`.
+    It ends with the thread that made it, at the latest. Ctrl-C and SIGTERM are for its parent alone. Several can start
+    side by side: make them all, then ask each whether it has `started`.
 
     Args:
         name: what the process is, for messages, such as "the decoder".
@@ -118,7 +118,8 @@ class Child:
 def run() -> None:
     """The start of a child, on its side; `Child` alone calls it."""
     target, (pipe, errors) = sys.argv[2], taken_over(*sys.argv[3:5])
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    for sent in (signal.SIGINT, signal.SIGTERM):  # to a whole group, as batch systems do: the parent ends its children
+        signal.signal(sent, signal.SIG_IGN)
     die_with_parent()
     module, _, function = target.partition(":")
     serve = getattr(importlib.import_module(module), function)

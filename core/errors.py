@@ -1,5 +1,7 @@
 """The errors a user is meant to read: one line that says what is wrong and what to do."""
 
+from typing import Any
+
 
 class AvrError(Exception):
     """Base of all errors avr raises on purpose. `str(error)` is one line for a person; `exit_code` is the shell's."""
@@ -9,6 +11,14 @@ class AvrError(Exception):
 
 class WorkError(AvrError):
     """The request was sound but the work failed (a damaged file, a full disk, weights that do not load): exit 1."""
+
+
+class Unwritten(WorkError):
+    """All is computed and cannot be written; what was computed is `result`, to be shown before this is said."""
+
+    def __init__(self, error: WorkError, result: Any) -> None:
+        super().__init__(str(error))
+        self.result = result
 
 
 class UsageError(AvrError, ValueError):

@@ -1,6 +1,10 @@
 """Ray, which is installed where it is asked for: the connection, and the options that name it."""
 
 import os
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -30,7 +34,8 @@ def connect_ray(address: str) -> Any:
     options: dict[str, Any] = {"address": address} if address else {"include_dashboard": False}
     for attempt in range(STARTS):
         try:
-            ray.init(**options, log_to_driver=False, logging_level="ERROR")
+            with _own_signals():
+                ray.init(**options, log_to_driver=False, logging_level="ERROR")
             break
         except Exception as error:
             ray.shutdown()
@@ -39,6 +44,17 @@ def connect_ray(address: str) -> Any:
             where = f"connect to Ray at {address}" if address else "start Ray on this machine"
             raise UsageError(f"cannot {where}: {first_line(error)}") from error
     return ray
+
+
+@contextmanager
+def _own_signals() -> Iterator[None]:
+    """Ray takes SIGTERM of its driver for itself: after the block it is as before."""
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        yield
+    finally:
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, before)
 
 
 def go_to(folder: Path) -> None:

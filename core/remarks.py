@@ -1,4 +1,4 @@
-"""Remarks on many videos, told by what they say: how many say it, and the first few."""
+"""How things are told to a person: remarks on many videos by what they say, and numbers of bytes."""
 
 import re
 from collections.abc import Iterable
@@ -26,3 +26,13 @@ def tell(remarks: Iterable[tuple[str, str]], *, label: str = "", most: int = 3) 
         lines += [f"{label}{len(own)} videos: {kind}", *(f"        {line}" for line in own[:most])]
         lines += [f"        and {len(own) - most} more"] if len(own) > most else []
     return lines
+
+
+def as_size(count: float) -> str:
+    """A number of bytes: "812 B", "57.5 MB", "1.2 TB"."""
+    unit = "B"
+    for larger in ("KB", "MB", "GB", "TB"):
+        if count < 1000:
+            break
+        count, unit = count / 1000, larger
+    return f"{count:.3g} {unit}"

@@ -122,11 +122,11 @@ def write_at(handle: int, data: bytes, offset: int) -> None:
         os.write(handle, data)
 
 
-def sync_folder(folder: Path) -> None:
-    """Make a rename in a folder survive a power cut."""
-    if WINDOWS:
+def sync(path: Path) -> None:
+    """Make a file, or a rename in a folder, survive a power cut."""
+    if WINDOWS and path.is_dir():
         return
-    handle = os.open(folder, os.O_RDONLY)
+    handle = os.open(path, os.O_RDWR if WINDOWS else os.O_RDONLY)
     try:
         os.fsync(handle)
     finally:

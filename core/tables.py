@@ -4,7 +4,6 @@ import csv
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from .errors import WorkError
 from .files import write_whole
 from .progress import note
 
@@ -30,17 +29,14 @@ def write_csv(path: Path, rows: Iterable[Sequence[object]]) -> None:
         WorkError: it cannot be written.
     """
     changed = 0
-    try:
-        with (
-            write_whole(path) as temporary,
-            open(temporary, "w", encoding="utf-8", newline="", errors="backslashreplace") as file,
-        ):
-            writer = csv.writer(file)  # lines end in CRLF, or a lone \r in a cell would not be quoted
-            for row in rows:
-                cells = [safe_cell(cell) for cell in row]
-                changed += sum(cell is not old for cell, old in zip(cells, row, strict=True))
-                writer.writerow(cells)
-    except OSError as error:
-        raise WorkError(f"{path}: cannot be written ({error.strerror or error})") from error
+    with (
+        write_whole(path) as temporary,
+        open(temporary, "w", encoding="utf-8", newline="", errors="backslashreplace") as file,
+    ):
+        writer = csv.writer(file)  # lines end in CRLF, or a lone \r in a cell would not be quoted
+        for row in rows:
+            cells = [safe_cell(cell) for cell in row]
+            changed += sum(cell is not old for cell, old in zip(cells, row, strict=True))
+            writer.writerow(cells)
     if changed:
         note(f"{path}: {changed} cells that a spreadsheet would run begin with an apostrophe")

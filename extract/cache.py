@@ -187,11 +187,8 @@ class ClipCache:
         return images.nbytes
 
     def _write(self, path: Path, write: Callable[[BinaryIO], object]) -> None:
-        try:
-            with write_whole(path) as temporary, open(temporary, "wb") as file:
-                write(file)
-        except OSError as error:
-            raise WorkError(f"cannot write the cache at {self.folder}: {error.strerror or error}") from error
+        with write_whole(path) as temporary, open(temporary, "wb") as file:
+            write(file)
 
 
 def _write_json(values: dict[str, Any], file: BinaryIO) -> None:

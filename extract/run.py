@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from avr.core import Busy, Progress, UsageError, WorkError, note, tell, warn
+from avr.core import Busy, Progress, UsageError, WorkError, as_size, note, tell, warn
 from avr.datasets import Dataset, Video
 from avr.store import FeatureStore
 from avr.video import Decoded, Decoder
@@ -101,7 +101,8 @@ def extract(
 
     Raises:
         UsageError: unknown names, or a stream begun with other settings (says which differ).
-        WorkError: weights that cannot be had, a full disk; with `strict`, failed videos.
+        WorkError: weights that cannot be had, a full disk; no video that gives features, or, with `strict`, one that
+            does not.
     """
     out = DEFAULT_FOLDER / dataset.name if out is None else Path(out)
     streams = dict(DEFAULT_STREAMS if streams is None else streams)
@@ -129,10 +130,21 @@ def extract(
                 watch.turn(size)
                 busy += _run_workers(engine, task, extractor, decoder, watch)
     summary = _summarise(out, dataset, streams, watch, busy)
-    if strict and summary.failures:
-        count = len(summary.failures)
-        raise WorkError(f"{count} video{'s' * (count > 1)} without features (listed above); the others are in {out}")
+    _judge(summary, strict=strict)
     return summary
+
+
+def _judge(summary: Summary, *, strict: bool) -> None:
+    """Raise WorkError where the store, whichever run wrote it, holds no features, or with `strict` lacks those of some
+    videos."""
+    count = len(summary.failures)
+    if count and count == summary.videos:
+        raise WorkError(f"none of {count} videos gives features, first {': '.join(summary.failures[0])}")
+    if strict and count:
+        raise WorkError(
+            f"{count} of {summary.videos} videos without features (listed above); the others are in {summary.store} "
+            "(avr store repair --failures tries these again)"
+        )
 
 
 def _summarise(
@@ -223,7 +235,7 @@ def _say_what(dataset: Dataset, out: Path, networks: Networks, where: str, *, ca
         licence = "" if settings.weights == "random" else open_backbone(settings.backbone).licence(settings.weights)
         weights = settings.weights + (f", licence {licence}" if licence and not networks.files.get(name) else "")
         note(f"extract: {settings.backbone} ({weights}): {most}{views} view{'s' * (views > 1)} of {arrays}")
-    note(f"extract: about {_size(expected_bytes(networks, count))} in all")
+    note(f"extract: about {as_size(expected_bytes(networks, count))} in all")
     # Fine-tuned backbones have seen the training videos of one split, and some of those are tested on in others.
     for name, split in sorted({trained_on(Path(file)) for file in networks.files.values()}):
         if split in dataset.splits and len(dataset.splits) > 1 and name in ("", dataset.name):
@@ -233,14 +245,6 @@ def _say_what(dataset: Dataset, out: Path, networks: Networks, where: str, *, ca
         note(f"extract: images of {there} of {count} videos are taken from {cache.folder}")
     elif cache:
         warn(f"{cache.folder} holds none of the videos at these settings (streams, flow, resize): all are decoded")
-
-
-def _size(num_bytes: float) -> str:
-    for unit in ("B", "KB", "MB", "GB"):
-        if num_bytes < 1000:
-            return f"{num_bytes:.3g} {unit}"
-        num_bytes /= 1000
-    return f"{num_bytes:.3g} TB"
 
 
 def made_with() -> dict[str, Any]:

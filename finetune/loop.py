@@ -24,10 +24,18 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from avr.core import Progress, UsageError, WorkError, ahead, write_whole
+from avr.core import Progress, Stopped, UsageError, WorkError, ahead, unbroken
 from avr.heads import save_tensors
-from avr.store import differences, write_log
-from avr.training import Schedule, Training, build_optimizer, deterministic
+from avr.store import write_log
+from avr.training import (
+    Schedule,
+    Training,
+    build_optimizer,
+    deterministic,
+    read_state,
+    restore_optimizer,
+    write_state,
+)
 
 from .batchnorm import count_images
 from .distributed import Processes
@@ -106,8 +114,13 @@ class Loop:
             Progress("fine-tune", total=self.schedule.total_steps, unit="steps") as progress,
         ):
             progress.advance(self.schedule.step)
-            while not self.schedule.ended and self.schedule.step < until:
-                self._epoch(network, until=until, progress=progress)
+            try:
+                while not self.schedule.ended and self.schedule.step < until:
+                    self._epoch(network, until=until, progress=progress)
+            except Stopped:  # between two steps
+                if self.schedule.step_of_epoch and self.schedule.epoch_left:
+                    self._save()
+                raise
         self.fitted.finished = self.schedule.ended
         if self.fitted.finished and self.best:
             self.network.load_state_dict(self.best)
@@ -128,10 +141,11 @@ class Loop:
         reading = ahead(partial(self._read, epoch), todo, depth=1)
         for batch, pieces in zip(todo, reading, strict=True):
             rate = schedule.rate()
-            loss, right = self._step(network, batch, pieces, rate=rate)
-            self.sums = [self.sums[0] + loss * len(batch), self.sums[1] + right, self.sums[2] + len(batch)]
-            self.fitted.losses.append(loss)
-            schedule.count_step()
+            with unbroken():
+                loss, right = self._step(network, batch, pieces, rate=rate)
+                self.sums = [self.sums[0] + loss * len(batch), self.sums[1] + right, self.sums[2] + len(batch)]
+                self.fitted.losses.append(loss)
+                schedule.count_step()
             if not schedule.epoch_left:
                 self._end_epoch(rate, seconds=time.monotonic() - began)
             elif self.tuning.save_every and schedule.step % self.tuning.save_every == 0:
@@ -198,7 +212,7 @@ class Loop:
             return f"the last good checkpoint is {state}"
         if self.processes.first:
             # Not the network in memory: its batch norm has seen the batch already.
-            tensors = (load_state(state, self.settings) or {})["network"]
+            tensors = (read_state(state, self.settings) or {})["network"]
             own = {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
             save_tensors(weights, own, self.settings)
         return f"the last good checkpoint is {state}, its network {weights}, for --weights with another --out"
@@ -220,17 +234,17 @@ class Loop:
         if self.validate is not None:
             # One process judges for all: running statistics may differ between them, and the rate must not.
             row["validation_loss"] = self.processes.agree(self.validate() if self.processes.first else 0.0)
-        if self.schedule.end_epoch(row.get("validation_loss")):
-            state = self.network.state_dict()
-            self.best = {name: value.detach().cpu().clone() for name, value in state.items()}
-        self.fitted.history.append({**row, "seconds": seconds})
-        self._save()
+        with unbroken():
+            if self.schedule.end_epoch(row.get("validation_loss")):
+                state = self.network.state_dict()
+                self.best = {name: value.detach().cpu().clone() for name, value in state.items()}
+            self.fitted.history.append({**row, "seconds": seconds})
+            self._save()
 
     def _save(self) -> None:
         if self.folder is None or not self.processes.first:
             return
         state = {
-            "settings": self.settings,
             "network": self.network.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "schedule": self.schedule.state(),
@@ -239,46 +253,18 @@ class Loop:
             "history": self.fitted.history,
             "losses": self.fitted.losses,
         }
-        try:
-            with write_whole(self.folder / STATE) as temporary:
-                torch.save(state, temporary)
-        except (OSError, RuntimeError) as error:  # torch reports a failed write as a RuntimeError
-            raise WorkError(f"cannot write the training's state to {self.folder / STATE}: {error}") from error
+        write_state(self.folder / STATE, state, settings=self.settings)
         if self.fitted.history:
             write_log(self.folder, self.fitted.history)
 
     def _continue(self) -> None:
         reads = self.folder if self.processes.first else None
-        state = self.processes.agree(load_state(reads / STATE, self.settings) if reads else None)
+        state = self.processes.agree(read_state(reads / STATE, self.settings) if reads else None)
         if state is None:
             return
         self._begin_stage()
         self.network.load_state_dict(state["network"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        for parameter, moments in self.optimizer.state.items():
-            for name, value in moments.items():
-                # Laid out in memory as the parameter is, which a fused step takes for granted.
-                if isinstance(value, Tensor) and value.shape == parameter.shape:
-                    moments[name] = torch.empty_like(parameter, dtype=value.dtype).copy_(value)
+        restore_optimizer(self.optimizer, state["optimizer"])
         self.schedule.restore(state["schedule"])
         self.best, self.sums = state["best"], state["sums"]
         self.fitted = Fitted(state["history"], state["losses"])
-
-
-def load_state(path: Path, settings: Mapping[str, Any]) -> dict[str, Any] | None:
-    """What a loop wrote, on the CPU; None where nothing was.
-
-    Raises:
-        UsageError: the file is of a training with other settings than these; they are named.
-        WorkError: the file is damaged.
-    """
-    if not path.exists():
-        return None
-    try:
-        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:
-        raise WorkError(f"{path} is damaged ({type(error).__name__}): remove it to start again") from error
-    differing = differences(state["settings"], settings)
-    if differing:
-        raise UsageError(f"{path.parent} holds a training with other settings ({differing}): choose another --out")
-    return state

@@ -6,14 +6,14 @@ files  _inputs→  a table a split  _trials→  a rule's fused scores  _report�
 import hashlib
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from avr.core import Progress, note, warn
+from avr.core import Progress, Unwritten, WorkError, note, warn
 from avr.store import (
     RUNS,
     RunRecord,
@@ -222,22 +222,26 @@ def conclude(
         head=f"{OWN}{rule}",
         options=options,
         seed=evaluation.seed,
-        store={"dataset": trials[0].table.dataset},
+        store=trials[0].table.about_store,
     )
-    with claim_run(out, RUNS / record.head, record) as folder:
-        result = FusionResult(
-            rule=rule,
-            streams=streams,
-            splits=tuple(trial.table.split for trial in trials),
-            rows=table_rows(trials),
-            differences=against,
-            splits_rows={trial.table.split: table_rows([trial]) for trial in trials},
-            calibration=calibration,
-            notes=[text for trial in trials for text in trial.results[rule].rule.notes()],
-            protocol={trial.table.split: trial.protocol for trial in trials},
-            out=folder,
-        )
-        _write_run(trials, result)
+    result = FusionResult(
+        rule=rule,
+        streams=streams,
+        splits=tuple(trial.table.split for trial in trials),
+        rows=table_rows(trials),
+        differences=against,
+        splits_rows={trial.table.split: table_rows([trial]) for trial in trials},
+        calibration=calibration,
+        notes=[text for trial in trials for text in trial.results[rule].rule.notes()],
+        protocol={trial.table.split: trial.protocol for trial in trials},
+        out=out or RUNS,
+    )
+    try:
+        with claim_run(out, RUNS / record.head, record) as folder:
+            result = replace(result, out=folder)
+            _write_run(trials, result)
+    except WorkError as error:
+        raise Unwritten(error, result) from error
     return result
 
 
@@ -290,6 +294,6 @@ def _write_split(folder: Path, trial: Trial, result: FusionResult) -> None:
         kind="probabilities",
         split=table.split,
         head=f"{OWN}{result.rule}",
-        provenance={"protocol": trial.protocol, "sources": list(table.sources)},
+        provenance={"protocol": trial.protocol, "sources": list(table.sources), "store": table.about_store},
     )
     write_scores(score_path(folder), scores)

@@ -16,11 +16,13 @@ from avr.store import (
     check_scores,
     finished_runs,
     is_run,
+    lack_of_store,
     match_ids,
     read_record,
     read_scores,
     run_of,
     score_paths,
+    warn_unfinished,
 )
 
 OWN = "fuse-"  # how the names of fusions' own runs begin
@@ -37,6 +39,7 @@ class Table:
         streams: S names, "linear/rgb" and the like.
         kinds: "logits" or "probabilities", one a stream.
         sources: one dict a stream: head, stream, file, run's provenance in short.
+        lacking: what the stores of the scores lacked, "" where they were whole.
     """
 
     X: NDArray
@@ -50,6 +53,12 @@ class Table:
     split: str
     dataset: str
     sources: tuple[dict[str, Any], ...]
+    lacking: str = ""
+
+    @property
+    def about_store(self) -> dict[str, str]:
+        """What a fusion says of the stores that its scores are of."""
+        return {"dataset": self.dataset} | ({"lacking": self.lacking} if self.lacking else {})
 
 
 def read_tables(
@@ -74,8 +83,10 @@ def find_scores(paths: Sequence[Path | str] = ()) -> list[tuple[str, Scores]]:
     for path in [Path(path) for path in paths] or [RUNS]:
         if path.is_file():
             found.append((run_of(path.parent).name if path.stem == "scores" else path.stem, read_scores(path)))
+            warn_unfinished(path, found[-1][1].provenance)
         elif path.is_dir():
             runs = [path] if score_paths(path) else newest_of_each_head(path)
+            warn_unfinished(path)
             found += [(run.name, read_scores(file)) for run in runs for file in score_paths(run)]
         else:
             hint = "check the name" if paths else "train a head first (`avr heads train linear`), or name score files"
@@ -160,6 +171,7 @@ def gather(files: Sequence[tuple[str, Scores]], *, streams: Sequence[str] | None
         sources=tuple(
             {"head": files[index][1].head, "stream": stream, "file": files[index][0]} for index, stream, _ in wanted
         ),
+        lacking="; ".join(dict.fromkeys(filter(None, (lack_of_store(scores.provenance) for _, scores in files)))),
     )
 
 

@@ -10,7 +10,8 @@ from avr.training import Training
 from ._base import Head, build_head, head_class, head_options, with_average
 from ._choices import choose_layers, choose_splits
 from ._examples import MemoryExamples, StreamedExamples, open_examples, store_bytes
-from ._loop import evaluate, predict, train
+from ._loop import train
+from ._predicting import evaluate, predict
 from ._requests import RunRequest
 from ._run import RunResult, train_run, train_runs
 from ._trained import (

@@ -9,6 +9,7 @@ import traceback
 from collections import Counter
 from collections.abc import Callable, Generator, Iterator
 from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import replace
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any
@@ -20,8 +21,8 @@ from numpy.typing import NDArray
 from avr.core import AvrError, Child, UsageError, WorkError, connect_ray, first_line, go_to, note, one_line, quiet, warn
 from avr.training import Engine
 
+from ._course import EpochRow
 from ._examples import MemoryExamples, free_bytes
-from ._loop import EpochRow
 from ._shared import moved_to_file, put_together, take_apart
 from ._trainings import Material, Outcome, Task, as_tensor, train_task
 
@@ -256,5 +257,7 @@ def train_on_ray(told: tuple[bytes, list[NDArray], Path, str], task: Task) -> Ou
     material = put_together(data, [as_tensor(array).to(device) for array in arrays])
     for part in material.parts.values():
         part.device = torch.device(device)
+    if task.kept is not None and not task.kept.parents[3].is_dir():  # the run's folder is not on this machine
+        task = replace(task, kept=None)
     with quiet():
         return _attempt(task, material, on_row=lambda *_: None)

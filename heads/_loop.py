@@ -3,11 +3,11 @@
 statistics of the features → a validation part → for each epoch: steps, validation, log
 """
 
-import copy
 import math
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -15,10 +15,12 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from avr.core import UsageError, WorkError, validation_part
-from avr.training import Schedule, Training, build_optimizer, deterministic
+from avr.training import Schedule, Training, deterministic
 
-from ._base import Head, with_average
+from ._base import Head
+from ._course import Course, EpochRow
 from ._examples import Batch, Examples
+from ._predicting import evaluate
 
 # Videos that the channel statistics are taken over, at most: enough for a mean, and a bound on one more pass over maps
 # that stream from disk.
@@ -28,8 +30,6 @@ CUDA_CHECK_EVERY = 50
 # Multiply-adds of a step's forward pass below which one CPU thread does it: splitting less costs more than it brings,
 # and on a machine that others use too, many times more.
 ONE_THREAD_BELOW = 1e8
-
-EpochRow = dict[str, float]
 
 
 @dataclass
@@ -45,7 +45,7 @@ class Trained:
     steps: int = 0
 
 
-def train(
+def train(  # noqa: PLR0913 (all that a training is told, keyword-only)
     head: Head,
     examples: Examples,
     videos: NDArray,
@@ -55,8 +55,10 @@ def train(
     names: NDArray,
     seed: int,
     on_epoch: Callable[[EpochRow], None] = lambda row: None,
+    state: Path | None = None,
 ) -> Trained:
-    """Train a head in place. The same seed on the same machine and number of threads gives the same weights, bitwise.
+    """Train a head in place. The same seed on the same machine and number of threads gives the same weights, bitwise,
+    whether the training was interrupted and continued or not.
 
     Args:
         head: fresh; its weights and statistics are changed.
@@ -65,7 +67,8 @@ def train(
         training: settings.
         groups, names: `(M,)` of each video its group, for the validation part, and its id, for messages.
         seed: of dropout, the order of videos, views and the validation part.
-        on_epoch: called with each epoch's log row.
+        on_epoch: called with each epoch's log row; of a training that goes on, at first with those of before.
+        state: where the training's state is kept, about once a minute, and continued from; the caller removes it.
 
     Raises:
         UsageError: fewer than two training videos.
@@ -73,38 +76,34 @@ def train(
     """
     if len(videos) < 2:
         raise UsageError(f"a head trains on two videos at least; here the training part has {len(videos)}")
-    started = warm = time.monotonic()
-    device, trained, generator = examples.device, Trained(), np.random.default_rng(seed)
+    device, course = examples.device, Course(head, training, np.random.default_rng(seed))
     head.to(device)
     head.label_smoothing = training.label_smoothing
     videos, held_out = hold_out(examples, videos, groups=groups, share=training.validation, seed=seed)
-    if training.standardise:
-        set_statistics(head, examples, videos, generator, names=names)
-    schedule, best = course_of(training, examples, videos), None
+    course.schedule = schedule = course_of(training, examples, videos)
     with deterministic(device, seed=seed, threads=num_threads(head, examples, videos, training)):
+        if not course.go_on(state, device) and training.standardise:
+            set_statistics(head, examples, videos, course.generator, names=names)
+        for row in course.rows:
+            on_epoch(row)
         while not schedule.ended:
             if schedule.begins_stage:
-                if best is not None:
-                    head.load_state_dict(best)
-                optimizer = build_optimizer(head.parameters(), training)
+                course.begin_stage()
             drawn = examples.epoch(
-                videos, batch_size=training.batch_size, generator=generator, every_view=training.views == "all"
+                videos, batch_size=training.batch_size, generator=course.generator, every_view=training.views == "all"
             )
-            row, first = run_epoch(head, optimizer, drawn, schedule, training=training, names=names)
-            warm = first if not trained.rows else warm
+            row, first = run_epoch(head, course.optimizer, drawn, schedule, training=training, names=names)
+            course.warm = course.warm or first
             if len(held_out):
                 row |= evaluate(head, examples, held_out, names=names)
-            if schedule.end_epoch(row.get("validation_loss")):
-                best = copy.deepcopy(head.state_dict())
-            row["seconds"] = time.monotonic() - started
-            trained.rows.append(row)
+            course.end_epoch(row)
             on_epoch(row)
-        if best is not None:
-            head.load_state_dict(best)
+            course.keep(state, device)
+        if course.best:
+            head.load_state_dict(course.best)
     head.eval()
-    trained.steps = schedule.step
-    trained.seconds = (time.monotonic() - warm) * trained.steps / max(trained.steps - 1, 1)
-    return trained
+    seconds = (time.monotonic() - course.warm) * schedule.step / max(schedule.step - 1, 1)
+    return Trained(course.rows, seconds, schedule.step)
 
 
 def num_threads(head: Head, examples: Examples, videos: NDArray, training: Training) -> int:
@@ -234,48 +233,3 @@ def set_statistics(
             mean = mean + means.double().sum(dim=0) / views
             square = square + (means.double().square() + variances).sum(dim=0) / views
         head.set_statistics(stream, mean.float(), (square - mean.square()).clamp_min(0).sqrt().float())
-
-
-@torch.no_grad()
-def predict(
-    head: Head, examples: Examples, videos: NDArray, *, names: NDArray | None = None
-) -> dict[str, NDArray[np.float32]]:
-    """Log-probabilities of videos, `(len(videos), K)` by output: the mean over views of the softmax, and its log.
-
-    Of single-stream networks in one head (`load_head`) there is their "average" too.
-
-    Args:
-        head: trained.
-        examples: features, on the head's device.
-        videos: indices among them.
-        names: id of each video, for the message.
-
-    Raises:
-        WorkError: scores that are no numbers, as damaged features give; names the videos.
-    """
-    head.eval()
-    sums: dict[str, Tensor] = {}
-    for features, owner in examples.views(videos):
-        places = torch.as_tensor(owner).to(examples.device)
-        for name, scores in head(features).items():
-            if name not in sums:
-                sums[name] = torch.zeros(len(videos), scores.shape[1], dtype=torch.float64, device=scores.device)
-            sums[name].index_add_(0, places, torch.softmax(scores.double(), dim=1))
-    views = torch.as_tensor(examples.rows[videos], dtype=torch.float64)[:, None]
-    # float64, so that the runner-up of a saturated softmax keeps a finite logarithm.
-    logs = {name: torch.log((total.cpu() / views).clamp_min(1e-300)) for name, total in sums.items()}
-    bad = np.zeros(len(videos), dtype=bool)
-    for scores in logs.values():
-        bad |= ~torch.isfinite(scores).all(dim=1).numpy()
-    if bad.any():
-        listed = "its features" if names is None else ", ".join(map(str, names[videos[bad]]))
-        raise WorkError(f"the scores are no numbers, as damaged features or a damaged head give them: {listed}")
-    return with_average({name: scores.float().numpy() for name, scores in logs.items()})
-
-
-def evaluate(head: Head, examples: Examples, videos: NDArray, *, names: NDArray | None = None) -> dict[str, float]:
-    """Cross-entropy and accuracy of the head's prediction on some videos."""
-    outputs = predict(head, examples, videos, names=names)
-    scores, labels = outputs[head.prediction], examples.labels[videos]
-    loss = -float(scores[np.arange(len(labels)), labels].mean())
-    return {"validation_loss": loss, "validation_accuracy": float((scores.argmax(axis=1) == labels).mean())}

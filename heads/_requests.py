@@ -86,4 +86,5 @@ def _about(store: FeatureStore, streams: Iterable[str]) -> dict[str, Any]:
         "digests": {stream: store.digests[stream] for stream in streams},
         "dataset": store.dataset,
         "streams": {stream: store.settings(stream) for stream in streams},
+        **({"lacking": store.lacking} if store.lacking else {}),
     }

@@ -4,8 +4,9 @@
     split-1/rgb/checkpoint.safetensors, log.csv               one network a stream …
     split-1/scores.h5                                         … and the scores of all
 
-A split's folder appears when it is complete; an interrupted run keeps the splits that are finished, and the same
-command goes on after them.
+A split's folder appears as soon as its networks are trained, before its folds begin. An interrupted run keeps every
+training that is done, and of one of minutes the state that it was in (`_kept.py`): the same command goes on from there,
+and ends with the same checkpoints and scores; what differs is the seconds in log.csv and run.json.
 """
 
 from collections import Counter
@@ -21,11 +22,11 @@ from avr.core import AvrError, Progress, UsageError, note
 from avr.store import RUNS, FeatureStore, Figures, SplitRecord, claim_run, read_record
 from avr.training import Engine, Training, check_device, choose_device
 
+from ._course import EpochRow
 from ._engines import run_tasks
 from ._examples import open_examples
-from ._loop import EpochRow
 from ._requests import Planned, RunRequest, settle
-from ._split import Run
+from ._running import Run
 from ._trainings import Material, Task
 
 
@@ -41,12 +42,14 @@ class RunResult:
             (standard deviation over splits, of n - 1), `top1_pooled` and `mean_class_pooled`, over the test videos of
             all splits together. Of single-stream heads on several streams, "average" is the mean of their
             probabilities: shown for comparison, and not kept in scores.h5, which fusers read.
+        lacking: what the store lacked, "rgb: 3 of 12 shards"; "" of a whole one.
     """
 
     folder: Path
     layers: dict[str, str]
     splits: dict[str, SplitRecord]
     summary: Figures
+    lacking: str = ""
 
 
 def train_run(  # noqa: PLR0913 (the stage's one entry: all it can be told, keyword-only)
@@ -155,7 +158,8 @@ class _Options(NamedTuple):
 
 
 def _result(run: Run) -> RunResult:
-    return RunResult(run.folder, run.plan.layers, run.splits, read_record(run.folder).summary)
+    record = read_record(run.folder)
+    return RunResult(run.folder, run.plan.layers, run.splits, record.summary, record.lacking)
 
 
 def _begin(planned: Planned, stack: ExitStack) -> Run:

@@ -21,7 +21,7 @@ from avr.store import find_split, prediction_of
 
 from ._base import Head, build_head, head_class
 from ._examples import MemoryExamples
-from ._loop import predict
+from ._predicting import predict
 
 CHECKPOINT = "checkpoint.safetensors"
 METADATA = "avr"  # the key of what a checkpoint says, which safetensors keeps as text
@@ -118,11 +118,8 @@ def save_tensors(path: Path, tensors: Mapping[str, Tensor], about: Mapping[str, 
         WorkError: the file cannot be written, such as on a full disk.
     """
     state = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
-    try:
-        with write_whole(path) as temporary:
-            save_file(state, temporary, metadata={METADATA: json.dumps(about, default=list)})
-    except (OSError, SafetensorError) as error:  # safetensors has an error of its own for a full disk
-        raise WorkError(f"cannot write {path}: {' '.join(str(error).split())}") from error
+    with write_whole(path) as temporary:
+        save_file(state, temporary, metadata={METADATA: json.dumps(about, default=list)})
 
 
 def load_checkpoint(path: Path) -> tuple[Head, dict[str, Any]]:

@@ -8,6 +8,7 @@ import dataclasses
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,8 +19,10 @@ from torch import Tensor
 from avr.training import Training, deterministic
 
 from ._base import Head, Shapes, build_head, head_class
+from ._course import EpochRow
 from ._examples import Examples, MemoryExamples
-from ._loop import EpochRow, course_of, hold_out, predict, train
+from ._loop import course_of, hold_out, train
+from ._predicting import predict
 
 
 @dataclass(frozen=True)
@@ -124,6 +127,7 @@ class Task:
         threads: CPU threads that compute.
         weights: how many the network has.
         epochs: how many it takes at most.
+        kept: path, but for the suffix, of what is kept of it until its split is written; None where it cannot be.
     """
 
     run: int
@@ -138,6 +142,12 @@ class Task:
     threads: int
     weights: int
     epochs: int
+    kept: Path | None = None
+
+    @property
+    def state(self) -> Path | None:
+        """File of its own state while it lasts."""
+        return None if self.kept is None else self.kept.with_name(f"{self.kept.name}.state")
 
     @property
     def name(self) -> str:
@@ -189,6 +199,7 @@ def train_task(task: Task, material: Material, on_epoch: Callable[[EpochRow], No
             names=material.ids,
             seed=plan.seed,
             on_epoch=on_epoch,
+            state=task.state,
         )
         scores = predict(head, part, task.scored, names=material.ids) if len(task.scored) else {}
     state = head.state_dict() if task.fold is None else {}

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from avr.core import lazy
 
-from .requests import check_outputs, check_request, check_runs, drawn_paths, gather_videos
+from .requests import check_request, check_runs, drawn_paths, gather_videos
 from .table import write_table
 
 if TYPE_CHECKING:
@@ -24,7 +24,6 @@ __all__ = [
     "Prediction",
     "Predictor",
     "Window",
-    "check_outputs",
     "check_request",
     "check_runs",
     "draw_prediction",

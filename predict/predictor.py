@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from avr.core import UsageError
 from avr.datasets import Video
 from avr.extract import Extractor
+from avr.store import warn_unfinished
 from avr.video import USUAL_RATE, ArrayFrame, Facts, Frame, VideoError, VideoFile, decode, decode_held
 
 from .pipelines import Features, Outputs, open_runs
@@ -103,6 +104,8 @@ class Predictor:
         self.opened = open_runs(runs, split=split, weights=weights, device=device)
         if self.fusion is not None:
             self.fusion.check(self.opened)
+        for one in runs:
+            warn_unfinished(one)
         self.class_names = self.opened[0].trained.class_names
         self._extractors = list(dict.fromkeys(opened.extractor for opened in self.opened))
 

@@ -2,7 +2,6 @@
 
 import glob
 import os
-from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -83,26 +82,6 @@ def drawn_paths(videos: Iterable[Path], folder: Path, suffix: str) -> dict[Path,
     if len(short) == len(set(inside.values())):
         inside = {video: path.with_suffix("") for video, path in inside.items()}
     return {video: folder / path.with_name(path.name + suffix) for video, path in inside.items()}
-
-
-def check_outputs(outputs: Sequence[Path], videos: Iterable[Path], *, overwrite: bool = False) -> None:
-    """Refuse to write over what is there, over the videos themselves even with `overwrite`, or over one another.
-
-    Raises:
-        UsageError: naming the file.
-    """
-    own = {os.path.realpath(video) for video in videos}
-    real = [Path(os.path.realpath(path)) for path in outputs]
-    times, folders = Counter(real), {folder for place in real for folder in place.parents}
-    for path, place in zip(outputs, real, strict=True):
-        if str(place) in own:
-            raise UsageError(f"{path}: is one of the videos; choose another place to write to")
-        if path.is_dir() or place in folders:
-            raise UsageError(f"{path}: is a folder; name a file")
-        if times[place] > 1:
-            raise UsageError(f"{path}: would be written twice; choose another place for one")
-        if path.exists() and not overwrite:
-            raise UsageError(f"{path}: is there already; --overwrite replaces it")
 
 
 def check_runs(runs: Sequence[Path], *, split: str = "", fuse: Path | None = None) -> "Fusion | None":

@@ -12,6 +12,7 @@ import dataclasses
 import hashlib
 import itertools
 import json
+import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -26,10 +27,11 @@ from avr.heads import RunRequest, num_trainings, train_runs
 from avr.store import is_run, read_record, split_folder
 from avr.training import Engine
 
+from .folder import check_folder, mark_folder
 from .jobs import Changes, Job, check_changes, jobs_of
 from .measuring import accuracy_of
 from .reading import Recipe, Row
-from .serving import assign_stores, look_at, store_differences
+from .serving import assign_stores, lacking_stores, look_at, store_differences
 
 
 @dataclass(frozen=True)
@@ -121,12 +123,15 @@ def run_recipe(
     jobs = jobs_of(recipe, served=served, dataset=dataset, changes=changes)
     if all(isinstance(job, str) for job in jobs.values()):
         raise UsageError(f"no row of {recipe.name} can be run: {next(iter(jobs.values()))}")
+    check_folder(out, recipe)
     with FolderLock(make_folder(out)):  # a second run would take this one's half-trained folders for a killed run's
+        mark_folder(out, recipe)
         bench = _Bench(out, changes.scores, list(itertools.product(seeds, names)))
         bench.train(recipe.rows, jobs, device=device, engine=engine)
         rows = [bench.measure_row(row, jobs[row.name], row.figures.get(dataset)) for row in recipe.rows]
-    compared = dict.fromkeys(m.row.store for m in rows if m.figure is not None and m.values)
-    differences = store_differences(recipe, served, compared)
+    used = dict.fromkeys(m.row.store for m in rows if m.values)
+    compared = [section for section in used if any(m.row.store == section and m.figure is not None for m in rows)]
+    differences = (*lacking_stores(served, used), *store_differences(recipe, served, compared))
     return Outcome(recipe, dataset, names, tuple(seeds), changes.settings, tuple(rows), differences)
 
 
@@ -151,7 +156,7 @@ class _Bench:
                 folder = self._run(job, seed, split)
                 total = beside.setdefault((job.store, tuple(job.layers.items())), {})
                 total[folder] = num_trainings(job.head, len(job.layers), folds=job.folds)
-                if self._kept(row, job, seed, split) is None and not (is_run(folder) and read_record(folder).complete):
+                if self._kept(row, job, seed, split) is None and not _is_trained(folder):
                     requests[folder] = RunRequest(
                         job.store,
                         job.head,
@@ -189,8 +194,17 @@ class _Bench:
     def _kept(self, row: Row, job: Job, seed: int, split: str) -> float | None:
         """A figure that was measured before from the same settings."""
         place = self._place(row, seed, split)
-        kept = json.loads(place.read_text()) if place.exists() else None
-        return float(kept["top1"]) if kept and kept["key"] == self._key(row, job) else None
+        if not place.exists():
+            return None
+        try:
+            kept = json.loads(place.read_text())
+            top1 = float(kept["top1"]) if kept["key"] == self._key(row, job) else None
+        except (OSError, ValueError, KeyError, TypeError, RecursionError):
+            top1 = math.nan
+        if top1 is not None and not 0 <= top1 <= 100:
+            note(f"{place} is damaged: the row is measured again")
+            return None
+        return top1
 
     def _measure(self, row: Row, job: Job, seed: int, split: str) -> float:
         """One figure in percent, measured and written whole.
@@ -204,6 +218,8 @@ class _Bench:
         note(f"{row.name}, seed {seed}, split {split}: measuring")
         outside = [self.scores[name] for name in row.scores]
         top1 = 100 * accuracy_of(row, split_folder(run, split), store=job.store, layers=job.layers, outside=outside)
+        if not math.isfinite(top1):
+            raise WorkError(f"split {split} gives no accuracy: has it test videos with features?")
         content = {"key": self._key(row, job), "top1": top1, "run": str(run.relative_to(self.out))}
         with write_whole(self._place(row, seed, split)) as temporary:
             temporary.write_text(json.dumps(content, indent=2) + "\n")
@@ -229,6 +245,14 @@ class _Bench:
 
     def _run(self, job: Job, seed: int, split: str) -> Path:
         return self.out / "runs" / f"{job.head}-{job.key}" / f"seed-{seed}-split-{_slug(split)}"
+
+
+def _is_trained(folder: Path) -> bool:
+    """Whether a training is finished; of one whose record is damaged, who trains tells."""
+    try:
+        return is_run(folder) and read_record(folder).finished
+    except WorkError:
+        return False
 
 
 def _slug(name: str) -> str:

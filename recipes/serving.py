@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from avr.core import UsageError, as_text, check_known
+from avr.core import UsageError, as_text, check_known, quiet
 from avr.heads import choose_splits
 from avr.store import FeatureStore
 
@@ -75,6 +75,17 @@ def look_at(served: Mapping[str, Path], splits: str) -> tuple[str, tuple[str, ..
     if not common:
         raise UsageError("the stores have no split in common: extract them with the same split lists")
     return dataset, common[:1] if splits == "first" else common
+
+
+def lacking_stores(served: Mapping[str, Path], sections: Iterable[str]) -> tuple[str, ...]:
+    """One line for each store that was not whole when it was read."""
+    lines = []
+    for path in dict.fromkeys(served[section] for section in sections):
+        with quiet(), FeatureStore(path) as store:
+            lines += (
+                [f"{path} is not whole ({store.lacking}): the figures are of what is there"] if store.lacking else []
+            )
+    return tuple(lines)
 
 
 def store_differences(recipe: Recipe, served: Mapping[str, Path], sections: Iterable[str]) -> tuple[str, ...]:

@@ -8,6 +8,7 @@ from typing import Any
 
 from avr.core import write_whole
 
+from .folder import TABLES
 from .running import Outcome
 
 HEADER = ("row", "paper", "measured", "runs")
@@ -94,11 +95,7 @@ def as_object(outcome: Outcome) -> dict[str, Any]:
 
 def write_tables(outcome: Outcome, folder: Path) -> None:
     """Write table.csv, table.md and table.json, each whole."""
-    texts = {
-        "table.csv": as_csv(outcome),
-        "table.md": as_markdown(outcome),
-        "table.json": json.dumps(as_object(outcome), indent=2) + "\n",
-    }
-    for name, text in texts.items():
+    texts = (as_csv(outcome), as_markdown(outcome), json.dumps(as_object(outcome), indent=2, allow_nan=False) + "\n")
+    for name, text in zip(TABLES, texts, strict=True):
         with write_whole(folder / name) as temporary:
             temporary.write_text(text, encoding="utf-8")

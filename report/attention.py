@@ -1,6 +1,6 @@
 """Attention laid over the frames it was paid to: what `avr attention` draws."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,10 +10,10 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image  # torchvision brings Pillow
 
-from avr.core import UsageError, check_known, item_names, write_whole
+from avr.core import UsageError, check_known, claim_folder, item_names, write_folder, write_whole
 from avr.extract import Origin, Settings, crop_images, restore_video
 from avr.heads import Head, TrainedRun, head_class, load_run
-from avr.store import FeatureStore
+from avr.store import FeatureStore, warn_unfinished
 from avr.video import read_frames
 
 Images = NDArray[np.uint8]  # (N, H, W, 3) RGB
@@ -49,6 +49,7 @@ def draw_attention(
     view: int = 0,
     store: Path | Sequence[Path] | None = None,
     root: Path | None = None,
+    overwrite: bool = False,
 ) -> Drawn:
     """Write a video's frames with a run's attention laid over them.
 
@@ -64,11 +65,15 @@ def draw_attention(
         view: which of the video's views, counted from 0.
         store: feature store, or several; None takes those the run was trained on.
         root: folder of the videos; None takes the place the store remembers.
+        overwrite: pictures of the same names may be replaced in `out`; else it must be new or empty.
 
     Raises:
-        UsageError: a head without attention, an unknown video or view, a video file or store that is not there.
+        UsageError: a head without attention, an unknown video or view, a video file or store that is not there; an
+            `out` that holds something.
     """
+    claim_folder(out, overwrite=overwrite)
     trained = load_run(run, split=split)
+    warn_unfinished(run)
     origin = Origin.of(trained.metadata, trained.folder)
     own = origin.stores
     paths = own if not store else (store,) if isinstance(store, Path) else tuple(store)
@@ -84,18 +89,32 @@ def draw_attention(
         weights = _weights(trained, features, place, view)
         shown = {kind: _stream_of(kind, len(values), features, trained) for kind, values in weights.items()}
         seen = {one: _images(features, one, place, view, root) for one in dict.fromkeys(shown.values())}
-    pictures: list[Path] = []
-    animations: list[Path] = []
-    for stream, (_, images) in seen.items():
-        panels = [images]
-        for kind in (kind for kind, own in shown.items() if own == stream):
-            values = weights[kind]
-            panels.append(over_positions(images, values) if values.ndim == 3 else over_segments(images, values))
-            pictures += [_write_png(out / f"{kind}-{step:02d}.png", image) for step, image in enumerate(panels[-1])]
-        name = f"attention-{stream}.gif" if len(seen) > 1 else "attention.gif"
-        animations.append(_write_gif(out / name, np.concatenate(panels, axis=2)))
+    pictures, animations = _write(out, seen, shown, weights)
     frames = {stream: tuple(numbers) for stream, (numbers, _) in seen.items()}
-    return Drawn(out, tuple(pictures), tuple(animations), frames, weights)
+    return Drawn(out, pictures, animations, frames, weights)
+
+
+def _write(
+    out: Path,
+    seen: Mapping[str, tuple[list[int], Images]],
+    shown: Mapping[str, str],
+    weights: Mapping[str, NDArray],
+) -> tuple[tuple[Path, ...], tuple[Path, ...]]:
+    """Pictures and animations of each stream's frames, under each kind of attention that is laid over them."""
+    pictures: list[str] = []
+    animations: list[str] = []
+    with write_folder(out) as folder:
+        for stream, (_, images) in seen.items():
+            panels = [images]
+            for kind in (kind for kind, own in shown.items() if own == stream):
+                values = weights[kind]
+                panels.append(over_positions(images, values) if values.ndim == 3 else over_segments(images, values))
+                for step, image in enumerate(panels[-1]):
+                    pictures.append(f"{kind}-{step:02d}.png")
+                    _write_png(folder / pictures[-1], image)
+            animations.append(f"attention-{stream}.gif" if len(seen) > 1 else "attention.gif")
+            _write_gif(folder / animations[-1], np.concatenate(panels, axis=2))
+    return tuple(out / name for name in pictures), tuple(out / name for name in animations)
 
 
 def _stream_of(kind: str, steps: int, store: FeatureStore, trained: TrainedRun) -> str:
@@ -177,15 +196,13 @@ def _images(store: FeatureStore, stream: str, place: int, view: int, root: Path 
     return numbers, cropped.permute(0, 2, 3, 1).contiguous().numpy()
 
 
-def _write_png(path: Path, image: Images) -> Path:
+def _write_png(path: Path, image: Images) -> None:
     with write_whole(path) as temporary:
         Image.fromarray(image).save(temporary, format="PNG")
-    return path
 
 
-def _write_gif(path: Path, images: Images) -> Path:
+def _write_gif(path: Path, images: Images) -> None:
     """All steps as one endless animation."""
     first, *others = [Image.fromarray(image) for image in images]
     with write_whole(path) as temporary:
         first.save(temporary, format="GIF", save_all=True, append_images=others, duration=FRAME_MILLISECONDS, loop=0)
-    return path

@@ -8,7 +8,7 @@ from jinja2 import Environment
 from markupsafe import Markup
 from numpy.typing import NDArray
 
-from avr.core import UsageError, write_whole
+from avr.core import Unwritten, WorkError, claim_file, write_whole
 
 from .drawing import heat_map, line_chart
 from .reading import Outcome, read_outcomes
@@ -40,7 +40,8 @@ TEMPLATE = """
 <!DOCTYPE html><html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">
 <title>avr report: {{ data }}</title><style>{{ style }}</style></head><body><h1>Report: {{ data }}</h1>
 <h2>Accuracy</h2><div class="scroll">{{ table(accuracy.head, accuracy.rows, (0, 1, 2), accuracy.main) }}</div>
-<h2>Accuracy by class</h2>
+{% for run in outcomes if run.lack %}<p class="note">{{ run.name }}: {{ run.lack }}.</p>
+{% endfor %}<h2>Accuracy by class</h2>
 {% for head, rows in classes %}<div class="scroll">{{ table(head, rows, range(2, 99)) }}</div>{% endfor %}
 {% for run in outcomes %}<h2>Confusion: {{ run.name }}, {{ run.main }}</h2>
 <p class="note">Rows are the true classes, columns the predicted ones; blue is right, orange wrong, darker a larger
@@ -64,7 +65,7 @@ class Report:
     outcomes: list[Outcome]
 
 
-def write_report(paths: list[Path], out: Path = Path("report.html")) -> Report:
+def write_report(paths: list[Path], out: Path = Path("report.html"), *, overwrite: bool = False) -> Report:
     """Write one self-contained HTML page about runs or score files: no network, no scripts, figures as inline SVG.
 
     Shown: accuracy of every output in every split with mean and spread over the splits, accuracy by class side by side,
@@ -72,17 +73,26 @@ def write_report(paths: list[Path], out: Path = Path("report.html")) -> Report:
 
     Args:
         paths: run folders or score files.
-        out: the page.
+        out: the page; a former one is replaced.
+        overwrite: whatever else is there may be replaced, too.
 
     Raises:
-        UsageError: a path that is missing or holds no scores, or `out` is a folder.
+        UsageError: a path that is missing or holds no scores, or `out` is a folder or something else than a report.
+        Unwritten: it cannot be written; the `Report` is with it.
     """
-    if out.is_dir():
-        raise UsageError(f"{out}: is a folder; name the page itself, such as {out / 'report.html'}")
-    outcomes = read_outcomes(paths)
-    with write_whole(out) as temporary:
-        temporary.write_text(render(outcomes), encoding="utf-8")
-    return Report(out, outcomes)
+    claim_file(out, overwrite=overwrite, own=_is_page, kind="report")
+    report = Report(out, read_outcomes(paths))
+    try:
+        with write_whole(out) as temporary:
+            temporary.write_text(render(report.outcomes), encoding="utf-8")
+    except WorkError as error:
+        raise Unwritten(error, report) from error
+    return report
+
+
+def _is_page(path: Path) -> bool:
+    with open(path, "rb") as file:
+        return b"<title>avr report: " in file.read(1024)
 
 
 def render(outcomes: list[Outcome]) -> str:

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from avr.core import UsageError, confusion_matrix, measure, note, softmax
-from avr.store import AVERAGE, RUNS, Scores, files_below, finished_runs, is_test, read_scores
+from avr.store import AVERAGE, RUNS, Scores, files_below, finished_runs, is_test, read_scores, warn_unfinished
 
 
 @dataclass(frozen=True)
@@ -35,6 +35,7 @@ class Outcome:
         confusion: counts `(K, K)` of the main output, summed over the splits.
         videos: test videos by split.
         curves: the learning curves.
+        lack: what the run, or the store it was made of, lacks to be whole; "" where that is nothing.
     """
 
     name: str
@@ -45,6 +46,7 @@ class Outcome:
     confusion: NDArray[np.int64] = field(default_factory=lambda: np.zeros((0, 0), dtype=np.int64))
     videos: dict[str, int] = field(default_factory=dict)
     curves: list[Curve] = field(default_factory=list)
+    lack: str = ""
 
 
 def read_outcomes(paths: list[Path]) -> list[Outcome]:
@@ -82,7 +84,8 @@ def _read_outcome(path: Path, name: str) -> Outcome:
     found = [read_scores(file) for file in files]
     classes = found[0].class_names
     empty = np.zeros((len(classes), len(classes)), dtype=np.int64)
-    outcome = Outcome(name, found[0].dataset, classes, found[0].prediction, confusion=empty)
+    lack = warn_unfinished(path, found[0].provenance)
+    outcome = Outcome(name, found[0].dataset, classes, found[0].prediction, confusion=empty, lack=lack)
     for file, scores in zip(files, found, strict=True):
         if scores.class_names != classes:
             raise UsageError(f"{file}: has other classes than {files[0]}; report on them one by one")

@@ -3,6 +3,7 @@
 Beside them the folders of runs, which hold scores: `runs.py`.
 """
 
+from .claims import claim_run, new_folder
 from .describe import describe, export, verify
 from .features.check import repair
 from .features.index import pack
@@ -15,15 +16,14 @@ from .imports.imported import ImportedFeatures
 from .imports.importing import import_export, import_features
 from .imports.laying import Laying
 from .matching import match_ids
-from .records import Figures, RunRecord, SplitRecord, differences, mean_figures
+from .newest import finished_runs, lack_of_store, warn_unfinished
+from .records import Figures, RunRecord, SplitRecord, mean_figures
 from .runs import (
     RUNS,
-    claim_run,
+    begun_folder,
     files_below,
     find_split,
-    finished_runs,
     is_run,
-    new_folder,
     new_split,
     read_head_record,
     read_record,
@@ -69,13 +69,13 @@ __all__ = [
     "StoreWriter",
     "StreamLayer",
     "Videos",
+    "begun_folder",
     "check_part",
     "check_scores",
     "claim_run",
     "default_store",
     "describe",
     "describe_parts",
-    "differences",
     "drop",
     "export",
     "files_below",
@@ -89,6 +89,7 @@ __all__ = [
     "is_run",
     "is_test",
     "labels_from_list",
+    "lack_of_store",
     "match_ids",
     "mean_figures",
     "new_folder",
@@ -107,6 +108,7 @@ __all__ = [
     "split_names",
     "verify",
     "videos_of",
+    "warn_unfinished",
     "write_log",
     "write_record",
     "write_scores",

@@ -5,15 +5,14 @@ as plain files for tools that know neither avr nor HDF5.
 import csv
 import io
 from collections import Counter
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from avr.core import UsageError, WorkError, write_whole
+from avr.core import UsageError, WorkError, claim_folder, write_folder
 
 from .features.catalog import INDEX_NAME
 from .features.check import verify_folder, verify_packed
@@ -181,7 +180,7 @@ def verify(path: Path | str) -> dict[str, Any]:
     return {"ok": not damaged, "damaged": damaged, "missing_shards": 0, "files": 1, "bytes": size}
 
 
-def export(path: Path | str, out: Path | str) -> list[Path]:
+def export(path: Path | str, out: Path | str, *, overwrite: bool = False) -> list[Path]:
     """Write every array as `.npy`, `videos.csv` (a line a video) and `classes.txt` (a line a class).
 
     Of a store: `<stream>_<layer>.npy` float16 (R, N, …); `<stream>_row_frames.npy` and `<stream>_row_seconds.npy`
@@ -190,22 +189,22 @@ def export(path: Path | str, out: Path | str) -> list[Path]:
 
     Args:
         path: a store's folder, a packed file, or a score file.
-        out: a folder; made when missing.
+        out: a new or empty folder, which is there when all of it is.
+        overwrite: files of the same names may be replaced in one that holds something.
 
     Returns:
         the files written.
 
     Raises:
-        UsageError: nothing of avr's there, or a file to be written is there already.
+        UsageError: nothing of avr's there, or `out` holds something.
         WorkError: damaged, or the disk is full.
     """
     path, out = Path(path), Path(out)
     scores = _scores_at(path)
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        return _export_store(path, out) if scores is None else _export_scores(scores, out)
-    except OSError as error:
-        raise WorkError(f"{out}: cannot be written ({error.strerror})") from error
+    claim_folder(out, overwrite=overwrite)
+    with write_folder(out) as folder:
+        written = _export_store(path, folder) if scores is None else _export_scores(scores, folder)
+    return [out / one.relative_to(folder) for one in written]
 
 
 def _export_store(path: Path, out: Path) -> list[Path]:
@@ -244,25 +243,17 @@ def _write_lists(out: Path, columns: dict[str, NDArray], class_names: Iterable[s
     writer.writerows(zip(*(column.tolist() for column in columns.values()), strict=True))
     lines = "".join(f"{name}\n" for name in class_names)
     for path, content in ((out / "videos.csv", text.getvalue()), (out / "classes.txt", lines)):
-        with _new_file(path) as file:
-            file.write(content.encode())
+        path.write_bytes(content.encode())
     return [out / "videos.csv", out / "classes.txt"]
 
 
 def _write_array(path: Path, dtype: str, shape: tuple[int, ...], parts: Iterable[NDArray]) -> Path:
-    """An array from its parts, one after another in memory's order."""
-    with _new_file(path) as file:
+    """An array from its parts, one after another in memory's order; "a_b" of "c" and "a" of "b_c" are one name."""
+    if path.exists():
+        raise UsageError(f"two arrays would become {path.name}: export a store of one of the streams")
+    with open(path, "wb") as file:
         header = {"descr": dtype, "fortran_order": False, "shape": shape}
         np.lib.format.write_array_header_1_0(file, header)
         for part in parts:
             file.write(part.tobytes())
     return path
-
-
-@contextmanager
-def _new_file(path: Path) -> Iterator[IO[bytes]]:
-    """A file to write, whole or not at all."""
-    if path.exists():
-        raise UsageError(f"{path}: is there already; choose another folder")
-    with write_whole(path) as temporary, open(temporary, "wb") as file:
-        yield file

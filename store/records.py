@@ -10,6 +10,7 @@ from typing import Any, Literal
 import numpy as np
 
 import avr
+from avr.core import differences
 
 Kind = Literal["head", "backbone", "end-to-end", "fuse"]
 KINDS: dict[Kind, str] = {
@@ -34,6 +35,7 @@ class SplitRecord:
         history: of a fine-tuning, one row an epoch.
         losses: of a backbone's fine-tuning, one a step.
         store: path of the fresh store that a fine-tuning wrote; "" without.
+        unfinished: its networks and their results are there, its folds are not.
     """
 
     results: Figures
@@ -43,6 +45,7 @@ class SplitRecord:
     history: list[dict[str, float]] = field(default_factory=list)
     losses: list[float] = field(default_factory=list)
     store: str = ""
+    unfinished: bool = False
 
 
 def mean_figures(splits: Mapping[str, SplitRecord]) -> Figures:
@@ -67,10 +70,11 @@ class RunRecord:
         training: settings, by the names of `avr.training.Training`.
         layers: stream -> layer that was read.
         seed: of weights, order, folds.
-        store: of the features: path, digest, dataset, settings.
-        splits: the finished ones, by name, in the order of those that it is to have.
+        store: of the features: path, digest, dataset, settings; "lacking" says what it lacked, if anything.
+        splits: those that are there, by name, in the order of those that it is to have.
         summary: output -> figures over all splits.
-        complete: whether every split is finished.
+        complete: whether every split is finished, and the store was whole.
+        written: when the last split was, in UTC; "" in older records.
         versions: of what wrote it.
     """
 
@@ -85,6 +89,7 @@ class RunRecord:
     splits: dict[str, SplitRecord] = field(default_factory=dict)
     summary: Figures = field(default_factory=dict)
     complete: bool = False
+    written: str = ""
     versions: dict[str, str] = field(default_factory=dict)
 
     @property
@@ -97,6 +102,17 @@ class RunRecord:
         """Names of the splits that the run is to have; empty where an older record does not say them."""
         one = self.identity.get("split")
         return tuple(self.identity.get("splits", [one] if one else []))
+
+    @property
+    def finished(self) -> bool:
+        """Whether every split that it is to have is finished."""
+        there = {name for name, split in self.splits.items() if not split.unfinished}
+        return self.complete or (bool(self.wanted) and there >= {*self.wanted, *self.splits})
+
+    @property
+    def lacking(self) -> str:
+        """What the store lacked that it was made of: "3 of 12 shards"; "" where it was whole."""
+        return str(self.store.get("lacking", ""))
 
     def differences(self, now: "RunRecord") -> str:
         """Which settings of a run that would go on here are others, as one phrase; empty where none are.
@@ -117,7 +133,11 @@ class RunRecord:
         versions = {"avr": avr.__version__, "torch": torch.__version__} if torch else {"avr": avr.__version__}
         content = {name: value for name, value in vars(self).items() if value not in ("", {})}
         splits = {
-            name: {key: value for key, value in vars(split).items() if value not in ("", [], {}) or key == "results"}
+            name: {
+                key: value
+                for key, value in vars(split).items()
+                if (value not in ("", [], {}) and value is not False) or key == "results"
+            }
             for name, split in self.splits.items()
         }
         return {**content, "splits": splits, "versions": {**versions, "python": platform.python_version()}}
@@ -143,25 +163,6 @@ class RunRecord:
             if not isinstance(getattr(record, entry.name), type(default)):
                 raise TypeError(f"{entry.name} is {getattr(record, entry.name)!r}")
         return record
-
-
-def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
-    """Which settings differ, as one phrase; empty where none do."""
-    return ", ".join(changes(before, now))
-
-
-def changes(before: Mapping[str, Any], now: Mapping[str, Any], prefix: str = "") -> list[str]:
-    """Settings that differ, as "name old → new": nested ones by dotted names, values as JSON, absent as null."""
-    lines = []
-    for name in sorted({*before, *now}):
-        old, new = before.get(name), now.get(name)
-        if all(isinstance(value, Mapping | None) for value in (old, new)):
-            lines += changes(old or {}, new or {}, f"{prefix}{name}.")
-        elif old != new:
-            shown = [json.dumps(value, ensure_ascii=False, default=str) for value in (old, new)]
-            shown = [text if len(text) <= 80 else text[:77] + "…" for text in shown]
-            lines.append(f"{prefix}{name} {shown[0]} → {shown[1]}")
-    return lines
 
 
 def _of_before(content: Mapping[str, Any]) -> dict[str, Any]:

@@ -21,7 +21,6 @@ import json
 import math
 import os
 import re
-import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -196,22 +195,14 @@ def write_sealed(path: Path, kind: str, fill: Fill, *, large: int = 0) -> Path:
             other is made in memory first, so that a full disk meets one plain write, or a WorkError.
     """
     image = None if large else seal_of(kind, fill)[1]
-    needed = len(image) if image else large
-    try:
-        with write_whole(path) as temporary:
-            if image:
-                temporary.write_bytes(image)
-                return path
-            free = shutil.disk_usage(path.parent).free
-            if free < needed:
-                raise WorkError(f"{path}: {needed} bytes needed, {free} are free")
-            with open(temporary, "w+b", buffering=0) as file:
-                _seal(file, kind, fill)
-    except OSError as error:
-        raise WorkError(
-            f"{path}: cannot be written, {needed} bytes needed ({error.strerror or error}); nothing written before "
-            "is lost: make room or choose another --out, then run the same command again to continue"
-        ) from error
+    with write_whole(path, needed=len(image) if image else large) as temporary:
+        if image:
+            temporary.write_bytes(image)
+            return path
+        with open(temporary, "w+b", buffering=0) as file:
+            if hasattr(os, "posix_fallocate"):  # the HDF5 library crashes where a quota or a limit stops it half-way
+                os.posix_fallocate(file.fileno(), 0, large)
+            _seal(file, kind, fill)
     return path
 
 

@@ -1,6 +1,7 @@
 """The benchmarks are scripts that anyone can run: each starts, and says how it is used; what they hold avr against."""
 
 import runpy
+import subprocess
 import sys
 from pathlib import Path
 
@@ -31,3 +32,16 @@ def test_heads_are_equal_to_their_plain_forms(monkeypatch, capsys):
     rows = [line.split(" | ") for line in capsys.readouterr().out.splitlines() if line.startswith("| ")][1:]
     assert [row[0].split()[1] for row in rows] == heads
     assert all(float(row[-2]) < 1e-5 and float(row[-1].rstrip("| ")) < 1e-5 for row in rows)
+
+
+def test_killed_commands_go_on_and_no_command_writes_over_what_is_there():
+    """Ten kills of benchmarks/faults.py, and places that are taken or too small, in 40 CPU seconds."""
+    script = next(script for script in SCRIPTS if script.stem == "faults")
+    chosen = ["heads, two streams", "recipe", "finetune backbone", "store pack", "store export", "fuse", "report"]
+    told = ["--kills", "10", "--seed", "5", "--places", "taken", "limit", "--only", *chosen]
+    done = subprocess.run([sys.executable, script, *told], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    *_, total = [line for line in done.stdout.splitlines() if line.startswith("| all |")]
+    counts = [int(cell) for cell in total.split("|")[2:8]]
+    assert sum(counts[:4]) == 10
+    assert counts[5] >= 4  # results that were compared

@@ -1,4 +1,5 @@
-"""What every training shares: its settings, its schedule and optimiser, and the device it runs on.
+"""What every training shares: its settings, its schedule and optimiser, the device it runs on, and
+the state that an interrupted one goes on from.
 
 No file loads torch before it is needed: command lines read the settings' fields for --help.
 """
@@ -6,6 +7,7 @@ No file loads torch before it is needed: command lines read the settings' fields
 from .machine import Engine, check_device, choose_device, deterministic
 from .schedule import Schedule
 from .settings import OPTIMIZERS, SCHEDULES, Optimizer, Training, build_optimizer, read_training
+from .state import read_state, restore_optimizer, state_is_due, write_state
 
 __all__ = [
     "OPTIMIZERS",
@@ -18,5 +20,9 @@ __all__ = [
     "check_device",
     "choose_device",
     "deterministic",
+    "read_state",
     "read_training",
+    "restore_optimizer",
+    "state_is_due",
+    "write_state",
 ]

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image  # torchvision brings Pillow
 
-from avr.core import WorkError, write_whole
+from avr.core import WorkError, cannot_write, write_whole
 
 LONGEST = 65535  # hundredths of a second that a GIF may show an image
 Images = Iterable[NDArray[np.uint8]]
@@ -39,8 +39,8 @@ def write_video(path: Path, images: Images, *, rate: float) -> None:
     try:
         with write_whole(path) as temporary:
             write(temporary, itertools.chain([first], remaining), rate)
-    except (av.FFmpegError, OSError) as error:
-        raise WorkError(f"{path}: cannot be written ({error.strerror or error})") from error
+    except av.FFmpegError as error:
+        raise cannot_write(path, error) from error
 
 
 def _write_mp4(path: Path, images: Images, rate: float) -> None:

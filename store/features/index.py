@@ -8,7 +8,7 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from avr.core import Progress, UsageError
+from avr.core import Progress, UsageError, claim_files
 from avr.store.sealed import RESERVED, Rows, write_sealed
 from avr.store.tables import write_tables
 
@@ -65,8 +65,7 @@ def pack(store: Path | str, out: Path | str | None = None, *, overwrite: bool = 
     if not store.is_dir():
         raise UsageError(f"{store}: not a store's folder; only those are packed")
     target = Path(out) if out is not None else store.absolute().with_name(store.absolute().name + ".h5")
-    if target.exists() and not overwrite:
-        raise UsageError(f"{target}: is there already; --overwrite replaces it")
+    claim_files([("", target)], inputs=store.rglob("*.h5"), overwrite=overwrite)
     parts = open_parts([store])
     for part in parts:
         if part.catalog.missing_shards:

@@ -13,8 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from avr.core import UsageError
-from avr.store.records import changes
+from avr.core import UsageError, changes
 from avr.store.sealed import RESERVED, open_sealed, seal_of, write_sealed
 from avr.store.tables import Tables, write_tables
 

@@ -68,6 +68,7 @@ class FeatureStore(AbstractContextManager["FeatureStore"]):
             change when the store gets others.
         digests: of each stream the identity of its part.
         complete: False when shards are missing; what is there can be read.
+        lacking: which are, "rgb: 3 of 12 shards"; "" of a whole store.
 
     Raises:
         UsageError: no store, one of another format version, an unknown stream, or parts that disagree on a video.
@@ -113,14 +114,16 @@ class FeatureStore(AbstractContextManager["FeatureStore"]):
             self.provenance = {"streams": {name: self._part_of[name][0].provenance for name in self.streams}}
             digests = sorted([sorted(part.streams), part.digest] for part in self.parts)
             self.digest = hashlib.sha256(json.dumps(digests).encode()).hexdigest()
-        self.complete = not any(part.catalog.missing_shards for part in self.parts)
+        lacking = []
         for part in self.parts:
             missing = len(part.catalog.missing_shards)
             if missing:
+                lacking.append(f"{', '.join(part.streams)}: {missing} of {len(part.catalog.files) + missing} shards")
                 warn(
                     f"{part.label}: unfinished, {missing} of {len(part.catalog.files) + missing} shards are missing; "
                     "run `avr extract` again with the same settings to finish it"
                 )
+        self.lacking, self.complete = "; ".join(lacking), not lacking
 
     @cached_property
     def _rows(self) -> RowReader:

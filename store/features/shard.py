@@ -63,7 +63,7 @@ class ShardWriter:
         self.video_ids = self.plan.shard(number).ids
         if not self.video_ids:
             raise UsageError(f"{folder}: no shard {number}; there are {self.plan.num_shards}")
-        remove_leftovers(self.folder / shard_name(number))
+        remove_leftovers(self.folder / shard_name(number), alone=True)
         self._members = frozenset(self.video_ids)
         self._features: dict[str, dict[str, NDArray[np.float16]]] = {}
         self._frames: dict[str, int] = {}

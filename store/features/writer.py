@@ -7,8 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from avr.core import AvrError, FolderLock, UsageError, make_folder, note, remove_leftovers, warn
-from avr.store.records import changes
+from avr.core import AvrError, FolderLock, UsageError, changes, make_folder, note, remove_leftovers, warn
 
 from .catalog import INDEX_NAME, catalog_of_shards, read_index, read_shard, shard_name
 from .index import write_index
@@ -76,7 +75,7 @@ class StoreWriter(AbstractContextManager["StoreWriter"]):
         elif problem is not None:
             warn(f"{self.path}: {PLAN_NAME} is damaged or gone, and is written anew")
         if there is None:
-            remove_leftovers(self.path / PLAN_NAME)
+            remove_leftovers(self.path / PLAN_NAME, alone=True)
             return write_plan(self.path, wanted)
         refuse_changes(self.path, there, wanted, keep_shard_videos=keep_shard_videos)
         for line in changes(there.provenance, wanted.provenance):  # of its settings, none
@@ -148,7 +147,7 @@ class StoreWriter(AbstractContextManager["StoreWriter"]):
             with suppress(AvrError):
                 if read_index(self.path / INDEX_NAME).equals(catalog):
                     return True
-            remove_leftovers(self.path / INDEX_NAME)
+            remove_leftovers(self.path / INDEX_NAME, alone=True)
             write_index(self.path, catalog)
         return True
 

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from avr.core import WorkError, safe_cell, write_csv
+from avr.core import UsageError, safe_cell, write_csv
 
 
 @pytest.mark.parametrize(
@@ -43,5 +43,5 @@ def test_a_table_is_read_back_and_says_what_it_changed(tmp_path, capsys):
     )
     assert (tmp_path / "table.csv").read_bytes() == "path\r\né\r\n".encode()
     (tmp_path / "file").touch()
-    with pytest.raises(WorkError, match="cannot be written"):
+    with pytest.raises(UsageError, match="file: is a file, or lies below one"):
         write_csv(tmp_path / "file" / "table.csv", rows)

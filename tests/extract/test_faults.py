@@ -298,14 +298,11 @@ def test_values_past_all_bounds_from_a_network_are_failures_not_features(dataset
     state["features.0.weight"] *= 1e38  # sums beyond float32; weights that hold a NaN themselves are refused before
     torch.save(state, tmp_path / "broken.pth")
     settings = SETTINGS | {"rgb": SETTINGS["rgb"].change(weights=str(tmp_path / "broken.pth"))}
-    summary = extract(dataset, tmp_path / "store", streams=settings, running=RUNNING)
-    assert summary.extracted == 0
-    assert len(summary.failures) == 6
-    assert all(reason.startswith("rgb: rgb/pooled: ") and "NaN" in reason for _, reason in summary.failures)
+    for _ in range(2):  # though another run found out
+        with pytest.raises(WorkError, match=r"none of 6 videos gives features, first .*: rgb: rgb/pooled: .*NaN"):
+            extract(dataset, tmp_path / "store", streams=settings, running=RUNNING)
     with FeatureStore(tmp_path / "store", streams=["flow"]) as store:
         assert len(store) == 6  # the other stream has them all
-    with pytest.raises(WorkError, match="6 videos without features"):
-        extract(dataset, tmp_path / "strict", streams=settings, running=RUNNING, strict=True)
 
 
 def test_a_damaged_shard_is_found_dropped_and_done_again(dataset, tmp_path):

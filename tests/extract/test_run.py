@@ -275,7 +275,7 @@ def test_bad_videos_are_kept_with_their_reasons_and_the_run_goes_on(with_bad, tm
         assert store.frames.tolist() == [20, 9, 9, 24]
         assert store.shown("rgb")[0].tolist()[0] == [3, 10, 16]
         np.testing.assert_allclose(store.shown("rgb")[1][2], [0.04, 0.16, 0.28])
-    with pytest.raises(WorkError, match="3 videos without features"):  # though another run found out
+    with pytest.raises(WorkError, match="3 of 7 videos without features"):  # though another run found out
         extract(with_bad, out, streams=SMALL, running=running, strict=True)
     again = extract(with_bad, out, streams=SMALL, running=running)
     assert (again.extracted, dict(again.failures), again.notes) == (0, reasons, summary.notes)

@@ -2,6 +2,7 @@
 
 import csv
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -13,9 +14,10 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from avr.core import UsageError, WorkError
+from avr.core import Stopped, UsageError, WorkError, stoppable
 from avr.finetune.distributed import Processes, join_processes
 from avr.finetune.draws import cut
+from avr.finetune.loop import Loop
 
 sys.path.insert(0, str(Path(__file__).parent))
 from toy import TRAINING, Noise, all_losses, losses
@@ -100,6 +102,32 @@ def test_a_continued_run_equals_an_uninterrupted_one_to_the_bit(tmp_path, name):
         assert continued.losses == expected.losses
         without_time = [{k: v for k, v in row.items() if k != "seconds"} for row in continued.history]
         assert without_time == [{k: v for k, v in row.items() if k != "seconds"} for row in expected.history]
+
+
+@pytest.mark.parametrize("step", [1, 3, 4, 7])
+def test_sigterm_costs_no_step(tmp_path, step, monkeypatch):
+    """In the middle of a step, which is done to its end, or of an epoch's end: the state on disk is of that moment."""
+    training = VARIANTS["adamw"]
+    whole = make_loop(tmp_path / "whole", training=training)
+    expected = whole.run(Processes())
+    stopped = make_loop(tmp_path / "stopped", training=training, save_every=0)
+    real = Loop._step
+
+    def sent(self, *arguments, **options):
+        if self.schedule.step + 1 == step:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return real(self, *arguments, **options)
+
+    monkeypatch.setattr(Loop, "_step", sent)
+    with pytest.raises(Stopped), stoppable():
+        stopped.run(Processes())
+    assert stopped.schedule.step == step
+    loop = make_loop(tmp_path / "stopped", training=training, save_every=0)
+    seen = []
+    monkeypatch.setattr(Loop, "_step", lambda self, *a, **o: seen.append(self.schedule.step) or real(self, *a, **o))
+    assert loop.run(Processes()).losses == expected.losses
+    assert seen[0] == step if step % 3 else seen[0] >= step - 3  # 3 steps an epoch: at its end validation may be broken
+    assert_same(weights(whole), weights(loop))
 
 
 def test_a_state_of_weights_that_lay_otherwise_in_memory_is_continued(tmp_path):

@@ -314,6 +314,29 @@ def test_the_command_prints_and_its_json_is_one_object(tmp_path, monkeypatch, ru
     assert "Mean of the streams' probabilities." in done.stdout
 
 
+def test_what_is_not_whole_is_passed_over_or_warned_of_and_says_so_for_ever(tmp_path, monkeypatch, runner):
+    """An unfinished run, and one of a store that lacked shards: named by hand they are fused, and it is said."""
+    monkeypatch.chdir(tmp_path)
+    put(tmp_path, score_file())
+    begun = RunRecord("head", {"splits": ["1", "2"]}, head="linear", splits={"1": SplitRecord({})})
+    partial = RunRecord("head", {"splits": ["1"]}, head="linear", store={"lacking": "rgb: 1 of 4 shards"})
+    for name, record in (("linear-begun-1", begun), ("linear-part-1", replace(partial, splits=begun.splits))):
+        write_record(put(tmp_path, score_file(), run=name).parents[1], record)
+    put(tmp_path, score_file(provenance={"store": partial.store}), run="linear-part-1")
+    done = runner.invoke(main, ["fuse", "average", "--bootstrap", "100"])
+    assert done.exit_code == 0, done.output
+    assert "fuse: takes runs/linear-made-1" in done.stderr
+    assert "runs/linear-begun-1, unfinished (1 of 2 splits)" in done.stderr
+    assert "runs/linear-part-1, of a store that is not whole (rgb: 1 of 4 shards)" in done.stderr
+    for name, lack in (("begun", "unfinished (1 of 2"), ("part", "of a store that is not whole (rgb: 1 of 4 shards)")):
+        told = ["fuse", "average", f"runs/linear-{name}-1", "--bootstrap", "100", "--out", name]
+        done = runner.invoke(main, told)
+        assert f"warning: runs/linear-{name}-1: {lack}" in done.stderr
+    fused = json.loads((tmp_path / "part" / "run.json").read_text())
+    assert (fused["complete"], fused["store"]["lacking"]) == (False, "rgb: 1 of 4 shards")
+    assert read_scores(tmp_path / "part" / "scores.h5").provenance["store"]["lacking"] == "rgb: 1 of 4 shards"
+
+
 @pytest.mark.parametrize(
     ("option", "message"),
     [

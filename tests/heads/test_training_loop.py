@@ -18,6 +18,7 @@ from avr.heads import (
     predict,
     train,
 )
+from avr.heads._course import Course
 from avr.heads._examples import even_parts
 from avr.heads._loop import set_statistics
 from avr.store import FeatureStore
@@ -47,6 +48,80 @@ def train_on(examples, head, videos, *, seed=0, training=None, options=None):
     groups = np.array([f"g{i // 6}" for i in range(len(examples.labels))])
     training = training or head_class(head).defaults
     return made, train(made, examples, videos, training=training, groups=groups, names=names, seed=seed)
+
+
+@pytest.mark.parametrize(
+    ("head", "settings"),
+    [
+        ("linear", {"epochs": 4, "schedule": "cosine", "optimizer": "sgd"}),
+        ("linear", {"epochs": 3, "second_epochs": 2, "schedule": "two-stage", "validation": 0.2}),
+        ("consensus", {"epochs": 6, "schedule": "plateau", "patience": 1, "validation": 0.3, "optimizer": "rmsprop"}),
+        ("coattention", {"epochs": 3, "views": "all"}),
+    ],
+)
+def test_a_training_that_is_interrupted_after_any_epoch_ends_with_the_same_weights(
+    head, settings, tmp_path, monkeypatch
+):
+    """Dropout, order, views, schedule, validation's best weights: bit for bit, and the same log but for its seconds."""
+    monkeypatch.setattr("avr.training.state.EVERY", 0.0)
+    monkeypatch.setattr("avr.heads._loop.STATISTICS_VIDEOS", 40)  # so that they are drawn
+    streams = ("rgb", "flow") if head == "coattention" else ("rgb",)
+    examples, videos = gaussian_examples(views=2, streams=streams), np.arange(90)
+    training = Training(**{"min_steps": 0, "batch_size": 16, "lr": 0.01, **settings})
+    options = {"dropout": 0.5} if head == "coattention" else {}
+
+    def run(state, stop_after=0):
+        torch.manual_seed(0)
+        made = build_head(head, examples.shapes, 3, options=options)
+        rows = []
+
+        def on_epoch(row):
+            rows.append({name: value for name, value in row.items() if name != "seconds"})
+
+        def keep(course, *arguments, real=Course.keep):
+            real(course, *arguments)
+            if len(course.rows) == stop_after:
+                raise KeyboardInterrupt
+
+        names = np.array([f"video{i}" for i in range(len(examples.labels))])
+        groups = np.array([f"g{i // 6}" for i in range(len(examples.labels))])
+        with monkeypatch.context() as patch:
+            patch.setattr(Course, "keep", keep)
+            train(
+                made,
+                examples,
+                videos,
+                training=training,
+                groups=groups,
+                names=names,
+                seed=3,
+                on_epoch=on_epoch,
+                state=state,
+            )
+        return made.state_dict(), rows
+
+    whole, rows = run(None)
+    assert len(rows) >= 3
+    for epoch in range(1, len(rows)):
+        state = tmp_path / f"{epoch}.state"
+        with pytest.raises(KeyboardInterrupt):
+            run(state, epoch)
+        torch.manual_seed(99)
+        torch.rand(7)
+        weights, log = run(state)
+        assert log == rows
+        assert all(torch.equal(weights[name], value) for name, value in whole.items())
+
+
+def test_a_damaged_state_begins_the_training_anew(tmp_path, capsys):
+    examples, videos = gaussian_examples(), np.arange(60)
+    state = tmp_path / "state"
+    state.write_bytes(b"no state")
+    names = np.array([str(i) for i in range(120)])
+    head = build_head("linear", examples.shapes, 3)
+    trained = train(head, examples, videos, training=Training(epochs=1), groups=names, names=names, seed=0, state=state)
+    assert len(trained.rows) == 1
+    assert "state is damaged" in capsys.readouterr().err
 
 
 def test_linear_is_as_good_as_logistic_regression():

@@ -140,12 +140,12 @@ def test_a_place_that_cannot_be_written_is_told_before_the_work(runner, runs, fo
     monkeypatch.chdir(folder)
     monkeypatch.setattr(Predictor, "__init__", lambda *_, **__: pytest.fail("the work begins"))
     command = ["predict", "clips", "--run", str(runs / "linear"), "--out"]
-    done = runner.invoke(main, [*command, f"{'n' * 250}.csv"])
+    done = runner.invoke(main, [*command, f"{'n' * 300}.csv"])
     assert done.exit_code == 1
     assert done.stderr.endswith(".csv: cannot be written (File name too long); choose another place\n")
     done = runner.invoke(main, [*command, "drawn/a/short.mp4", "--draw", "drawn"])
     assert (done.exit_code, done.stderr) == (
         2,
-        "error: drawn/a/short.mp4: would be written twice; choose another place for one\n",
+        "error: --out and clips/a/short.avi both become drawn/a/short.mp4; choose another place for one\n",
     )
     assert sorted(path.name for path in folder.iterdir()) == ["clips"]

@@ -3,7 +3,7 @@
 import pytest
 
 from avr.core import UsageError
-from avr.predict import check_outputs, drawn_paths, gather_videos
+from avr.predict import drawn_paths, gather_videos
 
 
 @pytest.fixture
@@ -63,22 +63,3 @@ def test_two_videos_never_become_one_drawing(folder):
     for name in ("1.mp4", "1.avi.mp4"):
         (folder / "clips" / "a" / name).touch()
     assert drawn("clips/a") == [f"{out}/1.avi.mp4", f"{out}/1.avi.mp4.mp4", f"{out}/1.mp4.mp4"]
-
-
-def test_output_never_lands_on_what_is_there(folder):
-    videos = gather_videos(["clips"])
-    check_outputs([folder / "new.csv"], videos)
-    with pytest.raises(UsageError, match=r"one.raw: is there already; --overwrite replaces it"):
-        check_outputs([folder / "one.raw"], videos)
-    check_outputs([folder / "one.raw"], videos, overwrite=True)
-    with pytest.raises(UsageError, match=r"1.avi: is one of the videos"):
-        check_outputs([folder / "clips" / "b" / ".." / "a" / "1.avi"], videos, overwrite=True)
-    for out, message in (
-        ("new/drawn/1.mp4", "1.mp4: would be written twice"),
-        ("new/../new/drawn/1.mp4", "1.mp4: would be written twice"),
-        ("new/drawn", "drawn: is a folder; name a file"),
-    ):
-        with pytest.raises(UsageError, match=message):
-            check_outputs([folder / out, folder / "new" / "drawn" / "1.mp4"], videos, overwrite=True)
-    with pytest.raises(UsageError, match="empty: is a folder; name a file"):
-        check_outputs([folder / "empty"], videos, overwrite=True)

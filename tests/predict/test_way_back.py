@@ -59,7 +59,7 @@ def open_training(place, *, weights=(), root=None):
 
 
 def attend(place, *, root=None):
-    weights = draw_attention(place / "run", VIDEO, place / "drawn", root=root).weights
+    weights = draw_attention(place / "run", VIDEO, place / "drawn", root=root, overwrite=True).weights
     return next(iter(weights.values()))
 
 

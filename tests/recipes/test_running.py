@@ -2,11 +2,6 @@
 
 import csv
 import json
-import os
-import signal
-import subprocess
-import sys
-import time
 from dataclasses import replace
 
 import numpy as np
@@ -14,10 +9,10 @@ import pytest
 
 from avr.cli import main
 from avr.core import UsageError, top_k_accuracy
-from avr.recipes import Changes, load_recipe, run_recipe
+from avr.recipes import Changes, as_object, load_recipe, run_recipe
 from avr.recipes.running import Measured, Outcome
 from avr.recipes.tables import as_markdown, table_rows
-from avr.store import is_run, read_record, read_scores
+from avr.store import read_scores
 
 QUICK = {"epochs": 2, "min_steps": 0, "lr": 0.01}  # where it does not matter what is learnt
 
@@ -74,10 +69,12 @@ def test_a_store_serves_the_rows_it_fits(toy_store, tmp_path):
     assert outcome.rows[2].reason == "no store for it: give --store n7=PATH (see avr recipe plan stfn-table4)"
     with pytest.raises(UsageError, match=r"fits no row: the rows of stfn-table5 differ in backbone; name its section"):
         quick("stfn-table5", toy_store, tmp_path)
+    with pytest.raises(UsageError, match="is the folder of recipe stfn-table4, not of stfn-table5: choose another"):
+        run_recipe(load_recipe("stfn-table5"), stores=[("inception", toy_store)], out=tmp_path)
     named = run_recipe(
         load_recipe("stfn-table5"),
         stores=[("inception", toy_store)],
-        out=tmp_path,
+        out=tmp_path / "table5",
         changes=Changes(training=QUICK),
     )
     assert [bool(measured.values) for measured in named.rows] == [False] * 3 + [True] * 3
@@ -118,34 +115,13 @@ def test_bad_requests_are_refused(toy_store, tmp_path):
         run_recipe(load_recipe("stfn-table2"), stores=[], out=tmp_path)
 
 
-def test_a_killed_run_goes_on_where_it_stopped(runner, toy_store, tmp_path):
-    """SIGKILL after the first training; what is trained stays, the half-trained rest is trained again."""
+def test_the_command_prints_a_table_and_writes_it(runner, toy_store, tmp_path):
     out = tmp_path / "out"
     arguments = ["recipe", "run", "stfn-table2", "--store", str(toy_store), "--out", str(out), "--seeds", "0,1"]
-    arguments += ["--training", "epochs=5", "--training", "min_steps=0"]
-    code = "import sys; from avr.cli import main; sys.argv[0] = 'avr'; main()"
-    command = [sys.executable, "-c", code, *arguments]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    silent = {"stderr": subprocess.DEVNULL, "stdout": subprocess.DEVNULL}
-    running = subprocess.Popen(command, cwd=tmp_path, env=environment, **silent)
-    deadline = time.monotonic() + 60
-
-    def trained():
-        runs = [path for path in out.glob("runs/*/seed-*") if is_run(path) and read_record(path).complete]
-        return [run / "split-1" / "scores.h5" for run in runs]
-
-    while not trained() and time.monotonic() < deadline:
-        time.sleep(0.01)
-    running.send_signal(signal.SIGKILL)
-    running.wait()
-    done = trained()
-    assert 1 <= len(done) < 6
-    before = {path: path.stat().st_mtime_ns for path in done}
-    finished = runner.invoke(main, arguments)
+    finished = runner.invoke(main, [*arguments, "--training", "epochs=5", "--training", "min_steps=0"])
     assert finished.exit_code == 0, finished.output
-    assert {path: path.stat().st_mtime_ns for path in done} == before
     assert len(list(out.glob("rows/*/*.json"))) == 6
-    assert list(out.glob("runs/*/.*")) == []  # nothing half-trained is left
+    assert json.loads((out / "recipe.json").read_text()) == {"recipe": "stfn-table2"}
     lines = finished.stdout.splitlines()
     assert lines[0] == "STFN table 2: fusion operations"
     assert lines[1] == "toy, split 1, seed 0, 1, settings for small data"
@@ -154,6 +130,31 @@ def test_a_killed_run_goes_on_where_it_stopped(runner, toy_store, tmp_path):
     assert table[0] == ["row", "paper", "mean", "deviation", "seed 0 split 1", "seed 1 split 1"]
     assert float(table[1][2]) == pytest.approx((float(table[1][4]) + float(table[1][5])) / 2)
     assert "| Average | - |" in (out / "table.md").read_text()
+
+
+@pytest.mark.parametrize("damage", ["", "{", '{"top1": 50}', '{"key": 3, "top1": NaN}', "[" * 9000])
+def test_a_damaged_figure_is_measured_again_and_the_others_stay(toy_store, tmp_path, damage, capsys):
+    first = quick("stfn-table2", toy_store, tmp_path, splits="1")
+    figures = sorted((tmp_path / "rows").glob("*/*.json"))
+    before = figures[0].read_text()
+    figures[0].write_text(damage.replace("3", json.dumps(json.loads(before)["key"])) if "key" in damage else damage)
+    assert quick("stfn-table2", toy_store, tmp_path, splits="1").rows == first.rows
+    assert f"{figures[0]} is damaged: the row is measured again" in capsys.readouterr().err
+    assert figures[0].read_text() == before
+
+
+def test_a_figure_that_is_no_number_is_a_failed_row(toy_store, tmp_path, monkeypatch):
+    monkeypatch.setattr("avr.recipes.running.accuracy_of", lambda *_, **__: float("nan"))
+    outcome = quick("stfn-table2", toy_store, tmp_path, splits="1")
+    assert all(measured.failed and "gives no accuracy" in measured.reason for measured in outcome.rows)
+    assert "NaN" not in json.dumps(as_object(outcome), allow_nan=False)
+
+
+def test_a_folder_of_something_else_is_refused(toy_store, tmp_path):
+    (tmp_path / "table.csv").write_text("mine")
+    with pytest.raises(UsageError, match=r"holds table.csv, and is no folder of a recipe: choose another --out"):
+        quick("stfn-table2", toy_store, tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["table.csv"]
 
 
 def test_json_is_one_object_and_nothing_else(runner, toy_store, tmp_path, monkeypatch):

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from avr.cli import main
-from avr.core import UsageError
+from avr.core import UsageError, WorkError
 from avr.report import Outcome, most_confused, newest_runs, per_class_accuracy, read_outcomes, write_report
 from avr.report.drawing import heat_map, line_chart
 from avr.report.page import render
@@ -187,8 +187,46 @@ def test_no_runs():
 
 
 def test_out_is_a_folder(run, tmp_path):
-    with pytest.raises(UsageError, match=r"is a folder; name the page itself, such as .*report\.html"):
+    with pytest.raises(UsageError, match="is a folder; name a file"):
         write_report([run], tmp_path)
+
+
+def test_a_former_page_is_replaced_and_nothing_else_is(run, tmp_path):
+    scores = run / "split-1" / "scores.h5"
+    before = scores.read_bytes()
+    with pytest.raises(UsageError, match=r"scores.h5: is there and is no report of avr's; --overwrite replaces it"):
+        write_report([run], scores)
+    assert scores.read_bytes() == before
+    page = tmp_path / "page.html"
+    for _ in range(2):
+        write_report([run], page)
+    page.write_text("<title>my thesis</title>")
+    with pytest.raises(UsageError, match="is no report of avr's"):
+        write_report([run], page)
+    write_report([run], page, overwrite=True)
+    assert "avr report" in page.read_text()
+
+
+def test_what_is_of_a_store_that_lacked_shards_says_so_on_the_page(run, tmp_path, capsys):
+    scores = read_scores(run / "split-1" / "scores.h5")
+    write_scores(tmp_path / "part.h5", replace(scores, provenance={"store": {"lacking": "rgb: 1 of 4 shards"}}))
+    write_report([tmp_path / "part.h5"], tmp_path / "page.html")
+    assert "part.h5: of a store that is not whole (rgb: 1 of 4 shards)." in (tmp_path / "page.html").read_text()
+    assert "warning: " in capsys.readouterr().err
+
+
+def test_what_cannot_be_written_is_shown_all_the_same(run, runner, monkeypatch, tmp_path):
+    """The lines first, then why there is no page: exit 1."""
+
+    def full(*_, **__):
+        raise WorkError("page.html: cannot be written (No space left on device)")
+
+    monkeypatch.setattr("avr.report.page.write_whole", full)
+    done = runner.invoke(main, ["report", str(run), "--out", str(tmp_path / "page.html")])
+    assert done.exit_code == 1
+    assert "top-1" in done.stdout
+    assert "written" not in done.stdout
+    assert done.stderr.endswith("error: page.html: cannot be written (No space left on device)\n")
 
 
 def test_log_that_is_none(run):

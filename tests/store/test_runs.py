@@ -15,6 +15,7 @@ from avr.store import (
     RunRecord,
     Scores,
     SplitRecord,
+    begun_folder,
     claim_run,
     finished_runs,
     new_folder,
@@ -24,6 +25,7 @@ from avr.store import (
     score_path,
     score_paths,
     split_names,
+    warn_unfinished,
     write_log,
     write_record,
     write_scores,
@@ -169,9 +171,9 @@ def test_a_split_is_there_when_the_record_names_it(tmp_path):
             (folder / "old").touch()
         assert (run / "split-1" / "scores.h5").is_file()
         assert (split_names(run), score_paths(run)) == ([], [])  # as a process that was killed here leaves it
-        (run / ".split-2.123.tmp").mkdir()
+        (run / ".split-2.host-123-0123abcd.tmp").mkdir()
     with claim_run(tmp_path / "out", "", MINE) as run:
-        assert not (run / ".split-2.123.tmp").exists()
+        assert not (run / ".split-2.host-123-0123abcd.tmp").exists()
         with new_split(run, "1") as folder:
             leave_scores(folder)
         record_split(run, "1", SplitRecord(FIGURES), summary=FIGURES)
@@ -188,14 +190,59 @@ def test_the_newest_run_is_a_finished_one(tmp_path, capsys):
     leave_scores(tmp_path / "damaged", age=9)
     (tmp_path / "damaged" / "run.json").write_text("{")
     assert [run.name for run in finished_runs(tmp_path)] == ["imported", "a-2", "a-10"]
-    assert "leaves out" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "damaged" in said
+    assert f"leaves out {tmp_path / 'a-11'}, unfinished (1 of 2 splits): run the command that began it again" in said
     assert [run.name for run in finished_runs(tmp_path, but="a-1")] == ["imported", "a-2"]
+
+
+def test_the_newest_run_is_the_one_whose_record_says_so_whatever_was_touched(tmp_path):
+    for name in ("a-1", "a-2"):
+        with claim_run(tmp_path / name, "", MINE) as run:
+            for split in MINE.wanted:
+                leave_scores(run / f"split-{split}")
+                record_split(run, split, SplitRecord(FIGURES))
+    leave_scores(tmp_path / "a-1" / "split-1", age=10**9)  # copied, or touched
+    assert [run.name for run in finished_runs(tmp_path)] == ["a-1", "a-2"]
+
+
+def test_a_run_is_finished_when_its_folds_are_there_too(tmp_path):
+    with claim_run(tmp_path / "out", "", MINE) as run:
+        for split in MINE.wanted:
+            kept = begun_folder(run, split)
+            kept.mkdir(parents=True)
+            record_split(run, split, SplitRecord(FIGURES, unfinished=True))
+            assert kept.is_dir()
+        assert not read_record(run).finished
+        record_split(run, "1", SplitRecord(FIGURES, folds=5))
+        assert [path.name for path in (run / ".begun").iterdir()] == ["split-2"]
+        record_split(run, "2", SplitRecord(FIGURES, folds=5))
+    assert read_record(run).finished
+    assert not (run / ".begun").exists()
+    begun_folder(run, "1").mkdir(parents=True)  # as a process that is killed at its very end leaves it
+    with claim_run(run, "", MINE):
+        assert not (run / ".begun").exists()
+
+
+def test_what_is_of_a_store_that_lacks_shards_says_so_for_ever(tmp_path, capsys):
+    partial = replace(MINE, store={"lacking": "rgb: 3 of 12 shards"})
+    with claim_run(tmp_path / "a-1", "", partial) as run:
+        for split in MINE.wanted:
+            leave_scores(run / f"split-{split}")
+            record_split(run, split, SplitRecord(FIGURES))
+    assert read_record(run).finished
+    assert json.loads((run / "run.json").read_text())["complete"] is False
+    with pytest.raises(UsageError, match=r"a-1, of a store that is not whole \(rgb: 3 of 12 shards\)"):
+        finished_runs(tmp_path)
+    warn_unfinished(score_path(run / "split-1"))
+    assert "warning: " in (said := capsys.readouterr().err)
+    assert "scores.h5: of a store that is not whole (rgb: 3 of 12 shards): its figures are of what is there" in said
 
 
 def test_where_only_unfinished_runs_are_there_the_error_says_how_to_go_on(tmp_path):
     write_record(tmp_path / "a-1", replace(MINE, splits={"1": SplitRecord(FIGURES)}))
     leave_scores(tmp_path / "a-1" / "split-1")
-    with pytest.raises(UsageError, match=r"no run with scores under .*a-1: not finished; run the command .*goes on"):
+    with pytest.raises(UsageError, match=r"under .*a-1, unfinished \(1 of 2 splits\): run the command .*goes on"):
         finished_runs(tmp_path)
     with pytest.raises(UsageError, match=r"no run with scores under .*none: train a head first"):
         finished_runs(tmp_path / "none")

@@ -461,10 +461,10 @@ def test_a_packed_store_of_parts_is_the_folder(toy, toy_parts, tmp_path):
     assert list(told[0]["streams"]) == ["flow", "rgb"]
     assert (told[0]["streams"]["rgb"]["steps"], told[0]["streams"]["flow"]["failures"]) == (3, 1)
     for path in (toy_parts, packed):
-        export(path, tmp_path / path.suffix)
-    written = {path.name: path.read_bytes() for path in (tmp_path / ".h5").iterdir()}
-    assert {path.name: path.read_bytes() for path in tmp_path.glob("*.npy")} | written == written
-    assert np.load(tmp_path / ".h5" / "rgb_row_frames.npy").shape == (36, 3)
+        export(path, tmp_path / f"out{path.suffix}")
+    written = {path.name: path.read_bytes() for path in (tmp_path / "out.h5").iterdir()}
+    assert {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()} == written
+    assert np.load(tmp_path / "out.h5" / "rgb_row_frames.npy").shape == (36, 3)
     content = bytearray(packed.read_bytes())
     with h5py.File(packed) as file:
         content[file["rgb/pooled"].id.get_offset() + 5 * file["rgb/pooled"][0].nbytes + 4] ^= 4
@@ -481,3 +481,16 @@ def test_the_newest_store_is_told_by_its_newest_part(toy, tmp_path):
         toy.write_part(tmp_path / name, stream)
         time.sleep(0.01)
     assert default_store(tmp_path) == tmp_path / "one"
+
+
+def test_two_arrays_never_become_one_file(tmp_path):
+    videos = [SimpleNamespace(id="x/v", path="/v", label=0, group="g")]
+    dataset = SimpleNamespace(name="made", class_names=("x",), videos=videos, splits={})
+    for stream, layer in (("a_b", "c"), ("a", "b_c")):
+        arrays = {f"{stream}/{layer}": (2, 3)}
+        with StoreWriter(tmp_path / "s" / stream, dataset, arrays=arrays, provenance={"settings": {}}) as writer:
+            for shard in writer.shards():
+                shard.add("x/v", {f"{stream}/{layer}": np.ones((1, 2, 3))}, frames=3)
+    with pytest.raises(UsageError, match=r"two arrays would become a_b_c.npy"):
+        export(tmp_path / "s", tmp_path / "out")
+    assert not (tmp_path / "out").exists()

@@ -317,7 +317,7 @@ def test_export_gives_plain_files(toy, toy_store, tmp_path):
         assert (np.load(tmp_path / "out" / f"{stream}_row_frames.npy") == -1).all()
         assert np.isnan(np.load(tmp_path / "out" / f"{stream}_row_seconds.npy")).all()
     assert (tmp_path / "out" / "classes.txt").read_text() == "walk\nrun\njump\n"
-    with pytest.raises(UsageError, match="is there already"):
+    with pytest.raises(UsageError, match=r"out: holds classes.txt already"):
         export(toy_store, tmp_path / "out")
 
 

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from avr.core import WorkError
+from avr.core import UsageError, WorkError
 from avr.video import VideoFile, write_video
 from avr.video.writing import _add_stream
 
@@ -84,6 +84,6 @@ def test_what_cannot_be_written_is_one_line_and_leaves_nothing(tmp_path):
     with pytest.raises(WorkError, match=r"clip.mp4: there is no frame to write"):
         write_video(tmp_path / "clip.mp4", [], rate=25)
     (tmp_path / "file").touch()
-    with pytest.raises(WorkError, match="cannot be written"):
+    with pytest.raises(UsageError, match="file: is a file, or lies below one"):
         write_video(tmp_path / "file" / "clip.mp4", clip(), rate=25)
     assert [path.name for path in tmp_path.iterdir()] == ["file"]

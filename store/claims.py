@@ -1,0 +1,124 @@
+"""Claiming a run's folder: begun, or gone on with, by one process at a time; never one that holds something else."""
+
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+from avr.core import FolderLock, UsageError, WorkError, make_folder, note, remove_leftovers
+
+from .records import KINDS, RunRecord
+from .runs import RECORD, SPLIT, drop_begun, is_run, read_record, write_record
+
+LOCK = ".lock"
+
+
+@contextmanager
+def claim_run(out: Path | None, prefix: Path | str, record: RunRecord) -> Iterator[Path]:
+    """The folder of a run, held by this process inside the block; a finished one is given and left as it is.
+
+    Args:
+        out: the user's choice: begun, or continued where it holds this run. None: the newest unfinished `<prefix>-<k>`
+            of the same settings is continued, else the number after the highest is taken.
+        prefix: such as "runs/stfn-shapes".
+        record: what the run is, without any split.
+
+    A block that ends in an error before it left anything leaves no folder.
+
+    Raises:
+        UsageError: `out` holds something else or a run with other settings, which are named, or another process works
+            in the folder.
+        WorkError: its record is damaged, or it cannot be written.
+    """
+    folder = Path(out) if out is not None else _unfinished(Path(prefix), record) or new_folder(prefix)
+    before = _begun(folder, record)
+    if before is not None and before.finished:
+        drop_begun(folder, before)  # a process that was killed at its very end has not
+        yield folder
+        return
+    lock = FolderLock(make_folder(folder))
+    while not (folder / LOCK).exists():  # its holder has failed meanwhile, and took the folder away
+        lock.release()
+        lock = FolderLock(make_folder(folder))
+    try:
+        before = _begun(folder, record)  # as it is now that nobody else writes there
+        if before is not None:
+            record = replace(
+                record,
+                splits=before.splits,
+                summary=before.summary,
+                complete=before.complete,
+                written=before.written,
+            )
+            note(f"continuing {folder}")
+        for name in (RECORD, *(f"{SPLIT}{split}" for split in record.wanted)):  # nobody else is alive here
+            remove_leftovers(folder / name, alone=True)
+        drop_begun(folder, record)
+        write_record(folder, record)
+        yield folder
+    except BaseException:
+        if not record.splits and {path.name for path in folder.iterdir()} <= {LOCK, RECORD}:
+            shutil.rmtree(folder, ignore_errors=True)
+        raise
+    finally:
+        lock.release()
+
+
+def new_folder(prefix: Path | str) -> Path:
+    """Make `<prefix>-<k>`, k the number after the highest there is; safe against processes that do so too.
+
+    Raises:
+        UsageError, WorkError: it cannot be made.
+    """
+    prefix = Path(prefix)
+    make_folder(prefix.parent)
+    number = max(_numbers(prefix), default=0)
+    while True:
+        number += 1
+        folder = prefix.with_name(f"{prefix.name}-{number}")
+        try:
+            folder.mkdir()
+        except FileExistsError:  # another process has just begun there
+            continue
+        except OSError as error:
+            raise WorkError(f"{folder}: cannot be made ({error.strerror})") from error
+        return folder
+
+
+def _unfinished(prefix: Path, record: RunRecord) -> Path | None:
+    """The newest unfinished `<prefix>-<k>` of the same settings."""
+    for number in reversed(_numbers(prefix)):
+        folder = prefix.with_name(f"{prefix.name}-{number}")
+        try:
+            before = read_record(folder)
+        except (UsageError, WorkError):
+            continue
+        if not before.finished and before.kind == record.kind and not before.differences(record):
+            return folder
+    return None
+
+
+def _numbers(prefix: Path) -> list[int]:
+    """The numbers k for which there is a `<prefix>-<k>`, in order; gaps do not matter."""
+    ends = (path.name.removeprefix(f"{prefix.name}-") for path in prefix.parent.glob("*") if path.is_dir())
+    return sorted(int(end) for end in ends if end.isdecimal() and not end.startswith("0"))
+
+
+def _begun(folder: Path, record: RunRecord) -> RunRecord | None:
+    """The record of a folder that is to be continued; None where nothing lies there but an older process's lock.
+
+    Raises:
+        UsageError: it holds something else, or a run with other settings.
+    """
+    if not folder.is_dir() or all(path.name == LOCK for path in folder.iterdir()):
+        return None
+    if not is_run(folder):
+        raise UsageError(f"{folder} holds other files and no run: choose another --out")
+    before = read_record(folder)
+    if before.kind != record.kind:
+        raise UsageError(f"{folder} holds {KINDS[before.kind]}: choose another --out")
+    differing = before.differences(record)
+    if differing:
+        raise UsageError(f"{folder} holds {KINDS[before.kind]} with other settings ({differing}): choose another --out")
+    return before
