@@ -10,7 +10,7 @@ from .ahead import Busy, Stages, ahead
 from .child import Child
 from .errors import AvrError, UsageError, WorkError, one_line
 from .faces import lazy
-from .files import make_folder, remove_leftovers, sha256_of, try_place, write_whole
+from .files import make_folder, open_file, remove_leftovers, sha256_of, try_place, write_whole
 from .loading import say_loading
 from .locks import FolderLock
 from .marks import About, NonNegativeFloat, NonNegativeInt, OneOf, PositiveFloat, PositiveInt, Range, Share
@@ -20,7 +20,7 @@ from .progress import Progress, Said, note, overheard, quiet, warn
 from .ray import EngineAddress, EngineName, connect_ray, first_line, go_to
 from .registry import check_known, item_names, item_summary, load_item
 from .remarks import tell
-from .tables import safe_cell, write_csv
+from .tables import read_rows, read_text, safe_cell, write_csv
 
 if TYPE_CHECKING:
     from .folds import grouped_folds, possible_folds, split_groups, validation_part
@@ -71,11 +71,14 @@ __all__ = [
     "name_from",
     "note",
     "one_line",
+    "open_file",
     "options_of",
     "overheard",
     "possible_folds",
     "quiet",
     "read_options",
+    "read_rows",
+    "read_text",
     "read_value",
     "remove_leftovers",
     "safe_cell",
