@@ -13,7 +13,7 @@ from .documents import as_json, digest_of, read_json, write_json
 from .errors import AvrError, Unwritten, UsageError, WorkError, one_line
 from .extras import installing, load_extra
 from .faces import lazy
-from .files import cannot_write, make_folder, remove_leftovers, sha256_of, write_folder, write_whole
+from .files import cannot_write, make_folder, open_file, remove_leftovers, sha256_of, write_folder, write_whole
 from .loading import say_loading
 from .locks import FolderLock
 from .marks import About, NonNegativeFloat, NonNegativeInt, OneOf, PositiveFloat, PositiveInt, Range, Share
@@ -25,8 +25,8 @@ from .ray import EngineAddress, EngineName, connect_ray, first_line, go_to
 from .registry import check_known, item_names, item_summary, load_item
 from .remarks import as_size, tell
 from .stopping import Stopped, stoppable, unbroken
-from .system import WINDOWS, free_memory, most_open_files, open_file, read_at
-from .tables import safe_cell, write_csv
+from .system import WINDOWS, free_memory, most_open_files, open_handle, read_at
+from .tables import plain_cell, read_rows, read_text, safe_cell, write_csv
 
 if TYPE_CHECKING:
     from .folds import grouped_folds, possible_folds, split_groups, validation_part
@@ -94,13 +94,17 @@ __all__ = [
     "note",
     "one_line",
     "open_file",
+    "open_handle",
     "options_of",
     "overheard",
+    "plain_cell",
     "possible_folds",
     "quiet",
     "read_at",
     "read_json",
     "read_options",
+    "read_rows",
+    "read_text",
     "read_value",
     "remove_leftovers",
     "safe_cell",

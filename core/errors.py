@@ -8,6 +8,10 @@ class AvrError(Exception):
 
     exit_code = 1
 
+    def __str__(self) -> str:
+        """One line, whatever stands in a name that it speaks of."""
+        return " ".join(super().__str__().splitlines())
+
 
 class WorkError(AvrError):
     """The request was sound but the work failed (a damaged file, a full disk, weights that do not load): exit 1."""

@@ -16,6 +16,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import BinaryIO
 
 from .errors import UsageError, WorkError
 from .progress import note
@@ -205,6 +206,23 @@ def make_folder(folder: Path) -> Path:
     except OSError as error:
         raise WorkError(f"{folder}: cannot be made ({error.strerror}); choose another folder") from error
     return folder
+
+
+def open_file(path: Path) -> BinaryIO:
+    """A file, open to be read. A folder, a device or a FIFO, which would be waited for, is refused.
+
+    Raises:
+        UsageError: it is not there, is no regular file, or cannot be opened.
+    """
+    flags = os.O_RDONLY | sum(getattr(os, name, 0) for name in ("O_NONBLOCK", "O_CLOEXEC", "O_BINARY"))
+    try:
+        handle = os.open(path, flags)
+    except OSError as error:
+        raise UsageError(f"{path}: cannot be opened ({error.strerror})") from error
+    if not stat.S_ISREG(os.fstat(handle).st_mode):
+        os.close(handle)
+        raise UsageError(f"{path}: not a regular file")
+    return os.fdopen(handle, "rb")
 
 
 def sha256_of(path: Path) -> str:

@@ -20,7 +20,7 @@ from pathlib import Path
 
 from .errors import UsageError, WorkError
 from .progress import warn
-from .system import lock_bytes, open_file, read_at, unlock_bytes, write_at
+from .system import lock_bytes, open_handle, read_at, unlock_bytes, write_at
 
 TOGETHER, TURN, ALL = 1 << 30, (1 << 30) + 1, 1 << 31  # bytes behind every number that can be claimed; their count
 SLOT = 128  # bytes of content that name a process
@@ -68,7 +68,7 @@ class FolderLock(AbstractContextManager["FolderLock"]):
             if self.path in _held:
                 raise UsageError(f"{folder}: this process already {doing}")
             try:
-                self._handle = open_file(self.path, os.O_RDWR | os.O_CREAT)
+                self._handle = open_handle(self.path, os.O_RDWR | os.O_CREAT)
             except OSError as error:
                 raise WorkError(f"{folder}: cannot be written ({error.strerror}); choose another --out") from error
             try:

@@ -96,7 +96,7 @@ if sys.platform == "win32":
         return wintypes.HANDLE(msvcrt.get_osfhandle(file))
 
 
-def open_file(path: Path | str, flags: int) -> int:
+def open_handle(path: Path | str, flags: int) -> int:
     """A file's handle, for bytes, which children do not inherit."""
     return os.open(path, flags | getattr(os, "O_BINARY", 0), 0o666)
 

@@ -1,14 +1,17 @@
 """Which videos there are: ids, labels, class names, official splits, groups. One file a data set."""
 
+from ._classes import read_class_file
 from ._files import find_videos, is_video
-from ._groups import groups_by_name
+from ._groups import groups_by_name, groups_by_pattern, read_groups
 from ._index import Description, describe_dataset, index_dataset
+from ._listed import Listed, read_listed
 from ._splits import choose_split
 from ._types import Dataset, RawFrames, Split, Video
 
 __all__ = [
     "Dataset",
     "Description",
+    "Listed",
     "RawFrames",
     "Split",
     "Video",
@@ -16,6 +19,10 @@ __all__ = [
     "describe_dataset",
     "find_videos",
     "groups_by_name",
+    "groups_by_pattern",
     "index_dataset",
     "is_video",
+    "read_class_file",
+    "read_groups",
+    "read_listed",
 ]

@@ -87,10 +87,10 @@ def find_classes(given: Path | None, entries: Sequence[Entry], beside: Path) -> 
         UsageError: a name that stands in it twice (file:line).
     """
     if given is not None:
-        return _read(given)
+        return read_class_file(given)
     places = [beside / "classInd.txt", *sorted(beside.glob("label_map*.txt"))]
     path = next((one for one in places if one.is_file()), None)
-    return None if path is None or any(map(labelled_by_name, entries)) else _read(path)
+    return None if path is None or any(map(labelled_by_name, entries)) else read_class_file(path)
 
 
 def say_unused(file: ClassFile, used: Collection[int]) -> None:
@@ -103,8 +103,12 @@ def say_unused(file: ClassFile, used: Collection[int]) -> None:
         )
 
 
-def _read(file: Path) -> ClassFile:
-    """Names, one a line: in the order of the numbers that stand before all of them, from 0 or 1 on, or of the lines."""
+def read_class_file(file: Path) -> ClassFile:
+    """Names, one a line: in the order of the numbers that stand before all of them, from 0 or 1 on, or of the lines.
+
+    Raises:
+        UsageError: no text, or a name that stands in it twice (file:line).
+    """
     lines = lines_of(file)
     if lines and HEADER.fullmatch(lines[0][1]) and all(line[0].isdigit() for _, line in lines[1:]):
         lines = lines[1:]

@@ -36,7 +36,7 @@ def told_groups(
         raise UsageError("group_pattern and groups both tell the groups: leave one out")
     told: dict[str, str] = {}
     if pattern is not None:
-        told = _by_pattern([video.id for video in videos], pattern)
+        told = groups_by_pattern([video.id for video in videos], pattern)
     if file is not None:
         told = _by_file(name, root, videos, file)
     return tuple(replace(video, group=told.get(video.id, video.group)) for video in videos)
@@ -53,10 +53,6 @@ def say_leak(dataset: Dataset) -> None:
 
 def _by_file(name: str, root: Path, videos: Sequence[Video], file: Path) -> dict[str, str]:
     """Groups by id of a csv of columns id and group, with a header or without."""
-    table = read_table(file, ROLES, bare=("id", "group"))
-    if table is None:
-        raise UsageError(f"{file}:1: expected columns id, group, with a comma, semicolon or tab between them")
-    table.require(ROLES, ("id", "group"))
     places = Places(root)
     known: dict[str, set[str]] = {}  # the stretches of a file share its name
     for video in videos:
@@ -64,7 +60,7 @@ def _by_file(name: str, root: Path, videos: Sequence[Video], file: Path) -> dict
         for one in (video.id, whole, text_of(places.inside(video.path))):
             known.setdefault(one, set()).add(video.id)
     told, groups, strange = Told(), dict[str, str](), []
-    for where, cells in table.rows:
+    for where, cells in _rows(file):
         ids = known.get(text_of(cells["id"].replace("\\", "/")).removeprefix("./"), set())
         if not ids:
             strange.append(f"{cells['id']!r} ({where})")
@@ -83,7 +79,29 @@ def _by_file(name: str, root: Path, videos: Sequence[Video], file: Path) -> dict
     return groups
 
 
-def _by_pattern(ids: Sequence[str], pattern: str) -> dict[str, str]:
+def _rows(file: Path) -> tuple[tuple[str, dict[str, str]], ...]:
+    """Where each row of a csv of columns id and group is, and its cells by these names."""
+    table = read_table(file, ROLES, bare=("id", "group"))
+    if table is None:
+        raise UsageError(f"{file}:1: expected columns id, group, with a comma, semicolon or tab between them")
+    table.require(ROLES, ("id", "group"))
+    return table.rows
+
+
+def read_groups(file: Path) -> dict[str, str]:
+    """Groups by id of a csv of columns id and group, with a header or without.
+
+    Raises:
+        UsageError: no such table, or two groups of one id (file:line).
+    """
+    told, groups = Told(), dict[str, str]()
+    for where, cells in _rows(file):
+        told.tell(cells["id"], "group", cells["group"], where)
+        groups[cells["id"]] = cells["group"] or cells["id"]
+    return groups
+
+
+def groups_by_pattern(ids: Sequence[str], pattern: str) -> dict[str, str]:
     """Groups by id: the pattern's first capture, or whole match."""
     try:
         matches = {video_id: re.search(pattern, video_id) for video_id in ids}

@@ -1,13 +1,12 @@
 """Official lists and annotation files: where they lie, their lines, what they say of clips, which clips are there."""
 
-import codecs
 import re
 from collections import Counter
 from collections.abc import Callable, Container, Hashable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TypeVar
 
-from avr.core import UsageError, by_number, note, warn
+from avr.core import UsageError, by_number, note, read_text, warn
 
 from ._files import few, find_clips, first_of, text_of
 from ._types import Dataset, Split, Video
@@ -31,30 +30,6 @@ class Told:
         if known != value:
             here, there = (str(one) if str(one).isdecimal() else repr(one) for one in (value, known))
             raise UsageError(f"{where}: {shown or key} has {what} {here} here and {there} at {place}")
-
-
-def read_text(path: Path) -> str:
-    """A list's text.
-
-    Raises:
-        UsageError: it cannot be opened or is no UTF-8; says where, and what to do.
-    """
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise UsageError(f"{path}: cannot be read as a list ({error.strerror})") from error
-    if data.startswith(b"PK\3\4"):
-        raise UsageError(f"{path}: is a spreadsheet or an archive: save the table as csv, UTF-8")
-    if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) or b"\0" in data:
-        raise UsageError(f"{path}: is UTF-16, or no text: save it as UTF-8 (`iconv -f utf-16 -t utf-8`)")
-    try:
-        return data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = data.count(b"\n", 0, error.start) + 1
-        raise UsageError(
-            f"{path}:{line}: byte 0x{data[error.start]:02x} is no UTF-8: save the file as UTF-8 "
-            "(`iconv -f latin1 -t utf-8`, if it is latin-1)"
-        ) from error
 
 
 def lines_of(path: Path) -> list[tuple[int, str]]:

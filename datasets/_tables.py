@@ -1,16 +1,13 @@
 """Tables as spreadsheets and scripts write them: csv with commas, semicolons or tabs, quotes, a header or none."""
 
-import csv
-import io
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from avr.core import UsageError, note
+from avr.core import UsageError, note, read_rows, read_text
 
 from ._files import is_video, last_part
-from ._lists import read_text
 
 DELIMITERS = (",", ";", "\t")
 Roles = Mapping[str, Sequence[str]]  # what a column is for -> the headers that say so, the first that is there is taken
@@ -59,12 +56,12 @@ def read_table(file: Path, roles: Roles, *, bare: Sequence[str] = ()) -> Table |
     text = re.sub(r'\A"?sep=."?\r?\n', "\n", read_text(file))  # which Excel writes
     first = next((line for line in text.splitlines() if line.strip()), "")
     marks = [mark for mark in DELIMITERS if mark in first]
-    headers = {mark: _columns(_parsed(file, first, mark), roles) for mark in marks}
+    headers = {mark: _columns(_rows_of(file, first, mark), roles) for mark in marks}
     mark = max(marks, key=lambda mark: len(headers[mark]), default="")
     if mark and headers[mark]:
-        return _with_header(file, _parsed(file, text, mark), headers[mark])
+        return _with_header(file, _rows_of(file, text, mark), headers[mark])
     for mark in marks if bare else ():
-        rows = [(where, _cut(cells, len(bare))) for where, cells in _parsed(file, text, mark)]
+        rows = [(where, _cut(cells, len(bare))) for where, cells in _rows_of(file, text, mark)]
         if all(len(cells) == len(bare) for _, cells in rows):
             named = tuple((where, dict(zip(bare, cells, strict=True))) for where, cells in rows)
             return Table(file, frozenset(bare), (), (), named)
@@ -100,15 +97,5 @@ def _columns(rows: list[tuple[str, list[str]]], roles: Roles) -> dict[str, int]:
     return {role: names.index(name) for role, name in found.items() if name is not None}
 
 
-def _parsed(file: Path, text: str, mark: str) -> list[tuple[str, list[str]]]:
-    """Where each row starts, and its cells; rows of blanks are left out."""
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=mark, skipinitialspace=True)
-    rows, line = [], 1
-    try:
-        for cells in reader:
-            if any(cell.strip() for cell in cells):
-                rows.append((f"{file}:{line}", [cell.strip() for cell in cells]))
-            line = reader.line_num + 1
-    except csv.Error as error:
-        raise UsageError(f"{file}:{line}: cannot be read as csv: {error}") from error
-    return rows
+def _rows_of(file: Path, text: str, mark: str) -> list[tuple[str, list[str]]]:
+    return [(f"{file}:{line}", cells) for line, cells in read_rows(file, text, mark)]

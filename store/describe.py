@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from avr.core import UsageError, WorkError, claim_folder, write_folder
+from avr.core import UsageError, WorkError, claim_folder, note, safe_cell, write_folder
 
 from .features.catalog import INDEX_NAME
 from .features.check import verify_folder, verify_packed
@@ -240,7 +240,12 @@ def _write_lists(out: Path, columns: dict[str, NDArray], class_names: Iterable[s
     text = io.StringIO(newline="")
     writer = csv.writer(text)
     writer.writerow(columns)
-    writer.writerows(zip(*(column.tolist() for column in columns.values()), strict=True))
+    told = list(zip(*(column.tolist() for column in columns.values()), strict=True))
+    rows = [tuple(safe_cell(cell) for cell in row) for row in told]  # names of anybody, which no spreadsheet may run
+    writer.writerows(rows)
+    changed = sum(row != before for row, before in zip(rows, told, strict=True))
+    if changed:
+        note(f"videos.csv: {changed} lines hold what a spreadsheet would run, with an apostrophe before it")
     lines = "".join(f"{name}\n" for name in class_names)
     for path, content in ((out / "videos.csv", text.getvalue()), (out / "classes.txt", lines)):
         path.write_bytes(content.encode())

@@ -23,7 +23,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from avr.core import WorkError, most_open_files, open_file, read_at
+from avr.core import WorkError, most_open_files, open_handle, read_at
 from avr.store.checksum import crc32_of
 
 from .catalog import Catalog
@@ -41,7 +41,7 @@ class _OpenFile:
 
     def __init__(self, path: Path, size: int) -> None:
         self.path, self.size = path, size
-        self.handle = open_file(path, os.O_RDONLY)
+        self.handle = open_handle(path, os.O_RDONLY)
         self._check_size()
 
     def _check_size(self) -> None:

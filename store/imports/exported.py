@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from avr.core import UsageError
+from avr.core import UsageError, plain_cell
 from avr.store.features.facts import CODEC, NUMBERS
 from avr.store.features.opening import open_parts
 from avr.store.features.parts import find_plan, some_parts_of
@@ -108,7 +108,8 @@ def read_export(folder: Path, name: str) -> Export:
     """
     table, classes = (folder / name for name in LISTS)
     try:
-        rows = list(csv.reader(io.StringIO(table.read_bytes().decode(), newline="")))
+        cells = csv.reader(io.StringIO(table.read_bytes().decode(), newline=""))
+        rows = [[plain_cell(cell) for cell in row] for row in cells]
         class_names = tuple(classes.read_text(encoding="utf-8").splitlines())
         columns = dict(zip(rows[0], map(list, zip(*rows[1:], strict=True)), strict=True))
         videos = [
