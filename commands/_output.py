@@ -2,7 +2,7 @@
 
 import functools
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import asdict, dataclass, is_dataclass
 from typing import Any
 
@@ -83,11 +83,17 @@ def print_lines(*lines: object) -> None:
 
 
 def print_table(
-    header: Sequence[str], rows: Sequence[Sequence[object]], *, title: str = "", align: str = "", rule: bool = True
+    header: Sequence[str],
+    rows: Sequence[Sequence[object]],
+    *,
+    title: str = "",
+    align: str = "",
+    rule: bool = True,
+    bold: Collection[int] = (),
 ) -> None:
     """Print a table in plain text: the first column to the left, others to the right, or as `align` says ("llr").
 
-    With `rule`, a line stands below the header.
+    With `rule`, a line stands below the header. The rows of the numbers `bold` are so on a terminal.
     """
     cells = [[str(cell) for cell in row] for row in [header, *rows]]
     widths = [max(len(row[column]) for row in cells) for column in range(len(header))]
@@ -98,6 +104,7 @@ def print_table(
             cell.ljust(width) if (align[n] == "l" if align else not n) else cell.rjust(width)
             for n, (cell, width) in enumerate(zip(row, widths, strict=True))
         ]
-        click.echo("  ".join(parts).rstrip())
+        line = "  ".join(parts).rstrip()
+        click.echo(click.style(line, bold=True) if index - 1 in bold else line)
         if index == 0 and rule:
             click.echo("  ".join("-" * width for width in widths))

@@ -1,6 +1,6 @@
 """`avr fuse`: fuse the scores of several streams or runs.
 
-A subcommand a rule, found by its file name, and `compare`.
+A subcommand a rule, found by its file name, `compare` and `apply`.
 """
 
 import inspect
@@ -9,12 +9,13 @@ from typing import Any
 
 import click
 
-from avr.core import AvrError, item_names, item_summary, options_of
+from avr.core import AvrError, UsageError, item_names, item_summary, options_of
 
+from ._fusion import print_applied, print_comparison, print_fusion, sort_option
 from ._options import PATH, apply, chosen_stores, record_options, stores_option
-from ._output import Reply, answering, computed, print_lines, print_table
+from ._output import Reply, answering, computed
 
-MEASURES = {"top1": "top-1 %", "top5": "top-5 %", "mean_class": "mean class %", "log_loss": "log-loss", "ece": "ECE %"}
+MORE = {"compare": "Every rule on the same folds, beside averaging.", "apply": "A fitted rule on scores of new videos."}
 FROM_SCORES = ("kind", "num_classes")  # a rule's own arguments that are no options: the scores tell them
 
 
@@ -22,26 +23,28 @@ class Rules(click.Group):
     """Subcommands are the rules in `fusion/`; each is imported when it is called."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        return [*item_names("avr.fusion"), "compare"]
+        return [*item_names("avr.fusion"), *MORE]
 
     def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
-        return compare_command() if name == "compare" else rule_command(name)
+        if name in MORE:
+            return compare_command() if name == "compare" else apply_command()
+        return rule_command(name)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         rows = [(rule, item_summary("avr.fusion", rule)) for rule in item_names("avr.fusion")]
         with formatter.section("Rules"):
             formatter.write_dl(rows)
         with formatter.section("Commands"):
-            formatter.write_dl([("compare", "Every rule on the same folds, beside averaging.")])
+            formatter.write_dl(list(MORE.items()))
 
 
 @click.group(cls=Rules)
 def command() -> None:
     """Fuse the scores of several streams or runs.
 
-    `avr fuse RULE [SCORES]…` takes score files, run folders, or the newest run of each head under runs/. Rules that
-    learn are fitted on out-of-fold training scores and judged on test scores; where there are test scores alone, they
-    are cross-validated in them with folds that never split a group.
+    `avr fuse RULE [SCORES]…` takes score files, folders of them, run folders, or the newest run of each head under
+    runs/. Rules that learn are fitted on out-of-fold training scores or on validation scores, and judged on test
+    scores; where there are test scores alone, they are cross-validated in them with folds that never split a group.
     """
 
 
@@ -69,53 +72,33 @@ def rule_command(rule: str) -> click.Command:
     own = record_options("options", made, only=[name for name in options_of(made) if name not in FROM_SCORES])
     out = click.option("--out", type=PATH, help=f"Run folder to write.  [default: runs/fuse-{rule}-K]")
 
-    def from_scores(options: dict[str, Any], **values: Any) -> Reply:
-        return _answer(*computed(fuse, rule, options=options, **values))
+    def answer(sort: str | None, result: Any, error: AvrError | None) -> Reply:
+        return Reply(result, lambda: print_fusion(result, sort, written=error is None), error=error)
+
+    def from_scores(sort: str | None, options: dict[str, Any], **values: Any) -> Reply:
+        return answer(sort, *computed(fuse, rule, options=options, **values))
 
     def from_features(
-        options: dict[str, Any], measured: dict[str, Any], stores: tuple[Path, ...], **values: Any
+        sort: str | None,
+        scores: tuple[Path, ...],
+        options: dict[str, Any],
+        measured: dict[str, Any],
+        stores: tuple[Path, ...],
+        **values: Any,
     ) -> Reply:
-        return _answer(*computed(fuse_features, chosen_stores(stores), **options, **measured, **values))
+        if scores:
+            raise UsageError(f"{rule} reads features, not scores: leave out {scores[0]}, and name stores with --store")
+        return answer(sort, *computed(fuse_features, chosen_stores(stores), **options, **measured, **values))
 
+    shown = [*STREAMS, out, sort_option]
     if rule == "early-svm":
         measured = record_options("measured", Evaluation, only=("seed", "bootstrap"))
-        run = apply([*STREAMS, measured, stores_option, out, own], answering(from_features))
+        none = click.argument("scores", nargs=-1, type=PATH, metavar="")
+        run = apply([none, *shown, measured, stores_option, own], answering(from_features))
     else:
-        run = apply([SCORES, *STREAMS, record_options("evaluation", Evaluation), out, own], answering(from_scores))
+        run = apply([SCORES, *shown, record_options("evaluation", Evaluation), own], answering(from_scores))
     about = inspect.cleandoc(made.__doc__ or "").partition("\nArgs:")[0].partition("\nAttributes:")[0]
     return click.command(rule, help=about)(run)
-
-
-def _answer(result: Any, error: AvrError | None) -> Reply:
-    return Reply(result, lambda: print_result(result, written=error is None), error=error)
-
-
-def print_result(result: Any, *, written: bool = True) -> None:
-    """The table of a fusion, its differences, its calibration and its notes."""
-    rows = [[row["name"], *(figure(row, measure) for measure in MEASURES)] for row in result.rows]
-    print_table(["stream or rule", *MEASURES.values()], rows)
-    click.echo("")
-    for other, found in result.differences.items():
-        name = f"{other} ({found['stream']})" if "stream" in found else other
-        low, high = 100 * found["low"], 100 * found["high"]
-        click.echo(
-            f"{result.rule} - {name}: {100 * found['difference']:+.2f} points top-1, 95 % interval {low:+.2f} … "
-            f"{high:+.2f} (groups resampled), McNemar p {found['p']:.3g}"
-        )
-    for split, streams in result.calibration.items():
-        for name, found in streams.items():
-            click.echo(
-                f"split {split} {name}: temperature {found['temperature']:.3g}, expected calibration error "
-                f"{100 * found['ece_before']:.1f} % before, {100 * found['ece_after']:.1f} % after"
-            )
-    print_lines(*result.notes, *([f"written: {result.out}"] if written else []))
-
-
-def figure(row: dict[str, Any], measure: str) -> str:
-    """A figure of a row, with its spread over splits where there are several."""
-    scale, digits = (1, 3) if measure == "log_loss" else (100, 1)
-    text = f"{scale * row[measure]:.{digits}f}"
-    return f"{text} ± {scale * row['over_splits'][measure]['spread']:.{digits}f}" if "over_splits" in row else text
 
 
 def compare_command() -> click.Command:
@@ -134,37 +117,50 @@ def compare_command() -> click.Command:
         callback=lambda _, __, values: values or None,
         help="A rule; repeat.  [default: all that read scores]",
     )
-    @click.option("--weights", is_flag=True, help="Print the weights of each class and stream too.")
+    @click.option("--weights", is_flag=True, help="Print the weights of classes and streams too.")
+    @sort_option
     @answering
-    def run(weights: bool, **values: Any) -> Reply:
+    def run(weights: bool, sort: str | None, **values: Any) -> Reply:
         """Every rule on the same videos, beside averaging.
 
         With out-of-fold training scores the rules are fitted on them and judged on the test scores; with test scores
         alone all are cross-validated on the same folds, which never split a group. Nothing is written.
         """
         result = compare(**values)
-        return Reply(result, lambda: print_comparison(result, weights=weights))
+        return Reply(result, lambda: print_comparison(result, sort, weights=weights))
 
     return run
 
 
-def print_comparison(result: Any, *, weights: bool) -> None:
-    """The table of a comparison and its notes; with `weights`, those of the classes, a table a rule and split."""
-    rows = [
-        [
-            row["name"],
-            *(figure(row, measure) for measure in MEASURES),
-            f"{100 * row['difference']:+.2f} [{100 * row['low']:+.2f}, {100 * row['high']:+.2f}]",
-            f"{row['p']:.3g}",
-        ]
-        for row in result.rows
-    ]
-    print_table(["stream or rule", *MEASURES.values(), "top-1 - average [95 %]", "McNemar p"], rows)
-    print_lines(*result.notes)
-    for rule, by_split in result.weights.items() if weights else ():
-        for split, table in by_split.items():
-            shares = [
-                [name, *(f"{value:.3f}" for value in row)] for name, row in zip(result.class_names, table, strict=True)
-            ]
-            click.echo("")
-            print_table(["class", *result.streams], shares, title=f"{rule}, split {split}")
+def apply_command() -> click.Command:
+    """The subcommand `apply`."""
+    from avr.datasets import groups_by_name
+    from avr.fusion import Evaluation, apply_fusion
+
+    @click.command("apply")
+    @click.argument("fused", type=PATH)
+    @click.argument("scores", nargs=-1, required=True, type=PATH)
+    @click.option("--split", default="", metavar="NAME", help="Of a fusion of several splits.  [default: the first]")
+    @click.option(
+        "--out",
+        type=PATH,
+        default=Path("fused.csv"),
+        show_default=True,
+        help="A .csv table, an .h5 score file, or a folder for fused.csv.",
+    )
+    @click.option("--overwrite", is_flag=True, help="Replace a file that is there.")
+    @record_options("measured", Evaluation, only=("seed", "bootstrap"))
+    @sort_option
+    @answering
+    def run(sort: str | None, measured: dict[str, Any], **values: Any) -> Reply:
+        """Fuse new scores as FUSED was fitted, a run folder that `avr fuse RULE` wrote, or a split of it.
+
+        SCORES are score files, folders of them, run folders, or files that other tools wrote, one a stream and called
+        as it is (rgb.csv), with the classes in the fusion's order. Labels are not needed; where there are, the result
+        is judged on them.
+        """
+        given = {**values, "evaluation": Evaluation(**measured), "group_rule": groups_by_name}
+        result, error = computed(apply_fusion, **given)
+        return Reply(result, lambda: print_applied(result, sort, written=error is None), error=error)
+
+    return run

@@ -9,8 +9,8 @@ values given in Python and the message where one is refused follow from it:
     dropout=2 is not possible; dropout takes 0 ≤ float < 1
 
 An option is a bool, int, float (finite), str, Path or `Literal`, a number within a `Range`, a name `OneOf` a table's, a
-tuple, sequence or mapping of such, or one of several of them (the text "none" is None). Of any other class, it is an
-instance.
+tuple, sequence or mapping of such (as texts "1,2" and "rgb=1,flow=2"), or one of several of them (the text "none" is
+None). Of any other class, it is an instance.
 """
 
 import collections.abc
@@ -34,6 +34,7 @@ from .registry import check_known
 
 UNIONS = (typing.Union, types.UnionType)
 SEQUENCES = (tuple, list, collections.abc.Sequence)
+MAPPINGS = (dict, collections.abc.Mapping)
 
 
 @dataclass(frozen=True)
@@ -163,6 +164,8 @@ def takes(hint: Any) -> str:
         return " or ".join(takes(kind) for kind in _none_first(arguments))
     if origin in SEQUENCES:
         return f"{takes(arguments[0])},…"
+    if origin in MAPPINGS:
+        return f"NAME={takes(arguments[1])},…"
     names: dict[Any, str] = {bool: "true|false", str: "text", Path: "path", types.NoneType: "none"}
     return names.get(origin, getattr(origin, "__name__", str(origin)))
 
@@ -171,6 +174,8 @@ def as_text(value: object) -> str:
     """A value as a command line would give it."""
     if isinstance(value, bool) or value is None:
         return str(value).lower()
+    if isinstance(value, Mapping):
+        return ",".join(f"{name}={item}" for name, item in value.items())
     return ",".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value)
 
 
@@ -199,8 +204,8 @@ def _as(hint: Any, value: Any, texts: bool) -> Any:
         if texts and not items:
             raise ValueError  # whoever gives a list gives something
         return tuple(items) if origin is tuple else items
-    if origin in (dict, Mapping):
-        return {key: _as(arguments[1], item, texts) for key, item in dict(value).items()}
+    if origin in MAPPINGS:
+        return {key: _as(arguments[1], item, texts) for key, item in _pairs(value, texts).items()}
     if origin in SCALARS:
         return _scalar(origin, value, texts)
     if origin is not Any and not isinstance(value, origin):
@@ -216,6 +221,18 @@ def _items(value: Any, texts: bool) -> list[Any]:
     if isinstance(value, (str, Mapping)):
         raise TypeError
     return [value] if texts and isinstance(value, numbers.Real) else list(value)
+
+
+def _pairs(value: Any, texts: bool) -> dict[str, Any]:
+    """The items of a mapping, or of a text such as "rgb=1,flow=2"."""
+    if isinstance(value, str) and texts:
+        parts = [item.partition("=") for item in value.split(",")]
+        if not all(name.strip() and mark for name, mark, _ in parts):
+            raise ValueError
+        return {name.strip(): item.strip() for name, _, item in parts}
+    if not isinstance(value, Mapping):
+        raise TypeError
+    return dict(value)
 
 
 def _scalar(kind: Any, value: Any, texts: bool) -> Any:

@@ -21,7 +21,7 @@ from avr.core import UsageError, note, quiet, sha256_of
 from avr.datasets import Video
 from avr.extract import LayerReader, Networks, Origin, Running, Settings, extract, lay_out, open_backbone, refuse_unused
 from avr.heads import CHECKPOINT, Head, SeparateHeads, TrainedRun, head_class, load_run, save_tensors, with_average
-from avr.store import AVERAGE, RUNS, RunRecord, SplitRecord, read_head_record, read_record, record_split, split_folder
+from avr.store import RUNS, UNTRAINED, RunRecord, SplitRecord, read_head_record, read_record, record_split, split_folder
 from avr.training import Training
 
 from .backbone import PAPER
@@ -230,7 +230,7 @@ class EndToEndTask(Task):
             save_tensors(files[stream], reader.trunk_state(), own)
         source = self._write_head(folder, network.head)
         outputs = self.outputs(network, self.videos[1])
-        kept = {name: values for name, values in outputs.items() if name != AVERAGE}
+        kept = {name: values for name, values in outputs.items() if name not in UNTRAINED}
         made = {"store": source, "options": self.trained.metadata["options"], "seed": self.seed}
         self.write_scores(folder, kept, head=self.trained.metadata["head"], provenance=made)
         return SplitRecord(

@@ -1,31 +1,65 @@
 """Score fusion: one file a rule, every rule a scikit-learn classifier.
 
-    from avr.fusion import make_fuser
-    fuser = make_fuser("awf").fit(X, y, groups)      # X (M, S, K) scores, y (M,), groups (M,)
-    fuser.predict_proba(X_new)                       # (M, K)
+    from avr.fusion import Awf
+    fuser = Awf().fit(X, y, groups)      # X (M, S, K) scores, or a list of (M, K), one a stream; y, groups (M,)
+    fuser.predict_proba(X_new)           # (M, K)
 
-`fuse` and `compare` work on score files and are what `avr fuse` calls. `early-svm` alone takes features, not scores:
-`fuse_features` works on a store.
+`fuse`, `compare` and `apply_fusion` work on score files and are what `avr fuse` calls. `early-svm` alone takes
+features, not scores: `fuse_features` works on a store.
 """
 
-from ._base import Fuser, Rule, make_fuser, rule_class, rule_names
-from ._fuse import Comparison, FusionResult, compare, fuse
-from ._inputs import Table, gather
-from ._probabilities import fit_temperature
-from ._report import expected_calibration_error, mcnemar_p, paired_bootstrap, reliability_table
-from ._saving import load_fuser, save_fuser
-from ._trials import Evaluation
-from .early_svm import fuse_features, pooled_features
+from typing import TYPE_CHECKING
+
+from avr.core import lazy
+
+if TYPE_CHECKING:
+    from ._applying import apply_fusion
+    from ._base import Fuser, Rule, make_fuser, rule_class, rule_names
+    from ._fuse import compare, fuse
+    from ._inputs import Table, gather
+    from ._probabilities import fit_temperature
+    from ._report import expected_calibration_error, mcnemar_p, paired_bootstrap, reliability_table
+    from ._results import Applied, Comparison, FusionResult
+    from ._saving import about_scores, find_fusion, load_fuser, save_fuser
+    from ._trials import Evaluation
+    from .average import Average
+    from .awf import Awf
+    from .early_svm import EarlySvm, fuse_features, pooled_features
+    from .greedy_selection import GreedySelection
+    from .log_linear_pool import LogLinearPool
+    from .logistic_stacking import LogisticStacking
+    from .lp_beta import LpBeta
+    from .maximum import Maximum
+    from .multiply import Multiply
+    from .svm import Svm
+    from .weighted import Weighted
+else:
+    __getattr__, __dir__ = lazy(__name__)
 
 __all__ = [
+    "Applied",
+    "Average",
+    "Awf",
     "Comparison",
+    "EarlySvm",
     "Evaluation",
     "Fuser",
     "FusionResult",
+    "GreedySelection",
+    "LogLinearPool",
+    "LogisticStacking",
+    "LpBeta",
+    "Maximum",
+    "Multiply",
     "Rule",
+    "Svm",
     "Table",
+    "Weighted",
+    "about_scores",
+    "apply_fusion",
     "compare",
     "expected_calibration_error",
+    "find_fusion",
     "fit_temperature",
     "fuse",
     "fuse_features",

@@ -5,7 +5,7 @@ base classes would give (parameters, score, tags) stands here, and scikit-learn 
 puts a rule into its searches and pipelines, and by the rules that fit its machines.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from avr.core import UsageError, check_fields, check_known, item_names, load_item, options_of, read_options, softmax
 
+from ._given import check_learnable, columns_of, numbered, stacked
 from ._probabilities import check_scores, floors_of, kinds_of, log_probabilities, probabilities
 
 Kind = str | Sequence[str]  # "auto", "logits" or "probabilities", for all streams or one a stream
@@ -25,7 +26,7 @@ class Rule:
     and a `decision_function(X)` that gives fused scores `(M, K)`, the larger the better.
 
     Attributes:
-        classes_: (K,) int64, class numbers.
+        classes_: (K,) the classes: numbers int64, or names where the labels are names.
     """
 
     trained: ClassVar[bool] = True
@@ -36,7 +37,7 @@ class Rule:
     warning: ClassVar[str] = ""
     """What to say loudly whenever the rule is used."""
     _estimator_type = "classifier"  # what scikit-learn before 1.6 reads instead of tags
-    classes_: NDArray[np.int64]
+    classes_: NDArray[Any]
 
     def fit(self, X: object, y: object, groups: object = None) -> Self:
         """Learn from `X (M, S, …)`, labels `y (M,)` and, where the rule makes folds, `groups (M,)`."""
@@ -59,7 +60,7 @@ class Rule:
         return np.where(total > 0, fused / np.where(total > 0, total, 1), 1 / fused.shape[1])
 
     def predict(self, X: object) -> NDArray:
-        """Class numbers `(M,)`; a tie goes to the smaller number."""
+        """Classes `(M,)`, as `classes_` has them; a tie goes to the one that comes first there."""
         best = np.argmax(self.decision_function(X), axis=1)
         return self.classes_[best]
 
@@ -138,8 +139,10 @@ class Rule:
 class Fuser(Rule):
     """Base of the rules over scores `(M, S, K)`, which implement `_learn` (if they learn) and `_combine`.
 
-    Labels are class numbers 0 … K-1; classes without a training video are allowed. A rule that is not `trained` looks
-    in `fit` at shapes and kinds alone.
+    Scores are one array `(M, S, K)`, or a list of S arrays or pandas frames `(M, K)`, one a stream. Labels are class
+    numbers 0 … K-1; or what the frames' columns are called; or names, the columns of the arrays being the sorted names.
+    Classes without a training video are allowed, but where names alone tell the columns. A rule that is not `trained`
+    looks in `fit` at shapes and kinds alone.
 
     Args:
         kind: what the scores are, "auto", "logits" or "probabilities", for all streams or one a stream.
@@ -153,7 +156,7 @@ class Fuser(Rule):
         self.kind = kind
 
     def fit(self, X: object, y: object, groups: object = None) -> Self:
-        """Learn from scores `X (M, S, K)`, labels `y (M,)` and, for the inner folds, `groups (M,)`.
+        """Learn from scores `X (M, S, K)` (or a list of S), labels `y (M,)` and, for the inner folds, `groups (M,)`.
 
         `groups` are what must not be split between folds (source film, person); None: each video is its own group.
 
@@ -162,14 +165,14 @@ class Fuser(Rule):
                 infinite scores, one class or one video.
         """
         check_fields(self)
-        scores = check_scores(X)
-        labels = check_labels(y, len(scores), scores.shape[2])
+        scores = check_scores(stacked(X))
+        classes, labels = numbered(y, len(scores), scores.shape[2], columns_of(X))
         names = np.arange(len(scores)) if groups is None else np.asarray(groups)
         if names.shape != labels.shape:
             raise UsageError(f"groups of shape {names.shape} for {len(scores)} videos")
         if self.trained:
-            check_learnable(labels)
-        self.classes_ = np.arange(scores.shape[2])
+            check_learnable(labels, classes)
+        self.classes_ = classes
         self.kinds_ = kinds_of(scores, self.kind)
         self.floors_ = floors_of(scores, self.kinds_)
         self._learn(scores, labels, np.unique(names, return_inverse=True)[1])
@@ -178,19 +181,29 @@ class Fuser(Rule):
     def decision_function(self, X: object) -> NDArray:
         """Fused scores `(M, K)`, the larger the better; log-probabilities up to a constant a video for most rules."""
         self._check_fitted()
-        scores = check_scores(X)
+        scores, columns = check_scores(stacked(X)), columns_of(X)
         _, S, K = scores.shape
         if (len(self.kinds_), len(self.classes_)) != (S, K):
             raise UsageError(
                 f"scores of {S} streams and {K} classes for a fuser fitted on {len(self.kinds_)} streams and "
                 f"{len(self.classes_)} classes"
             )
+        if columns is not None and columns.tolist() != self.classes_.tolist():
+            raise UsageError("the frames' columns are not the classes that the fuser was fitted on, in their order")
         return self._combine(scores)
 
+    def predict_proba(self, X: object) -> Any:
+        """Fused probabilities `(M, K)`; a frame, with the classes as columns, where X holds frames."""
+        fused = super().predict_proba(X)
+        if columns_of(X) is None:
+            return fused
+        first: Any = X[0]  # type: ignore[index]
+        return type(first)(fused, index=first.index, columns=self.classes_)
+
     @classmethod
-    def options_for(cls, streams: Sequence[str]) -> dict[str, Any]:
-        """Options that follow from the streams' names, where the user gives none."""
-        return {}
+    def options_for(cls, streams: Sequence[str], given: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        """The options `given`, completed by what follows from the streams' names."""
+        return dict(given or {})
 
     def _learn(self, X: NDArray, y: NDArray, groups: NDArray) -> None:
         """Set the learnt attributes from valid scores, labels and groups."""
@@ -204,33 +217,6 @@ class Fuser(Rule):
 
     def _log_probabilities(self, X: NDArray) -> NDArray:
         return log_probabilities(X, self.kinds_, self.floors_)
-
-
-def check_labels(y: object, num_videos: int, num_classes: int) -> NDArray[np.int64]:
-    """Labels as int64 `(M,)`; refused: another length, not whole numbers, or out of range."""
-    labels = np.asarray(y)
-    if labels.shape != (num_videos,):
-        raise UsageError(f"labels of shape {labels.shape} for {num_videos} videos")
-    if labels.dtype.kind not in "iub" and not (labels.dtype.kind == "f" and (labels == np.floor(labels)).all()):
-        raise UsageError(f"labels of type {labels.dtype}: they are class numbers 0 … {num_classes - 1}")
-    labels = labels.astype(np.int64)
-    if len(labels) and not 0 <= labels.min() <= labels.max() < num_classes:
-        raise UsageError(
-            f"labels {labels.min()} … {labels.max()} for scores of {num_classes} classes: they count from 0 to "
-            f"{num_classes - 1}"
-        )
-    return labels
-
-
-def check_learnable(labels: NDArray[np.int64]) -> None:
-    """Refuse what no rule can learn from: one video, or videos of one class."""
-    if len(labels) < 2:
-        raise UsageError("one video to learn from: give more, or use a rule that does not learn (average, multiply)")
-    if (labels == labels[0]).all():
-        raise UsageError(
-            f"all {len(labels)} videos to learn from are of class {labels[0]}: give videos of at least two classes, or "
-            "use a rule that does not learn (average, multiply)"
-        )
 
 
 def rule_names() -> list[str]:

@@ -1,21 +1,23 @@
-"""`avr fuse`: score files in; a rule judged beside the untrained ones and written, or every rule beside averaging.
+"""`avr fuse`: score files in; a rule judged beside the untrained ones and written, or every rule beside them.
 
-files  _inputs→  a table a split  _trials→  a rule's fused scores  _report→  figures  _saving→  a run folder
+files  _finding, _inputs→  a table a split  _trials→  a rule's fused scores  _report, _verdict→  figures, what to use
+_saving→  a run folder  _applying→  scores of new videos
 """
 
 import hashlib
-from collections.abc import Mapping, Sequence
-from contextlib import nullcontext
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from avr.core import Progress, Unwritten, WorkError, note, warn
+from avr.core import Progress, Unwritten, UsageError, WorkError, note, options_of, read_options, warn
 from avr.store import (
     RUNS,
+    UNTRAINED,
     RunRecord,
     Scores,
     SplitRecord,
@@ -28,65 +30,16 @@ from avr.store import (
 )
 
 from ._base import make_fuser, rule_class, rule_names
-from ._inputs import OWN, Table, read_tables
-from ._report import best_stream, calibration_report, differences, table_rows
+from ._finding import OWN
+from ._inputs import Table, read_tables
+from ._report import against_baselines, better_untrained, calibration_report, differences, right, table_rows
+from ._results import Comparison, FusionResult, Row, Weights
 from ._saving import save_fuser
-from ._trials import Evaluation, Trial, trial_of
+from ._trials import Evaluation, Trial, of_split, trial_of
 
-UNTRAINED = ("average", "multiply")
 # The paper's own program is worth a row beside the default objective.
 EXTRA = {"awf stilt": ("awf", {"objective": "stilt"})}
-
-
-@dataclass(frozen=True)
-class FusionResult:
-    """What `fuse` found.
-
-    Attributes:
-        rule: its name. streams: S names. splits: names.
-        rows: one dict a line of the table, single streams first, then average, multiply and the rule: name, top1, top5,
-            mean_class, log_loss, ece (over all judged videos of all splits), videos; of several splits `over_splits`,
-            mean and spread of each figure.
-        differences: the rule minus the best single stream, average and multiply in top-1: difference, low, high (95 %
-            interval, resampled by group), p (McNemar).
-        splits_rows: the same rows, split by split.
-        calibration: a stream: temperature, ece before and after, reliability tables.
-        notes: what the rule says about its fit.
-        protocol: what was fitted and judged on what.
-        out: the run folder.
-    """
-
-    rule: str
-    streams: tuple[str, ...]
-    splits: tuple[str, ...]
-    rows: list[dict[str, Any]]
-    differences: dict[str, dict[str, Any]]
-    splits_rows: dict[str, list[dict[str, Any]]]
-    calibration: dict[str, Any]
-    notes: list[str]
-    protocol: dict[str, str]
-    out: Path
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """What `compare` found.
-
-    Attributes:
-        streams: S names. splits: names. class_names: K names.
-        rows: one dict a stream and rule: the figures of `avr fuse`, and difference, low, high, p against average.
-        weights: rule to split to (K, S) nested lists, of rules that have per-class weights, fitted on all that may be.
-        protocol: split to what was fitted and judged on what.
-        notes: what the rules say about their fits, by split.
-    """
-
-    streams: tuple[str, ...]
-    splits: tuple[str, ...]
-    class_names: tuple[str, ...]
-    rows: list[dict[str, Any]]
-    weights: dict[str, dict[str, list[list[float]]]]
-    protocol: dict[str, str]
-    notes: list[str]
+Rules = Mapping[str, tuple[str, Mapping[str, Any]]]  # row's name -> rule over scores, its options
 
 
 def fuse(
@@ -103,7 +56,8 @@ def fuse(
 
     Args:
         rule: name of a rule over scores, such as "awf".
-        scores: score files, run folders or folders of runs; none: the newest run of each head under `runs/`.
+        scores: score files, run folders, folders of score files or of runs; none: the newest run of each head under
+            `runs/`.
         split: one split's name; None: every split that all files have.
         streams: which streams, "flow" or "linear/flow"; None: all but the heads' own fused ones.
         options: of the rule.
@@ -113,13 +67,17 @@ def fuse(
     Raises:
         UsageError: nothing to fuse, streams that do not fit together, an unknown rule or option, a rule over features,
             an `out` that holds something else.
+        Unwritten: the run folder cannot be written; it holds the result.
     """
     evaluation = evaluation or Evaluation()
     given = {name: value for name, value in (options or {}).items() if value is not None}
-    rules: dict[str, tuple[str, dict[str, Any]]] = {name: (name, {}) for name in UNTRAINED}
-    trials = _try_rules("fuse", rules | {rule: (rule, given)}, scores, split, streams, evaluation)
-    calibration = {trial.table.split: calibration_report(trial) for trial in trials}
-    return conclude(rule, trials, evaluation, options=given, calibration=calibration, out=out)
+    rules: Rules = {rule: (rule, given)}
+    check_rules(rules)
+    tables = read_tables(scores, split=split, streams=streams)
+    with claimed(rule, tables, given, evaluation, out) as folder:
+        trials = _try_rules("fuse", rules, tables, evaluation)
+        calibration = {trial.table.split: calibration_report(trial) for trial in trials}
+        return conclude(rule, trials, evaluation, calibration=calibration, out=folder)
 
 
 def compare(
@@ -140,106 +98,141 @@ def compare(
         UsageError: as `fuse`.
     """
     evaluation = evaluation or Evaluation()
-    names = ("average", *([*rule_names(), *EXTRA] if rules is None else rules))
-    chosen: dict[str, tuple[str, dict[str, Any]]] = {name: EXTRA.get(name, (name, {})) for name in names}
-    trials = _try_rules("compare", chosen, scores, split, streams, evaluation)
-    weights: dict[str, dict[str, list[list[float]]]] = {}
+    wanted = [*rule_names(), *EXTRA] if rules is None else rules
+    chosen: Rules = {name: EXTRA.get(name, (name, {})) for name in wanted}
+    check_rules(chosen)
+    tables = read_tables(scores, split=split, streams=streams)
+    if rules is None:
+        chosen = _possible(chosen, tables)
+    trials = _try_rules("compare", chosen, tables, evaluation)
+    judged = [name for name in trials[0].results if name not in trials[0].table.streams]
+    weights = {name: found for name in judged if (found := class_weights(trials, name))}
     notes = []
-    for name in chosen:
+    for name in judged:
         for trial in trials:
-            fitted = trial.results[name].rule
-            found = fitted.class_weights()
-            if found is not None:
-                weights.setdefault(name, {})[trial.table.split] = found.tolist()
-            notes += [f"split {trial.table.split}: {text}" for text in fitted.notes()]
-    rows = table_rows(trials)
-    against = differences(trials, [(row["name"], "average") for row in rows], evaluation)
+            label = f"split {trial.table.split}: " if trial.table.split else ""
+            notes += [label + text for text in trial.results[name].rule.notes()]
+    rows, baseline = table_rows(trials), better_untrained(trials)
+    against = differences(trials, [(row["name"], baseline) for row in rows], evaluation)
+    others = [name for name in judged if name != baseline]
+    best = max(others, key=lambda name: right(trials, name).mean())
     return Comparison(
         streams=trials[0].table.streams,
         splits=tuple(trial.table.split for trial in trials),
         class_names=trials[0].table.class_names,
+        baseline=baseline,
         rows=[row | found for row, found in zip(rows, against, strict=True)],
+        verdict=against_baselines(trials, best, evaluation, chosen_of=len(others))[1],
         weights=weights,
         protocol={trial.table.split: trial.protocol for trial in trials},
         notes=notes,
     )
 
 
-def _try_rules(
-    what: str,
-    rules: Mapping[str, tuple[str, Mapping[str, Any]]],
-    scores: Sequence[Path | str],
-    split: str | None,
-    streams: Sequence[str] | None,
-    evaluation: Evaluation,
-) -> list[Trial]:
-    """Each single stream, then each of `rules`, row name to (rule over scores, options), one trial a split."""
-    classes = {rule: rule_class(rule) for rule, _ in rules.values()}
-    for text in (made.warning for made in classes.values() if made.warning):
-        warn(text)
-    tables = read_tables(scores, split=split, streams=streams)
+def check_rules(rules: Rules) -> None:
+    """Refuse rules and options that are not there, before anything is read; say what a rule warns of."""
+    for rule, options in rules.values():
+        made = rule_class(rule)
+        read_options(options_of(made), options, kind=f"option of rule {rule}")
+        if made.warning:
+            warn(made.warning)
+
+
+def _possible(rules: Rules, tables: Sequence[Table]) -> Rules:
+    """The rules that these streams do not ask options of."""
+    possible = {}
+    for name, (rule, options) in rules.items():
+        try:
+            for table in tables:
+                rule_class(rule).options_for(table.streams, options)
+        except UsageError as error:
+            note(f"compare: leaves out {error}")
+            continue
+        possible[name] = (rule, options)
+    return possible
+
+
+def _try_rules(what: str, rules: Rules, tables: Sequence[Table], evaluation: Evaluation) -> list[Trial]:
+    """Each single stream, the untrained rules and each of `rules`, one trial a split."""
     trials = []
     with Progress(what, total=len(tables) * len(rules), unit="rules") as progress:
         for table in tables:
             trial = trial_of(table, evaluation)
-            note(f"{what}: split {table.split}: {', '.join(table.streams)}; {trial.protocol}")
-            for place, name in enumerate(table.streams):
-                alone = partial(make_fuser, "average", kind=[table.kinds[place]])
-                trial.results[name] = trial.judge(alone, stream=place)
+            note(f"{what}{of_split(table.split)}: {', '.join(table.streams)}; {trial.protocol}")
+            judge_untrained(trial)
             for name, (rule, options) in rules.items():
-                settled = {"kind": list(table.kinds), **classes[rule].options_for(table.streams), **options}
-                trial.results[name] = trial.judge(partial(make_fuser, rule, **settled))
+                if options or name not in UNTRAINED:
+                    made = rule_class(rule)
+                    given = read_options(options_of(made), options, kind=f"option of rule {rule}")
+                    settled = {"kind": list(table.kinds), **made.options_for(table.streams, given)}
+                    trial.results[name] = trial.judge(partial(make_fuser, rule, **settled))
                 progress.advance(rule=name)
             trials.append(trial)
     return trials
 
 
-def conclude(
-    rule: str,
-    trials: Sequence[Trial],
-    evaluation: Evaluation,
-    *,
-    options: dict[str, Any],
-    calibration: dict[str, Any],
-    out: Path | None,
-) -> FusionResult:
-    """The rule's result from its trials, one a split, and its run folder `out` (None: the next free one), written."""
-    streams = trials[0].table.streams
-    if len(streams) == 1:
-        warn(f"only one stream, {streams[0]}: there is nothing to fuse it with")
-    others = {"best stream": best_stream(trials)} | {name: name for name in UNTRAINED if name != rule}
-    found = differences(trials, [(rule, other) for other in others.values()], evaluation)
-    against = dict(zip(others, found, strict=True))
-    against["best stream"]["stream"] = others["best stream"]
+def judge_untrained(trial: Trial) -> None:
+    """Judge each single stream, and the rules that stand beside every other."""
+    for place, name in enumerate(trial.table.streams):
+        alone = partial(make_fuser, "average", kind=[trial.table.kinds[place]])
+        trial.results[name] = trial.judge(alone, stream=place)
+    for name in UNTRAINED:
+        trial.results[name] = trial.judge(partial(make_fuser, name, kind=list(trial.table.kinds)))
+
+
+def class_weights(trials: Sequence[Trial], name: str) -> Weights:
+    """Per-class weights of a rule as it was fitted on each split; empty where it has none."""
+    found = {trial.table.split: trial.results[name].rule.class_weights() for trial in trials}
+    return {split: weights.tolist() for split, weights in found.items() if weights is not None}
+
+
+@contextmanager
+def claimed(
+    rule: str, tables: Sequence[Table], options: Mapping[str, Any], evaluation: Evaluation, out: Path | None
+) -> Iterator[Path]:
+    """The run folder of a fusion, held inside the block: `out`, or the next free one; see `avr.store.claim_run`."""
     record = RunRecord(
         kind="fuse",
         identity={
-            "splits": [trial.table.split for trial in trials],
-            "streams": list(streams),
-            "scores": {trial.table.split: _digest(trial.table) for trial in trials},
+            "splits": [table.split for table in tables],
+            "streams": list(tables[0].streams),
+            "scores": {table.split: _digest(table) for table in tables},
             "evaluation": asdict(evaluation),
         },
         head=f"{OWN}{rule}",
-        options=options,
+        options=dict(options),
         seed=evaluation.seed,
-        store=trials[0].table.about_store,
+        store=tables[0].about_store,
     )
+    with claim_run(out, RUNS / record.head, record) as folder:
+        yield folder
+
+
+def conclude(
+    rule: str, trials: Sequence[Trial], evaluation: Evaluation, *, calibration: dict[str, Any], out: Path
+) -> FusionResult:
+    """The rule's result from its trials, one a split, written to the run folder `out`."""
+    streams = trials[0].table.streams
+    if len(streams) == 1:
+        warn(f"only one stream, {streams[0]}: there is nothing to fuse it with")
+    against, text = against_baselines(trials, rule, evaluation)
     result = FusionResult(
         rule=rule,
         streams=streams,
+        class_names=trials[0].table.class_names,
         splits=tuple(trial.table.split for trial in trials),
         rows=table_rows(trials),
         differences=against,
+        verdict=text,
         splits_rows={trial.table.split: table_rows([trial]) for trial in trials},
         calibration=calibration,
+        weights=class_weights(trials, rule),
         notes=[text for trial in trials for text in trial.results[rule].rule.notes()],
         protocol={trial.table.split: trial.protocol for trial in trials},
-        out=out or RUNS,
+        out=out,
     )
     try:
-        with claim_run(out, RUNS / record.head, record) as folder:
-            result = replace(result, out=folder)
-            _write_run(trials, result)
+        _write_run(trials, result)
     except WorkError as error:
         raise Unwritten(error, result) from error
     return result
@@ -268,7 +261,7 @@ def _write_run(trials: Sequence[Trial], result: FusionResult) -> None:
         record_split(result.out, split, record, summary=_figures(result.rows))
 
 
-def _figures(rows: list[dict[str, Any]]) -> dict[str, dict[str, float]]:
+def _figures(rows: list[Row]) -> dict[str, dict[str, float]]:
     return {row["name"]: {name: float(row[name]) for name in ("top1", "top5", "mean_class")} for row in rows}
 
 
@@ -283,6 +276,7 @@ def _write_split(folder: Path, trial: Trial, result: FusionResult) -> None:
         "kinds": list(table.kinds),
         "sources": list(table.sources),
         "protocol": trial.protocol,
+        "fitted_on_judged": len(trial.pairs) > 1,
         "results": {"rows": result.splits_rows[table.split], "differences": result.differences},
     }
     save_fuser(folder, judged.rule, about)
@@ -294,6 +288,12 @@ def _write_split(folder: Path, trial: Trial, result: FusionResult) -> None:
         kind="probabilities",
         split=table.split,
         head=f"{OWN}{result.rule}",
-        provenance={"protocol": trial.protocol, "sources": list(table.sources), "store": table.about_store},
+        provenance={
+            "protocol": trial.protocol,
+            "sources": list(table.sources),
+            "streams": list(table.streams),
+            "weights": result.weights.get(table.split, []),
+            "store": table.about_store,
+        },
     )
     write_scores(score_path(folder), scores)

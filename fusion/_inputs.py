@@ -9,32 +9,19 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from avr.core import UsageError, by_number, note
-from avr.store import (
-    RUNS,
-    Scores,
-    check_scores,
-    finished_runs,
-    is_run,
-    lack_of_store,
-    match_ids,
-    read_record,
-    read_scores,
-    run_of,
-    score_paths,
-    warn_unfinished,
-)
+from avr.core import UsageError, note
+from avr.store import UNLABELLED, Scores, check_scores, lack_of_store, match_ids
 
-OWN = "fuse-"  # how the names of fusions' own runs begin
+from ._finding import by_split, find_scores
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Table:
     """Scores of several streams for the same M videos of one split.
 
     Attributes:
         X: (M, S, K) float64, logits or probabilities a stream.
-        labels: (M,) int64. groups: (M,) str. ids: (M,) str.
+        labels: (M,) int64; `UNLABELLED` where no file knows it. groups: (M,) str. ids: (M,) str.
         fold: (M,) int32: as in `Scores`.
         streams: S names, "linear/rgb" and the like.
         kinds: "logits" or "probabilities", one a stream.
@@ -60,6 +47,10 @@ class Table:
         """What a fusion says of the stores that its scores are of."""
         return {"dataset": self.dataset} | ({"lacking": self.lacking} if self.lacking else {})
 
+    def __repr__(self) -> str:
+        split = f", split {self.split}" if self.split else ""
+        return f"Table({len(self.ids)} videos, {len(self.class_names)} classes, {', '.join(self.streams)}{split})"
+
 
 def read_tables(
     scores: Sequence[Path | str] = (), *, split: str | None = None, streams: Sequence[str] | None = None
@@ -67,7 +58,7 @@ def read_tables(
     """One table a split of the score files that are named, or of the newest run of each head under `runs/`.
 
     Args:
-        scores: score files, run folders or folders of runs.
+        scores: score files, run folders, folders of score files or of runs.
         split: one split's name; None: every split that all files have.
         streams: names to take ("flow", "linear/flow"); None: all but the heads' own fused ones.
 
@@ -77,101 +68,49 @@ def read_tables(
     return [gather(files, streams=streams) for files in by_split(find_scores(scores), split).values()]
 
 
-def find_scores(paths: Sequence[Path | str] = ()) -> list[tuple[str, Scores]]:
-    """Name and content of the score files that are named, or of those of the newest run of each head under `runs/`."""
-    found: list[tuple[str, Scores]] = []
-    for path in [Path(path) for path in paths] or [RUNS]:
-        if path.is_file():
-            found.append((run_of(path.parent).name if path.stem == "scores" else path.stem, read_scores(path)))
-            warn_unfinished(path, found[-1][1].provenance)
-        elif path.is_dir():
-            runs = [path] if score_paths(path) else newest_of_each_head(path)
-            warn_unfinished(path)
-            found += [(run.name, read_scores(file)) for run in runs for file in score_paths(run)]
-        else:
-            hint = "check the name" if paths else "train a head first (`avr heads train linear`), or name score files"
-            raise UsageError(f"no score file or run at {path}: {hint}")
-    return found
-
-
-def newest_of_each_head(root: Path) -> list[Path]:
-    """The newest finished run of each head, by the heads' names, of the data set that was trained on last."""
-    dated = [(head_and_dataset(run), run) for run in finished_runs(root, but=OWN)]
-    newest, latest = dict(dated), dated[-1][0][1]
-    others = sorted({dataset for _, dataset in newest} - {latest})
-    if others:
-        note(f"fuse: leaves out the runs on {', '.join(others)}; name them to take them")
-    runs = [newest[key] for key in sorted(newest) if key[1] == latest]
-    note(f"fuse: takes {', '.join(map(str, runs))}")
-    return runs
-
-
-def head_and_dataset(run: Path) -> tuple[str, str]:
-    """What a run trained, on what: of its record, or without one of its scores."""
-    if is_run(run):
-        record = read_record(run)
-        return record.head or record.kind, record.dataset
-    scores = read_scores(score_paths(run)[0])
-    return scores.head, scores.dataset
-
-
-def by_split(files: Sequence[tuple[str, Scores]], split: str | None = None) -> dict[str, list[tuple[str, Scores]]]:
-    """Of named scores, those of each split that every run has: `{split: [(name, scores), …]}`."""
-    splits: dict[str, list[tuple[str, Scores]]] = {}
-    for name, scores in files:
-        splits.setdefault(scores.split, []).append((name, scores))
-    names = {name for name, _ in files}
-    if split is not None and split not in splits:
-        raise UsageError(f"no scores of split '{split}'; there are: {', '.join(by_number(splits))}")
-    complete = {}
-    for name in by_number(splits) if split is None else [split]:
-        lacking = sorted(names - {where for where, _ in splits[name]})
-        if lacking:
-            note(f"fuse: leaves out split {name}, which {', '.join(lacking)} lacks")
-        else:
-            complete[name] = splits[name]
-    if not complete:
-        raise UsageError(f"no split that all of {', '.join(sorted(names))} have: train each on the same split")
-    return complete
-
-
-def gather(files: Sequence[tuple[str, Scores]], *, streams: Sequence[str] | None = None) -> Table:
+def gather(files: Sequence[tuple[str, Scores] | Path | str], *, streams: Sequence[str] | None = None) -> Table:
     """One table of the streams of several score files of one split.
 
     A head's own fused stream is left out, unless it is named in `streams` or is all there is.
 
     Args:
-        files: (where it is from, scores) each; two files of one head get their source's name in the streams' names.
+        files: (where it is from, scores) each, or paths of score files and folders of them; two files of one head get
+            their source's name in the streams' names.
         streams: names to take ("flow", "linear/flow"); None: all.
 
     Raises:
         UsageError: streams with different classes or class order, labels that differ, videos that do not meet, an
-            unknown stream.
+            unknown stream, two of one name, scores of several splits.
     """
-    if not files:
+    paths = [file for file in files if not isinstance(file, tuple)]
+    named = [file for file in files if isinstance(file, tuple)] + (find_scores(paths) if paths else [])
+    if not named:
         raise UsageError("no score files: train a head first (`avr heads train linear`), or name score files")
-    for _, scores in files:
+    for _, scores in named:
         check_scores(scores)
-    check_classes(files)
-    wanted = choose_streams(files, streams)
-    joined = join(files)
-    X = np.stack([files[index][1].streams[stream][joined[index]] for index, stream, _ in wanted], axis=1)
-    first, rows = files[0][1], joined[0]
+    splits = list(dict.fromkeys(scores.split for _, scores in named))
+    if len(splits) > 1:
+        raise UsageError(f"scores of several splits ({', '.join(splits)}): gather those of one")
+    check_classes(named)
+    wanted = choose_streams(named, streams)
+    joined = join(named)
+    X = np.stack([named[index][1].streams[stream][joined[index]] for index, stream, _ in wanted], axis=1)
+    first, rows = named[0][1], joined[0]
     return Table(
         X=X.astype(np.float64),
-        labels=first.labels[rows],
+        labels=joined_labels(named, joined),
         groups=first.groups[rows],
         ids=first.ids[rows],
         fold=first.fold[rows],
         streams=tuple(name for *_, name in wanted),
-        kinds=tuple(files[index][1].kind for index, *_ in wanted),
+        kinds=tuple(named[index][1].kind for index, *_ in wanted),
         class_names=first.class_names,
         split=first.split,
         dataset=first.dataset,
         sources=tuple(
-            {"head": files[index][1].head, "stream": stream, "file": files[index][0]} for index, stream, _ in wanted
+            {"head": named[index][1].head, "stream": stream, "file": named[index][0]} for index, stream, _ in wanted
         ),
-        lacking="; ".join(dict.fromkeys(filter(None, (lack_of_store(scores.provenance) for _, scores in files)))),
+        lacking="; ".join(dict.fromkeys(filter(None, (lack_of_store(scores.provenance) for _, scores in named)))),
     )
 
 
@@ -197,10 +136,12 @@ def check_classes(files: Sequence[tuple[str, Scores]]) -> None:
         )
 
 
-def choose_streams(files: Sequence[tuple[str, Scores]], streams: Sequence[str] | None) -> list[tuple[int, str, str]]:
+def choose_streams(
+    files: Sequence[tuple[str, Scores]], streams: Sequence[str] | None, *, fused: bool = False
+) -> list[tuple[int, str, str]]:
     """(file, stream, name in the table) of the streams to take: rgb and flow first within a head, else files in order.
 
-    A name is "head/stream", or "source/stream" where heads repeat.
+    A name is "head/stream", or "source/stream" where heads repeat. With `fused`, the heads' own fused ones are taken.
     """
     times = Counter((scores.head, stream) for _, scores in files for stream in scores.streams)
     heads = [scores.head for _, scores in files]
@@ -209,7 +150,12 @@ def choose_streams(files: Sequence[tuple[str, Scores]], streams: Sequence[str] |
         told_apart = scores.head and all(times[scores.head, stream] == 1 for stream in scores.streams)
         label = scores.head if told_apart else where
         every += [(index, stream, f"{label}/{stream}") for stream in scores.streams]
+    twice = next((name for name, count in Counter(name for *_, name in every).items() if count > 1), None)
+    if twice is not None:
+        raise UsageError(f"two streams are called {twice}: give their files, or the folders of these, other names")
     every.sort(key=lambda entry: (heads.index(heads[entry[0]]), stream_rank(entry[1]), entry[0]))
+    if streams is None and fused:
+        return every
     if streams is None:
         sizes = [len(scores.streams) for _, scores in files]
         return [entry for entry in every if entry[1] != files[entry[0]][1].fused or sizes[entry[0]] == 1]
@@ -246,14 +192,26 @@ def join(files: Sequence[tuple[str, Scores]]) -> list[NDArray[np.int64]]:
     for text in lost:
         note(text)
     for (where, scores), row in zip(files[1:], rows[1:], strict=True):
-        differences = {
-            "the label": scores.labels[row] != first.labels[rows[0]],
-            "the part (training or test)": np.minimum(scores.fold[row], 0) != np.minimum(first.fold[rows[0]], 0),
-        }
-        for what, differ in differences.items():
-            if differ.any():
-                raise UsageError(
-                    f"{where} and {files[0][0]} disagree on {what} of {differ.sum()} videos, first "
-                    f"{known[shared[differ.argmax()]]}: fuse scores of one split"
-                )
+        differ = np.minimum(scores.fold[row], 0) != np.minimum(first.fold[rows[0]], 0)
+        refuse_differing(differ, where, files[0][0], "the part (training or test)", scores.ids[row])
     return rows
+
+
+def joined_labels(files: Sequence[tuple[str, Scores]], joined: Sequence[NDArray[np.int64]]) -> NDArray[np.int64]:
+    """Labels of the joined videos `(M,)`, which all files that know one must agree on."""
+    labels = files[0][1].labels[joined[0]]
+    for (where, scores), rows in zip(files[1:], joined[1:], strict=True):
+        own = scores.labels[rows]
+        differ = (own != labels) & (np.minimum(own, labels) != UNLABELLED)
+        refuse_differing(differ, where, files[0][0], "the label", scores.ids[rows])
+        labels = np.where(labels == UNLABELLED, own, labels)
+    return labels
+
+
+def refuse_differing(differ: NDArray[np.bool_], where: str, other: str, what: str, ids: NDArray) -> None:
+    """Refuse two files that disagree on something of some videos; `differ (M,)`, `ids (M,)`."""
+    if differ.any():
+        raise UsageError(
+            f"{where} and {other} disagree on {what} of {differ.sum()} videos, first {ids[differ.argmax()]}: fuse "
+            "scores of one split"
+        )

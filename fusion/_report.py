@@ -7,9 +7,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from avr.core import measure
+from avr.store import UNTRAINED
 
 from ._probabilities import fit_temperature, floors_of, log_loss, log_probabilities, tempered
 from ._trials import Evaluation, Trial
+from ._verdict import verdict
 
 
 def table_rows(trials: Sequence[Trial]) -> list[dict[str, Any]]:
@@ -82,7 +84,40 @@ def best_stream(trials: Sequence[Trial]) -> str:
 
     No stream chosen beforehand does better, so that a comparison with it is never in a rule's favour.
     """
-    return max(trials[0].table.streams, key=lambda name: right(trials, name).mean())
+    return _most_often_right(trials, trials[0].table.streams)
+
+
+def better_untrained(trials: Sequence[Trial], *, but: str = "") -> str:
+    """Of `UNTRAINED`, but for one, the rule that is right most often on the judged videos themselves; see above.
+
+    Of two that are so equally often, multiply.
+    """
+    return _most_often_right(trials, [name for name in reversed(UNTRAINED) if name != but])
+
+
+def _most_often_right(trials: Sequence[Trial], names: Sequence[str]) -> str:
+    return max(names, key=lambda name: right(trials, name).mean())
+
+
+def against_baselines(
+    trials: Sequence[Trial], rule: str, evaluation: Evaluation, *, chosen_of: int = 1
+) -> tuple[dict[str, dict[str, Any]], str]:
+    """The rule's differences from the best stream and the better untrained rule, as `FusionResult` has them, and what
+    to use."""
+    stream, untrained = best_stream(trials), better_untrained(trials, but=rule)
+    pairs = {"best stream": (rule, stream), "untrained": (rule, untrained), "both": (untrained, stream)}
+    found = differences(trials, list(pairs.values()), evaluation)
+    against = {what: {"name": other, **one} for (what, (_, other)), one in zip(pairs.items(), found, strict=True)}
+    told = {what: against[what] for what in ("best stream", "untrained")}
+    if len(trials[0].table.streams) == 1:  # there is nothing to choose
+        return told, ""
+    return told, verdict(
+        rule,
+        against,
+        videos=sum(len(np.unique(trial.judged)) for trial in trials),
+        groups=len(np.unique(np.concatenate([trial.table.groups[trial.judged] for trial in trials]))),
+        chosen_of=chosen_of,
+    )
 
 
 def calibration_report(trial: Trial) -> dict[str, Any]:

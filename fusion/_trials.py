@@ -15,10 +15,12 @@ from avr.core import (
     UsageError,
     check_fields,
     grouped_folds,
+    note,
+    possible_folds,
     split_groups,
     warn,
 )
-from avr.store import TRAINED_ON, is_test
+from avr.store import TRAINED_ON, UNLABELLED, is_test
 
 from ._base import Rule
 from ._inputs import Table
@@ -113,24 +115,52 @@ def trial_of(table: Table, evaluation: Evaluation) -> Trial:
     """A split with which of its videos a rule is fitted and judged on, for rules to be tried.
 
     Raises:
-        UsageError: no test videos, too few groups, or out-of-fold folds that split a group (unless forced).
+        UsageError: no test videos, videos without a label, one group alone, or out-of-fold folds that split a group
+            (unless forced).
     """
+    unknown = table.labels == UNLABELLED
+    if unknown.any():
+        raise UsageError(
+            f"{unknown.sum()} of {len(unknown)} videos have no label, first {table.ids[unknown.argmax()]}: rules are "
+            "fitted and judged on labels; give them to the import, or apply a fitted fusion (avr fuse apply)"
+        )
     train, test = np.flatnonzero(~is_test(table.fold)), np.flatnonzero(is_test(table.fold))
     if not len(test):
         raise UsageError("no test scores in these files: there is nothing to judge a fusion on")
     if len(train):
         check_out_of_fold(table, train, test, evaluation)
-        text = f"fitted on {len(train)} out-of-fold training scores, judged on {len(test)} test videos"
+        kind = "held-out" if len(np.unique(table.fold[train])) == 1 else "out-of-fold training"
+        text = f"fitted on {len(train)} {kind} scores, judged on {len(test)} test videos"
         return Trial(table, [(train, test)], text)
-    groups = None if evaluation.force_random_folds else table.groups
-    if evaluation.force_random_folds and len(np.unique(table.groups)) < len(table.groups):
+    return cross_validation(table, evaluation)
+
+
+def of_split(name: str) -> str:
+    """ " of split 1"; nothing of scores that name none."""
+    return f" of split {name}" if name else ""
+
+
+def cross_validation(table: Table, evaluation: Evaluation) -> Trial:
+    """A split of test videos alone: fitted and judged inside them by folds, as many of those asked for as can be."""
+    forced = evaluation.force_random_folds
+    groups = np.arange(len(table.labels)) if forced else table.groups
+    count = len(np.unique(groups))
+    folds = possible_folds(groups, folds=evaluation.folds)
+    if not folds:
+        raise UsageError(
+            f"all {len(groups)} test videos are of one group, {groups[0]}, and folds never split a group: give "
+            "validation scores to fit on, import the scores with groups, or deal random folds (--force-random-folds)"
+        )
+    if folds < evaluation.folds:
+        note(f"{evaluation.folds} folds of {count} {'videos' if forced else 'groups'} cannot be: takes {folds}")
+    if forced and len(np.unique(table.groups)) < len(table.groups):
         warn("folds are dealt over videos: groups are split between fitting and judging, and results are too good")
     pairs = []
     for repeat in range(evaluation.repeats):
-        fold = grouped_folds(table.labels, groups=groups, folds=evaluation.folds, seed=evaluation.seed + repeat)
-        pairs += [(np.flatnonzero(fold != f), np.flatnonzero(fold == f)) for f in range(evaluation.folds)]
-    text = f"cross-validated within {len(test)} test videos: {evaluation.folds} folds"
-    text += " over videos" if groups is None else f" over {len(np.unique(table.groups))} groups"
+        fold = grouped_folds(table.labels, groups=groups, folds=folds, seed=evaluation.seed + repeat)
+        pairs += [(np.flatnonzero(fold != f), np.flatnonzero(fold == f)) for f in range(folds)]
+    text = f"cross-validated within {len(table.labels)} test videos: {folds} folds"
+    text += " over videos" if forced else f" over {count} groups"
     text += f", {evaluation.repeats} times" if evaluation.repeats > 1 else ""
     return Trial(table, pairs, text)
 
@@ -143,8 +173,6 @@ def check_out_of_fold(table: Table, train: NDArray, test: NDArray, evaluation: E
             f"{int((fold == TRAINED_ON).sum())} of {len(train)} training scores are of the head's own training videos, "
             "not out-of-fold: they are saturated, and what is learnt from them is worth little (train with --folds)"
         )
-    elif len(np.unique(fold)) == 1:
-        warn("all training scores are of one fold: they cannot be out-of-fold unless other folds were left out")
     else:
         split = split_groups(fold, groups=table.groups[train])
         if split and not evaluation.force_random_folds:
@@ -154,7 +182,7 @@ def check_out_of_fold(table: Table, train: NDArray, test: NDArray, evaluation: E
             )
     shared = sorted(set(table.groups[train]) & set(table.groups[test]))
     if shared:
-        warn(f"{len(shared)} groups are in both parts of split {table.split}, first {', '.join(shared[:3])}")
+        warn(f"{len(shared)} groups are in both parts{of_split(table.split)}, first {', '.join(shared[:3])}")
     right = (table.X.argmax(axis=2) == table.labels[:, None]).astype(float)  # (M, S)
     for stream, name in enumerate(table.streams):
         fitted, judged = right[train, stream].mean(), right[test, stream].mean()

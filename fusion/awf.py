@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from avr.core import PositiveFloat, Range
+from avr.core import About, PositiveFloat, Range
 
 from ._base import Fuser, Kind
 from ._probabilities import fit_temperature
@@ -57,12 +57,20 @@ class Awf(Fuser):
     def __init__(
         self,
         *,
-        objective: Literal["margin", "stilt"] = "margin",
-        nu: Annotated[float, Range(above=0, most=1)] | Literal["auto"] = "auto",
-        delta: Annotated[float, Range(least=0, most=1)] | Literal["auto"] = "auto",
-        shared: Literal["auto", "equal", "learnt"] = "auto",
-        balance: float = 1.0,
-        tolerance: PositiveFloat = 1e-4,
+        objective: Annotated[Literal["margin", "stilt"], About("The margin program, or the paper's own.")] = "margin",
+        nu: Annotated[
+            Annotated[float, Range(above=0, most=1)] | Literal["auto"],
+            About("ν, the share of videos whose margins are made large, above 0 and up to 1.", "FLOAT"),
+        ] = "auto",
+        delta: Annotated[
+            Annotated[float, Range(least=0, most=1)] | Literal["auto"],
+            About("δ, how far a class's weights may lie from the shared ones: 0 shared, 1 free.", "FLOAT"),
+        ] = "auto",
+        shared: Annotated[Literal["auto", "equal", "learnt"], About("What the shared weights are.")] = "auto",
+        balance: Annotated[
+            float, About("λ of the paper's program: what a score on other classes' videos costs.")
+        ] = 1.0,
+        tolerance: Annotated[PositiveFloat, About("Of the margin program's gap.")] = 1e-4,
         kind: Kind = "auto",
     ) -> None:
         super().__init__(kind=kind)

@@ -3,18 +3,20 @@
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Self
+from typing import Annotated, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from avr.core import PositiveFloat, PositiveInt, UsageError, check_fields, check_known, log_softmax, note
-from avr.store import TEST_VIDEO, FeatureStore, default_store, is_test
+from avr.core import About, PositiveFloat, PositiveInt, UsageError, check_fields, check_known, log_softmax, note
+from avr.store import TEST_VIDEO, UNTRAINED, FeatureStore, default_store, is_test
 
-from ._base import Rule, check_labels, check_learnable, make_fuser
-from ._fuse import UNTRAINED, FusionResult, conclude
+from ._base import Rule, make_fuser
+from ._fuse import claimed, conclude
+from ._given import are_names, check_learnable, numbered
 from ._inputs import Table, stream_rank
-from ._trials import Evaluation, Judged, Trial
+from ._results import FusionResult
+from ._trials import Evaluation, Judged, Trial, of_split
 from .svm import fit_linear_svm, unit_rows
 
 NAME = "early-svm"
@@ -33,7 +35,7 @@ class EarlySvm(Rule):
 
     Args:
         C: inverse strength of the penalty.
-        num_classes: K; None: one more than the largest label.
+        num_classes: K; None: one more than the largest label, or as many as there are names.
 
     Attributes:
         coefficients_: (K, S·D) float64. intercept_: (K,) float64. shape_: (S, D).
@@ -41,7 +43,12 @@ class EarlySvm(Rule):
 
     trained = False  # on features: it needs no scores
 
-    def __init__(self, *, C: PositiveFloat = 1.0, num_classes: PositiveInt | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        C: Annotated[PositiveFloat, About("Inverse strength of the penalty.")] = 1.0,
+        num_classes: PositiveInt | None = None,
+    ) -> None:
         self.C = C
         self.num_classes = num_classes
 
@@ -53,11 +60,11 @@ class EarlySvm(Rule):
         """
         check_fields(self)
         units = unit_features(X)
-        most = int(np.asarray(y).max(initial=0)) + 1
-        num_classes = most if self.num_classes is None else self.num_classes
-        labels = check_labels(y, len(units), num_classes)
-        check_learnable(labels)
-        self.classes_ = np.arange(num_classes)
+        given = np.asarray(y)
+        count = len(np.unique(given)) if are_names(given) else int(given.max(initial=0)) + 1
+        num_classes = count if self.num_classes is None else self.num_classes
+        self.classes_, labels = numbered(given, len(units), num_classes)
+        check_learnable(labels, self.classes_)
         self.shape_ = list(units.shape[1:])
         rows = units.reshape(len(units), -1)
         self.coefficients_, self.intercept_ = fit_linear_svm(rows, labels, num_classes, C=self.C)
@@ -109,15 +116,16 @@ def fuse_features(
     Raises:
         UsageError: no `pooled` layer of a stream, no such split.
     """
-    evaluation = Evaluation(seed=seed, bootstrap=bootstrap)
-    trials = []
-    for table in feature_tables(store, split=split, streams=streams):
-        train, test = np.flatnonzero(table.fold == 0), np.flatnonzero(is_test(table.fold))
-        text = f"fitted on the features of {len(train)} training videos, judged on {len(test)} test videos"
-        note(f"fuse: split {table.split}: {', '.join(table.streams)}; {text}")
-        trials.append(Trial(table, [(train, test)], text))
-        try_streams(trials[-1], C=C)
-    return conclude(NAME, trials, evaluation, options={"C": C}, calibration={}, out=out)
+    evaluation, trials = Evaluation(seed=seed, bootstrap=bootstrap), []
+    tables = feature_tables(store, split=split, streams=streams)
+    with claimed(NAME, tables, {"C": C}, evaluation, out) as folder:
+        for table in tables:
+            train, test = np.flatnonzero(table.fold == 0), np.flatnonzero(is_test(table.fold))
+            text = f"fitted on the features of {len(train)} training videos, judged on {len(test)} test videos"
+            note(f"fuse{of_split(table.split)}: {', '.join(table.streams)}; {text}")
+            trials.append(Trial(table, [(train, test)], text))
+            try_streams(trials[-1], C=C)
+        return conclude(NAME, trials, evaluation, calibration={}, out=folder)
 
 
 def feature_tables(

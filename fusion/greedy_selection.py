@@ -1,11 +1,11 @@
 """Streams added to an average one at a time, with replacement, as long as it gains."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from avr.core import PositiveInt
+from avr.core import About, PositiveInt
 
 from ._base import Fuser, Kind
 
@@ -30,8 +30,8 @@ class GreedySelection(Fuser):
     def __init__(
         self,
         *,
-        steps: PositiveInt = 50,
-        measure: Literal["accuracy", "log-loss"] = "accuracy",
+        steps: Annotated[PositiveInt, About("How many additions are tried.")] = 50,
+        measure: Annotated[Literal["accuracy", "log-loss"], About("What is made best.")] = "accuracy",
         kind: Kind = "auto",
     ) -> None:
         super().__init__(kind=kind)

@@ -1,11 +1,12 @@
 """A logistic regression on all streams' log-probabilities: flattered by random folds, seldom better."""
 
 import warnings
+from typing import Annotated
 
 import numpy as np
 from numpy.typing import NDArray
 
-from avr.core import PositiveFloat
+from avr.core import About, PositiveFloat
 
 from ._base import Fuser, Kind
 from .svm import of_all_classes
@@ -29,7 +30,9 @@ class LogisticStacking(Fuser):
         "believed, and under grouped ones it seldom beats averaging"
     )
 
-    def __init__(self, *, C: PositiveFloat = 0.01, kind: Kind = "auto") -> None:
+    def __init__(
+        self, *, C: Annotated[PositiveFloat, About("Inverse strength of the penalty.")] = 0.01, kind: Kind = "auto"
+    ) -> None:
         super().__init__(kind=kind)
         self.C = C
 

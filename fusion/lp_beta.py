@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal
 
-from avr.core import PositiveFloat, Range
+from avr.core import About, PositiveFloat, Range
 
 from ._base import Kind
 from .awf import Awf
@@ -24,8 +24,11 @@ class LpBeta(Awf):
     def __init__(
         self,
         *,
-        nu: Annotated[float, Range(above=0, most=1)] | Literal["auto"] = "auto",
-        tolerance: PositiveFloat = 1e-4,
+        nu: Annotated[
+            Annotated[float, Range(above=0, most=1)] | Literal["auto"],
+            About("ν, the share of videos whose margins are made large, above 0 and up to 1.", "FLOAT"),
+        ] = "auto",
+        tolerance: Annotated[PositiveFloat, About("Of the program's gap.")] = 1e-4,
         kind: Kind = "auto",
     ) -> None:
         super().__init__(objective="margin", nu=nu, delta=0.0, shared="learnt", tolerance=tolerance, kind=kind)

@@ -2,12 +2,12 @@
 
 import warnings
 from collections.abc import Callable
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from avr.core import PositiveFloat, WorkError
+from avr.core import About, PositiveFloat, WorkError
 
 from ._base import Fuser, Kind
 
@@ -74,7 +74,9 @@ class Svm(Fuser):
         coefficients_: (K, S·K) float64. intercept_: (K,) float64.
     """
 
-    def __init__(self, *, C: PositiveFloat = 1.0, kind: Kind = "auto") -> None:
+    def __init__(
+        self, *, C: Annotated[PositiveFloat, About("Inverse strength of the penalty.")] = 1.0, kind: Kind = "auto"
+    ) -> None:
         super().__init__(kind=kind)
         self.C = C
 

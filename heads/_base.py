@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from avr.core import UsageError, load_item, options_of, read_options
-from avr.store import AVERAGE, FUSED, prediction_of
+from avr.store import AVERAGE, FUSED, MULTIPLY, prediction_of
 from avr.training import Training
 
 # Stream -> shape of one view: pooled (N, D), tokens (N, P, D) or a map (N, C, H, W); how many sides tells which.
@@ -203,14 +203,19 @@ def fuse_probabilities(outputs: Mapping[str, Tensor]) -> Tensor:
 
 
 def with_average(outputs: dict[str, NDArray]) -> dict[str, NDArray]:
-    """Outputs `(M, K)` of several single-stream networks with "average": the log of their mean probability.
+    """Outputs `(M, K)` of several single-stream networks with "average", the log of their mean probability, and with
+    "multiply", the mean of their log-probabilities.
 
     Of a head that has its prediction among them they are left as they are.
     """
     if not outputs or prediction_of(outputs) in outputs:
         return outputs
-    mean = fuse_probabilities({name: torch.as_tensor(scores) for name, scores in outputs.items()})
-    return outputs | {AVERAGE: mean.numpy()}
+    tensors = {name: torch.as_tensor(scores).float() for name, scores in outputs.items()}
+    product = torch.stack([F.log_softmax(scores, dim=-1) for scores in tensors.values()]).mean(dim=0)
+    return outputs | {
+        AVERAGE: fuse_probabilities(tensors).numpy(),
+        MULTIPLY: F.log_softmax(product, dim=-1).numpy(),
+    }
 
 
 def spread_segments(stored: int, wanted: int) -> list[int]:

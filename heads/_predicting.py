@@ -17,7 +17,7 @@ def predict(
 ) -> dict[str, NDArray[np.float32]]:
     """Log-probabilities of videos, `(len(videos), K)` by output: the mean over views of the softmax, and its log.
 
-    Of single-stream networks in one head (`load_head`) there is their "average" too.
+    Of single-stream networks in one head (`load_head`) there are their "average" and "multiply" too.
 
     Args:
         head: trained.

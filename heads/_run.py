@@ -41,7 +41,8 @@ class RunResult:
         summary: output -> top-1, top-5, mean class accuracy: the mean over splits; of several `top1_spread` too
             (standard deviation over splits, of n - 1), `top1_pooled` and `mean_class_pooled`, over the test videos of
             all splits together. Of single-stream heads on several streams, "average" is the mean of their
-            probabilities: shown for comparison, and not kept in scores.h5, which fusers read.
+            probabilities and "multiply" that of their log-probabilities: shown for comparison, and not kept in
+            scores.h5, which fusers read.
         lacking: what the store lacked, "rgb: 3 of 12 shards"; "" of a whole one.
     """
 

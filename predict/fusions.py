@@ -3,19 +3,17 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from avr.core import UsageError
-from avr.fusion import Fuser, load_fuser
-from avr.store import is_run, run_of, split_folder, split_names
+from avr.fusion import Fuser, about_scores, find_fusion, load_fuser
+from avr.store import is_run, run_of
 
 if TYPE_CHECKING:  # these load torch, and a fusion is opened before it
     from .pipelines import Opened, Outputs
-
-FILE = "fusion.json"
 
 
 @dataclass(frozen=True)
@@ -43,11 +41,11 @@ class Fusion:
         Another split than it was fitted on is refused: the rule has seen that one's test videos, or knows nothing of
         its heads. Runs that are not `given` are looked for beside it.
         """
-        place = _choose(fuse, split)
+        place = find_fusion(fuse, split)
         fuser = load_fuser(place)
         if not isinstance(fuser, Fuser):
             raise UsageError(f"{fuse}: a rule over features cannot be predicted with; fuse scores (svm, awf, …)")
-        about: Mapping[str, Any] = fuser.about_  # type: ignore[attr-defined]
+        about = about_scores(fuser, place)
         fitted = str(about["split"])
         if fitted and split and split != fitted:
             raise UsageError(
@@ -80,16 +78,6 @@ class Fusion:
             rows.append(outputs[index][source["stream"]])
         fused: NDArray[np.float64] = self.fuser.predict_proba(np.stack(rows)[None])[0]
         return fused
-
-
-def _choose(fuse: Path, split: str) -> Path:
-    """The folder of one fitted rule: `fuse` itself, or of a fusion of several splits the split's."""
-    if fuse.name == FILE and fuse.is_file():
-        return fuse.parent
-    names = [] if (fuse / FILE).is_file() else split_names(fuse)
-    if names and split and split not in names:
-        raise UsageError(f"{fuse} has no split '{split}'; it holds {', '.join(names)}: name one with --split")
-    return split_folder(fuse, split or names[0]) if names else fuse
 
 
 def _match(fuse: Path, sources: Sequence[Mapping[str, str]], given: Sequence[Path]) -> tuple[list[Path], list[int]]:

@@ -45,6 +45,34 @@ def heat_map(counts: NDArray, class_names: Sequence[str]) -> str:
     return _svg(left + size + 8, left + size + 8, [*parts, frame], label="confusion matrix")
 
 
+def weights_map(weights: NDArray, class_names: Sequence[str], streams: Sequence[str]) -> str:
+    """A fusion's weights `(K, S)` as squares, a row a class and a column a stream, darker with the weight.
+
+    Each square tells its weight on hover. Classes alike come together: the rows go from the heaviest first stream to
+    the lightest.
+    """
+    height, width, text = (18, 54, 11.0) if len(class_names) <= 60 else (9, 54, 7.0)
+    left = 12 + int(max(map(len, class_names), default=1) * text * 0.62)
+    top = 12 + int(max(map(len, streams), default=1) * 11 * 0.62)
+    parts = []
+    for column, stream in enumerate(streams):
+        x = left + (column + 0.5) * width
+        parts.append(_text(x, top - 6, stream, 11, extra=f' transform="rotate(-90 {x:.1f} {top - 6})"'))
+    for row, label in enumerate(np.lexsort(-weights.T[::-1]).tolist()):
+        y = top + row * height
+        parts.append(_text(left - 6, y + height / 2, class_names[label], text, anchor="end"))
+        for column, stream in enumerate(streams):
+            share = float(np.clip(weights[label, column], 0, 1))
+            title = escape(f"{class_names[label]}, {stream}: {weights[label, column]:.3f}")
+            parts.append(
+                f'<rect x="{left + column * width}" y="{y}" width="{width}" height="{height}" '
+                f'fill="rgba(0,114,178,{share:.2f})"><title>{title}</title></rect>'
+            )
+    size = len(streams) * width, len(class_names) * height
+    parts.append(f'<rect x="{left}" y="{top}" width="{size[0]}" height="{size[1]}" fill="none" stroke="#999"/>')
+    return _svg(left + size[0] + 8, top + size[1] + 8, parts, label="weights of classes and streams")
+
+
 def line_chart(
     lines: Mapping[str, tuple[Sequence[float], Sequence[float]]], *, title: str, width: int = 420, height: int = 240
 ) -> str:

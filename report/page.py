@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from avr.core import Unwritten, WorkError, claim_file, write_whole
 
-from .drawing import heat_map, line_chart
+from .drawing import heat_map, line_chart, weights_map
 from .reading import Outcome, read_outcomes
 
 STYLE = """
@@ -49,6 +49,10 @@ share of the row. All splits together.</p><div class="scroll">{{ drawn(run) }}</
 {% set confused = confused_rows(run) %}{% if confused %}<h3>Most confused</h3>
 {{ table(["true class", "taken for", "videos", "of the class"], confused, (0, 1)) }}
 {% else %}<p>No video is taken for another class's.</p>{% endif %}{% endfor %}
+{% for run in outcomes %}{% for split, picture in weights(run) %}<h2>Weights: {{ run.name }}{% if split != "-" %},
+split {{ split }}{% endif %}</h2>
+<p class="note">What each class takes from each stream; darker is more.</p><div class="scroll">{{ picture }}</div>
+{% endfor %}{% endfor %}
 {% if outcomes|selectattr("curves")|list %}<h2>Learning curves</h2>{% endif %}
 {% for run in outcomes if run.curves %}<h3>{{ run.name }}</h3>
 {% if run.curves|length > most %}
@@ -69,7 +73,8 @@ def write_report(paths: list[Path], out: Path = Path("report.html"), *, overwrit
     """Write one self-contained HTML page about runs or score files: no network, no scripts, figures as inline SVG.
 
     Shown: accuracy of every output in every split with mean and spread over the splits, accuracy by class side by side,
-    a confusion matrix and the most confused pairs of each run's main output, and the learning curves.
+    a confusion matrix and the most confused pairs of each run's main output, the weights of a fusion, and the learning
+    curves.
 
     Args:
         paths: run folders or score files.
@@ -106,6 +111,10 @@ def render(outcomes: list[Outcome]) -> str:
         outcomes=outcomes,
         drawn=lambda outcome: Markup(heat_map(outcome.confusion, outcome.class_names)),
         confused_rows=confused_rows,
+        weights=lambda outcome: [
+            (split, Markup(weights_map(found, outcome.class_names, streams)))
+            for split, (streams, found) in outcome.weights.items()
+        ],
         charts=lambda outcome: Markup(learning_curves(outcome)),
         most=MAX_CURVES,
     )

@@ -8,8 +8,19 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from avr.core import UsageError, confusion_matrix, measure, note, softmax
-from avr.store import AVERAGE, RUNS, Scores, files_below, finished_runs, is_test, read_scores, warn_unfinished
+from avr.core import UsageError, WorkError, confusion_matrix, measure, note, softmax
+from avr.store import (
+    AVERAGE,
+    MULTIPLY,
+    RUNS,
+    UNLABELLED,
+    Scores,
+    files_below,
+    finished_runs,
+    is_test,
+    read_scores,
+    warn_unfinished,
+)
 
 
 @dataclass(frozen=True)
@@ -30,12 +41,14 @@ class Outcome:
         dataset: the data set's name.
         class_names: K names.
         main: the output that stands for the run: its own fused prediction, its only stream, or the streams' average.
-        rows: by split, then by output (a stream, the head's own "fused", the streams' "average"), what `measure`
-            gives.
+        rows: by split, then by output (a stream, the head's own "fused", the streams' "average" and "multiply", the
+            mean of their log-probabilities), what `measure` gives.
         confusion: counts `(K, K)` of the main output, summed over the splits.
         videos: test videos by split.
         curves: the learning curves.
         lack: what the run, or the store it was made of, lacks to be whole; "" where that is nothing.
+        weights: of a fusion whose classes weigh streams apart, by split: names of S
+            streams, weights of classes and streams (K, S).
     """
 
     name: str
@@ -47,6 +60,7 @@ class Outcome:
     videos: dict[str, int] = field(default_factory=dict)
     curves: list[Curve] = field(default_factory=list)
     lack: str = ""
+    weights: dict[str, tuple[list[str], NDArray[np.float64]]] = field(default_factory=dict)
 
 
 def read_outcomes(paths: list[Path]) -> list[Outcome]:
@@ -96,23 +110,47 @@ def _read_outcome(path: Path, name: str) -> Outcome:
 
 def _add(outcome: Outcome, scores: Scores, file: Path) -> None:
     """Take the test videos' figures of one score file into the outcome."""
-    test = is_test(scores.fold)
+    known = scores.labels != UNLABELLED
+    test = is_test(scores.fold) & known
     if not test.any():
-        test = scores.fold >= 0
+        test = (scores.fold >= 0) & known
         if not test.any():
-            raise UsageError(f"{file}: holds scores of videos that its head was trained on alone; they say nothing")
+            why = "holds scores of videos that its head was trained on alone" if known.any() else "holds no label"
+            raise UsageError(f"{file}: {why}: there is nothing to report on")
         note(f"{file}: holds out-of-fold scores alone; they are what is reported")
     labels = scores.labels[test]
     outputs = {name: _probabilities(values[test], scores.kind) for name, values in scores.streams.items()}
-    streams = [values for name, values in outputs.items() if name != scores.fused]
-    if len(streams) > 1 and AVERAGE not in outputs:
-        outputs[AVERAGE] = np.mean(streams, axis=0)
+    alone = [values for name, values in outputs.items() if name != scores.fused]
+    if len(alone) > 1 and AVERAGE not in outputs:
+        outputs[AVERAGE] = np.mean(alone, axis=0)
+        outputs[MULTIPLY] = np.mean(np.log(np.maximum(alone, np.finfo(np.float64).tiny)), axis=0)
     split = scores.split or "-"
     if split in outcome.rows:
         raise UsageError(f"{file}: the run has scores of split {split} already; name the score files one by one")
     outcome.rows[split] = {name: measure(values, labels) for name, values in outputs.items()}
     outcome.videos[split] = len(labels)
     outcome.confusion += confusion_matrix(outputs[outcome.main], labels, len(scores.class_names))
+    if scores.provenance.get("weights"):
+        streams, weights = read_weights(scores, file)
+        if np.ptp(weights, axis=0).max() > 1e-3:  # else all classes weigh alike, which needs no picture
+            outcome.weights[split] = streams, weights
+
+
+def read_weights(scores: Scores, file: Path) -> tuple[list[str], NDArray[np.float64]]:
+    """Names of S streams, and a fusion's weights of classes and streams `(K, S)`, as its scores keep them.
+
+    Raises:
+        WorkError: they are none.
+    """
+    try:
+        streams = [str(name) for name in scores.provenance["streams"]]
+        weights = np.asarray(scores.provenance["weights"], dtype=np.float64)
+        fit = weights.shape == (len(scores.class_names), len(streams)) and bool(np.isfinite(weights).all())
+    except (KeyError, TypeError, ValueError):
+        fit = False
+    if not fit:
+        raise WorkError(f"{file}: damaged (its weights are not those of its classes and streams)")
+    return streams, weights
 
 
 def _probabilities(values: NDArray, kind: str) -> NDArray:

@@ -49,11 +49,12 @@ class SplitRecord:
 
 
 def mean_figures(splits: Mapping[str, SplitRecord]) -> Figures:
-    """The mean over splits of each output's figures."""
+    """The mean over splits of the figures of each output that all of them have: an older avr's had fewer."""
     results = [split.results for split in splits.values()]
     return {
         output: {figure: float(np.mean([found[output][figure] for found in results])) for figure in figures}
         for output, figures in results[0].items()
+        if all(output in found for found in results)
     }
 
 

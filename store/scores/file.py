@@ -18,6 +18,8 @@ TRAINED_ON = -2
 UNLABELLED = -1  # in `Scores.labels`: a video whose class is not known
 FUSED = "fused"  # what a head calls its own combined prediction
 AVERAGE = "average"  # the mean probability of several streams, of a head that has none
+MULTIPLY = "multiply"  # the mean of their log-probabilities
+UNTRAINED = (AVERAGE, MULTIPLY)  # stand beside every head of single streams and every fusion
 
 Kind = Literal["logits", "probabilities"]
 

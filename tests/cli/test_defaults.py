@@ -23,6 +23,7 @@ FUNCTIONS = {
     "extract": "avr.extract:extract",
     "finetune backbone": "avr.finetune:finetune_backbone",
     "finetune end-to-end": "avr.finetune:finetune_end_to_end",
+    "fuse apply": "avr.fusion:apply_fusion",
     "fuse average": "avr.fusion:fuse",
     "fuse awf": "avr.fusion:fuse",
     "fuse compare": "avr.fusion:compare",

@@ -1,7 +1,7 @@
 """Options read from texts and checked in Python: one message for whatever does not fit."""
 
 import typing
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
@@ -50,6 +50,8 @@ TABLE = {"corners": 1, "centre": 2}
         ("videos", Path | None, Path("videos")),
         ("centre", Annotated[str, OneOf(TABLE)], "centre"),
         ({"a": 1}, dict[str, float], {"a": 1.0}),
+        ("rgb=1, x/flow=1.5", Mapping[str, float] | Sequence[float] | None, {"rgb": 1.0, "x/flow": 1.5}),
+        ("1,1.5", Mapping[str, float] | Sequence[float] | None, [1.0, 1.5]),
     ],
 )
 def test_texts_become_the_type_an_option_has(text, hint, value):
@@ -75,6 +77,10 @@ def test_texts_become_the_type_an_option_has(text, hint, value):
         ("x", NonNegativeInt | None, "takes none or int ≥ 0"),
         ("wild", Annotated[str, OneOf(TABLE)], "takes corners|centre"),
         (3, str, "takes text"),
+        ("rgb=x", Mapping[str, float], "option=rgb=x is not possible; option takes NAME=float,…"),
+        ("rgb=1,2", Mapping[str, float] | Sequence[float], "takes NAME=float,… or float,…"),
+        ({"rgb": "much"}, Mapping[str, float], "option=rgb=much is not possible"),
+        ([("rgb", 1)], Mapping[str, float], "takes NAME=float,…"),
     ],
 )
 def test_other_texts_are_refused(text, hint, message):

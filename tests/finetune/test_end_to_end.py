@@ -120,7 +120,7 @@ def test_recomputed_activations_and_pieces_change_nothing_but_rounding(stfn_run,
 
 def test_single_stream_heads_train_too(quickly_tuned):
     result = quickly_tuned["linear"]
-    assert set(result.results["1"]) == {"rgb", "flow", "average"}
+    assert set(result.results["1"]) == {"rgb", "flow", "average", "multiply"}
     assert set(read_scores(result.folder / "split-1" / "scores.h5").streams) == {"rgb", "flow"}
     assert load_run(result.folder).head.streams == ("rgb", "flow")
 

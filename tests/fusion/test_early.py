@@ -7,7 +7,7 @@ import pytest
 
 from avr.cli import main
 from avr.core import UsageError
-from avr.fusion import fuse, fuse_features, load_fuser, pooled_features
+from avr.fusion import EarlySvm, fuse, fuse_features, load_fuser, pooled_features
 from avr.store import FeatureStore, StoreWriter, read_scores
 
 
@@ -71,6 +71,15 @@ def test_pooled_features_are_the_means_of_views_segments_and_positions(store):
     assert not vectors[:, 1, 3:].any()
 
 
+def test_labels_that_are_names_come_back_as_names(store):
+    names, y = np.array(["walk", "run", "jump"]), np.arange(60) % 3
+    X = np.stack([store[1]["rgb/pooled"], np.pad(store[1]["flow/pooled"], ((0, 0), (0, 4)))], axis=1)
+    by_name, by_number = EarlySvm().fit(X, names[y]), EarlySvm().fit(X, 2 - y)
+    assert by_name.classes_.tolist() == ["jump", "run", "walk"]
+    assert by_name.predict(X).tolist() == by_name.classes_[by_number.predict(X)].tolist()
+    assert by_name.score(X, names[y]) == by_number.score(X, 2 - y) > 0.9
+
+
 def test_early_svm_on_the_command_line(store, monkeypatch, runner):
     monkeypatch.chdir(store[0])
     done = runner.invoke(main, ["fuse", "early-svm", "--bootstrap", "100"])
@@ -81,7 +90,10 @@ def test_early_svm_on_the_command_line(store, monkeypatch, runner):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["nonexistent"], "unexpected extra argument (nonexistent)"),
+        (
+            ["scores.h5"],
+            "error: early-svm reads features, not scores: leave out scores.h5, and name stores with --store\n",
+        ),
         (["--folds", "7"], "No such option '--folds'"),
         (["--repeats", "3"], "No such option '--repeats'"),
         (["--force-random-folds"], "No such option '--force-random-folds'"),

@@ -75,11 +75,12 @@ def test_average_is_scikit_learns_soft_vote(scores):
     np.testing.assert_allclose(make_fuser("average").fit(X, y).predict_proba(X), voting(softmax(X)), **EXACT)
 
 
-def test_weighted_is_scikit_learns_weighted_soft_vote(scores):
+def test_weighted_probabilities_are_scikit_learns_weighted_soft_vote(scores):
     X, y, _ = scores
     expected = voting(softmax(X), weights=[1, 1.5])
-    np.testing.assert_allclose(make_fuser("weighted").fit(X, y).predict_proba(X), expected, **EXACT)
-    given = make_fuser("weighted", weights=[2, 3]).fit(X, y)
+    as_probabilities = make_fuser("weighted", space="probabilities").fit(X, y)
+    np.testing.assert_allclose(as_probabilities.predict_proba(X), expected, **EXACT)
+    given = make_fuser("weighted", weights=[2, 3], space="probabilities").fit(X, y)
     np.testing.assert_allclose(given.predict_proba(X), expected, **EXACT)
     np.testing.assert_allclose(given.class_weights(), np.tile([0.4, 0.6], (6, 1)), **EXACT)
 
@@ -89,8 +90,14 @@ def test_multiply_is_the_normalised_geometric_mean(scores):
     product = np.sqrt(softmax(X).prod(axis=1))
     expected = product / product.sum(axis=1, keepdims=True)
     np.testing.assert_allclose(make_fuser("multiply").fit(X, y).predict_proba(X), expected, rtol=1e-10)
-    weighted = make_fuser("weighted", weights=[1, 1], space="log-probabilities").fit(X, y)
+    weighted = make_fuser("weighted", weights=[1, 1]).fit(X, y)
     np.testing.assert_allclose(weighted.predict_proba(X), expected, rtol=1e-10)
+
+
+def test_weighted_log_probabilities_are_published_sums_of_logits(scores):
+    X, y, _ = scores
+    summed = X[:, 0] + 1.5 * X[:, 1]
+    np.testing.assert_allclose(make_fuser("weighted").fit(X, y).predict_proba(X), softmax(summed / 2.5), rtol=1e-10)
 
 
 def test_untrained_rules_by_hand():
@@ -102,7 +109,8 @@ def test_untrained_rules_by_hand():
     )
     root = np.sqrt([0.06, 0.15, 0.04])
     np.testing.assert_allclose(make_fuser("multiply").fit(X, y).predict_proba(X), [root / root.sum()], **EXACT)
-    np.testing.assert_allclose(make_fuser("weighted").fit(X, y).predict_proba(X), [[0.3, 0.42, 0.28]], **EXACT)
+    weighted = make_fuser("weighted", space="probabilities").fit(X, y)
+    np.testing.assert_allclose(weighted.predict_proba(X), [[0.3, 0.42, 0.28]], **EXACT)
 
 
 @pytest.mark.parametrize("rule", ["average", "multiply", "maximum", "weighted"])
@@ -268,7 +276,7 @@ def test_a_rounded_zero_is_no_veto():
         ("awf", {"shared": "best"}, r"shared takes auto\|equal\|learnt"),
         ("greedy-selection", {"steps": 0}, "steps takes int ≥ 1"),
         ("greedy-selection", {"measure": "best"}, r"measure takes accuracy\|log-loss"),
-        ("weighted", {"space": "logits"}, r"space takes probabilities\|log-probabilities"),
+        ("weighted", {"space": "logits"}, r"space takes log-probabilities\|probabilities"),
         ("svm", {"C": 0.0}, "C takes float > 0"),
         ("average", {"kind": "scores"}, "known: auto, logits, probabilities"),
         ("average", {"kind": ["logits"]}, "1 kinds for 2 streams"),

@@ -332,7 +332,7 @@ def test_the_command_prints_what_the_run_holds(toy_store, tmp_path, runner):
     record = json.loads(done.stdout)
     assert record["run"] == "runs/linear-toy-1"
     assert set(record["splits"]) == {"1", "2"}
-    assert set(record["summary"]) == {"rgb", "flow", "average"}
+    assert set(record["summary"]) == {"rgb", "flow", "average", "multiply"}
     done = runner.invoke(
         main, ["heads", "train", "stfn", "--set", "design=b", "--stream", "flow,rgb", "--lr", "0.002", "--epochs", "5"]
     )

@@ -259,7 +259,8 @@ def both(runs, tmp_path_factory):
     """A fusion of both runs' streams, and links to the runs under other names: those of the other in "swapped"."""
     folder = tmp_path_factory.mktemp("links")
     streams = ["linear/rgb", "linear/flow", "stfn/fused"]
-    fuse("weighted", [runs / "linear", runs / "stfn"], split="1", streams=streams, out=runs / "both")
+    weights = {"weights": {"rgb": 1, "linear/flow": 1.5, "fused": 1}}
+    fuse("weighted", [runs / "linear", runs / "stfn"], split="1", streams=streams, options=weights, out=runs / "both")
     (folder / "swapped").mkdir()
     for name, target in {"aaa": "stfn", "zzz": "linear", "swapped/stfn": "linear", "swapped/linear": "stfn"}.items():
         (folder / name).symlink_to(runs / target)
@@ -289,7 +290,12 @@ def test_runs_that_cannot_be_told_apart_are_refused(both, runs, tmp_path):
 def test_a_fusion_of_two_runs_of_one_name_is_refused(runs, tmp_path):
     for place in ("A", "B"):
         shutil.copytree(runs / "stfn", tmp_path / place / "stfn")
-    fuse("average", [tmp_path / "A" / "stfn", tmp_path / "B" / "stfn"], split="1", out=tmp_path / "same")
+    with pytest.raises(UsageError, match=r"two streams are called stfn/.*: give their files, or the folders of these"):
+        fuse("average", [tmp_path / "A" / "stfn", tmp_path / "B" / "stfn"], split="1", out=tmp_path / "same")
+    fuse("average", [runs / "stfn", runs / "linear"], split="1", streams=["fused", "linear/rgb"], out=tmp_path / "same")
+    about = json.loads((tmp_path / "same/fusion.json").read_text())  # as an avr wrote it that did not refuse
+    about["sources"] = [about["sources"][0]] * 2
+    (tmp_path / "same/fusion.json").write_text(json.dumps(about))
     with pytest.raises(UsageError, match=r"of several runs named stfn, which cannot be told apart.*fuse again"):
         Predictor([tmp_path / "A" / "stfn", tmp_path / "B" / "stfn"], fuse=tmp_path / "same")
 

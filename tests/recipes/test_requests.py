@@ -213,7 +213,7 @@ def test_out_is_a_folder_of_one_run_at_a_time(toy_store, tmp_path, untrained):
 
 
 def test_a_row_whose_work_fails_does_not_end_the_run(runner, toy_store, tmp_path, monkeypatch, untrained):
-    """Of stilt-table4's rows three read one training, which fails once; the others are measured; exit code 1."""
+    """Of stilt-table4's rows four read one training, which fails once; the others are measured; exit code 1."""
     tried = []
 
     def train(requests, **_):
@@ -230,6 +230,6 @@ def test_a_row_whose_work_fails_does_not_end_the_run(runner, toy_store, tmp_path
     assert tried == ["linear", "coattention"]
     assert "Two-stream + STIL: the loss is no number at epoch 3" in result.stdout.splitlines()
     rows = json.loads((tmp_path / "table.json").read_text())["rows"]
-    assert [(bool(measured["runs"]), measured["failed"]) for measured in rows] == [(True, False)] * 3 + [
+    assert [(bool(measured["runs"]), measured["failed"]) for measured in rows] == [(True, False)] * 4 + [
         (False, True)
-    ] * 3
+    ] * 4

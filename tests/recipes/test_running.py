@@ -54,7 +54,7 @@ def test_what_is_done_is_not_done_again_and_changed_settings_are(toy_store, tmp_
 def test_a_row_of_several_splits_trains_each_and_late_fusion_rows_share(toy_store, tmp_path):
     # enough for the linear rows, which tell the classes at once; what coattention learns does not matter here
     outcome = quick("stilt-table4", toy_store, tmp_path, training={"epochs": 4, "lr": 0.05})
-    assert [len(measured.values) for measured in outcome.rows] == [2] * 6
+    assert [len(measured.values) for measured in outcome.rows] == [2] * 8
     spatial, temporal, two_stream, *_ = (np.mean(list(m.values.values())) for m in outcome.rows)
     # each stream alone leaves two classes to choose between (50 %, by chance more), both together tell all four
     assert max(spatial, temporal) < 75
@@ -77,7 +77,7 @@ def test_a_store_serves_the_rows_it_fits(toy_store, tmp_path):
         out=tmp_path / "table5",
         changes=Changes(training=QUICK),
     )
-    assert [bool(measured.values) for measured in named.rows] == [False] * 3 + [True] * 3
+    assert [bool(measured.values) for measured in named.rows] == [False] * 4 + [True] * 4
     with pytest.raises(UsageError, match="unknown store section 'vgg'; known: resnet101, inception"):
         run_recipe(load_recipe("stfn-table5"), stores=[("vgg", toy_store)], out=tmp_path)
 

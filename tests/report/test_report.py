@@ -89,8 +89,49 @@ def test_videos_that_the_head_was_trained_on_count_nowhere(run, tmp_path):
     out_of_fold = np.array([-2, -2, 1, 0, 0, 0], dtype=np.int32)
     (outcome,) = read_outcomes([write_scores(tmp_path / "no-test.h5", replace(scores, fold=out_of_fold))])
     assert outcome.videos == {"1": 4}
-    with pytest.raises(UsageError, match="scores of videos that its head was trained on alone"):
+    with pytest.raises(UsageError, match="scores of videos that its head was trained on alone: there"):
         read_outcomes([write_scores(tmp_path / "trained.h5", replace(scores, fold=np.full(6, -2, np.int32)))])
+
+
+def test_videos_without_a_label_count_nowhere(run, tmp_path):
+    scores = read_scores(run / "split-1" / "scores.h5")
+    some = replace(scores, labels=np.array([0, -1, 1, -1, 2, 0]))
+    (outcome,) = read_outcomes([write_scores(tmp_path / "some.h5", some)])
+    assert (outcome.videos, outcome.confusion.sum()) == ({"1": 3}, 3)
+    with pytest.raises(UsageError, match=r"none\.h5: holds no label: there is nothing to report on"):
+        read_outcomes([write_scores(tmp_path / "none.h5", replace(scores, labels=np.full(6, -1)))])
+
+
+def test_the_product_of_the_streams_stands_beside_their_average(run, tmp_path):
+    """By hand: the means are 0.355, 0.24, 0.405, the products 0.007, 0.058, 0.045."""
+    scores = read_scores(run / "split-1" / "scores.h5")
+    streams = {"rgb": [[0.01, 0.24, 0.75]] * 6, "flow": [[0.70, 0.24, 0.06]] * 6}
+    streams = {name: np.array(values, np.float32) for name, values in streams.items()}
+    path = write_scores(tmp_path / "a.h5", replace(scores, streams=streams, kind="probabilities"))
+    (outcome,) = read_outcomes([path])
+    assert [outcome.rows["1"][name]["top1"] for name in ("average", "multiply")] == [0.2, 0.4]
+
+
+def test_weights_of_a_fusion_are_drawn(run, tmp_path):
+    scores = read_scores(run / "split-1" / "scores.h5")
+    weights = {"streams": ["linear/rgb", "a<b>"], "weights": [[0.25, 0.75], [1.0, 0.0], [0.5, 0.5]]}
+    path = write_scores(tmp_path / "fused.h5", replace(scores, provenance=weights))
+    page = render(read_outcomes([path]))
+    picture = page[page.index("<h2>Weights: fused.h5,\nsplit 1</h2>") :]
+    drawing = ElementTree.fromstring(picture[picture.index("<svg") : picture.index("</svg>") + 6])
+    squares = [rect for rect in drawing.iter() if rect.tag.endswith("rect") and len(rect)]
+    assert [square[0].text for square in squares] == [
+        f"{name}, {stream}: {share:.3f}"
+        for name, shares in ((CLASS_NAMES[1], (1, 0)), (CLASS_NAMES[2], (0.5, 0.5)), (CLASS_NAMES[0], (0.25, 0.75)))
+        for stream, share in zip(weights["streams"], shares, strict=True)
+    ]
+    assert squares[0].get("fill") == "rgba(0,114,178,1.00)"
+    alike = {**weights, "weights": [[0.4, 0.6]] * 3}
+    assert "Weights" not in render(read_outcomes([write_scores(tmp_path / "b.h5", replace(scores, provenance=alike))]))
+    for name, wrong in (("shape", [[1.0, 0.0]]), ("text", "much"), ("nan", [[float("nan"), 1.0]] * 3)):
+        bad = replace(scores, provenance={**weights, "weights": wrong})
+        with pytest.raises(WorkError, match="its weights are not those of its classes and streams"):
+            read_outcomes([write_scores(tmp_path / f"{name}.h5", bad)])
 
 
 def test_runs_of_one_name_are_told_apart(run, tmp_path):
