@@ -25,7 +25,7 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from avr.core import Progress, WorkError, note, warn, write_whole
+from avr.core import Progress, WorkError, note, read_json, warn, write_json, write_whole
 from avr.datasets import Video
 from avr.video import (
     Answer,
@@ -138,8 +138,8 @@ class ClipCache:
     def _known(self, video: Video, stream: str) -> dict[str, Any]:
         path = self.path(video, stream, facts=True)
         try:
-            known: dict[str, Any] = json.loads(path.read_text())
-        except (OSError, ValueError) as error:
+            known = read_json(path)
+        except (OSError, WorkError) as error:
             raise WorkError(f"{path} is damaged or gone ({error}): remove it, and it is made again") from error
         return known
 
@@ -174,7 +174,7 @@ class ClipCache:
                 written += self._write_images(video, name, found)
             known = {"facts": asdict(decoded.facts), "note": decoded.note}
             known |= {"numbers": found.numbers[0].tolist(), "seconds": found.seconds[0].tolist()}
-            self._write(self.path(video, name, facts=True), partial(_write_json, known))
+            write_json(self.path(video, name, facts=True), known)
         return written
 
     def _write_images(self, video: Video, stream: str, found: Answer) -> int:
@@ -189,10 +189,6 @@ class ClipCache:
     def _write(self, path: Path, write: Callable[[BinaryIO], object]) -> None:
         with write_whole(path) as temporary, open(temporary, "wb") as file:
             write(file)
-
-
-def _write_json(values: dict[str, Any], file: BinaryIO) -> None:
-    file.write(json.dumps(values).encode())
 
 
 def leave_out(videos: Sequence[Video], failures: dict[str, str]) -> list[Video]:

@@ -1,6 +1,5 @@
 """What both fine-tunings share: which videos train, the loop around a network, and what the test videos say of it."""
 
-import json
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -13,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch.nn import functional as F
 
-from avr.core import UsageError, measure, validation_part
+from avr.core import UsageError, as_json, measure, validation_part
 from avr.datasets import Dataset, Split, Video
 from avr.extract import CACHE_FOLDER, ClipCache, Settings, leave_out
 from avr.store import Scores, Videos, score_path, write_scores
@@ -151,9 +150,3 @@ class Task(ABC):
 def labels_of(videos: Sequence[Video]) -> NDArray[np.int64]:
     """Labels `(M,)` of videos."""
     return np.array([video.label for video in videos], dtype=np.int64)
-
-
-def as_json(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Settings as a file gives them back."""
-    result: dict[str, Any] = json.loads(json.dumps(values, default=list))
-    return result

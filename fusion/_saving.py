@@ -1,13 +1,12 @@
 """A fitted rule on disk: JSON and safetensors, no pickle."""
 
-import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 import avr
-from avr.core import AvrError, UsageError, WorkError, check_name, note, write_whole
+from avr.core import AvrError, UsageError, WorkError, check_name, note, read_json, sha256_of, write_json, write_whole
 from avr.store import split_folder, split_names
 
 from ._base import Fuser, Rule, make_fuser
@@ -38,18 +37,17 @@ def save_fuser(folder: Path | str, fuser: Rule, about: dict[str, Any] | None = N
     values = {name: value for name, value in learnt.items() if name not in arrays}
     with write_whole(folder / ARRAYS) as temporary:
         temporary.write_bytes(save(arrays))
+    digest = sha256_of(folder / ARRAYS)
     content = {
         **(about or {}),
         "format": FORMAT,
         "rule": type(fuser).__module__.rpartition(".")[2].replace("_", "-"),
         "options": fuser.get_params(deep=False),
         "learnt": values,
+        "arrays_sha256": digest,
         "avr": avr.__version__,
     }
-    with write_whole(folder / FILE) as temporary:
-        temporary.write_text(
-            json.dumps(content, indent=2, ensure_ascii=False, default=lambda value: value.tolist()) + "\n"
-        )
+    write_json(folder / FILE, content)
     return folder / FILE
 
 
@@ -100,7 +98,9 @@ def _read_fuser(path: Path) -> Rule:
         raise ValueError(f"more than {LARGEST >> 20} MB")
     if not arrays.is_file():
         raise ValueError(f"no {ARRAYS} beside it")
-    content = json.loads(path.read_text(encoding="utf-8"))
+    content = read_json(path)
+    if content.get("arrays_sha256", "") not in ("", sha256_of(arrays)):
+        raise ValueError(f"{ARRAYS} is not the one that was written with it")
     if content["format"] != FORMAT:
         raise UsageError(f"{path} has format {content['format']}, this avr reads {FORMAT}: fuse again")
     try:

@@ -4,15 +4,13 @@ One safetensors file a training, below the run's `.begun/split-<name>/`, and bes
 (`avr.training.write_state`); names are of `Task.kept`.
 """
 
-import json
 from pathlib import Path
 
-import numpy as np
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
 
 from avr.core import note
 
-from ._trained import METADATA, save_tensors
+from ._trained import read_tensors, save_tensors
 from ._trainings import Outcome, Task, as_tensor
 
 WEIGHT, SCORE = "weight/", "score/"
@@ -37,9 +35,8 @@ def kept_outcome(task: Task) -> Outcome | None:
     if not path.is_file():
         return None
     try:
-        with safe_open(path, framework="np") as file:
-            about = json.loads((file.metadata() or {})[METADATA])
-            found = {name: np.array(file.get_tensor(name)) for name in about["names"]}  # in their order
+        tensors, about = read_tensors(path)
+        found = {name: tensors[name].numpy() for name in about["names"]}  # in their order
         weights, scores = (
             {name.removeprefix(kind): value for name, value in found.items() if name.startswith(kind)}
             for kind in (WEIGHT, SCORE)

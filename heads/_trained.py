@@ -3,6 +3,7 @@
 A checkpoint is a head's weights in one safetensors file, with everything that is needed to build it again as JSON.
 """
 
+import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -24,7 +25,7 @@ from ._examples import MemoryExamples
 from ._predicting import predict
 
 CHECKPOINT = "checkpoint.safetensors"
-METADATA = "avr"  # the key of what a checkpoint says, which safetensors keeps as text
+METADATA, DIGEST = "avr", "sha256"  # keys of what a checkpoint says, which safetensors keeps as text
 
 
 class SeparateHeads(Head):
@@ -118,8 +119,35 @@ def save_tensors(path: Path, tensors: Mapping[str, Tensor], about: Mapping[str, 
         WorkError: the file cannot be written, such as on a full disk.
     """
     state = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
+    text = json.dumps(about, default=list)
     with write_whole(path) as temporary:
-        save_file(state, temporary, metadata={METADATA: json.dumps(about, default=list)})
+        save_file(state, temporary, metadata={METADATA: text, DIGEST: _digest(state, text)})
+
+
+def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """The tensors, on the CPU, and what is said of them, of a file of `save_tensors`; older ones have no digest.
+
+    Raises:
+        SafetensorError, KeyError, ValueError, OSError: it is none, or was changed since.
+    """
+    with safe_open(path, framework="pt") as file:
+        told = file.metadata() or {}
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (it is no dict)
+    if DIGEST in told and told[DIGEST] != _digest(tensors, told[METADATA]):
+        raise ValueError("its bytes do not hash to what it says")
+    about = json.loads(told[METADATA])
+    if not isinstance(about, dict):
+        raise ValueError("it says nothing of itself")
+    return tensors, about
+
+
+def _digest(tensors: Mapping[str, Tensor], about: str) -> str:
+    digest = hashlib.sha256(about.encode())
+    for name in sorted(tensors):
+        value = tensors[name]
+        digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
+        digest.update(value.contiguous().reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()
 
 
 def load_checkpoint(path: Path) -> tuple[Head, dict[str, Any]]:
@@ -132,16 +160,14 @@ def load_checkpoint(path: Path) -> tuple[Head, dict[str, Any]]:
     if not path.is_file():
         raise UsageError(f"no checkpoint at {path}")
     try:
-        with safe_open(path, framework="pt") as file:
-            metadata = json.loads((file.metadata() or {})[METADATA])
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (it is no dict)
+        tensors, metadata = read_tensors(path)
         shapes = {stream: tuple(shape) for stream, shape in metadata["shapes"].items()}
         started = head_class(metadata["head"]).starting  # from files that may be gone by now
         options = {name: value for name, value in metadata["options"].items() if name not in started}
         with torch.random.fork_rng(devices=[]):  # fresh weights are drawn, and at once replaced
             head = build_head(metadata["head"], shapes, len(metadata["class_names"]), options=options)
         head.load_state_dict(tensors)
-    except (SafetensorError, KeyError, ValueError, RuntimeError, TypeError, AttributeError) as error:
+    except (SafetensorError, KeyError, ValueError, RuntimeError, TypeError, AttributeError, OSError) as error:
         if isinstance(error, AvrError):
             raise
         raise WorkError(f"{path} is damaged or not a checkpoint of avr ({error})".replace("\n", " ")) from error

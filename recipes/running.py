@@ -11,7 +11,6 @@ changes a training, so that changed settings never find an old result. One run w
 import dataclasses
 import hashlib
 import itertools
-import json
 import math
 import re
 from collections.abc import Mapping, Sequence
@@ -22,7 +21,7 @@ from typing import Any
 
 import numpy as np
 
-from avr.core import AvrError, FolderLock, UsageError, WorkError, make_folder, note, sha256_of, write_whole
+from avr.core import AvrError, FolderLock, UsageError, WorkError, make_folder, note, read_json, sha256_of, write_json
 from avr.heads import RunRequest, num_trainings, train_runs
 from avr.store import is_run, read_record, split_folder
 from avr.training import Engine
@@ -197,9 +196,9 @@ class _Bench:
         if not place.exists():
             return None
         try:
-            kept = json.loads(place.read_text())
+            kept = read_json(place)
             top1 = float(kept["top1"]) if kept["key"] == self._key(row, job) else None
-        except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        except (WorkError, ValueError, KeyError, TypeError):
             top1 = math.nan
         if top1 is not None and not 0 <= top1 <= 100:
             note(f"{place} is damaged: the row is measured again")
@@ -221,8 +220,7 @@ class _Bench:
         if not math.isfinite(top1):
             raise WorkError(f"split {split} gives no accuracy: has it test videos with features?")
         content = {"key": self._key(row, job), "top1": top1, "run": str(run.relative_to(self.out))}
-        with write_whole(self._place(row, seed, split)) as temporary:
-            temporary.write_text(json.dumps(content, indent=2) + "\n")
+        write_json(self._place(row, seed, split), content)
         return top1
 
     def _key(self, row: Row, job: Job) -> dict[str, Any]:

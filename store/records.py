@@ -1,6 +1,5 @@
 """A run's record, typed. Every one that avr has written reads; which kind an old one is shows in what it holds."""
 
-import json
 import platform
 import sys
 from collections.abc import Mapping
@@ -10,7 +9,7 @@ from typing import Any, Literal
 import numpy as np
 
 import avr
-from avr.core import differences
+from avr.core import as_json, differences
 
 Kind = Literal["head", "backbone", "end-to-end", "fuse"]
 KINDS: dict[Kind, str] = {
@@ -125,7 +124,7 @@ class RunRecord:
 
     def _settings(self) -> dict[str, Any]:
         facts = {name: getattr(self, name) for name in FACTS} if self.head else {}
-        settings: dict[str, Any] = json.loads(json.dumps(facts | self.identity, default=list))
+        settings: dict[str, Any] = as_json(facts | self.identity)
         return settings
 
     def to_dict(self) -> dict[str, Any]:

@@ -14,7 +14,6 @@ folders that are there.
 """
 
 import csv
-import json
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -22,7 +21,16 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from avr.core import UsageError, WorkError, by_number, remove_leftovers, write_folder, write_whole
+from avr.core import (
+    UsageError,
+    WorkError,
+    by_number,
+    read_json,
+    remove_leftovers,
+    write_folder,
+    write_json,
+    write_whole,
+)
 
 from .records import Figures, RunRecord, SplitRecord, mean_figures
 
@@ -45,10 +53,12 @@ def read_record(folder: Path) -> RunRecord:
         WorkError: it is damaged.
     """
     try:
-        return RunRecord.from_dict(json.loads((folder / RECORD).read_text()))
+        return RunRecord.from_dict(read_json(folder / RECORD))
     except (FileNotFoundError, NotADirectoryError):
         raise UsageError(f"no run at {folder}: it has no {RECORD}") from None
-    except (ValueError, KeyError, TypeError, AttributeError, LookupError, OSError) as error:
+    except WorkError:
+        raise
+    except (ValueError, TypeError, AttributeError, LookupError) as error:
         raise WorkError(f"{folder / RECORD} is damaged ({type(error).__name__}: {error})") from error
 
 
@@ -171,8 +181,7 @@ def drop_begun(run: Path, record: RunRecord) -> None:
 
 def write_record(run: Path, record: RunRecord) -> None:
     """Write a run's record, whole."""
-    with write_whole(run / RECORD) as temporary:
-        temporary.write_text(json.dumps(record.to_dict(), indent=2, default=list) + "\n")
+    write_json(run / RECORD, record.to_dict())
 
 
 def write_log(folder: Path, rows: Sequence[Mapping[str, float]]) -> None:
