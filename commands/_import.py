@@ -50,7 +50,8 @@ def import_features_command(paths: tuple[Path, ...], strict: bool, **options: An
 
 def _imported(paths: tuple[Path, ...], dataset: str | None, store: Path | None, **options: Any) -> "ImportedFeatures":
     from avr.core import UsageError
-    from avr.store import Laying, ids_from_list, import_export, import_features, is_export
+    from avr.datasets import read_listed
+    from avr.store import Laying, import_export, import_features, is_export
 
     where, out = options["where"], options["out"]
     laying = Laying(*(options[name] for name in ("layer", "axes", "segments", "how")))
@@ -63,7 +64,7 @@ def _imported(paths: tuple[Path, ...], dataset: str | None, store: Path | None, 
     if (dataset is None) == (store is None):
         raise UsageError("say whose videos they are: --dataset NAME, folder or list, or --store STORE")
     videos = _videos(dataset, store, where)
-    names = ids_from_list(options["names"]) if options["names"] else None
+    names = list(read_listed(options["names"]).names) if options["names"] else None
     out = out or (store if store and store.is_dir() else DEFAULT_FOLDER / videos.name)
     return import_features(paths, videos, out, stream=options["stream"], names=names, laying=laying)
 

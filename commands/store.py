@@ -1,18 +1,15 @@
 """`avr store`: look at, verify, pack, repair and fill stores."""
 
 import json
-from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
 from ._import import import_features_command
+from ._import_scores import import_scores_command
 from ._options import PATH, chosen_store
 from ._output import Reply, answering, print_lines, print_table
-
-if TYPE_CHECKING:
-    from avr.store import FeatureStore, Videos
 
 STORE = click.argument("store", type=PATH, required=False)
 
@@ -165,62 +162,4 @@ def export(store: Path | None, out: Path) -> Reply:
 
 
 command.add_command(import_features_command)
-
-
-@command.command("import-scores")
-@click.argument("files", type=PATH, nargs=-1, required=True)
-@click.option("--out", type=PATH, default=Path("scores"), show_default=True, help="Folder to write to.")
-@click.option("--stream", help="What to call the stream.  [default: the file's name]")
-@click.option("--names", type=PATH, help="Video names in the file's order, one a line, for files that hold none.")
-@click.option("--labels", type=PATH, help="Lines 'video … label', for files that hold no labels.")
-@click.option("--class-names", type=PATH, help="Class names in order, one a line.")
-@click.option("--store", type=PATH, help="Take ids, labels, groups and class order from this store.")
-@click.option("--dataset", help="Take ids, labels, groups and class order from this data set.")
-@click.option("--root", type=PATH, help="Folder of the data set's videos.  [default: data/DATASET]")
-@click.option("--splits", type=PATH, help="Folder of the data set's split lists, if elsewhere.")
-@click.option("--split", default="", help="The split's name, to be kept with the scores.")
-@click.option("--kind", type=click.Choice(["auto", "logits", "probabilities"]), default="auto", show_default=True)
-@answering
-def import_scores_command(files: tuple[Path, ...], out: Path, **options: Any) -> Reply:
-    """Import scores that other tools wrote: TSN's .npz, mmaction2's .pkl, a pickled {video: vector}, .npy, .csv.
-
-    Each file becomes OUT/<name>.h5, which `avr fuse` takes. Pickles are read through a short list of what they may
-    hold. Say --stream for one file only.
-    """
-    from avr.core import UsageError, note
-    from avr.datasets import groups_by_name
-    from avr.store import ids_from_list, import_scores, labels_from_list, write_scores
-
-    if options["stream"] and len(files) > 1:
-        raise UsageError("--stream names one stream; import the files one by one")
-    class_names = options["class_names"]
-    given: dict[str, Any] = {
-        "ids": ids_from_list(options["names"]) if options["names"] else None,
-        "labels": labels_from_list(options["labels"]) if options["labels"] else None,
-        "class_names": tuple(ids_from_list(class_names)) if class_names else None,
-        "like": _videos_like(options),
-        "group_rule": groups_by_name,
-    }
-    results = []
-    for file in files:
-        imported = import_scores(file, stream=options["stream"], kind=options["kind"], **given)
-        dataset = options["dataset"] or imported.scores.dataset
-        for line in imported.notes:
-            note(f"{file}: {line}")
-        results.append({"file": file, "out": out / f"{file.stem}.h5", "notes": imported.notes})
-        write_scores(out / f"{file.stem}.h5", replace(imported.scores, split=options["split"], dataset=dataset))
-    return Reply({"imported": results}, lambda: print_lines(*(result["out"] for result in results)))
-
-
-def _videos_like(options: dict[str, Any]) -> "FeatureStore | Videos | None":
-    """Ids, labels, groups and classes of the store or data set named, or None."""
-    if options["store"]:
-        from avr.store import FeatureStore
-
-        return FeatureStore(options["store"])
-    if not options["dataset"]:
-        return None
-    from avr.datasets import index_dataset
-    from avr.store import Videos
-
-    return Videos.of(index_dataset(options["dataset"], options["root"], splits=options["splits"]))
+command.add_command(import_scores_command)

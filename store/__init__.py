@@ -36,11 +36,13 @@ from .runs import (
     write_log,
     write_record,
 )
+from .scores.adding import beside_others
 from .scores.file import (
     AVERAGE,
     FUSED,
     TEST_VIDEO,
     TRAINED_ON,
+    UNLABELLED,
     Scores,
     Videos,
     check_scores,
@@ -49,19 +51,25 @@ from .scores.file import (
     read_scores,
     write_scores,
 )
-from .scores.importing import Imported, ids_from_list, import_scores, labels_from_list
+from .scores.foreign import LABEL_SUFFIXES, SCORE_SUFFIXES, read_labels
+from .scores.found import Reading
+from .scores.importing import Imported, import_scores
 
 __all__ = [
     "AVERAGE",
     "FUSED",
+    "LABEL_SUFFIXES",
     "RUNS",
+    "SCORE_SUFFIXES",
     "TEST_VIDEO",
     "TRAINED_ON",
+    "UNLABELLED",
     "FeatureStore",
     "Figures",
     "Imported",
     "ImportedFeatures",
     "Laying",
+    "Reading",
     "RunRecord",
     "Scores",
     "ShardWriter",
@@ -69,6 +77,7 @@ __all__ = [
     "StoreWriter",
     "StreamLayer",
     "Videos",
+    "beside_others",
     "check_part",
     "check_scores",
     "claim_run",
@@ -81,14 +90,12 @@ __all__ = [
     "files_below",
     "find_split",
     "finished_runs",
-    "ids_from_list",
     "import_export",
     "import_features",
     "import_scores",
     "is_export",
     "is_run",
     "is_test",
-    "labels_from_list",
     "match_ids",
     "mean_figures",
     "new_folder",
@@ -96,6 +103,7 @@ __all__ = [
     "pack",
     "prediction_of",
     "read_head_record",
+    "read_labels",
     "read_record",
     "read_scores",
     "record_split",

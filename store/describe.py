@@ -13,7 +13,7 @@ from typing import IO, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from avr.core import UsageError, WorkError, write_whole
+from avr.core import UsageError, WorkError, note, safe_cell, write_whole
 
 from .features.catalog import INDEX_NAME
 from .features.check import verify_folder, verify_packed
@@ -230,6 +230,11 @@ def _export_store(path: Path, out: Path) -> list[Path]:
 
 def _export_scores(scores: Scores, out: Path) -> list[Path]:
     columns = {name: getattr(scores, name) for name in ("ids", "labels", "groups", "fold")}
+    for name in ("ids", "groups"):  # names of anybody, which a spreadsheet must not run
+        columns[name] = np.array([safe_cell(text) for text in columns[name].tolist()], dtype=str)
+    changed = int((columns["ids"] != scores.ids).sum())
+    if changed:
+        note(f"{out / 'videos.csv'}: {changed} ids that a spreadsheet would run begin with an apostrophe")
     written = _write_lists(out, columns, scores.class_names)
     for name, values in scores.streams.items():
         written.append(_write_array(out / f"{name}.npy", "<f4", values.shape, [np.ascontiguousarray(values)]))

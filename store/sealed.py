@@ -33,7 +33,7 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from avr.core import AvrError, UsageError, WorkError, write_whole
+from avr.core import AvrError, UsageError, WorkError, check_name, open_file, write_whole
 
 from .checksum import crc32_of
 from .tables import PLACE, Tables, list_tables
@@ -83,11 +83,7 @@ def open_sealed(path: Path, *kinds: str, whole: bool = False) -> Iterator[tuple[
         UsageError: no such file, not avr's, another kind or format version.
         WorkError: damaged.
     """
-    try:
-        file = open(path, "rb")  # noqa: SIM115 (what goes wrong below is another error)
-    except OSError as error:
-        raise UsageError(f"{path}: cannot be opened ({error.strerror})") from error
-    with file:
+    with open_file(path) as file:
         try:
             seal = _read_seal(file, path)
             if kinds and seal.kind not in kinds:
@@ -96,7 +92,15 @@ def open_sealed(path: Path, *kinds: str, whole: bool = False) -> Iterator[tuple[
             if _hash(file, seal.block, seal.size, seal.rows, whole=whole) != expected:
                 what = "bytes do" if whole else "structure does"
                 raise WorkError(f"{path}: damaged (its {what} not hash to what its seal says)")
-            tables = {name: _read_table(file, name, entry, seal.size) for name, entry in seal.tables.items()}
+            for name in seal.tables:
+                if not name.startswith(f"{RESERVED}/"):
+                    check_stream(name, where=f"{path}: ")
+            places = {name: _place_of(name, entry, seal.size) for name, entry in seal.tables.items()}
+            # Each byte is in one table at most: else small files could ask for any amount of memory.
+            ranges = sorted((place.offset, place.offset + place.size) for place in places.values() if place.size)
+            if any(stop > start for (_, stop), (start, _) in pairwise(ranges)):
+                raise WorkError(f"{path}: damaged (its tables overlap)")
+            tables = {name: _read_table(file, place) for name, place in places.items()}
             yield seal, Tables(tables)
         except AvrError:
             raise
@@ -106,6 +110,15 @@ def open_sealed(path: Path, *kinds: str, whole: bool = False) -> Iterator[tuple[
             place = f" at key {error.args[0]!r}" if isinstance(error, KeyError) and error.args else ""
             line = " ".join(str(error).split())[:200]
             raise WorkError(f"{path}: damaged{place} ({type(error).__name__}: {line})") from error
+
+
+def check_stream(name: str, *, where: str = "") -> None:
+    """Refuse a stream's name that is none: it becomes a part of paths (UsageError)."""
+    try:
+        if check_name("stream", name) == RESERVED:
+            raise UsageError(f"a stream is called {RESERVED!r}, as the tables are")
+    except UsageError as error:
+        raise UsageError(f"{where}{error}") from error
 
 
 def _read(file: BinaryIO, offset: int, count: int) -> bytes:
@@ -135,8 +148,17 @@ def _edges(block: int, size: int, rows: Sequence[tuple[int, int]]) -> list[int]:
     return [block, *(edge for pair in rows for edge in pair), size]
 
 
-def _read_table(file: BinaryIO, name: str, entry: Any, size: int) -> NDArray:
-    """A table of a file of `size` bytes, as its seal lists it."""
+class Place(NamedTuple):
+    """Where a table's bytes lie, how many they are, and what they mean."""
+
+    offset: int
+    size: int
+    dtype: np.dtype
+    shape: tuple[int, ...]
+
+
+def _place_of(name: str, entry: Any, size: int) -> Place:
+    """The place of a table of a file of `size` bytes, as its seal lists it."""
     offset, kind, shape = entry
     dtype = PLACE if kind == "place" else np.dtype(kind) if DTYPE.fullmatch(kind) else None
     if dtype is None or not all(type(number) is int and 0 <= number <= size for number in (offset, *shape)):
@@ -144,7 +166,11 @@ def _read_table(file: BinaryIO, name: str, entry: Any, size: int) -> NDArray:
     count = math.prod(shape) * dtype.itemsize
     if offset + count > size:
         raise ValueError(f"table {name} lies outside the file")
-    return np.frombuffer(_read(file, offset, count), dtype=dtype).reshape(shape)
+    return Place(offset, count, dtype, tuple(shape))
+
+
+def _read_table(file: BinaryIO, place: Place) -> NDArray:
+    return np.frombuffer(_read(file, place.offset, place.size), dtype=place.dtype).reshape(place.shape)
 
 
 def _read_seal(file: BinaryIO, path: Path) -> Seal:

@@ -60,7 +60,7 @@ def _row(opened: Callable[[], Any], index: int) -> NDArray:
 
 def line_of(error: Exception) -> str:
     """What an error says, in one line."""
-    return " ".join(str(error).split())[:200] or type(error).__name__
+    return " ".join(str(error).split())[:200] or "damaged, or of another kind"
 
 
 Several = Array | list[Array]  # a list of arrays that do not stack

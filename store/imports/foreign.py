@@ -15,7 +15,8 @@ from typing import Any
 from numpy.typing import NDArray
 
 from avr.core import AvrError, UsageError
-from avr.store.pickles import LARGEST_FILE, load_npy, load_pickle, npy_header, open_npz
+from avr.store.npy import load_npy, npy_header, open_npz
+from avr.store.pickles import LARGEST_FILE, Plain, load_pickle
 
 from .arrays import Array, Content, content_of, line_of
 from .hdf5 import open_hdf5
@@ -81,7 +82,8 @@ def _whole(path: Path) -> bytes:
     return path.read_bytes()
 
 
-def _open_torch(path: Path) -> Content:
+def load_torch(path: Path) -> Any:
+    """The value of a PyTorch file, tensors as NumPy arrays, tuples as lists. PyTorch is loaded here."""
     import torch
 
     try:
@@ -102,7 +104,11 @@ def _open_torch(path: Path) -> Content:
             return {key: plain(item) for key, item in value.items()}
         return [plain(item) for item in value] if isinstance(value, list | tuple) else value
 
-    return content_of(plain(value), path)
+    return plain(Plain(most=1000 + 4 * path.stat().st_size)(value))
+
+
+def _open_torch(path: Path) -> Content:
+    return content_of(load_torch(path), path)
 
 
 def _open_csv(path: Path) -> Content:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from avr.core import UsageError
-from avr.store.pickles import LARGEST_SCALE
+from avr.store.npy import LARGEST_SCALE
 
 from .arrays import DEEPEST, Array, Content, Several
 

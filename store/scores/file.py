@@ -8,13 +8,14 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from avr.core import UsageError, make_folder
-from avr.store.sealed import RESERVED, open_sealed, write_sealed
+from avr.core import UsageError, check_name, make_folder
+from avr.store.sealed import check_stream, open_sealed, write_sealed
 from avr.store.tables import write_tables
 
 # What stands in `Scores.fold` where no out-of-fold score does; the latter say their fold, from 0 on.
 TEST_VIDEO = -1
 TRAINED_ON = -2
+UNLABELLED = -1  # in `Scores.labels`: a video whose class is not known
 FUSED = "fused"  # what a head calls its own combined prediction
 AVERAGE = "average"  # the mean probability of several streams, of a head that has none
 
@@ -62,7 +63,7 @@ class Scores:
 
     Attributes:
         ids: (M,) str, none twice.
-        labels: (M,) int64.
+        labels: (M,) int64; `UNLABELLED` where it is not known.
         groups: (M,) str; folds never split a group.
         class_names: K names.
         streams: name to (M, K) float32.
@@ -88,6 +89,26 @@ class Scores:
     dataset: str = ""
     provenance: dict[str, Any] = field(default_factory=dict)
     fused: str | None = None
+
+    def to_frame(self) -> Any:
+        """A pandas DataFrame of a row a video, with the ids as its index: label, group, fold, and a column a class.
+
+        Labels are class names, None where they are not known. Of several streams the classes' columns are called
+        "stream/class". `import_scores` reads what this makes of one stream.
+
+        Raises:
+            UsageError: pandas is not installed.
+        """
+        try:
+            import pandas as pd  # type: ignore[import-untyped]
+        except ImportError as error:
+            raise UsageError("a DataFrame needs pandas (pip install 'avr-video[pandas]')") from error
+        labels = [None if label == UNLABELLED else self.class_names[label] for label in self.labels]
+        columns: dict[str, Any] = {"label": labels, "group": self.groups.tolist(), "fold": self.fold}
+        for stream, values in self.streams.items():
+            above = f"{stream}/" if len(self.streams) > 1 else ""
+            columns |= {f"{above}{name}": values[:, number] for number, name in enumerate(self.class_names)}
+        return pd.DataFrame(columns, index=pd.Index(self.ids.tolist(), name="id"))
 
     @property
     def prediction(self) -> str:
@@ -140,7 +161,8 @@ def check_scores(scores: Scores, *, where: str = "scores: ") -> None:
     """Refuse scores that make no sense.
 
     Checked: lengths, ids that repeat, labels outside the classes, fewer than two classes, no stream, NaN and
-    infinity, probabilities outside 0 … 1 or whose sum is not 1 (within 1e-2), `fused` naming no stream.
+    infinity, probabilities outside 0 … 1 or whose sum is not 1 (within 1e-2), `fused` naming no stream, names of
+    streams, split, head and data set that are none (they become parts of paths).
 
     Args:
         scores: the scores.
@@ -165,7 +187,7 @@ def _problems(scores: Scores) -> Iterator[str]:
         yield f"ids that repeat: {', '.join(ids[counts > 1][:10])}"
     if num_classes < 2:
         yield f"{num_classes} class; at least two are needed"
-    if count and not (scores.labels.min() >= 0 and scores.labels.max() < num_classes):
+    if count and not (scores.labels.min() >= UNLABELLED and scores.labels.max() < num_classes):
         yield f"labels {scores.labels.min()} … {scores.labels.max()} for {num_classes} classes"
     if not scores.streams:
         yield "no stream"
@@ -173,6 +195,14 @@ def _problems(scores: Scores) -> Iterator[str]:
         yield f"kind {scores.kind!r}; write 'logits' or 'probabilities'"
     if scores.fused is not None and scores.fused not in scores.streams:
         yield f"fused names no stream: {scores.fused!r}"
+    named = [("split", scores.split), ("head", scores.head), ("data set", scores.dataset)]
+    try:
+        for stream in scores.streams:
+            check_stream(stream)
+        for kind, name in named:
+            check_name(kind, name or "_")
+    except UsageError as error:
+        yield str(error)
     for name, values in scores.streams.items():
         if values.shape != (count, num_classes):
             yield f"stream {name}: shape {values.shape}, expected ({count}, {num_classes})"
@@ -195,10 +225,6 @@ def write_scores(path: Path | str, scores: Scores) -> Path:
     path = Path(path)
     scores = replace(scores, streams={name: np.asarray(values, dtype="<f4") for name, values in scores.streams.items()})
     check_scores(scores)
-    for name in scores.streams:
-        if not name or "/" in name or name in (RESERVED, ".") or len(name) > 200:
-            raise UsageError(f"stream name {name[:80]!r}: no '/', not '{RESERVED}', 1 to 200 characters")
-
     about = {name: getattr(scores, name) for name in ("kind", "split", "head", "dataset", "fused")}
     tables = {
         **scores.streams,
@@ -248,4 +274,5 @@ def reordered(scores: Scores, class_names: tuple[str, ...]) -> Scores:
     columns = np.array([scores.class_names.index(name) for name in class_names], np.intp)
     number = np.argsort(columns)  # old class number → new
     streams = {name: stream[:, columns] for name, stream in scores.streams.items()}
-    return replace(scores, class_names=class_names, labels=number[scores.labels], streams=streams)
+    labels = np.where(scores.labels == UNLABELLED, UNLABELLED, number[scores.labels])
+    return replace(scores, class_names=class_names, labels=labels, streams=streams)

@@ -1,206 +1,163 @@
-"""Reading other tools' score files to one `(M, K)` array, with whatever ids, labels and class names they hold."""
+"""Reading other tools' score files, each kind by its suffix."""
 
-import csv
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from avr.core import UsageError
-from avr.store.pickles import LARGEST_FILE, load_npy, load_npz, load_pickle
+from avr.core import AvrError, UsageError, open_file, read_text
+from avr.store.imports.arrays import Array, line_of
+from avr.store.imports.foreign import load_torch
+from avr.store.imports.matlab import open_mat
+from avr.store.npy import load_npy, load_npz, most_of
+from avr.store.pickles import LARGEST_FILE, load_pickle
 
-SCORE_KEYS = ("pred_scores", "pred_score", "scores", "score", "cls_score")
-LABEL_KEYS = ("gt_label", "gt_labels", "label")
-NAME_KEYS = ("filename", "frame_dir", "video_id", "name")
+from .columns import column_of, found_in_columns
+from .found import Found, Known, Reading
+from .objects import found_in, labels_in
+from .text import read_columns
 
-
-@dataclass
-class Foreign:
-    """What a foreign file holds: `values` (M, K) float64; ids, labels (M,) and class names where it has them."""
-
-    values: NDArray[np.float64]
-    format: str
-    ids: list[str] | None = None
-    labels: NDArray[np.int64] | None = None
-    class_names: list[str] | None = None
+PANDAS = "pip install 'avr-video[pandas]'"
 
 
-def read_foreign(path: Path) -> Foreign:
-    """Read a score file by its suffix: npz, npy, pkl/pickle, csv/txt.
+def read_foreign(path: Path, known: Known, reading: Reading) -> Found:
+    """Read a score file by its suffix.
 
     Raises:
-        UsageError: no such file, a format not known, or no scores in it.
+        UsageError: no such file, a format not known, no scores in it, or several readings of them.
         WorkError: damaged.
     """
-    readers: dict[str, Callable[[Path], Foreign]] = {
-        ".npz": lambda path: _from_arrays(load_npz(path), path, "npz"),
-        ".npy": lambda path: _from_items(load_npy(path.read_bytes(), path), path, "npy"),
-        ".pkl": _read_pickle,
-        ".pickle": _read_pickle,
-        ".csv": _read_csv,
-        ".txt": _read_csv,
-    }
-    reader = readers.get(path.suffix.lower())
-    if reader is None:
-        raise UsageError(f"{path}: scores of this kind are not known; known: {', '.join(readers)}")
-    if not path.is_file():
-        raise UsageError(f"{path}: no such file")
+    suffix = path.suffix.lower()
+    if suffix not in SCORE_SUFFIXES:
+        raise UsageError(f"{path}: scores of this kind are not known; known: {', '.join(SCORE_SUFFIXES)}")
     try:
-        if path.stat().st_size > LARGEST_FILE:
-            raise UsageError(f"{path}: more than {LARGEST_FILE >> 30} GB of scores")
-        foreign = reader(path)
+        with open_file(path) as file:
+            if file.seek(0, 2) > LARGEST_FILE:
+                raise UsageError(f"{path}: more than {LARGEST_FILE >> 30} GB of scores")
+        if suffix in TEXTS:
+            columns, lines, cut = read_columns(path, reading.delimiter, known.names)
+            return found_in_columns(columns, str(path), f"{suffix[1:]}, {cut}", known, reading, lines)
+        if suffix in PARQUET:
+            return found_in_frame(_read_parquet(path), str(path), "parquet", known, reading)
+        return found_in(READERS[suffix](path), path, FORMS.get(suffix, suffix[1:]), known, reading)
+    except AvrError:
+        raise
     except OSError as error:
-        raise UsageError(f"{path}: cannot be read ({error.strerror or error})") from error
-    if foreign.values.ndim != 2 or not foreign.values.size:
-        raise UsageError(f"{path}: scores of shape {foreign.values.shape}, expected (videos, classes)")
-    for name in ("ids", "labels"):
-        column = getattr(foreign, name)
-        if column is not None and len(column) != len(foreign.values):
-            raise UsageError(f"{path}: {len(column)} {name} for {len(foreign.values)} videos")
-    return foreign
+        raise UsageError(f"{path}: cannot be read ({error.strerror or line_of(error)})") from error
+    except Exception as error:  # what a forged file makes of dicts and lists has no end
+        raise UsageError(f"{path}: cannot be read as scores: {line_of(error)}") from error
 
 
-def _read_pickle(path: Path) -> Foreign:
-    """{video: vector}, mmaction2's list of vectors or of dicts, or a dict of arrays such as an npz holds."""
-    value = load_pickle(path.read_bytes(), path)
-    if isinstance(value, dict) and "scores" in value and "names" in value:
-        return _from_arrays(value, path, "pickled dict of arrays")
-    if isinstance(value, dict):
-        if not value or not all(isinstance(key, str | bytes) for key in value):
-            raise UsageError(f"{path}: a pickled dict, but not of video names")
-        foreign = _from_items(list(value.values()), path, "pickled {video: vector}")
-        foreign.ids = _texts(list(value), path)
-        return foreign
-    if isinstance(value, list | np.ndarray):
-        return _from_items(value, path, "mmaction2's list of results" if isinstance(value, list) else "pickled array")
-    raise UsageError(f"{path}: a pickled {type(value).__name__}, which are no scores")
+def read_labels(path: Path) -> dict[str, Any]:
+    """Labels by name, of a pickle or JSON of {name: label}, (names, labels) or dicts of both (`LABEL_SUFFIXES`).
+
+    Raises:
+        UsageError: none of these, or two labels of one name.
+    """
+    names, labels = labels_in(READERS[path.suffix.lower()](path), path)
+    found: dict[str, Any] = {}
+    for name, label in zip(names, labels, strict=True):
+        if found.setdefault(name, label) != label:
+            raise UsageError(f"{path}: {name} has label {found[name]} and label {label}")
+    return found
 
 
-def _from_arrays(arrays: Mapping[str, Any], path: Path, form: str) -> Foreign:
-    """Scores and what else of a video stands beside them under a usual name."""
-
-    def first_of(*names: str) -> Any:
-        return next((arrays[name] for name in names if name in arrays), None)
-
-    values, labels = first_of(*SCORE_KEYS, "arr_0"), first_of("labels", "label")
-    names, classes = first_of("names", "ids", "videos", "video_names"), first_of("class_names", "classes")
-    if values is None:
-        raise UsageError(f"{path}: no array 'scores' in it, only {', '.join(map(str, arrays)) or 'nothing'}")
-    foreign = _from_items(values, path, form)
-    if labels is not None:
-        own = _whole_numbers(labels, path)
-        if foreign.labels is not None and not np.array_equal(foreign.labels, own):
-            raise UsageError(f"{path}: the labels beside the scores and the array of labels disagree")
-        foreign.labels = own
-    if names is not None:
-        foreign.ids = _texts(names, path)
-    if classes is not None:
-        foreign.class_names = _texts(classes, path)
-    return foreign
+def found_in_frame(columns: dict[str, Any], where: str, form: str, known: Known, reading: Reading) -> Found:
+    """The scores in columns by name; a column of arrays holds all scores of a video."""
+    tall = {name for name, cells in columns.items() if len(cells) and isinstance(cells[0], list | tuple | np.ndarray)}
+    if tall:
+        return found_in({name: list(cells) for name, cells in columns.items()}, Path(where), form, known, reading)
+    table = [column_of(name, cells) for name, cells in columns.items()]
+    return found_in_columns(table, where, form, known, reading)
 
 
-def _from_items(items: Any, path: Path, form: str) -> Foreign:
-    """Scores of a list of videos, whatever a video is: an array, a pair of array and label, or mmaction2's dict."""
-    if isinstance(items, np.ndarray) and items.dtype.kind in "fiu":
-        if items.ndim < 2 or not items.size:
-            raise UsageError(f"{path}: scores of shape {items.shape}, expected (videos, classes)")
-        return Foreign(_mean_over_crops(items, 1), form)
-    videos = [_one_video(item, path, index) for index, item in enumerate(items)]
-    widths = {len(vector) for vector, _, _ in videos}
-    if len(widths) != 1:
-        raise UsageError(f"{path}: videos with {' and '.join(map(str, sorted(widths)[:4])) or 'no'} scores each")
-    vectors, labels, ids = zip(*videos, strict=True)
-    foreign = Foreign(np.stack(vectors), form)
-    if None not in labels:
-        foreign.labels = _whole_numbers(labels, path)
-    if None not in ids:
-        foreign.ids = list(ids)
-    return foreign
+def columns_of_frame(frame: Any) -> dict[str, Any]:
+    """Columns of a pandas DataFrame, its index first where that says something."""
+    import pandas as pd  # type: ignore[import-untyped]
+
+    if frame.columns.nlevels > 1 or frame.index.nlevels > 1:
+        raise UsageError("a DataFrame with several levels of columns or rows: make it one level")
+    names = [str(name) for name in frame.columns]
+    columns: dict[str, Any] = {}
+    if not isinstance(frame.index, pd.RangeIndex) and "" not in names:
+        columns[str(frame.index.name or "")] = frame.index.tolist()
+    for place, name in enumerate(names):
+        if name in columns:
+            raise UsageError(f"a DataFrame with two columns {name!r}")
+        cells = frame.iloc[:, place]
+        columns[name] = cells.to_numpy() if cells.dtype.kind in "fiu" else cells.astype(object).tolist()
+    return columns
 
 
-def _one_video(item: Any, path: Path, index: int) -> tuple[NDArray[np.float64], Any, str | None]:
-    """Scores (K,), label or None, name or None."""
-    label, video = None, None
-    if isinstance(item, dict):
-        video, label, item = (
-            next((item[key] for key in keys if key in item), None) for keys in (NAME_KEYS, LABEL_KEYS, SCORE_KEYS)
-        )
-        label, item = (part.get("item") if isinstance(part, dict) else part for part in (label, item))
-    elif isinstance(item, list | np.ndarray) and len(item) == 2:
-        first = _numbers(item[0])
-        if first is not None and first.ndim:  # TSN's (scores, label)
-            item, label = item
-    values = _numbers(item)
-    if values is None or values.ndim < 1 or not values.size:
-        raise UsageError(f"{path}: video {index} holds no scores ({type(item).__name__})")
-    if label is not None:
-        flat = np.asarray(label).reshape(-1)
-        label = flat[0] if flat.size == 1 else None
-    return _mean_over_crops(values, 0), label, None if video is None else str(video)
-
-
-def _numbers(values: Any) -> NDArray[np.float64] | None:
-    """Values as an array; None where they are no numbers, nor texts of numbers."""
+def _read_parquet(path: Path) -> dict[str, Any]:
     try:
-        with np.errstate(all="ignore"):
-            return np.asarray(values, dtype=np.float64)
-    except (TypeError, ValueError, OverflowError):
-        return None
+        import pyarrow.parquet as pq  # type: ignore[import-untyped]
+    except ImportError as error:
+        raise UsageError(f"{path}: parquet needs pyarrow ({PANDAS})") from error
+    file = pq.ParquetFile(path)
+    about = file.metadata
+    claimed = sum(about.row_group(group).total_byte_size for group in range(about.num_row_groups))
+    if max(claimed, about.num_rows * about.num_columns) > most_of(path):
+        raise UsageError(f"{path}: unfolds to {claimed} bytes, or says so: write it uncompressed, or as csv")
+    found: dict[str, Any] = {}
+    for name, column in zip(file.schema_arrow.names, file.read().columns, strict=True):
+        numeric = column.type.num_fields == 0 and str(column.type).startswith(("float", "double", "int", "uint"))
+        found[name] = column.to_numpy() if numeric and not column.null_count else column.to_pylist()
+    return found
 
 
-def _mean_over_crops(values: NDArray, axes: int) -> NDArray[np.float64]:
-    """The first axes and the last one stay: (M, …, K) → (M, K)."""
-    with np.errstate(all="ignore"):  # NaN and overflow are looked for later, and named
-        flat = values.astype(np.float64).reshape(*values.shape[:axes], -1, values.shape[-1])
-        return flat.mean(axis=axes)
+def _read_npy(path: Path) -> Any:
+    return load_npy(path.read_bytes(), path)
 
 
-def _column(values: Any) -> list[Any]:
-    """The items of an array or list; anything else is an item itself."""
-    items: list[Any] = np.asarray(values, dtype=object).reshape(-1).tolist()
-    return items
+def _read_json(path: Path) -> Any:
+    def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        found: dict[str, Any] = {}
+        for key, value in pairs:
+            if key in found:
+                raise UsageError(f"{path}: {key[:80]!r} stands there twice")
+            found[key] = value
+        return found
 
-
-def _whole_numbers(values: Any, path: Path) -> NDArray[np.int64]:
-    numbers = _numbers(_column(values))
-    if numbers is None or numbers.ndim != 1 or (numbers != np.round(numbers)).any() or (abs(numbers) > 1 << 40).any():
-        raise UsageError(f"{path}: labels that are no whole numbers")
-    return numbers.astype(np.int64)
-
-
-def _texts(values: Any, path: Path) -> list[str]:
-    found = [value.decode("utf-8", "replace") if isinstance(value, bytes) else value for value in _column(values)]
-    if not all(isinstance(value, str) for value in found):
-        raise UsageError(f"{path}: names that are no text")
-    return [str(value) for value in found]
-
-
-def _read_csv(path: Path) -> Foreign:
-    """A line a video: id and K scores, or K scores; a first line of words names the columns ("label" is the label)."""
+    text = read_text(path)
     try:
-        text = path.read_text(encoding="utf-8-sig")
-        rows = [row for row in csv.reader(text.splitlines(), delimiter="," if "," in text else " ") if any(row)]
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise UsageError(f"{path}: cannot be read as csv ({error})") from error
-    if not rows:
-        raise UsageError(f"{path}: empty")
-    header, rows = (rows[0], rows[1:]) if _numbers(rows[0][-1]) is None else ([], rows)
-    if not rows or len({len(row) for row in [header or rows[0], *rows]}) != 1:
-        raise UsageError(f"{path}: lines of unequal length, or none")
-    label_column = next((index for index, name in enumerate(header) if name.strip().lower() == "label"), None)
-    has_ids = _numbers(rows[0][0]) is None
-    columns = [index for index in range(len(rows[0])) if index != label_column and not (has_ids and index == 0)]
-    try:
-        values = np.array([[float(row[index]) for index in columns] for row in rows])
-    except ValueError as error:
-        raise UsageError(f"{path}: {error}") from error
-    return Foreign(
-        values,
-        "csv",
-        ids=[row[0] for row in rows] if has_ids else None,
-        labels=None if label_column is None else _whole_numbers([row[label_column] for row in rows], path),
-        class_names=[header[index].strip() for index in columns] if header else None,
-    )
+        if path.suffix.lower() == ".jsonl":
+            return [json.loads(line, object_pairs_hook=once) for line in text.splitlines() if line.strip()]
+        return json.loads(text, object_pairs_hook=once)
+    except json.JSONDecodeError as error:
+        raise UsageError(f"{path}:{error.lineno}: cannot be read as JSON ({error.msg})") from error
+
+
+def _read_mat(path: Path) -> Any:
+    """A MATLAB file's arrays; texts and cells of texts as lists."""
+    content = open_mat(path)
+    assert isinstance(content, dict)
+
+    def plain(value: Any) -> Any:
+        if isinstance(value, Array):
+            array = value.read()
+            return array.tolist() if array.dtype.kind in "US" and array.ndim == 1 else array
+        items = [plain(item) for item in value]
+        return [item[0] if isinstance(item, list) and len(item) == 1 else item for item in items]
+
+    return {name: plain(value) for name, value in content.items() if not name.startswith("__")}
+
+
+READERS: dict[str, Callable[[Path], Any]] = {
+    ".npz": load_npz,
+    ".npy": _read_npy,
+    ".pkl": lambda path: load_pickle(path.read_bytes(), path),
+    ".pickle": lambda path: load_pickle(path.read_bytes(), path),
+    ".json": _read_json,
+    ".jsonl": _read_json,
+    ".pt": load_torch,
+    ".pth": load_torch,
+    ".mat": _read_mat,
+}
+TEXTS = (".csv", ".tsv", ".txt")
+PARQUET = (".parquet", ".pq")
+FORMS = {".pkl": "pickle", ".pt": "PyTorch", ".pth": "PyTorch", ".mat": "MATLAB"}
+LABEL_SUFFIXES = (".pkl", ".pickle", ".json", ".jsonl")
+SCORE_SUFFIXES = (*READERS, *TEXTS, *PARQUET)

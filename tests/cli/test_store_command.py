@@ -123,7 +123,8 @@ def test_import_scores(runner, store, tmp_path):
     done = run(runner, "import-scores", "flow.npy", "--names", "names.txt", "--store", store, "--split", "1")
     assert done.exit_code == 0, done.output
     assert done.stdout == "scores/flow.h5\n"
-    assert "flow.npy: the numbers are probabilities" in done.stderr
+    assert "flow.npy: 3 videos × 2 classes (npy); ids: the names given" in done.stderr
+    assert "; probabilities (rows sum to 1); test; 100.0 % right" in done.stderr
     assert "flow.npy: 3 videos known by their ids" in done.stderr
     scores = read_scores(tmp_path / "scores" / "flow.h5")
     assert scores.labels.tolist() == [1, 0, 1]

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from scipy.io import savemat
 
 from avr.core import AvrError
 from avr.store import FeatureStore, ShardWriter, import_scores, pack, read_scores, verify, write_scores
@@ -184,7 +185,7 @@ def test_damaged_scores_never_lie(toy_scores, reseal, tmp_path):
     run()
 
 
-@pytest.mark.parametrize("form", ["npz", "npy", "pkl", "csv"])
+@pytest.mark.parametrize("form", ["npz", "npy", "pkl", "csv", "json", "parquet", "mat", "pt"])
 def test_damaged_files_of_others_never_crash(tmp_path, form):
     draw = np.random.default_rng(0)
     values = draw.normal(size=(6, 4)).astype(np.float32)
@@ -201,6 +202,18 @@ def test_damaged_files_of_others_never_crash(tmp_path, form):
         torch = pytest.importorskip("torch")
         items = [{"pred_score": torch.from_numpy(row), "gt_label": np.int64(i % 4)} for i, row in enumerate(values)]
         path.write_bytes(pickle.dumps(items, 2))
+    elif form == "json":
+        path.write_text(
+            json.dumps([{"name": name, "scores": row.tolist()} for name, row in zip(ids, values, strict=True)])
+        )
+    elif form == "parquet":
+        pandas = pytest.importorskip("pandas")
+        pandas.DataFrame(values, index=ids, columns=list("abcd")).to_parquet(path)
+    elif form == "mat":
+        savemat(path, {"scores": values, "names": np.array(ids)})
+    elif form == "pt":
+        torch = pytest.importorskip("torch")
+        torch.save({"scores": torch.from_numpy(values), "names": ids}, path)
     else:
         path.write_text("\n".join(",".join([name, *map(str, row)]) for name, row in zip(ids, values, strict=True)))
     content = path.read_bytes()
@@ -210,7 +223,7 @@ def test_damaged_files_of_others_never_crash(tmp_path, form):
     def run(damage):
         path.write_bytes(damaged(content, damage))
         try:
-            scores = import_scores(path, ids=ids, labels=[i % 4 for i in range(6)]).scores
+            scores = import_scores(path, names=ids, labels=[i % 4 for i in range(6)]).scores
         except AvrError as error:
             assert_one_line(str(error))
             return

@@ -10,7 +10,7 @@ import pytest
 from avr.core import UsageError, WorkError
 from avr.datasets import groups_by_name
 from avr.fusion import gather
-from avr.store import ids_from_list, import_scores, labels_from_list
+from avr.store import import_scores
 
 IDS = [f"{name}/clip{i}.avi" for i, name in enumerate(["b", "a", "c", "a", "b", "c"])]
 CLEAN = [name.removesuffix(".avi") for name in IDS]
@@ -40,7 +40,10 @@ def test_tsn_npz(values, tmp_path):
     np.testing.assert_allclose(scores.streams["rgb"], values, atol=1e-6)  # float32, mean of two crops
     assert scores.kind == "logits"
     assert (scores.fold == -1).all()
-    assert "class names from the folders in the ids" in imported.notes
+    assert imported.notes[0] == (
+        "6 videos × 3 classes × 2 views (npz of arrays); labels: array 'labels', ids: array 'names', class names: the "
+        "folders in the ids; logits (from -2.33 to 1.3); test; 16.7 % right"
+    )
     assert scores.provenance["imported"] == "rgb.npz"
     assert len(scores.provenance["sha256"]) == 64
 
@@ -71,21 +74,21 @@ def test_mmaction2_results(values, tmp_path, protocol):
         for i in range(6)
     ]
     (tmp_path / "mm.pkl").write_bytes(pickle.dumps(results, protocol))
-    scores = import_scores(tmp_path / "mm.pkl", ids=IDS, stream="rgb").scores
+    scores = import_scores(tmp_path / "mm.pkl", names=IDS, stream="rgb").scores
     np.testing.assert_allclose(scores.streams["rgb"], probabilities.numpy(), atol=1e-7)  # float32
     assert scores.kind == "probabilities"
     assert scores.labels.tolist() == LABELS
     old = [{"pred_scores": {"item": values[i]}, "gt_labels": {"item": LABELS[i]}} for i in range(6)]
     (tmp_path / "older.pkl").write_bytes(pickle.dumps(old, protocol))
-    np.testing.assert_array_equal(import_scores(tmp_path / "older.pkl", ids=IDS).scores.streams["older"], values)
+    np.testing.assert_array_equal(import_scores(tmp_path / "older.pkl", names=IDS).scores.streams["older"], values)
     (tmp_path / "oldest.pkl").write_bytes(pickle.dumps(list(values), protocol))
-    oldest = import_scores(tmp_path / "oldest.pkl", ids=IDS, labels=LABELS).scores
+    oldest = import_scores(tmp_path / "oldest.pkl", names=IDS, labels=LABELS).scores
     np.testing.assert_array_equal(oldest.streams["oldest"], values)
 
 
 def test_npy_and_csv(values, tmp_path):
     np.save(tmp_path / "a.npy", np.stack([values - 1, values + 1], axis=1))  # (M, crops, K)
-    from_npy = import_scores(tmp_path / "a.npy", ids=IDS, labels=LABELS).scores
+    from_npy = import_scores(tmp_path / "a.npy", names=IDS, labels=LABELS).scores
     np.testing.assert_allclose(from_npy.streams["a"], values, atol=1e-6)  # float32, mean of two crops
     lines = [",".join([name, *map(repr, map(float, row))]) for name, row in zip(IDS, values, strict=True)]
     (tmp_path / "b.csv").write_text("\n".join(lines))
@@ -96,14 +99,14 @@ def test_npy_and_csv(values, tmp_path):
     np.testing.assert_array_equal(scores.streams["c"], values)
     assert scores.labels.tolist() == LABELS
     (tmp_path / "d.csv").write_text("\n".join(",".join(map(str, row)) for row in values.tolist()))
-    assert import_scores(tmp_path / "d.csv", ids=CLEAN, labels=LABELS).scores.ids.tolist() == CLEAN
+    assert import_scores(tmp_path / "d.csv", names=CLEAN, labels=LABELS).scores.ids.tolist() == CLEAN
 
 
 def test_a_file_whose_columns_have_other_names_than_those_given_is_refused(tmp_path):
     (tmp_path / "a.csv").write_text("id,b,a,c,label\nx,1,2,3,0\ny,1,2,3,1\n")
     assert import_scores(tmp_path / "a.csv", class_names=["a", "b", "c"]).scores.class_names == ("a", "b", "c")
     for names in (["x", "y", "z"], ["a", "b"]):
-        with pytest.raises(UsageError, match="its classes are not those given, such as b"):
+        with pytest.raises(UsageError, match=r"its classes are not those given, such as|class names"):
             import_scores(tmp_path / "a.csv", class_names=names)
 
 
@@ -148,10 +151,10 @@ def test_python_2_pickles(values, tmp_path):
 )
 def test_logits_and_probabilities_are_told_apart(values, tmp_path, change, kind):
     np.save(tmp_path / "a.npy", change(values))
-    imported = import_scores(tmp_path / "a.npy", ids=IDS, labels=LABELS)
+    imported = import_scores(tmp_path / "a.npy", names=IDS, labels=LABELS)
     assert imported.scores.kind == kind
-    assert any(f"the numbers are {kind}" in note for note in imported.notes)
-    assert import_scores(tmp_path / "a.npy", ids=IDS, labels=LABELS, kind="logits").scores.kind == "logits"
+    assert f"; {kind} (" in imported.notes[0] or "; log-probabilities (" in imported.notes[0]
+    assert import_scores(tmp_path / "a.npy", names=IDS, labels=LABELS, kind="logits").scores.kind == "logits"
 
 
 class Bomb:
@@ -193,25 +196,32 @@ def test_a_tensor_larger_than_its_storage_is_refused(tmp_path):
 
 
 def given(**options):
-    return {"ids": IDS, "labels": LABELS, **options}
+    return {"names": IDS, "labels": LABELS, **options}
 
 
 @pytest.mark.parametrize(
     ("change", "options", "message"),
     [
-        pytest.param(lambda v: v * np.nan, given(), "NaN or infinite scores of 6 videos, first b/clip0", id="nan"),
-        pytest.param(lambda v: v, given(ids=None), "holds no video names", id="no names"),
-        pytest.param(lambda v: v, given(ids=IDS[:5]), "6 videos, but 5 names", id="few names"),
-        pytest.param(lambda v: v, given(ids=[IDS[0]] * 6), "ids that repeat: b/clip0", id="repeat"),
         pytest.param(
-            lambda v: v, given(ids=[IDS[0]] * 6, labels={IDS[0]: 1}), "ids that repeat: b/clip0", id="repeat by id"
+            lambda v: v * np.nan,
+            given(),
+            "video b/clip0: class 0 is NaN or infinite; NaN or infinite scores of 6 videos",
+            id="nan",
         ),
-        pytest.param(lambda v: v, given(labels=None), "holds no labels", id="no labels"),
-        pytest.param(lambda v: v, given(labels=LABELS[:5]), "6 videos, but 5 labels", id="few labels"),
+        pytest.param(lambda v: v, given(names=None), "holds no video names", id="no names"),
+        pytest.param(lambda v: v, given(names=IDS[:5]), "5 names, but 6 labels", id="few names"),
+        pytest.param(lambda v: v, given(names=[IDS[0]] * 6), "ids that repeat: b/clip0", id="repeat"),
         pytest.param(
-            lambda v: v, given(labels={"b/clip0": 1}), "no label for 5 videos, first a/clip1", id="labels by id"
+            lambda v: v, given(names=[IDS[0]] * 6, labels={IDS[0]: 1}), "ids that repeat: b/clip0", id="repeat by id"
         ),
-        pytest.param(lambda v: v, given(labels=[5] * 6), "labels 5 … 5 for 3 classes", id="label too large"),
+        pytest.param(lambda v: v, given(names=IDS[:5], labels=None), "6 videos, but 5 names", id="few names alone"),
+        pytest.param(lambda v: v, given(labels=LABELS[:5]), "6 names, but 5 labels", id="few labels"),
+        pytest.param(
+            lambda v: v, given(labels={"b/clip0": 1}), "no label for 5 of 6 videos, first a/clip1", id="labels by id"
+        ),
+        pytest.param(
+            lambda v: v, given(labels=[5] * 6), "a label is 5, but its scores have shape", id="label too large"
+        ),
         pytest.param(lambda v: v, given(class_names=["b", "a"]), "3 scores a video, but 2 class names", id="classes"),
         pytest.param(lambda v: v[:, :1], given(), "1 class", id="one class"),
         pytest.param(lambda v: v[:0], given(), r"scores of shape \(0, 3\)", id="no video"),
@@ -228,7 +238,7 @@ def test_bad_scores_say_what_is_wrong(values, tmp_path, change, options, message
 
 def test_labels_given_must_agree_with_the_files_own(values, tmp_path):
     np.savez(tmp_path / "a.npz", scores=values, labels=LABELS, names=IDS)
-    with pytest.raises(UsageError, match=r"disagree with those given for 1 videos, first c/clip2 \(2 and 0\)"):
+    with pytest.raises(UsageError, match=r"disagree with those given for 1 of 6 videos, first c/clip2 \(2 and 0\)"):
         import_scores(tmp_path / "a.npz", labels=[0, 1, 0, 1, 0, 2])
 
 
@@ -239,19 +249,19 @@ def test_labels_given_must_agree_with_the_files_own(values, tmp_path):
         ("a.npy", b"\x93NUMPY", UsageError, "no npy array"),
         ("a.pkl", b"\x80\x04", UsageError, "cannot be read"),
         ("a.csv", b"", UsageError, "empty"),
-        ("a.csv", b"x,1,2\ny,1\n", UsageError, "unequal length"),
-        ("a.csv", b"x,1,2\ny,1,z\n", UsageError, "could not convert"),
-        ("a.csv", b"\xff\xfe\x00", UsageError, "cannot be read as csv"),
-        ("a.mat", b"", UsageError, "known: .npz, .npy, .pkl"),
-        ("a.pkl", pickle.dumps(3), UsageError, "a pickled int"),
-        ("a.pkl", pickle.dumps([{"x": 1}]), UsageError, "video 0 holds no"),
+        ("a.csv", b"x,1,2\ny,1\n", UsageError, "a.csv:2: 2 cells, where other lines have 3"),
+        ("a.csv", b"x,1,2\ny,1,3\nv,1,3\nw,1,z\n", UsageError, "a.csv:4: column 3 holds 'z', which is no number"),
+        ("a.csv", b"\xff\xfe\x00", UsageError, "is UTF-16, or no text"),
+        ("a.xyz", b"", UsageError, "known: .npz, .npy, .pkl"),
+        ("a.pkl", pickle.dumps(3), UsageError, "holds a number, which are no scores"),
+        ("a.pkl", pickle.dumps([{"x": [1]}]), UsageError, "video 0 holds no"),
         ("a.pkl", pickle.dumps([[1.0, 2.0], [1.0]]), UsageError, "1 and 2 scores each"),
     ],
 )  # fmt: skip
 def test_files_that_are_no_scores(tmp_path, name, content, error, message):
     (tmp_path / name).write_bytes(content)
     with pytest.raises(error, match=message):
-        import_scores(tmp_path / name, ids=IDS[:2], labels=LABELS[:2])
+        import_scores(tmp_path / name, names=IDS[:2], labels=LABELS[:2])
 
 
 def test_what_unfolds_without_end_is_refused_at_once(tmp_path):
@@ -260,18 +270,18 @@ def test_what_unfolds_without_end_is_refused_at_once(tmp_path):
         value = [value, value]
     (tmp_path / "a.pkl").write_bytes(pickle.dumps(value))
     with pytest.raises(UsageError, match="refers to its own parts more often than it has bytes"):
-        import_scores(tmp_path / "a.pkl", ids=IDS[:2], labels=LABELS[:2])
+        import_scores(tmp_path / "a.pkl", names=IDS[:2], labels=LABELS[:2])
 
 
 def test_a_tensor_that_repeats_its_storage_is_refused(tmp_path):
     torch = pytest.importorskip("torch")
     (tmp_path / "a.pkl").write_bytes(pickle.dumps([torch.ones(1).expand(1 << 40)]))
     with pytest.raises(UsageError, match="a tensor larger than its storage"):
-        import_scores(tmp_path / "a.pkl", ids=IDS[:1], labels=LABELS[:1])
+        import_scores(tmp_path / "a.pkl", names=IDS[:1], labels=LABELS[:1])
 
 
 def test_no_file(tmp_path):
-    with pytest.raises(UsageError, match="no such file"):
+    with pytest.raises(UsageError, match="No such file"):
         import_scores(tmp_path / "a.npz")
 
 
@@ -285,8 +295,8 @@ def test_a_zip_bomb_is_refused(tmp_path):
 
 def imported_groups(ids, folder):
     """Groups as the command has them told, and the note that says how."""
-    np.save(folder / "a.npy", np.zeros((len(ids), 2)))
-    imported = import_scores(folder / "a.npy", ids=ids, labels=[0] * len(ids), group_rule=groups_by_name)
+    np.save(folder / "a.npy", np.ones((len(ids), 4)))
+    imported = import_scores(folder / "a.npy", names=ids, labels=[0] * len(ids), group_rule=groups_by_name)
     return imported.scores.groups.tolist(), next(note for note in imported.notes if " groups " in note)
 
 
@@ -343,11 +353,11 @@ def test_groups_are_told_from_the_names(tmp_path, ids, groups, how):
 def test_groups_follow_the_rule_given(values, tmp_path):
     np.save(tmp_path / "a.npy", values)
     given = import_scores(
-        tmp_path / "a.npy", ids=IDS, labels=LABELS, group_rule=lambda ids: ([name[:1] for name in ids], "by hand")
+        tmp_path / "a.npy", names=IDS, labels=LABELS, group_rule=lambda ids: ([name[:1] for name in ids], "by hand")
     )
     assert given.scores.groups.tolist() == [name[:1] for name in IDS]
     assert "3 groups by hand" in given.notes
-    assert import_scores(tmp_path / "a.npy", ids=IDS, labels=LABELS).scores.groups.tolist() == CLEAN
+    assert import_scores(tmp_path / "a.npy", names=IDS, labels=LABELS).scores.groups.tolist() == CLEAN
 
 
 def test_ids_groups_and_class_order_of_a_store(toy, toy_store, tmp_path):
@@ -368,15 +378,6 @@ def test_ids_groups_and_class_order_of_a_store(toy, toy_store, tmp_path):
         assert imported.groups.tolist() == store.groups.tolist()
         assert imported.class_names == store.class_names
         assert imported.labels.tolist() == store.labels.tolist()
-
-
-def test_lists_of_names_and_labels(tmp_path):
-    (tmp_path / "list.txt").write_text("a/one clip.avi 12 3\nb/two.avi 7 0\n\nc/three\t1\n")
-    assert ids_from_list(tmp_path / "list.txt") == ["a/one clip.avi", "b/two.avi", "c/three"]
-    assert labels_from_list(tmp_path / "list.txt") == {"a/one clip.avi": 3, "b/two.avi": 0, "c/three": 1}
-    (tmp_path / "bad.txt").write_text("a 1\nb\n")
-    with pytest.raises(UsageError, match=r"bad.txt:2: expected 'video … label'"):
-        labels_from_list(tmp_path / "bad.txt")
 
 
 def test_the_real_scores_join_whole(real_data):
@@ -425,4 +426,4 @@ def test_a_shape_that_no_array_has_is_one_line(tmp_path, shape, error, message):
     header = f"{{'descr': '<f8', 'fortran_order': False, 'shape': {shape}, }}".ljust(117) + "\n"
     (tmp_path / "a.npy").write_bytes(content[:8] + len(header).to_bytes(2, "little") + header.encode() + content[128:])
     with pytest.raises(error, match=message):
-        import_scores(tmp_path / "a.npy", ids=IDS, labels=LABELS)
+        import_scores(tmp_path / "a.npy", names=IDS, labels=LABELS)

@@ -57,7 +57,7 @@ def test_scores_come_back(toy_scores, tmp_path):
             "1 class",
             id="one",
         ),
-        pytest.param({"streams": {"a/b": np.zeros((12, 4))}}, "stream name 'a/b'", id="name"),
+        pytest.param({"streams": {"a/b": np.zeros((12, 4))}}, "stream 'a/b' is no name", id="name"),
     ],
 )  # fmt: skip
 def test_scores_without_sense_are_refused(toy_scores, tmp_path, changed, message):

@@ -1,0 +1,421 @@
+"""Score files of any dialect: what is what is told by facts, or refused with what to type. See docs/scores.md."""
+
+import json
+import pickle
+import runpy
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from avr.core import UsageError
+from avr.store import (
+    SCORE_SUFFIXES,
+    TEST_VIDEO,
+    UNLABELLED,
+    Reading,
+    beside_others,
+    import_scores,
+    read_labels,
+    read_scores,
+    write_scores,
+)
+
+IDS = [f"v{i}" for i in range(6)]
+LABELS = [0, 1, 2, 1, 0, 2]
+NAMES = ["walk", "run", "jump"]
+VALUES = np.round(np.random.default_rng(1).normal(size=(6, 3)), 4)
+VALUES[np.arange(6), LABELS] += 3  # all are right
+WANTED = np.asarray(VALUES, np.float32)
+
+
+def lines(header, rows, mark=",", end="\n"):
+    return "".join(mark.join(map(str, row)) + end for row in ([header] if header else []) + rows)
+
+
+def rows(*front, values=VALUES, label=None):
+    """A row a video: what stands in front of its scores, then these, then a label."""
+    found = [[*(column[i] for column in front), *values[i]] for i in range(len(values))]
+    return found if label is None else [[*row, label[i]] for i, row in enumerate(found)]
+
+
+def read(tmp_path, text, suffix=".csv", **options):
+    path = tmp_path / f"a{suffix}"
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    return import_scores(path, **options)
+
+
+def comma(values):
+    return [[str(value).replace(".", ",") for value in row] for row in values]
+
+
+@pytest.mark.parametrize(
+    ("text", "options", "said"),
+    [
+        pytest.param(lines(["id", *NAMES], rows(IDS), "\t"), {}, "cut at tab", id="tabs"),
+        pytest.param(lines(["id", *NAMES], rows(IDS), ";", "\r\n"), {}, "cut at ';'", id="semicolons, CRLF"),
+        pytest.param(
+            lines(["id", *NAMES], rows(IDS, values=comma(VALUES)), ";"), {}, "decimal commas", id="decimal commas"
+        ),
+        pytest.param("\ufeff" + lines(["id", *NAMES], rows(IDS)), {}, "column 'id'", id="byte order mark"),
+        pytest.param("sep=;\n" + lines(["id", *NAMES], rows(IDS), ";"), {}, "cut at ';'", id="Excel's first line"),
+        pytest.param(lines(["", *NAMES], rows(IDS)), {}, "ids: column 1", id="pandas' index without a name"),
+        pytest.param(
+            lines(["", "name", *NAMES], rows(range(6), IDS)), {}, "column 'name'", id="pandas' index beside names"
+        ),
+        pytest.param(lines(NAMES, rows(IDS)), {}, "ids: column 1", id="R's header lacks a cell"),
+        pytest.param(lines(["video", 0, 1, 2], rows(IDS)), {}, "column 'video'", id="classes are numbers"),
+        pytest.param(lines([0, 1, 2], rows()), {"names": IDS}, "names given", id="a header 0 … K-1"),
+        pytest.param(lines(None, rows(), " "), {"names": IDS}, "no header", id="np.savetxt"),
+        pytest.param("# " + lines(["id", *NAMES], rows(IDS)), {}, "column 'id'", id="np.savetxt's header"),
+        pytest.param(lines([*NAMES, "id"], [row[1:] + row[:1] for row in rows(IDS)]), {}, "'id'", id="ids behind"),
+        pytest.param(lines(["id", *NAMES], [[f'"{r[0]}"', *r[1:]] for r in rows(IDS)]), {}, "'id'", id="quotes"),
+    ],
+)
+def test_tables_of_every_dialect(tmp_path, text, options, said):
+    imported = read(tmp_path, text, labels=LABELS, **options)
+    scores = imported.scores
+    assert scores.ids.tolist() == IDS
+    np.testing.assert_array_equal(scores.streams["a"], WANTED)
+    assert said in imported.notes[0]
+    assert "6 videos × 3 classes" in imported.notes[0]
+    assert "100.0 % right" in imported.notes[0]
+    numbered = "class 0" in scores.class_names or scores.class_names == ("0", "1", "2")
+    assert numbered or scores.class_names == tuple(NAMES)
+
+
+NUMBERS = [f"{1000 + 3 * i:06d}" for i in range(6)]
+
+
+def test_ids_that_are_numbers_are_ids(tmp_path):
+    named = read(tmp_path, lines(["video", *NAMES], rows(NUMBERS)))
+    assert named.scores.ids.tolist() == NUMBERS
+    told = read(tmp_path, lines(["thing", *NAMES], rows(NUMBERS)), labels=dict(zip(NUMBERS, LABELS, strict=True)))
+    assert told.scores.ids.tolist() == NUMBERS
+    index = read(tmp_path, lines(["", *NAMES], rows(NUMBERS)))
+    assert index.scores.ids.tolist() == NUMBERS
+    with pytest.raises(UsageError, match=r"a.csv:2: column 'thing' may be ids or a class; say --id-column"):
+        read(tmp_path, lines(["thing", *NAMES], rows(NUMBERS)))
+    forced = read(tmp_path, lines(["thing", *NAMES], rows(NUMBERS)), reading=Reading(id_column="thing"))
+    assert forced.scores.ids.tolist() == NUMBERS
+    other = read(tmp_path, lines(["thing", *NAMES], rows(NUMBERS)), names=IDS, reading=Reading(id_column="none"))
+    assert other.scores.class_names == ("thing", *NAMES)
+    with pytest.raises(UsageError, match="numbers the rows, nothing names the videos"):
+        read(tmp_path, lines(["", *NAMES], rows(range(6))))
+    assert read(tmp_path, lines(["", *NAMES], rows(range(6))), names=IDS).scores.ids.tolist() == IDS
+
+
+def test_labels_as_numbers_as_names_and_none(tmp_path):
+    for label in (LABELS, [NAMES[k] for k in LABELS], [f"{k}.0" for k in LABELS]):
+        assert read(tmp_path, lines(["id", *NAMES, "class"], rows(IDS, label=label))).scores.labels.tolist() == LABELS
+    gaps = read(tmp_path, lines(["id", *NAMES, "label"], rows(IDS, label=["walk", "", "jump", "", "walk", "jump"])))
+    assert gaps.scores.labels.tolist() == [0, UNLABELLED, 2, UNLABELLED, 0, 2]
+    assert "2 videos have no label" in gaps.notes
+    none = read(tmp_path, lines(["id", *NAMES], rows(IDS)))
+    assert (none.scores.labels == UNLABELLED).all()
+    assert "no labels (--labels FILE, or --dataset)" in none.notes[0]
+    assert read_scores(write_scores(tmp_path / "a.h5", none.scores)).labels.tolist() == [UNLABELLED] * 6
+    # Names that no word tells are labels where all of them are classes; numbers are not, they may be a class.
+    text = lines(["id", "what", *NAMES], rows(IDS, [NAMES[k] for k in LABELS]))
+    assert read(tmp_path, text).scores.labels.tolist() == LABELS
+    with pytest.raises(UsageError, match="column 'what' may be labels or a class; say --label-column"):
+        read(tmp_path, lines(["id", "what", *NAMES], rows(IDS, LABELS)))
+    text = lines(["id", "what", *NAMES], rows(IDS, LABELS))
+    assert read(tmp_path, text, reading=Reading(label_column="what")).scores.labels.tolist() == LABELS
+    with pytest.raises(UsageError, match=r"a.csv:3: video v1: label 'swim' is no class of walk, run, jump"):
+        read(tmp_path, lines(["id", *NAMES, "label"], rows(IDS, label=["walk", "swim", *["jump"] * 4])))
+    with pytest.raises(UsageError, match=r"label 3, but|a label is 3"):
+        read(tmp_path, lines(["id", *NAMES, "label"], rows(IDS, label=[0, 3, 1, 1, 1, 1])))
+
+
+def test_columns_that_number_their_classes_are_put_in_order(tmp_path):
+    order = [2, 0, 1]
+    for word in ("", "c", "A00"):
+        names = [f"{word}{k}" for k in range(3)]
+        text = lines(["id", *(names[k] for k in order), "label"], rows(IDS, values=VALUES[:, order], label=LABELS))
+        scores = read(tmp_path, text).scores
+        np.testing.assert_array_equal(scores.streams["a"], WANTED)
+        assert scores.labels.tolist() == LABELS
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (lines(["id", *NAMES], rows(IDS)).replace("v3,", "v3,x", 1), "a.csv:5: column 'walk' holds 'x"),
+        (lines(["id", *NAMES], rows(IDS)).replace("v3,", "v3,,", 1), "a.csv:5: 5 cells, where other lines have 4"),
+        (lines(["id", *NAMES], [*rows(IDS)[:5], ["v5", 1.5, "", 2.5]]), "a.csv:7: column 'run' holds '', which is no"),
+        (lines(["id", *NAMES], [*rows(IDS)[:5], ["v5", 1.5, "nan", 2.5]]), "a.csv:7: video v5: class 1 is NaN"),
+        (lines(["id", *NAMES], [*rows(IDS)[:5], ["v4", 1.5, 1, 2]]), r"ids that repeat: v4 \(lines 6 and 7\)"),
+        (lines(["id", *NAMES], [*rows(IDS)[:5], ["", 1.5, 1, 2]]), "a.csv:7: video 5 has no name"),
+        (lines(["id", "walk", "walk", "jump"], rows(IDS)), "two columns are called 'walk'"),
+        ("0,1\n0.5,0.5\n0.1,0.9\n", "a.csv:1: 0, 1 may be a header or scores"),
+        ('v1;"1,234";"2,345"\nv2;"3,456";"4,567"\n', "the commas may be points or part thousands"),
+        ("v1,0.1_5,2\nv2,1_2,3\nv3,1_1,4\n", "no table of scores"),
+        ("id\nv1\nv2\n", "no table of scores"),
+        (lines(["video", *NAMES], rows([0.5, 1.5, 2.5, 3, 4, 5])), "column 'video' holds fractions"),
+    ],
+)
+def test_a_table_that_is_none_names_line_and_column(tmp_path, text, message):
+    with pytest.raises(UsageError, match=message):
+        read(tmp_path, text)
+
+
+def test_a_prediction_beside_the_scores_is_compared(tmp_path):
+    right = [NAMES[k] for k in LABELS]
+    assert len(read(tmp_path, lines(["id", "prediction", *NAMES], rows(IDS, right))).scores.ids) == 6
+    with pytest.raises(UsageError, match=r"a.csv:2: video v0: its prediction is run, its largest score that of walk"):
+        read(tmp_path, lines(["id", "prediction", *NAMES], rows(IDS, ["run", *right[1:]])))
+
+
+def test_names_that_differ_from_the_files_own_are_refused(tmp_path):
+    text = lines(["id", *NAMES], rows(IDS))
+    assert read(tmp_path, text, names=[f"x/{name}.avi" for name in IDS]).scores.ids[0] == "x/v0"
+    with pytest.raises(UsageError, match="holds names of its own, and --names differs in 2 of 6, first v0 and v1"):
+        read(tmp_path, text, names=["v1", "v0", *IDS[2:]])
+
+
+def test_labels_that_go_with_two_class_folders_are_refused(tmp_path):
+    labels = [i // 20 for i in range(60)]
+    ids = [f"{NAMES[k]}/v{i}" for i, k in enumerate(labels)]
+    values = np.random.default_rng(0).normal(size=(60, 3))
+    text = lines(None, rows(values=values), " ")
+    assert read(tmp_path, text, names=ids, labels=labels).scores.class_names == tuple(NAMES)
+    ids[20], ids[3] = ids[3], ids[20]  # another order than the rows'
+    with pytest.raises(
+        UsageError, match=r"video run/v20: label 0 goes with class folders walk and run, as for 2 videos"
+    ):
+        read(tmp_path, text, names=ids, labels=labels)
+
+
+def test_two_labels_of_one_video_are_refused(tmp_path):
+    (tmp_path / "labels.pkl").write_bytes(pickle.dumps((["v0", "v1", "v0"], [0, 1, 1])))
+    with pytest.raises(UsageError, match="v0 has label 0 and label 1"):
+        read_labels(tmp_path / "labels.pkl")
+    (tmp_path / "a.json").write_text('{"v0": [1, 2], "v0": [2, 1]}')
+    with pytest.raises(UsageError, match="'v0' stands there twice"):
+        import_scores(tmp_path / "a.json")
+
+
+@pytest.mark.parametrize(
+    "value",
+    [(IDS, LABELS), dict(zip(IDS, LABELS, strict=True)), {"name": IDS, "label": LABELS}],
+    ids=["pair", "dict", "arrays"],
+)
+def test_labels_in_pickles(tmp_path, value):
+    (tmp_path / "a.pkl").write_bytes(pickle.dumps(value))
+    assert read_labels(tmp_path / "a.pkl") == dict(zip(IDS, LABELS, strict=True))
+    records = {"split": {}, "annotations": [{"frame_dir": n, "label": k} for n, k in zip(IDS, LABELS, strict=True)]}
+    (tmp_path / "b.pkl").write_bytes(pickle.dumps(records))
+    assert read_labels(tmp_path / "b.pkl") == dict(zip(IDS, LABELS, strict=True))
+
+
+PAIRS = list(zip(IDS, VALUES, strict=True))
+OBJECTS = {
+    "slowfast": ([VALUES, np.array(LABELS)], {"names": IDS}),
+    "st-gcn": (PAIRS, {"labels": LABELS}),
+    "st-gcn's dict": (dict(PAIRS), {"labels": LABELS}),
+    "with labels": ([(v, k) for v, k in zip(VALUES, LABELS, strict=True)], {"names": IDS}),
+    "one-hot labels": ({"scores": VALUES, "labels": np.eye(3, dtype=int)[LABELS]}, {"names": IDS}),
+    "named triples": ([(n, v, k) for (n, v), k in zip(PAIRS, LABELS, strict=True)], {}),
+    "arrays": ({"preds": VALUES, "video_names": IDS, "gt": LABELS}, {}),
+    "unknown key": ({"stuff": VALUES, "names": IDS, "labels": LABELS}, {}),
+    "records": (
+        [{"name": n, "label": k, "logits": v.tolist()} for (n, v), k in zip(PAIRS, LABELS, strict=True)],
+        {},
+    ),
+    "flat records": (
+        [
+            {"name": n, "label": NAMES[k], **dict(zip(NAMES, v.tolist(), strict=True))}
+            for (n, v), k in zip(PAIRS, LABELS, strict=True)
+        ],
+        {},
+    ),
+}
+
+
+@pytest.mark.parametrize("form", OBJECTS)
+@pytest.mark.parametrize("suffix", [".pkl", ".json"])
+def test_objects_of_every_form(tmp_path, form, suffix):
+    value, options = OBJECTS[form]
+    path = tmp_path / f"a{suffix}"
+    if suffix == ".pkl":
+        path.write_bytes(pickle.dumps(value))
+    else:
+        path.write_text(json.dumps(value, default=lambda array: array.tolist()))
+    scores = import_scores(path, **options).scores
+    assert scores.ids.tolist() == IDS
+    assert scores.labels.tolist() == LABELS
+    np.testing.assert_array_equal(scores.streams["a"], WANTED)
+
+
+def test_torch_matlab_parquet_and_frames(tmp_path):
+    torch, pandas = pytest.importorskip("torch"), pytest.importorskip("pandas")
+    from scipy.io import savemat
+
+    torch.save({"scores": torch.from_numpy(VALUES), "names": IDS, "labels": torch.tensor(LABELS)}, tmp_path / "a.pt")
+    savemat(tmp_path / "a.mat", {"scores": VALUES, "names": np.array(IDS), "labels": LABELS})
+    frame = pandas.DataFrame(VALUES, index=IDS, columns=NAMES).assign(label=[NAMES[k] for k in LABELS])
+    frame.to_parquet(tmp_path / "a.parquet")
+    frame.reset_index(names="id").to_json(tmp_path / "a.json")
+    for source in (*(tmp_path / f"a.{suffix}" for suffix in ("pt", "mat", "parquet", "json")), frame):
+        scores = import_scores(source, stream="a").scores
+        assert scores.ids.tolist() == IDS
+        assert scores.labels.tolist() == LABELS
+        np.testing.assert_array_equal(scores.streams["a"], WANTED)
+    again = import_scores(scores.to_frame(), stream="a").scores
+    assert again.class_names == tuple(NAMES)
+    assert again.labels.tolist() == LABELS
+    np.testing.assert_array_equal(again.streams["a"], WANTED)
+    assert {".pkl", ".npz", ".csv", ".parquet", ".json", ".pt", ".mat"} <= set(SCORE_SUFFIXES)
+
+
+@pytest.mark.parametrize(
+    ("shape", "axes", "options"),
+    [
+        pytest.param((6, 10, 3), "MVK", {"class_names": NAMES}, id="by the class names"),
+        pytest.param((10, 6, 3), "VMK", {"class_names": NAMES}, id="by the names"),
+        pytest.param((3, 6), "KM", {}, id="classes first"),
+        pytest.param((6, 1, 3, 1), "MVKV", {}, id="axes of one"),
+        pytest.param((6, 2, 3), "MVK", {}, id="by the largest label"),
+        pytest.param((6, 10, 3), "MVK", {"reading": Reading(axes="MVK")}, id="by the option"),
+    ],
+)
+def test_axes_are_told_by_facts(tmp_path, shape, axes, options):
+    where = [axes.index("M"), axes.index("K")]
+    array = np.moveaxis(np.empty(shape), where, (0, -1))
+    array[:] = VALUES.reshape(6, *[1] * (len(shape) - 2), 3)
+    np.save(tmp_path / "a.npy", np.moveaxis(array, (0, -1), where))
+    scores = import_scores(tmp_path / "a.npy", names=IDS, labels=LABELS, **options).scores
+    np.testing.assert_allclose(scores.streams["a"], WANTED, rtol=1e-6)
+
+
+def test_axes_of_two_readings_are_refused(tmp_path):
+    np.save(tmp_path / "a.npy", np.random.default_rng(0).normal(size=(6, 5, 4)))
+    with pytest.raises(
+        UsageError, match=r"shape \(6, 5, 4\): say --axes MKV or --axes MVK \(M videos, V views, K classes\)"
+    ):
+        import_scores(tmp_path / "a.npy", names=IDS)
+    assert import_scores(tmp_path / "a.npy", names=IDS, reading=Reading(axes="mkv")).scores.streams["a"].shape == (6, 5)
+    with pytest.raises(UsageError, match="need a letter an axis"):
+        import_scores(tmp_path / "a.npy", names=IDS, reading=Reading(axes="MK"))
+    soft = np.random.default_rng(0).dirichlet(np.ones(4), size=(6, 5))
+    np.save(tmp_path / "b.npy", soft)  # rows that sum to 1 say it
+    assert import_scores(tmp_path / "b.npy", names=IDS).scores.streams["b"].shape == (6, 4)
+
+
+def test_several_arrays_of_scores_are_refused(tmp_path):
+    np.savez(tmp_path / "a.npz", scores=VALUES, logits=VALUES + 1, names=IDS)
+    with pytest.raises(UsageError, match="'scores' and 'logits' may be the scores: say --array"):
+        import_scores(tmp_path / "a.npz")
+    chosen = import_scores(tmp_path / "a.npz", reading=Reading(array="logits")).scores
+    np.testing.assert_array_equal(chosen.streams["a"], np.float32(VALUES + 1))
+
+
+SOFT = np.random.default_rng(2).dirichlet(np.ones(5), size=30)
+MADE = {
+    "probabilities": (SOFT, "probabilities", "rows sum to 1", SOFT),
+    "percent": (100 * SOFT, "probabilities", "probabilities × 100", SOFT),
+    "sums of ten": (10 * SOFT, "probabilities", "probabilities × 10", SOFT),
+    "whole percent": (np.round(100 * SOFT), "probabilities", "within what its digits tell", None),
+    "two digits": (np.round(SOFT, 2), "probabilities", "within what its digits tell", None),
+    "float16": (SOFT.astype(np.float16), "probabilities", "rows sum to 1", None),
+    "sums over frames": (SOFT * np.arange(30, 60)[:, None], "probabilities", "sums of probabilities", SOFT),
+    "logarithms": (np.log(SOFT), "logits", "log-probabilities", np.log(SOFT)),
+    "logits": (10 * SOFT - 3, "logits", "logits (from -2.97 to 4.34)", 10 * SOFT - 3),
+    "positive": (np.sqrt(SOFT) + np.sqrt(np.arange(30))[:, None], "logits", "rows have no common sum", None),
+}
+
+
+@pytest.mark.parametrize("name", MADE)
+def test_kinds_by_the_numbers_own_evidence(tmp_path, name):
+    values, kind, said, expected = MADE[name]
+    np.save(tmp_path / "a.npy", values)
+    imported = import_scores(tmp_path / "a.npy", names=[f"v{i}" for i in range(30)])
+    assert imported.scores.kind == kind
+    assert said in imported.notes[0]
+    if expected is not None:
+        np.testing.assert_allclose(imported.scores.streams["a"], expected, rtol=1e-5, atol=1e-7)
+
+
+def test_nearly_probabilities_warn_and_can_be_forced(tmp_path):
+    values = SOFT[:, :4]  # a class is missing
+    np.save(tmp_path / "a.npy", values)
+    names = [f"v{i}" for i in range(30)]
+    imported = import_scores(tmp_path / "a.npy", names=names)
+    assert imported.scores.kind == "logits"
+    assert any("nearly probabilities, taken as logits; --kind probabilities" in line for line in imported.warnings)
+    forced = import_scores(tmp_path / "a.npy", names=names, kind="probabilities").scores
+    np.testing.assert_allclose(forced.streams["a"], values / values.sum(1, keepdims=True), rtol=1e-5)
+    np.save(tmp_path / "b.npy", values - 1)
+    with pytest.raises(UsageError, match="--kind probabilities, but a score is -"):
+        import_scores(tmp_path / "b.npy", names=names, kind="probabilities")
+
+
+def test_flat_and_saturated_logits_are_told(tmp_path):
+    labels = [i % 5 for i in range(30)]
+    values = np.random.default_rng(0).normal(size=(30, 5))
+    values[np.arange(30), labels] += 2
+    for scale, said in ((0.01, "distances to planes (SVM)"), (100, "sums over frames"), (1, "logits (from")):
+        np.save(tmp_path / "a.npy", values * scale)
+        note = import_scores(tmp_path / "a.npy", names=[f"v{i}" for i in range(30)], labels=labels).notes[0]
+        assert said in note
+        assert (scale == 1) != ("learns a temperature" in note)
+
+
+def test_groups_and_what_is_said_without(tmp_path):
+    text = lines(["id", *NAMES], rows(IDS))
+    alone = read(tmp_path, text)
+    assert any("nothing tells which videos are cut from one source" in line for line in alone.warnings)
+    own = read(tmp_path, lines(["id", "group", *NAMES], rows(IDS, list("aabbcc"))))
+    assert own.scores.groups.tolist() == list("aabbcc")
+    assert not own.warnings
+    given = read(tmp_path, text, groups=dict(zip(IDS, "aabbcc", strict=True))).scores
+    assert given.groups.tolist() == list("aabbcc")
+    ruled = read(
+        tmp_path, lines(["id", "group", *NAMES], rows(IDS, list("aabbcc"))), groups=lambda ids: (["g"] * 6, "x")
+    )
+    assert set(ruled.scores.groups.tolist()) == {"g"}
+    with pytest.raises(UsageError, match="no groups for 5 videos, first v1"):
+        read(tmp_path, text, groups={"v0": "a"})
+
+
+def test_roles_become_folds_and_stand_in_one_file(tmp_path):
+    test = read(tmp_path, lines(["id", *NAMES], rows(IDS))).scores
+    assert (test.fold == TEST_VIDEO).all()
+    other = [f"w{i}" for i in range(6)]
+    held = read(tmp_path, lines(["id", *NAMES], rows(other)), role="validation").scores
+    assert (held.fold == 0).all()
+    text = lines(["id", "fold", *NAMES], rows(other, [0, 0, 1, 1, 2, 2]))
+    assert read(tmp_path, text, role="oof").scores.fold.tolist() == [0, 0, 1, 1, 2, 2]
+    told = read(tmp_path, lines(["id", *NAMES], rows(other)), role="oof", folds=dict(zip(other, range(6), strict=True)))
+    assert told.scores.fold.tolist() == list(range(6))
+    path = tmp_path / "a.h5"
+    assert beside_others(path, held) == (held, "")
+    write_scores(path, held)
+    joined, said = beside_others(path, test)
+    assert said == "6 test videos beside 6 validation videos that it held"
+    assert joined.ids.tolist() == [*other, *IDS]
+    assert joined.fold.tolist() == [0] * 6 + [TEST_VIDEO] * 6
+    write_scores(path, joined)
+    with pytest.raises(UsageError, match="is there already, with scores of test videos; --overwrite replaces them"):
+        beside_others(path, test)
+    again, _ = beside_others(path, test, overwrite=True)
+    assert again.ids.tolist() == joined.ids.tolist()
+    same = read(tmp_path, lines(["id", *NAMES], rows(IDS)), role="validation").scores
+    write_scores(path, test)
+    with pytest.raises(UsageError, match="holds 6 of these videos as test videos, first v0"):
+        beside_others(path, same)
+
+
+def test_random_files_come_back_equal_or_are_refused(tmp_path):
+    """300 of those of benchmarks/score_files.py, which draws as many as are wanted."""
+    pytest.importorskip("pandas")
+    made = runpy.run_path(str(Path(__file__).parents[2] / "benchmarks" / "score_files.py"))
+    kinds = [name for name in made["WRITERS"] if name != "torch"]
+    found = []
+    for number in range(300):
+        path, writer, truth = made["draw_file"]([7, number], tmp_path, kinds)
+        found.append((number, writer, made["outcome"](path, truth)))
+        path.unlink()
+    assert not [case for case in found if case[2].startswith("WRONG")]
+    assert sum(case[2] == "equal" for case in found) > 285
