@@ -132,10 +132,10 @@ def _cut_of(path: Path, text: str, mark: str) -> Cut:
         raise UsageError(why or _why_no_table(path, text, mark))
     best = min(found.values())
     first, *others = [cut for cut, fit in found.items() if fit == best]
-    if first.mark == "\t":  # a tab is a blank, too
-        others = [cut for cut in others if cut.mark != " "]
-    if others and others[0].mark != first.mark:
-        raise UsageError(f"{path}: may be {first.words} or {others[0].words}: say --delimiter")
+    # A tab is a blank, too.
+    other = next((cut for cut in others if {cut.mark, first.mark} not in ({first.mark}, {"\t", " "})), None)
+    if other is not None:
+        raise UsageError(f"{path}: may be {first.words} or {other.words}: say --delimiter")
     return first
 
 
@@ -180,20 +180,27 @@ def _header(path: Path, rows: list[Row], comma: bool, videos: int | None) -> lis
         return first
     if any(not cell or role_of(cell) for place, cell in enumerate(first) if place not in known):
         return first
-    whole = sum(_all_whole([row[place] for row in body]) for place in numeric)
-    if len(told) < 2 or len(set(told)) < len(told) or 2 * whole > len(numeric):
+    if len(told) < 2 or len(set(told)) < len(told):
         return None
-    # Different whole numbers, where other lines have fractions.
-    numbers = sorted(map(int, told))
+    # Different whole numbers: a header by the number of lines, or where they count and other lines have fractions.
     if videos in (len(body), len(rows)):
         return first if videos == len(body) else None
-    if len(told) > 2 and numbers in (list(range(len(told))), list(range(1, len(told) + 1))):
+    numbers = sorted(map(int, told))
+    counts = numbers in (list(range(len(told))), list(range(1, len(told) + 1)))
+    if counts and not first[0] and 0 in known:  # pandas' index of numbers has no name
+        return first
+    whole = sum(_all_whole([row[place] for row in body]) for place in numeric)
+    if 2 * whole > len(numeric):
+        return None
+    if counts and len(told) > 2:
         return first
     raise UsageError(f"{path}:{rows[0][0]}: {', '.join(told[:4])} may be a header or scores: give the columns names")
 
 
 def _all_whole(cells: Sequence[str]) -> bool:
-    return all(WHOLE.fullmatch(re.sub(r"[.,]0*$", "", cell)) for cell in cells if cell)
+    """Whether the numbers among cells are whole ones."""
+    numbers = [cell.replace(",", ".") for cell in cells]
+    return all(float(number) % 1 == 0 for number in numbers if NUMBER.fullmatch(number))
 
 
 def _column(name: str, cells: list[str], comma: bool) -> Column:
