@@ -247,7 +247,8 @@ def left_processes(seconds: float) -> list[str]:
         for place in Path("/proc").glob("[0-9]*"):
             try:
                 if f"{MARK}=".encode() in (place / "environ").read_bytes() and int(place.name) != os.getpid():
-                    found.append((place / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")[:80])
+                    name = (place / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")[:80].strip()
+                    found += [] if re.fullmatch(r"ray::\w*Agent", name) else [name]  # Ray's own: they see it in time
             except OSError:
                 continue
         if not found or time.monotonic() > until:
