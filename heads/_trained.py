@@ -17,7 +17,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from avr.core import AvrError, UsageError, WorkError, write_whole
+from avr.core import AvrError, UsageError, WorkError, as_json, digest_of, write_whole
 from avr.store import find_split, prediction_of
 
 from ._base import Head, build_head, head_class
@@ -25,7 +25,8 @@ from ._examples import MemoryExamples
 from ._predicting import predict
 
 CHECKPOINT = "checkpoint.safetensors"
-METADATA, DIGEST = "avr", "sha256"  # keys of what a checkpoint says, which safetensors keeps as text
+METADATA = "avr"  # the key of what a checkpoint says, which safetensors keeps as text
+DIGEST = "sha256"  # of tensors and all else that it says
 
 
 class SeparateHeads(Head):
@@ -119,9 +120,10 @@ def save_tensors(path: Path, tensors: Mapping[str, Tensor], about: Mapping[str, 
         WorkError: the file cannot be written, such as on a full disk.
     """
     state = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
-    text = json.dumps(about, default=list)
+    told = as_json(about)
+    told[DIGEST] = _digest(state, told)
     with write_whole(path) as temporary:
-        save_file(state, temporary, metadata={METADATA: text, DIGEST: _digest(state, text)})
+        save_file(state, temporary, metadata={METADATA: json.dumps(told)})  # of one entry: several come in any order
 
 
 def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -131,18 +133,18 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         SafetensorError, KeyError, ValueError, OSError: it is none, or was changed since.
     """
     with safe_open(path, framework="pt") as file:
-        told = file.metadata() or {}
+        about = json.loads((file.metadata() or {})[METADATA])
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (it is no dict)
-    if DIGEST in told and told[DIGEST] != _digest(tensors, told[METADATA]):
-        raise ValueError("its bytes do not hash to what it says")
-    about = json.loads(told[METADATA])
     if not isinstance(about, dict):
         raise ValueError("it says nothing of itself")
+    digest = about.pop(DIGEST, "")
+    if digest and digest != _digest(tensors, about):
+        raise ValueError("its bytes do not hash to what it says")
     return tensors, about
 
 
-def _digest(tensors: Mapping[str, Tensor], about: str) -> str:
-    digest = hashlib.sha256(about.encode())
+def _digest(tensors: Mapping[str, Tensor], about: Mapping[str, Any]) -> str:
+    digest = hashlib.sha256(digest_of(about).encode())
     for name in sorted(tensors):
         value = tensors[name]
         digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
