@@ -9,7 +9,7 @@ import numpy as np
 import avr
 from avr.core import UsageError, WorkError, write_whole
 
-from ._base import Rule, make_fuser
+from ._base import Rule, load_rule, make_fuser
 
 FORMAT = 1
 FILE = "fusion.json"
@@ -66,7 +66,8 @@ def load_fuser(path: Path | str) -> Rule:
         content = json.loads(path.read_text())
         if content["format"] != FORMAT:
             raise UsageError(f"{path} has format {content['format']}, this avr reads {FORMAT}: fuse again")
-        fuser = make_fuser(content["rule"], **content["options"])
+        options = load_rule(content["rule"]).options_of_before(content["options"])
+        fuser = make_fuser(content["rule"], **options)
         learnt = {**content["learnt"], **load_file(path.with_name(ARRAYS))}
     except (KeyError, TypeError, json.JSONDecodeError, UnicodeDecodeError, OSError, SafetensorError) as error:
         raise WorkError(f"{path}: damaged ({type(error).__name__}: {error}); fuse again") from None
