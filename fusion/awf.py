@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from avr.core import PositiveFloat, Range
+from avr.core import About, PositiveFloat, Range
 
 from ._base import Fuser, Kind
 from ._probabilities import calibrate, fit_lapses, fit_temperature, temperatures_of, with_lapses
@@ -57,11 +57,16 @@ class Awf(Fuser):
     def __init__(
         self,
         *,
-        objective: Literal["likelihood", "margin", "stilt"] = "likelihood",
-        nu: Annotated[float, Range(above=0, most=1)] = 0.5,
-        delta: Annotated[float, Range(least=0, most=1)] = 0.1,
-        balance: float = 1.0,
-        tolerance: PositiveFloat = 1e-4,
+        objective: Annotated[
+            Literal["likelihood", "margin", "stilt"],
+            About("A pool by likelihood; a linear program of margins; the paper's own program."),
+        ] = "likelihood",
+        nu: Annotated[float, Range(above=0, most=1), About("Of margin: the share of videos that count.")] = 0.5,
+        delta: Annotated[
+            float, Range(least=0, most=1), About("Of margin: how far a class's weights may lie from the shared ones.")
+        ] = 0.1,
+        balance: Annotated[float, About("Of stilt: what a score on other classes' videos costs.")] = 1.0,
+        tolerance: Annotated[PositiveFloat, About("Of margin: how near to the optimum it is solved.")] = 1e-4,
         kind: Kind = "auto",
     ) -> None:
         super().__init__(kind=kind)

@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from avr.core import PositiveFloat, Range
+from avr.core import About, PositiveFloat, Range
 
 from ._base import Kind
 from .awf import Awf
@@ -24,8 +24,8 @@ class LpBeta(Awf):
     def __init__(
         self,
         *,
-        nu: Annotated[float, Range(above=0, most=1)] = 0.5,
-        tolerance: PositiveFloat = 1e-4,
+        nu: Annotated[float, Range(above=0, most=1), About("The share of videos that count.")] = 0.5,
+        tolerance: Annotated[PositiveFloat, About("How near to the optimum it is solved.")] = 1e-4,
         kind: Kind = "auto",
     ) -> None:
         super().__init__(objective="margin", nu=nu, delta=0.0, tolerance=tolerance, kind=kind)
