@@ -137,7 +137,9 @@ def test_fuse_fits_on_out_of_fold_scores_and_judges_on_test_scores(tmp_path, mon
     result = fuse("awf", options={"objective": "margin", "delta": 0.2}, evaluation=QUICK)
     train, test = scores.fold >= 0, scores.fold == -1
     X = np.stack([scores.streams["rgb"], scores.streams["flow"]], axis=1).astype(float)
-    expected = make_fuser("awf", objective="margin", delta=0.2).fit(X[train], scores.labels[train], scores.groups[train])
+    expected = make_fuser("awf", objective="margin", delta=0.2).fit(
+        X[train], scores.labels[train], scores.groups[train]
+    )
     assert result.protocol == {
         "1": f"fitted on {train.sum()} out-of-fold training scores, judged on {test.sum()} test videos"
     }
