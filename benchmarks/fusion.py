@@ -3,15 +3,16 @@
     python benchmarks/fusion.py speed --out fusion.json   # full LP-B through plain linprog against ours; Kinetics' size
     python benchmarks/fusion.py rules                     # all rules on scores of HMDB51's size
     python benchmarks/fusion.py start                     # the whole command `avr fuse average`, imports and all
-    python benchmarks/fusion.py real                      # five grouped folds, three repeats, on real HMDB51 scores
+    python benchmarks/fusion.py real                      # five grouped folds, three repeats, on all real score sets
 
 `speed` solves one made problem a size twice in one run: all n(K-1) rows through `scipy.optimize.linprog`, and by cuts.
 The plain program takes ten minutes at 9 537 × 101 × 2 (HiGHS uses one thread), and is run there with `--plain` alone.
 CPU seconds are printed beside wall seconds, since other work on the machine changes the latter. `--sizes small` and
-`--quick` take seconds.
+`--quick` take seconds. `real` takes COST of CPU time for all sets and rules; `--sets` and `--rules` choose.
 """
 
 import argparse
+import csv
 import json
 import os
 import re
@@ -20,6 +21,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -27,11 +29,23 @@ from scipy.optimize import linprog
 from scipy.sparse import coo_matrix
 
 from avr.core import grouped_folds
-from avr.fusion import gather, make_fuser, rule_class, rule_names
-from avr.fusion.programs import MarginProgram, calibrate, temperatures_of
+from avr.fusion import gather, make_fuser, paired_bootstrap, rule_names
+from avr.fusion._probabilities import calibrate, temperatures_of
+from avr.fusion.programs import MarginProgram
 
-SIZES = {"small": (600, 12, 2), "hmdb51": (3570, 51, 2), "ucf101": (9537, 101, 2), "kinetics": (240_000, 400, 2)}
+MADE = {"small": (600, 12, 2), "hmdb51": (3570, 51, 2), "ucf101": (9537, 101, 2), "kinetics": (240_000, 400, 2)}
 NU = 0.3
+DMC_NET, SEQVLAD = "hmdb51-split1", "seqvlad-hmdb51-s1"
+# Score sets: their streams, by folder of `scores/`.
+SETS = {
+    "hmdb51-2": {DMC_NET: ("rgb", "flow")},
+    "hmdb51-4": {DMC_NET: ("rgb", "flow", "mv", "residual")},
+    "seqvlad-3": {SEQVLAD: ("rgb", "flow", "idt")},
+    "joined-7": {DMC_NET: ("rgb", "flow", "mv", "residual"), SEQVLAD: ("rgb", "flow", "idt")},
+    "orri17-2": {"orri17-ucf101-s1": ("rgb", "flow")},
+    "ucf15-3": {"ucf15-s1": ("rgb", "flow", "pose_flow")},
+    "ntu11-4": {"ntu11-xview-agcn": ("joint", "bone", "p2_joint", "p2_bone")},
+}
 
 
 def made_scores(n, K, S, *, seed=0, dtype=np.float64):
@@ -92,7 +106,7 @@ def speed(sizes, repeats, plain):
     """One row a size: plain linprog once, where it takes no minutes or is asked for, and ours `repeats` times."""
     rows = []
     for size in sizes:
-        n, K, S = SIZES[size]
+        n, K, S = MADE[size]
         X, y, _ = made_scores(n, K, S, dtype=np.float32 if n > 100_000 else np.float64)
         scores = make_fuser("multiply").fit(X[:1000], y[:1000])._log_probabilities(X)
         del X
@@ -120,8 +134,8 @@ def speed(sizes, repeats, plain):
 
 def rules(size, repeats):
     """Seconds of each rule's fit and prediction, median of `repeats`."""
-    X, y, groups = made_scores(*SIZES[size])
-    fixed = {"awf ν 0.8, δ 0.4": ("awf", {"nu": 0.8, "delta": 0.4})}
+    X, y, groups = made_scores(*MADE[size])
+    fixed = {"awf margin": ("awf", {"objective": "margin"})}
     rows = []
     for name, (rule, options) in ({rule: (rule, {}) for rule in rule_names()} | fixed).items():
         clocks = []
@@ -142,7 +156,7 @@ def start(size, repeats):
     """CPU seconds of whole processes: the command, what it cannot do without, and what it loaded before."""
     from avr.store import Scores, write_scores
 
-    n, K, S = SIZES[size]
+    n, K, S = MADE[size]
     X, y, groups = made_scores(n * 10 // 7, K, S)  # three of ten videos are test videos
     scores = Scores(
         ids=np.array([f"class{label}/video{video}" for video, label in enumerate(y)]),
@@ -175,54 +189,109 @@ def start(size, repeats):
     return rows
 
 
-def real_scores(streams):
-    """The real HMDB51 scores of `$AVR_TEST_DATA` or `../shared/data`: X, labels, source films; None where missing."""
+def real_scores(name):
+    """A real score set of `$AVR_TEST_DATA` or `../shared/data`: X (M, S, K), labels and groups; None where missing."""
     from avr.datasets import groups_by_name
     from avr.store import import_scores
 
     for place in (os.environ.get("AVR_TEST_DATA"), Path(__file__).parents[2] / "shared" / "data"):
-        folder = Path(place or "/nowhere") / "scores" / "hmdb51-split1"
-        if folder.is_dir():
-            files = [folder / f"{name}.npz" for name in streams]
-            table = gather([(f.stem, import_scores(f, group_rule=groups_by_name).scores) for f in files])
-            # Sanitised and plain names of one film differ in their signs alone.
-            films = [re.sub(r"\W", "_", str(group)) for group in table.groups]
-            return table.X, table.labels, np.array(films)
+        folder = Path(place or "/nowhere") / "scores"
+        if not folder.is_dir():
+            continue
+        files = [folder / part / f"{stream}.npz" for part, streams in SETS[name].items() for stream in streams]
+        scores = [in_order(import_scores(file, group_rule=groups_by_name).scores) for file in files]
+        names = [f"{file.parent.name}-{file.stem}" for file in files]
+        table = gather(list(zip(names, scores, strict=True)))
+        listed = files[0].with_name("groups.csv")
+        if listed.is_file():
+            with listed.open() as lines:
+                group = {row["name"]: row["group"] for row in csv.DictReader(lines)}
+            return table.X, table.labels, np.array([group[video] for video in table.ids])
+        # Sanitised and plain names of one film differ in their signs alone.
+        return table.X, table.labels, np.array([re.sub(r"\W", "_", str(group)) for group in table.groups])
     return None
 
 
-def real(repeats):
-    """Top-1 of each rule by five grouped folds, mean and spread over the repeats."""
-    rows = []
-    for streams in (("rgb", "flow"), ("rgb", "flow", "mv", "residual")):
-        found = real_scores(streams)
+def in_order(scores):
+    """Scores with their classes in the order of their names, which files of one data set need not share."""
+    order = np.argsort(scores.class_names)
+    names = tuple(scores.class_names[k] for k in order)
+    streams = {name: values[:, order] for name, values in scores.streams.items()}
+    return replace(scores, class_names=names, labels=np.argsort(order)[scores.labels], streams=streams)
+
+
+def cross_validated(rule, X, y, groups, repeats):
+    """Whether a video is right, as a share of the repeats `(M,)`; top-1 a repeat; CPU seconds a fit."""
+    name, _, objective = rule.partition(" ")
+    options = {"objective": objective} if objective else {}
+    if name == "weighted" and X.shape[1] != 2:
+        options["weights"] = [1.0] * X.shape[1]  # TSN's weights are of two streams
+    right, cpu, fits = np.zeros((repeats, len(y))), 0.0, 0
+    for seed in range(repeats):
+        fold = grouped_folds(y, groups=groups, seed=seed)
+        for f in range(fold.max() + 1):
+            held = fold == f
+            with Clock() as clock:
+                fuser = make_fuser(name, **options).fit(X[~held], y[~held], groups[~held])
+            right[seed, held] = fuser.predict(X[held]) == y[held]
+            cpu, fits = cpu + clock.cpu, fits + 1
+    return right.mean(axis=0), 100 * right.mean(axis=1), cpu / fits
+
+
+def real(sets, rules, repeats):
+    """Top-1 of each rule by five grouped folds, a table a set, and the mean over the sets.
+
+    The interval is of the mean over the repeats, over groups (`paired_bootstrap`).
+    """
+    rules = list(dict.fromkeys(["multiply", *rules]))
+    rows, base = [], np.zeros(0)
+    for name in sets:
+        found = real_scores(name)
         if found is None:
             sys.exit("no real scores: set AVR_TEST_DATA, or lay them at ../shared/data")
         X, y, groups = found
-        print(f"{' + '.join(streams)}: {len(y)} videos of {len(set(groups))} films")
-        for rule in [*rule_names(), "awf stilt"]:
-            if rule == "weighted" and len(streams) > 2:
-                continue  # it has weights of rgb and flow alone
-            options = {"objective": "stilt"} if rule == "awf stilt" else {}
-            options |= rule_class(rule.split()[0]).options_for(streams)
-            tops = []
-            for seed in range(repeats):
-                fold = grouped_folds(y, groups=groups, seed=seed)
-                right = 0
-                for f in range(5):
-                    fit, held = fold != f, fold == f
-                    fuser = make_fuser(rule.split()[0], **options).fit(X[fit], y[fit], groups[fit])
-                    right += int((fuser.predict(X[held]) == y[held]).sum())
-                tops.append(100 * right / len(y))
-            rows.append({"streams": list(streams), "rule": rule, "top1": float(np.mean(tops)), "repeats": tops})
-            print(f"  {rule:18s} {np.mean(tops):6.2f} ± {np.std(tops, ddof=1):.2f}  {np.round(tops, 2)}", flush=True)
+        single = max(100 * float((X[:, s].argmax(axis=1) == y).mean()) for s in range(X.shape[1]))
+        print(f"\n{name}: {' x '.join(map(str, X.shape))}, {len(set(groups))} groups; best single stream {single:.2f}")
+        print(f"{'rule':20s} {'top-1':>6s}  {'against multiply':24s} {'single':>6s} {'CPU s a fit':>12s}  repeats")
+        for rule in rules:
+            right, tops, cpu = cross_validated(rule, X, y, groups, repeats)
+            base = right if rule == "multiply" else base
+            low, high = paired_bootstrap(100 * (right - base), groups)
+            row = {"set": name, "rule": rule, "top1": float(tops.mean()), "repeats": tops.tolist()}
+            row |= {"difference": row["top1"] - 100 * float(base.mean()), "interval": [low, high]}
+            rows.append(row | {"over_single": row["top1"] - single, "cpu_s": cpu})
+            against = f"{row['difference']:+6.2f}  ({low:+.2f} … {high:+.2f})"
+            print(
+                f"{rule:20s} {row['top1']:6.2f}  {against:24s} {row['top1'] - single:+6.2f} {cpu:12.3f}  "
+                f"{np.round(tops, 2)}",
+                flush=True,
+            )
+    columns = ("top1", "difference", "over_single", "cpu_s")
+    print(f"\nmean over {len(sets)} sets")
+    print(f"{'rule':20s} {'top-1':>6s} {'multiply':>9s} {'least':>6s} {'single':>7s} {'least':>6s} {'CPU s':>6s}")
+    for rule in rules:
+        own = [row for row in rows if row["rule"] == rule]
+        mean = {column: float(np.mean([row[column] for row in own])) for column in columns}
+        mean |= {"set": "mean", "rule": rule, "least": min(row["difference"] for row in own)}
+        mean["least_over_single"] = min(row["over_single"] for row in own)
+        print(
+            f"{rule:20s} {mean['top1']:6.2f} {mean['difference']:+9.2f} {mean['least']:+6.2f} "
+            f"{mean['over_single']:+7.2f} {mean['least_over_single']:+6.2f} {mean['cpu_s']:6.2f}"
+        )
+        rows.append(mean)
     return rows
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", choices=["speed", "rules", "start", "real"])
-    parser.add_argument("--sizes", nargs="+", default=["hmdb51", "ucf101", "kinetics"], choices=SIZES)
+    parser.add_argument(
+        "--sizes", nargs="+", default=["hmdb51", "ucf101", "kinetics"], choices=MADE, help="speed: made"
+    )
+    parser.add_argument("--sets", nargs="+", default=[*SETS], choices=SETS, help="real: which score sets")
+    parser.add_argument(
+        "--rules", nargs="+", default=[*rule_names(), "awf margin", "awf stilt"], help="real: which rules"
+    )
     parser.add_argument("--plain", action="store_true", help="Run plain linprog where it takes minutes, too.")
     parser.add_argument("--quick", action="store_true", help="A small size, once.")
     parser.add_argument("--repeats", type=int, default=3)
@@ -233,7 +302,7 @@ def main():
         "speed": lambda: speed([size] if options.quick else options.sizes, repeats, options.plain),
         "rules": lambda: rules(size, repeats),
         "start": lambda: start(size, repeats),
-        "real": lambda: real(repeats),
+        "real": lambda: real(options.sets, options.rules, repeats),
     }
     rows = work[options.what]()
     if options.out:

@@ -64,6 +64,11 @@ class Rule:
         best = np.argmax(self.decision_function(X), axis=1)
         return self.classes_[best]
 
+    @classmethod
+    def options_of_before(cls, options: dict[str, Any]) -> dict[str, Any]:
+        """Options that an earlier avr wrote beside a fitted rule, without those that are no more."""
+        return options
+
     def class_weights(self) -> NDArray | None:
         """Per-class stream weights `(K, S)` of a fitted rule that has them, each row summing to one, else None."""
         return None
@@ -221,7 +226,7 @@ class Fuser(Rule):
 
 def rule_names() -> list[str]:
     """Names of the rules over scores, sorted. (The files of this folder that do not start with `_` are all rules.)"""
-    return [name for name in item_names("avr.fusion") if issubclass(_load(name), Fuser)]
+    return [name for name in item_names("avr.fusion") if issubclass(load_rule(name), Fuser)]
 
 
 def rule_class(name: str) -> type[Fuser]:
@@ -230,7 +235,7 @@ def rule_class(name: str) -> type[Fuser]:
     Raises:
         UsageError: no such rule; the known ones are listed. A rule that reads features.
     """
-    rule = _load(name)
+    rule = load_rule(name)
     if not issubclass(rule, Fuser):
         raise UsageError(
             f"{name} reads features, not scores: run `avr fuse {name} --store STORE`, or `avr.fusion.fuse_features`"
@@ -248,10 +253,15 @@ def make_fuser(name: str, **options: Any) -> Rule:
     Raises:
         UsageError: no such rule, option or value; the known ones are listed.
     """
-    rule = _load(name)
+    rule = load_rule(name)
     return rule(**read_options(options_of(rule), options, kind=f"option of rule {name}"))
 
 
-def _load(name: str) -> type[Rule]:
+def load_rule(name: str) -> type[Rule]:
+    """The class of a rule, over scores or features.
+
+    Raises:
+        UsageError: no such rule; the known ones are listed.
+    """
     rule: type[Rule] = load_item("avr.fusion", name, "rule").RULE
     return rule

@@ -1,6 +1,7 @@
 """From what a file holds (logits or probabilities, told apart a stream) to log-probabilities; a temperature."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +17,7 @@ BIG = 2**26
 # negative one. Between these two, scores keep their order and stay finite.
 INVERSE_TEMPERATURES = (1e-3, 1e3)
 MAX_STEPS = 100
+LAPSES = (1e-4, 0.95)  # fewer than that of the videos, no set of scores can tell
 
 
 def check_scores(X: object) -> NDArray:
@@ -148,6 +150,77 @@ def _slope(shifted: NDArray, mean_true: float, beta: float) -> tuple[float, floa
     mean = weights.sum(axis=1) / total
     square = np.einsum("mk,mk->m", weights, shifted) / total
     return float(mean.mean() - mean_true), float((square - mean**2).mean())
+
+
+def temperatures_of(log_probabilities: NDArray, labels: NDArray) -> NDArray:
+    """A temperature a stream `(S,)`, by likelihood."""
+    return np.array([fit_temperature(log_probabilities[:, s], labels) for s in range(log_probabilities.shape[1])])
+
+
+def calibrate(log_probabilities: NDArray, temperatures: NDArray) -> NDArray:
+    """Log-probabilities `(n, S, K)` at a temperature a stream, `(S,)`, normalised again."""
+    return tempered(log_probabilities, temperatures[:, None].astype(log_probabilities.dtype))
+
+
+def fit_lapses(log_probabilities: NDArray, labels: NDArray) -> tuple[NDArray, NDArray]:
+    """Temperature and lapse rate of each stream, by likelihood.
+
+    A stream that is trusted at its temperature T on a share 1 - ε of the videos, and on the rest says nothing, has the
+    probabilities `(1 - ε) softmax(f/T) + ε/K`. ε is the lapse rate of psychometric functions (Wichmann & Hill 2001):
+    with a temperature alone, a few videos on which a saturated stream is sure and wrong cost so much that it is
+    calibrated, and weighted, as if it knew little everywhere.
+
+    Args:
+        log_probabilities: (M, S, K).
+        labels: (M,) class numbers.
+
+    Returns:
+        T (S,) between 0.001 and 1000, and ε (S,) between 0.0001 and 0.95.
+    """
+    each = [_fit_lapse(log_probabilities[:, s], labels) for s in range(log_probabilities.shape[1])]
+    temperatures, lapses = np.array(each).T
+    return temperatures, lapses
+
+
+def _fit_lapse(log_probabilities: NDArray, labels: NDArray) -> tuple[float, float]:
+    from scipy.optimize import minimize
+
+    videos, K = np.arange(len(labels)), log_probabilities.shape[1]
+    # Videos last: sums over classes then run along whole rows.
+    shifted = np.ascontiguousarray((log_probabilities - log_probabilities.max(axis=1, keepdims=True)).T)
+    true = shifted[labels, videos].astype(np.float64)
+
+    def loss(unknowns: NDArray) -> tuple[float, NDArray]:
+        """The mean log-loss at (ln 1/T, ln ε/(1-ε)), and its gradient."""
+        beta, lapse = float(np.exp(unknowns[0])), float(1 / (1 + np.exp(-unknowns[1])))
+        weights = shifted * beta
+        np.exp(weights, out=weights)
+        total = weights.sum(axis=0)
+        sharp = weights[labels, videos] / total
+        mixed = (1 - lapse) * sharp + lapse / K
+        slope = beta * (true - np.einsum("km,km->m", weights, shifted) / total)
+        by_beta = -float(np.mean((1 - lapse) * sharp / mixed * slope))
+        by_lapse = lapse * (1 - lapse) * float(np.mean((sharp - 1 / K) / mixed))
+        return -float(np.log(mixed).mean()), np.array([by_beta, by_lapse])
+
+    # Sharper than without lapses: from there on, a lapse rate is found where there is one.
+    start = np.clip(np.log(2 / fit_temperature(log_probabilities, labels)), *np.log(INVERSE_TEMPERATURES))
+    ends = [tuple(np.log(INVERSE_TEMPERATURES)), tuple(_logit(np.array(LAPSES)))]
+    found = minimize(loss, [start, _logit(0.05)], jac=True, method="L-BFGS-B", bounds=ends)
+    return float(np.exp(-found.x[0])), float(1 / (1 + np.exp(-found.x[1])))
+
+
+def _logit(share: Any) -> Any:
+    return np.log(share) - np.log1p(-share)
+
+
+def with_lapses(log_probabilities: NDArray, temperatures: NDArray, lapses: NDArray) -> NDArray:
+    """Log-probabilities `(M, S, K)` at temperatures and lapse rates, each `(S,)`."""
+    result = calibrate(log_probabilities, temperatures)
+    np.exp(result, out=result)
+    result *= (1 - lapses)[:, None].astype(result.dtype)
+    result += (lapses / result.shape[2])[:, None].astype(result.dtype)
+    return np.log(result, out=result)
 
 
 def log_loss(log_probabilities: NDArray, labels: NDArray) -> float:

@@ -9,7 +9,7 @@ import avr
 from avr.core import AvrError, UsageError, WorkError, check_name, note, read_json, sha256_of, write_json, write_whole
 from avr.store import split_folder, split_names
 
-from ._base import Fuser, Rule, make_fuser
+from ._base import Fuser, Rule, load_rule, make_fuser
 
 FORMAT = 1
 FILE = "fusion.json"
@@ -104,7 +104,8 @@ def _read_fuser(path: Path) -> Rule:
     if content["format"] != FORMAT:
         raise UsageError(f"{path} has format {content['format']}, this avr reads {FORMAT}: fuse again")
     try:
-        fuser = make_fuser(str(content["rule"]), **content["options"])
+        rule = str(content["rule"])
+        fuser = make_fuser(rule, **load_rule(rule).options_of_before(content["options"]))
     except UsageError as error:
         raise UsageError(f"{path}: {error}") from error
     for name, value in {**content["learnt"], **load_file(arrays), "about_": content}.items():

@@ -1,6 +1,6 @@
 """LP-β: weights shared by all classes, from the soft-margin linear program."""
 
-from typing import Annotated, Literal
+from typing import Annotated
 
 from avr.core import About, PositiveFloat, Range
 
@@ -15,26 +15,23 @@ class LpBeta(Awf):
     temperature a stream are combined.
 
     Args:
-        nu: ν, in (0, 1]; "auto" chooses it by grouped inner folds.
+        nu: ν, in (0, 1]: the share of videos whose margins are made large.
         tolerance: of the program's gap.
 
-    Attributes: as in `awf`.
+    Attributes: as in `awf` with objective "margin".
     """
 
     def __init__(
         self,
         *,
-        nu: Annotated[
-            Annotated[float, Range(above=0, most=1)] | Literal["auto"],
-            About("ν, the share of videos whose margins are made large, above 0 and up to 1.", "FLOAT"),
-        ] = "auto",
-        tolerance: Annotated[PositiveFloat, About("Of the program's gap.")] = 1e-4,
+        nu: Annotated[float, Range(above=0, most=1), About("The share of videos that count.")] = 0.5,
+        tolerance: Annotated[PositiveFloat, About("How near to the optimum it is solved.")] = 1e-4,
         kind: Kind = "auto",
     ) -> None:
-        super().__init__(objective="margin", nu=nu, delta=0.0, shared="learnt", tolerance=tolerance, kind=kind)
+        super().__init__(objective="margin", nu=nu, delta=0.0, tolerance=tolerance, kind=kind)
 
     def notes(self) -> list[str]:
-        """What was chosen, and the certificate."""
+        """The setting, and the certificate."""
         return [text.replace("awf margin", "lp-beta") for text in super().notes()]
 
 

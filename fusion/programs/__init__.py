@@ -1,22 +1,24 @@
-"""The linear programs behind `awf` and `lp-beta`; each works alone and has its own tests."""
+"""The programs behind `awf`, `lp-beta` and `log-linear-pool`; each works alone and has its own tests."""
 
 from .margin import MarginProgram, MarginSolution, margins, soft_margin
-from .select import LADDER, NUS, Setting, calibrate, choose, shared_weights, temperatures_of, worse_by
+from .pool import ClassPool, PoolProgram, class_pools, pool_loss, shared_exponents
+from .select import STRENGTHS, first_good, held_out_errors, worse_by
 from .stilt import stilt_gains, stilt_weights
 
 __all__ = [
-    "LADDER",
-    "NUS",
+    "STRENGTHS",
+    "ClassPool",
     "MarginProgram",
     "MarginSolution",
-    "Setting",
-    "calibrate",
-    "choose",
+    "PoolProgram",
+    "class_pools",
+    "first_good",
+    "held_out_errors",
     "margins",
-    "shared_weights",
+    "pool_loss",
+    "shared_exponents",
     "soft_margin",
     "stilt_gains",
     "stilt_weights",
-    "temperatures_of",
     "worse_by",
 ]

@@ -48,27 +48,22 @@ class Box:
         return weights
 
 
-def box(num_classes: int, num_streams: int, delta: float, shared: NDArray | None) -> Box:
-    """Weights of the simplex within δ of the shared ones, `shared (S,)` or, None, learnt.
+def box(num_classes: int, num_streams: int, delta: float) -> Box:
+    """Weights of the simplex within δ of shared ones, which are unknowns, too.
 
-    With given shared weights or δ = 1 the box is a matter of bounds; only learnt shared weights with a box about them
-    need both kinds of unknowns, and rows.
+    With δ = 0 or 1 there is one kind of unknowns, bounds and one row a class at most; between, both kinds, and rows
+    that tie them.
     """
     K, free = num_classes, num_streams - 1
-    equal = np.full(num_streams, 1 / num_streams)
+    equal = np.full(free, 1 / num_streams)
     total = np.ones((1, free))
-    if delta == 0 and shared is None:
-        return Box("shared", K, delta, np.zeros(free), np.ones(free), total, np.ones(1), equal[:-1])
     every = np.kron(np.eye(K), total)  # Σ over the free streams, a class
-    if shared is not None or delta >= 1:
-        centre, reach = (equal, 1.0) if shared is None else (shared, delta)
-        low, high = np.maximum(centre - reach, 0), np.minimum(centre + reach, 1)
-        rows, limits = np.concatenate([every, -every]), np.repeat([1 - low[-1], high[-1] - 1], K)
-        away = equal - centre
-        inner = centre + away * min(1.0, reach / 2 / max(float(np.abs(away).max()), reach / 2))
-        taken = 0 if free == 1 else len(rows)  # of two streams, the bounds say it all
-        low, high, inner = (np.tile(of_streams[:-1], K) for of_streams in (low, high, inner))
-        return Box("each", K, delta, low, high, rows[:taken], limits[:taken], inner)
+    if delta == 0:
+        return Box("shared", K, delta, np.zeros(free), np.ones(free), total, np.ones(1), equal)
+    if delta >= 1:
+        taken = 0 if free == 1 else K  # of two streams, the bounds say it all
+        sizes = K * free
+        return Box("each", K, delta, np.zeros(sizes), np.ones(sizes), every[:taken], np.ones(taken), np.tile(equal, K))
     # Distances in units of δ are plain bounds: K rows that tie the weights to the shared ones would, where δ is small,
     # be so nearly parallel that float64 cannot tell them apart.
     weights = np.concatenate([delta * np.eye(K * free), np.tile(np.eye(free), (K, 1))], axis=1)
@@ -78,4 +73,4 @@ def box(num_classes: int, num_streams: int, delta: float, shared: NDArray | None
     limits = np.repeat([0.0, 1.0], [K * free, 3 * K + 1])
     taken = K * free + K if free == 1 else len(rows)  # of two streams, the last moves with the first
     low, high = np.repeat([-1.0, 0.0], [K * free, free]), np.ones(K * free + free)
-    return Box("both", K, delta, low, high, rows[:taken], limits[:taken], np.append(np.zeros(K * free), equal[:-1]))
+    return Box("both", K, delta, low, high, rows[:taken], limits[:taken], np.append(np.zeros(K * free), equal))

@@ -122,7 +122,6 @@ class MarginProgram:
         delta: float,
         *,
         start: NDArray | None = None,
-        shared: NDArray | None = None,
         tolerance: float = 1e-4,
         max_iterations: int = 200,
     ) -> MarginSolution:
@@ -131,18 +130,17 @@ class MarginProgram:
         Args:
             nu: share of the videos that may fall short of the margin, in (0, 1].
             delta: largest distance of a class's weight from the shared one, in [0, 1].
-            start: (K, S) feasible weights; None: w̄ where it is held, else equal ones.
-            shared: (S,) what w̄ is held at; None: learnt.
+            start: (K, S) feasible weights; None: equal ones.
             tolerance: of the gap.
             max_iterations: after these, what is best is returned with its gap.
         """
         if start is None:
-            start = np.tile(np.full(self.S, 1 / self.S) if shared is None else shared, (self.K, 1))
+            start = np.full((self.K, self.S), 1 / self.S)
         delta = delta if delta > NARROW else 0.0
-        if self.S == 1 or (shared is not None and delta == 0):
+        if self.S == 1:
             value = self.value(start, nu)
             return MarginSolution(start, value, value, 1)
-        form = box(self.K, self.S, delta, shared)
+        form = box(self.K, self.S, delta)
         best, best_value, bound = start, np.inf, -np.inf
         point, expected, step, gap = start, np.nan, STEP, np.inf
         for iterations in range(1, max_iterations + 1):  # noqa: B007 (how many there were is part of the answer)

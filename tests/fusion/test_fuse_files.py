@@ -134,10 +134,12 @@ def test_fuse_fits_on_out_of_fold_scores_and_judges_on_test_scores(tmp_path, mon
     monkeypatch.chdir(tmp_path)
     scores = score_file()
     put(tmp_path, scores)
-    result = fuse("awf", options={"nu": 0.5, "delta": 0.1}, evaluation=QUICK)
+    result = fuse("awf", options={"objective": "margin", "delta": 0.2}, evaluation=QUICK)
     train, test = scores.fold >= 0, scores.fold == -1
     X = np.stack([scores.streams["rgb"], scores.streams["flow"]], axis=1).astype(float)
-    expected = make_fuser("awf", nu=0.5, delta=0.1).fit(X[train], scores.labels[train], scores.groups[train])
+    expected = make_fuser("awf", objective="margin", delta=0.2).fit(
+        X[train], scores.labels[train], scores.groups[train]
+    )
     assert result.protocol == {
         "1": f"fitted on {train.sum()} out-of-fold training scores, judged on {test.sum()} test videos"
     }
@@ -157,7 +159,7 @@ def test_fuse_fits_on_out_of_fold_scores_and_judges_on_test_scores(tmp_path, mon
     again = load_fuser(result.out)
     np.testing.assert_array_equal(again.predict(X), expected.predict(X))
     assert again.about_["streams"] == ["linear/rgb", "linear/flow"]
-    assert fuse("awf", options={"nu": 0.5, "delta": 0.1}, evaluation=QUICK).out.name == "fuse-awf-2"
+    assert fuse("awf", options={"objective": "margin", "delta": 0.2}, evaluation=QUICK).out.name == "fuse-awf-2"
 
 
 def test_with_test_scores_alone_no_video_is_judged_by_a_fit_that_saw_its_group(tmp_path):
@@ -399,7 +401,7 @@ sys.meta_path.insert(0, Refused())
 from click.testing import CliRunner
 from avr.cli import main
 
-for rule in ("average", "multiply", "maximum", "weighted", "greedy-selection", "lp-beta", "awf"):
+for rule in ("average", "multiply", "maximum", "weighted", "greedy-selection", "lp-beta"):
     done = CliRunner().invoke(main, ["fuse", rule, "scores.h5"])
     assert done.exit_code == 0, done.output
 """

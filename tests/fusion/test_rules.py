@@ -270,10 +270,9 @@ def test_a_rounded_zero_is_no_veto():
     [
         ("weighted", {"weights": [1]}, "1 weights for 2 streams"),
         ("weighted", {"weights": [-1, 2]}, "must be finite, not negative"),
-        ("awf", {"nu": 0}, "nu takes 0 < float ≤ 1 or auto"),
-        ("awf", {"delta": 2}, "delta takes 0 ≤ float ≤ 1 or auto"),
-        ("awf", {"objective": "best"}, r"objective takes margin\|stilt"),
-        ("awf", {"shared": "best"}, r"shared takes auto\|equal\|learnt"),
+        ("awf", {"nu": 0}, "nu takes 0 < float ≤ 1"),
+        ("awf", {"delta": 2}, "delta takes 0 ≤ float ≤ 1"),
+        ("awf", {"objective": "best"}, r"objective takes likelihood\|margin\|stilt"),
         ("greedy-selection", {"steps": 0}, "steps takes int ≥ 1"),
         ("greedy-selection", {"measure": "best"}, r"measure takes accuracy\|log-loss"),
         ("weighted", {"space": "logits"}, r"space takes log-probabilities\|probabilities"),

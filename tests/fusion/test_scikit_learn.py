@@ -36,7 +36,7 @@ def test_scikit_learns_contract(rule, scores):
     [
         ("svm", {"C": [0.1, 10]}),
         ("weighted", {"weights": [[1, 1], [1, 3]]}),
-        ("awf", {"nu": [0.3, 0.8], "delta": [0.0, 0.3]}),
+        ("awf", {"objective": ["likelihood", "margin"], "delta": [0.0, 0.3]}),
         ("greedy-selection", {"measure": ["accuracy", "log-loss"]}),
     ],
 )
