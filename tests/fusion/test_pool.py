@@ -6,7 +6,7 @@ import json
 import numpy as np
 import pytest
 
-from avr.core import grouped_folds, log_softmax
+from avr.core import grouped_folds, log_softmax, write_json
 from avr.fusion import load_fuser, make_fuser, save_fuser
 from avr.fusion._probabilities import fit_lapses, fit_temperature, with_lapses
 from avr.fusion.programs import (
@@ -268,7 +268,7 @@ def test_a_margin_fuser_of_before_is_loaded(rule, scores, tmp_path):
     content = json.loads(path.read_text())
     content["options"] |= {"nu": "auto"} | ({"delta": "auto", "shared": "auto"} if rule == "awf" else {})
     content["learnt"] |= {"pulled_": 0.0, "shared_": "learnt"}
-    path.write_text(json.dumps(content))
+    write_json(path, content)
     again = load_fuser(tmp_path)
     assert np.array_equal(again.decision_function(X), fuser.decision_function(X))
     assert again.notes() == fuser.notes()
