@@ -8,7 +8,7 @@
 `speed` solves one made problem a size twice in one run: all n(K-1) rows through `scipy.optimize.linprog`, and by cuts.
 The plain program takes ten minutes at 9 537 × 101 × 2 (HiGHS uses one thread), and is run there with `--plain` alone.
 CPU seconds are printed beside wall seconds, since other work on the machine changes the latter. `--sizes small` and
-`--quick` take seconds. `real` takes COST of CPU time for all sets and rules; `--sets` and `--rules` choose.
+`--quick` take seconds. `real` takes seven minutes of CPU time for all sets and rules; `--sets` and `--rules` choose.
 """
 
 import argparse
