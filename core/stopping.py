@@ -35,10 +35,10 @@ def stoppable() -> Iterator[None]:
     signal.signal(signal.SIGTERM, _stop)
     try:
         yield
-    except KeyboardInterrupt as error:
+    except (Exception, KeyboardInterrupt) as error:
         if _waiting is None or isinstance(error, Stopped):
             raise
-        raise _waiting from error  # a library, such as Ray, has made a plain Ctrl-C of it
+        raise _waiting from error  # a library has made something else of it: Ray a plain Ctrl-C, torch a failed write
     finally:
         _waiting = None
         _watch.cancel()

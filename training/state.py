@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from avr.core import UsageError, WorkError, differences, write_whole
+from avr.core import UsageError, WorkError, differences, unbroken, write_whole
 
 if TYPE_CHECKING:
     import torch
@@ -29,11 +29,13 @@ def write_state(path: Path, state: Mapping[str, Any], *, settings: Mapping[str, 
     """
     import torch
 
-    with write_whole(path) as temporary, open(temporary, "wb") as file:
+    # SIGTERM is heeded after it: torch would make a failed write of it.
+    with unbroken(), write_whole(path) as temporary, open(temporary, "wb") as file:
         try:
             torch.save({**state, "settings": dict(settings)}, file)
-        except RuntimeError as error:  # torch's word for a failed write, which says nothing of why
-            raise error.__context__ if isinstance(error.__context__, OSError) else OSError(str(error)) from None
+        except RuntimeError as error:  # torch's word for a failed write, or Ctrl-C in it, which says nothing of why
+            why = error.__context__
+            raise why if isinstance(why, (OSError, KeyboardInterrupt)) else OSError(str(error)) from None
 
 
 def read_state(path: Path, settings: Mapping[str, Any]) -> dict[str, Any] | None:

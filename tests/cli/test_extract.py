@@ -89,7 +89,7 @@ def test_a_failed_video_is_no_error_unless_strict(videos, runner):
     for _ in range(2):  # the second time nothing is left to do, and the failure is there all the same
         result = runner.invoke(main, [*arguments, "--out", "strict", "--strict"])
         assert result.exit_code == 1
-        assert "error: 1 video without features" in result.stderr
+        assert "error: 1 of 6 videos without features" in result.stderr
 
 
 def test_changed_settings_are_refused_and_named(videos, runner):

@@ -34,12 +34,13 @@ def test_sigterm_is_raised_once_and_the_handler_is_put_back():
     assert signal.getsignal(signal.SIGTERM) is before
 
 
-def test_sigterm_that_a_library_makes_a_plain_interrupt_of_is_still_one():
+@pytest.mark.parametrize("made", [KeyboardInterrupt, RuntimeError])
+def test_sigterm_that_a_library_makes_something_else_of_is_still_one(made):
     def work() -> None:
         try:
             stop()
         except Stopped:
-            raise KeyboardInterrupt from None
+            raise made from None
 
     with pytest.raises(Stopped), stoppable():
         work()
