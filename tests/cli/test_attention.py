@@ -115,7 +115,7 @@ def test_what_cannot_be_shown_is_said(trained, runner, tmp_path, run, more, mess
 
 def test_a_store_that_was_made_again_is_not_taken_for_the_runs_own(trained, runner, tmp_path):
     own, aside = trained / "store", trained / "aside"
-    arguments = ["attention", str(trained / "glka"), "--video", "c1/t0", "--out", str(tmp_path)]
+    arguments = ["attention", str(trained / "glka"), "--video", "c1/t0", "--out", str(tmp_path), "--overwrite"]
     own.rename(aside)
     shutil.copytree(trained / "other", own)
     try:

@@ -183,6 +183,6 @@ def test_info_and_export_of_what_was_imported(run, runner, tmp_path):
     assert runner.invoke(main, ["store", "info", "scores/rgb.h5"]).exit_code == 0
     done = runner.invoke(main, ["store", "export", "scores/rgb.h5", "--out", "plain"])
     assert done.exit_code == 0
-    assert "plain/videos.csv: 1 ids that a spreadsheet would run begin with an apostrophe" in done.stderr
+    assert "videos.csv: 1 lines hold what a spreadsheet would run, with an apostrophe before it" in done.stderr
     assert (tmp_path / "plain" / "videos.csv").read_text().splitlines()[1:] == ["'=1+1,-1,'=1+1,-1", "v2,-1,v2,-1"]
     assert np.load(tmp_path / "plain" / "rgb.npy").shape == (2, 2)

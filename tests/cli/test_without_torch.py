@@ -42,11 +42,7 @@ REFUSED = {
     "predict data/*.mov --run data": "error: data/*.mov: no video matches this pattern",
     "predict data/folder/jump/a.avi --fuse data --out data/new/a.csv": "error: no fusion.json at data",
     "predict data/folder/jump/a.avi --fuse data/nosuch": "Error: Invalid value for '--fuse': Path 'data/nosuch'",
-<<<<<<< HEAD
-    "predict . --run data --out data/folder/run/b.avi": "error: data/folder/run/b.avi: is one of the files that",
-=======
     "predict . --run data --out data/folder/run/b.avi": "error: data/folder/run/b.avi: is one of the files",
->>>>>>> go-on
     "demo --out data/folder/jump/a.avi": "error: data/folder/jump/a.avi: is a file, or lies below one",
 }
 CODE = """
