@@ -171,7 +171,6 @@ def foreign(suffix: str) -> Callable[[Path], None]:
             rows = zip(scores.ids, scores.labels, values, strict=True)
             lines += [f"{name},{label},{','.join(map(str, row))}" for name, label, row in rows]
             path.write_text("\n".join(lines) + "\n")
-        (folder / "names.txt").write_text("\n".join(f"{n} {g}" for n, g in zip(scores.ids, scores.labels, strict=True)))
 
     return make
 
@@ -253,9 +252,10 @@ def read_foreign(suffix: str) -> Callable[[Path], Any]:
     def read(folder: Path) -> Any:
         from avr.store import import_scores
 
-        lacking = suffix in ("npy", "pt", "mat", "json")
-        more = {"names": folder / "names.txt", "labels": folder / "names.txt"} if lacking else {}
-        scores = import_scores(folder / f"rgb.{suffix}", **more).scores
+        videos, more = made_scores(), {}
+        if suffix in ("npy", "pt", "mat"):
+            more = {"names": videos.ids.tolist(), "labels": videos.labels.tolist()}
+        scores = import_scores(folder / f"rgb.{suffix}", class_names=videos.class_names, **more).scores
         return [*scores.streams.values(), scores.ids, scores.labels]
 
     return read
