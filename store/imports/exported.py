@@ -124,7 +124,7 @@ def read_export(folder: Path, name: str) -> Export:
             raise ValueError("rows that do not follow one another")
         for column in ("frames", *(name for name in NUMBERS if name in columns)):
             for cell in columns[column]:
-                (int if column == "frames" else float)(cell or 0)
+                int(cell) if column == "frames" else float(cell or 0)
     except (OSError, ValueError, KeyError, IndexError, csv.Error) as error:
         raise UsageError(f"{table}: not as `avr store export` writes it of a store ({error})") from error
     splits = {column[len(SPLIT) :]: Split() for column in columns if column.startswith(SPLIT)}
