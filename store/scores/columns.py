@@ -202,26 +202,27 @@ class _Table:
         """Find ids and labels that no word tells; leave out what is neither a role nor a class."""
         for place, column in enumerate(self.columns):
             role = "" if column.name in self.classes or place in roles.values() else role_of(column.name)
-            if role in ("others", "ids", "labels", "predictions"):
+            if role in ("others", "ids", "labels", "predictions") or (
+                role in ("groups", "folds") and self._broken(place)
+            ):
                 self.unread.add(place)
                 fits = role == "others" or self._fits(place, role)
                 if fits and role == "labels" and role in roles and not reading.label_column:
                     self.again.append(place)
         if "ids" not in roles and reading.id_column != NO_COLUMN:
             self._find_ids(roles)
-        for place in self.left(roles):
-            if place in self.indexes:
-                self.unread.add(place)
+        self.unread |= self.indexes.difference(roles.values())
         if "labels" not in roles and reading.label_column != NO_COLUMN:
             self._find_labels(roles)
-        for place in self.left(roles):
-            if self.columns[place].numbers is None or (self.classes and self.columns[place].name not in self.classes):
-                self.unread.add(place)
+        self.unread.update(place for place in self.left(roles) if self.columns[place].numbers is None)
         left = self.left(roles)
         # Zeros may be those of a class that is never met.
         whole = [place for place in left if self.columns[place].whole and np.any(self.columns[place].numbers)]
         told = NO_COLUMN in (reading.id_column, reading.label_column) or len(left) == len(self.known.classes or ())
-        if whole and 2 * len(whole) <= len(left) and not told:
+        odd = not told and len(whole) <= sum(map(self._broken, left))
+        if odd and self.classes:
+            self.unread.update(place for place in whole if self.columns[place].name not in self.classes)
+        elif odd and whole:
             raise UsageError(f"{self.where}: {self.call(whole[0])} holds whole numbers: a class or none? {TELLS}")
         unread = sorted(self.unread.difference(self.again))
         if unread:

@@ -435,8 +435,8 @@ def test_a_class_that_is_called_as_something_else_is_not_lost(tmp_path, name):
         read(tmp_path, text)
     scores = read(tmp_path, text, class_names=names).scores
     np.testing.assert_array_equal(scores.streams["a"], np.float32(FIVE))
-    imported = read(tmp_path, text, class_names=CLASSES[:4], reading=Reading(label_column="none"))
-    assert f"not read: column 'label', column '{name}'" in imported.notes
+    left_out = lines(["id", "label", *names], rows(IDS, [0, 1, 2, 3, 1, 2], values=FIVE))
+    assert f"not read: column '{name}'" in read(tmp_path, left_out, class_names=CLASSES[:4]).notes
 
 
 def test_whole_numbers_among_fractions_are_no_class_unless_said(tmp_path):
@@ -450,6 +450,8 @@ def test_whole_numbers_among_fractions_are_no_class_unless_said(tmp_path):
     imported = read(tmp_path, text, class_names=CLASSES)
     assert imported.scores.class_names == tuple(CLASSES)
     assert "not read: column 'setup'" in imported.notes
+    with pytest.raises(UsageError, match="its classes are not those given, such as camera"):  # a fraction is a class
+        read(tmp_path, text, class_names=CLASSES[:4])
     assert read(tmp_path, text, class_names=[*CLASSES, "setup"]).scores.streams["a"].shape == (6, 6)
 
 
