@@ -10,6 +10,7 @@ from ._options import PATH
 from ._output import Reply, answering, print_lines
 
 if TYPE_CHECKING:
+    from avr.datasets import Listed
     from avr.store import FeatureStore, Videos
 
 
@@ -91,8 +92,9 @@ def _targets(files: tuple[Path, ...], out: Path, stream: str | None) -> dict[Pat
     for file in files:
         name = check_name("stream", stream) if stream else name_from(file.stem)
         target = out / f"{name}.h5"
-        if target in targets:
-            raise UsageError(f"{targets[target]} and {file} both become {target}; import them one by one with --stream")
+        same = next((other for other in targets if other.name.casefold() == target.name.casefold()), None)
+        if same is not None:  # one file to macOS and Windows
+            raise UsageError(f"{targets[same]} and {file} both become {target}; import them one by one with --stream")
         targets[target] = file
     return targets
 
@@ -100,20 +102,20 @@ def _targets(files: tuple[Path, ...], out: Path, stream: str | None) -> dict[Pat
 def _given(options: dict[str, Any]) -> dict[str, Any]:
     """What is told of the files, for `import_scores`."""
     from avr.core import UsageError
-    from avr.datasets import groups_by_name, groups_by_pattern, read_class_file, read_groups, read_listed
+    from avr.datasets import groups_by_name, groups_by_pattern, read_class_file, read_groups
     from avr.store import Reading
 
-    names = read_listed(options["names"]) if options["names"] else None
+    names = _listed(options["names"], "labels") if options["names"] else None
     labels: Any = _labels(options["labels"]) if options["labels"] else None
     if names is not None and names.labels is not None:
-        told = names.labels if labels is None else names.by_name()
         if labels is None:
-            labels = told
+            labels = names.labels
         else:
-            other = next((n for n in names.names if n in labels and str(labels[n]) != names.by_name()[n]), None)
+            beside = names.by_name()
+            other = next((name for name in beside if name in labels and str(labels[name]) != beside[name]), None)
             if other is not None:
                 raise UsageError(
-                    f"{options['labels']}: {other} has label {labels[other]} here and {names.by_name()[other]} in "
+                    f"{options['labels']}: {other} has label {labels[other]} here and {beside[other]} in "
                     f"{options['names']}"
                 )
     pattern = options["group_pattern"]
@@ -133,17 +135,26 @@ def _given(options: dict[str, Any]) -> dict[str, Any]:
         "like": _videos_like(options),
         "kind": options["kind"],
         "role": options["role"],
-        "folds": {name: int(fold) for name, fold in _labels(options["folds"]).items()} if options["folds"] else None,
+        "folds": _labels(options["folds"], "folds") if options["folds"] else None,
         "reading": Reading(**{name: options[name] for name in READING}),
     }
 
 
-def _labels(file: Path) -> dict[str, Any]:
-    """Labels by name, of a list, a table, or a pickle or JSON of names and labels."""
-    from avr.datasets import read_listed
+def _labels(file: Path, role: str = "labels") -> dict[str, Any]:
+    """Labels or folds by name, of a list, a table, or a pickle or JSON of names and labels."""
     from avr.store import LABEL_SUFFIXES, read_labels
 
-    return read_labels(file) if file.suffix.lower() in LABEL_SUFFIXES else read_listed(file, labelled=True).by_name()
+    if file.suffix.lower() in LABEL_SUFFIXES:
+        return read_labels(file)
+    return _listed(file, role, labelled=True).by_name()
+
+
+def _listed(file: Path, role: str, *, labelled: bool = False) -> "Listed":
+    """A list or table of videos, whose columns have the headers of score files."""
+    from avr.datasets import read_listed
+    from avr.store import SCORE_WORDS
+
+    return read_listed(file, labelled=labelled, words={"id": SCORE_WORDS["ids"], "label": SCORE_WORDS[role]})
 
 
 def _videos_like(options: dict[str, Any]) -> "FeatureStore | Videos | None":

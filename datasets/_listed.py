@@ -8,7 +8,7 @@ from avr.core import UsageError
 
 from ._annotations import ROLES as COLUMNS
 from ._lists import Told, lines_of
-from ._tables import read_table
+from ._tables import Roles, read_table
 
 ROLES = {"id": ("id", *COLUMNS["path"]), "label": COLUMNS["label"]}
 NUMBERS = re.compile(r"(?:[ \t,]+-?\d{1,18}){1,8}$")
@@ -44,16 +44,17 @@ class Listed:
         return dict(zip(self.names, self.labels, strict=True))
 
 
-def read_listed(file: Path, *, labelled: bool = False) -> Listed:
+def read_listed(file: Path, *, labelled: bool = False, words: Roles = ROLES) -> Listed:
     """Read a list of videos, or a table of ids and labels.
 
     In a list a name is a line, which numbers may follow (TSN's and mmaction2's lists), the last of them its label; of
-    one that need not be `labelled`, they are a part of the names where these would be equal without them.
+    one that need not be `labelled`, they are a part of the names where these would be equal without them. In a table
+    the headers in `words` say what is "id" and what "label".
 
     Raises:
         UsageError: no text, no video, or a line without the label that others have (file:line).
     """
-    table = read_table(file, ROLES, bare=("id", "label"))
+    table = read_table(file, words, bare=("id", "label"))
     if table is not None and "id" in table.columns:
         lines = tuple(int(where.rpartition(":")[2]) for where, _ in table.rows)
         names = tuple(cells["id"] for _, cells in table.rows)

@@ -54,7 +54,7 @@ from .scores.file import (
     write_scores,
 )
 from .scores.foreign import LABEL_SUFFIXES, SCORE_SUFFIXES, read_labels
-from .scores.found import Reading
+from .scores.found import SCORE_WORDS, Reading
 from .scores.importing import Imported, import_scores
 
 __all__ = [
@@ -64,6 +64,7 @@ __all__ = [
     "MULTIPLY",
     "RUNS",
     "SCORE_SUFFIXES",
+    "SCORE_WORDS",
     "TEST_VIDEO",
     "TRAINED_ON",
     "UNLABELLED",

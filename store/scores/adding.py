@@ -58,6 +58,9 @@ def beside_others(path: Path, scores: Scores, *, overwrite: bool = False) -> tup
         for name in ("ids", "labels", "groups", "fold")
     }
     streams = {name: np.concatenate([there.streams[name][other], values]) for name, values in scores.streams.items()}
-    made = {**scores.provenance, "beside": there.provenance}
+    # What came last tells of itself first, and of the other role beside.
+    kept = there.provenance if other[-1] else there.provenance.get("beside", {})
+    made = {**scores.provenance, "beside": {name: value for name, value in kept.items() if name != "beside"}}
     joined = replace(scores, streams=streams, provenance=made, dataset=there.dataset or scores.dataset, **rows)
-    return joined, f"{len(scores.ids)} {role} videos beside {int(other.sum())} {others} videos that it held"
+    replaced = f" in place of {int((~other).sum())}" if not other.all() else ""
+    return joined, f"{len(scores.ids)} {role} videos{replaced} beside {int(other.sum())} {others} videos that it held"

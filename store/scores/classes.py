@@ -29,6 +29,8 @@ def labels_of(found: Found, ids: list[str], given: Labels, classes: Sequence[str
     """
     names = found.class_names
     own = None if found.labels is None else _numbered(found, ids, found.labels, names or classes)
+    if own is not None:
+        _compare_again(found, ids, own, names or classes)
     if given is None:
         return np.full(len(ids), UNLABELLED) if own is None else own
     if isinstance(given, Mapping):
@@ -49,8 +51,9 @@ def labels_of(found: Found, ids: list[str], given: Labels, classes: Sequence[str
     if names is not None and classes is not None and list(names) != list(classes):
         # Labels and class names that are given go together, whatever the order of the columns.
         places = [_text(label) for label in told]
-        if all(text in MISSING or (text.isdecimal() and int(text) < len(classes)) for text in places):
-            told = [UNLABELLED if text in MISSING else classes[int(text)] for text in places]
+        gone = _missing(classes)
+        if all(text in gone or (text.isdecimal() and int(text) < len(classes)) for text in places):
+            told = [UNLABELLED if text in gone else classes[int(text)] for text in places]
             found.notes.append("labels numbered as the class names given, not as the columns")
     numbers = _numbered(found, ids, told, names or classes)
     if own is None:
@@ -66,10 +69,33 @@ def labels_of(found: Found, ids: list[str], given: Labels, classes: Sequence[str
     return np.where(own == UNLABELLED, numbers, own)
 
 
+def _missing(names: Sequence[str] | None) -> set[str]:
+    """How a label that is not there is written; a class may be called so."""
+    return {text for text in MISSING if text not in (names or ())}
+
+
+def _compare_again(found: Found, ids: list[str], own: NDArray[np.int64], names: Sequence[str] | None) -> None:
+    """Compare the labels with further ones that the file holds."""
+    for place, labels in found.again.items():
+        try:
+            told = _numbered(found, ids, labels, names)
+        except UsageError:
+            found.notes.append(f"not compared: {place}, which holds no classes of these")
+            continue
+        differing = np.flatnonzero((own != told) & (own != UNLABELLED) & (told != UNLABELLED))
+        if len(differing):
+            at = differing[0]
+            raise UsageError(
+                f"{found.place(at, ids[at])}: label {own[at]}, but {told[at]} in {place}, as for {len(differing)} "
+                "videos: say --label-column"
+            )
+
+
 def _numbered(found: Found, ids: list[str], labels: Sequence[Any], names: Sequence[str] | None) -> NDArray[np.int64]:
     """Labels as numbers of columns: names are looked up."""
     texts = [_text(label) for label in labels]
-    told = {text for text in texts if text not in MISSING}
+    gone = _missing(names)
+    told = {text for text in texts if text not in gone}
     whole = all(text.isdecimal() for text in told)
     if names is not None and told <= set(names) and (not whole or list(names) != list(map(str, range(len(names))))):
         if whole and any(int(text) < len(names) for text in told) and not _agree(told, names):
@@ -78,9 +104,9 @@ def _numbered(found: Found, ids: list[str], labels: Sequence[Any], names: Sequen
                 "write the labels as other names, or give --class-names"
             )
         number = {name: place for place, name in enumerate(names)}
-        return np.array([UNLABELLED if text in MISSING else number[text] for text in texts], dtype=np.int64)
+        return np.array([UNLABELLED if text in gone else number[text] for text in texts], dtype=np.int64)
     if not whole:
-        strange = next(text for text in texts if text not in MISSING and not (names and text in names))
+        strange = next(text for text in texts if text not in gone and not (names and text in names))
         at = texts.index(strange)
         place = found.place(at, ids[at])
         if names is None:
@@ -88,7 +114,7 @@ def _numbered(found: Found, ids: list[str], labels: Sequence[Any], names: Sequen
         raise UsageError(f"{place}: label {strange[:60]!r} is no class of {', '.join(names)[:200]}")
     if any(len(text) > 9 for text in told):
         raise UsageError(f"{found.where}: label {max(told, key=len)[:30]} is no class number")
-    return np.array([UNLABELLED if text in MISSING else int(text) for text in texts], dtype=np.int64)
+    return np.array([UNLABELLED if text in gone else int(text) for text in texts], dtype=np.int64)
 
 
 def _agree(told: set[str], names: Sequence[str]) -> bool:
@@ -99,6 +125,8 @@ def _agree(told: set[str], names: Sequence[str]) -> bool:
 def _text(label: Any) -> str:
     if isinstance(label, bytes):
         return label.decode("utf-8", "replace")
+    if label is None or label != label:
+        return ""
     if isinstance(label, float | np.floating):
         return str(int(label)) if np.isfinite(label) and label % 1 == 0 else str(float(label))
     text = str(label).strip()

@@ -14,7 +14,7 @@ from avr.core import UsageError
 from .found import NO_COLUMN, Found, Known, Reading, heading, pick, role_of
 
 INDEX = re.compile(r"|index|level_0|__index_level_0__|Unnamed: 0(\.\d+)?")  # how pandas calls the names of rows
-MENDED = "say --id-column, --label-column"
+TELLS = "--class-names FILE, of the headers of classes, tells"
 
 
 @dataclass(frozen=True)
@@ -34,6 +34,11 @@ class Column:
     numbers: NDArray[np.float64] | None
     whole: bool = False
     bad: int | None = None
+
+    @property
+    def cells(self) -> list[str]:
+        """The cells as text."""
+        return self.texts or list(map(str, np.asarray(self.numbers).tolist()))
 
     @property
     def distinct(self) -> bool:
@@ -85,6 +90,7 @@ def found_in_columns(
     Raises:
         UsageError: a column that may be two things, or is none; a score that is no number (file:line).
     """
+    reading.check(where, form, ("id_column", "label_column", "delimiter"))
     table = _Table(list(columns), where, known, lines or [])
     roles = table.by_words(reading)
     table.by_facts(roles, reading)
@@ -94,10 +100,10 @@ def found_in_columns(
         raise UsageError(f"{where}: no column of scores; its columns are {names[:200]}")
     found = Found(where, form, table.values(scores), lines=lines, axes="MK")
     for role, place in roles.items():
-        column = columns[place]
-        setattr(found, role, column.texts or list(map(str, np.asarray(column.numbers).tolist())))
+        setattr(found, role, columns[place].cells)
         found.told[role] = table.call(place)
     found.notes = table.notes
+    found.again = {table.call(place): columns[place].cells for place in table.again}
     called = [columns[place].name for place in scores]
     double = [name for name, times in Counter(called).items() if name and times > 1]
     if double:
@@ -143,6 +149,9 @@ class _Table:
         if len(self.indexes) == len(columns):  # pandas' index alone has no name
             self.indexes = set()
         self.unread: set[int] = set()
+        self.again: list[int] = []  # further labels, which are compared
+        given = set(known.classes or ())
+        self.classes = given if given <= {column.name for column in columns} else set[str]()  # that are headers
 
     def call(self, place: int) -> str:
         """What to call a column in messages."""
@@ -164,10 +173,7 @@ class _Table:
                 continue
             place = names.index(name) if name in names else self._numbered(given)
             if not given and not self._fits(place, role):
-                raise UsageError(
-                    f"{self.where}: {self.call(place)} holds {'fractions' if self._broken(place) else 'scores'}: "
-                    f"{role} or a class? {MENDED}"
-                )
+                continue
             if place not in roles.values():
                 roles[role] = place
         return roles
@@ -187,48 +193,57 @@ class _Table:
         return numbers is not None and bool((numbers[~np.isnan(numbers)] % 1 != 0).any())
 
     def _fits(self, place: int, role: str) -> bool:
-        """Whether a column may be what its name says: no names, labels or folds are fractions."""
-        return role == "groups" or not self._broken(place)
+        """Whether a column may be what its name says: fractions are not, and refused where they may be a class."""
+        if self._broken(place) and not self.classes:
+            raise UsageError(f"{self.where}: {self.call(place)} holds fractions: {role} or a class? {TELLS}")
+        return not self._broken(place)
 
     def by_facts(self, roles: dict[str, int], reading: Reading) -> None:
         """Find ids and labels that no word tells; leave out what is neither a role nor a class."""
-        classes = set(self.known.classes or ())
-        if not classes or not classes <= {column.name for column in self.columns}:
-            classes = set()
         for place, column in enumerate(self.columns):
-            if column.name not in classes and role_of(column.name) in ("others", "ids", "labels", "predictions"):
-                self._leave(roles, place)
+            role = "" if column.name in self.classes or place in roles.values() else role_of(column.name)
+            if role in ("others", "ids", "labels", "predictions") or (
+                role in ("groups", "folds") and self._broken(place)
+            ):
+                self.unread.add(place)
+                fits = role == "others" or self._fits(place, role)
+                if fits and role == "labels" and role in roles and not reading.label_column:
+                    self.again.append(place)
         if "ids" not in roles and reading.id_column != NO_COLUMN:
-            self._find_ids(roles, classes)
-        for place in self.left(roles):
-            if place in self.indexes:
-                self._leave(roles, place)
+            self._find_ids(roles)
+        self.unread |= self.indexes.difference(roles.values())
         if "labels" not in roles and reading.label_column != NO_COLUMN:
-            self._find_labels(roles, classes)
-        for place in self.left(roles):
-            if self.columns[place].numbers is None:
-                self._leave(roles, place)
-        if self.unread:
-            self.notes.append(f"not read: {', '.join(map(self.call, sorted(self.unread)))}")
+            self._find_labels(roles)
+        self.unread.update(place for place in self.left(roles) if self.columns[place].numbers is None)
+        left = self.left(roles)
+        # Zeros may be those of a class that is never met.
+        whole = [place for place in left if self.columns[place].whole and np.any(self.columns[place].numbers)]
+        told = NO_COLUMN in (reading.id_column, reading.label_column) or len(left) == len(self.known.classes or ())
+        odd = not told and len(whole) <= sum(map(self._broken, left))
+        if odd and self.classes:
+            self.unread.update(place for place in whole if self.columns[place].name not in self.classes)
+        elif odd and whole:
+            raise UsageError(f"{self.where}: {self.call(whole[0])} holds whole numbers: a class or none? {TELLS}")
+        unread = sorted(self.unread.difference(self.again))
+        if unread:
+            self.notes.append(f"not read: {', '.join(map(self.call, unread))}")
 
     def left(self, roles: dict[str, int]) -> list[int]:
         """The columns that may be scores."""
         taken = {*roles.values(), *self.unread}
         return [place for place in range(len(self.columns)) if place not in taken]
 
-    def _leave(self, roles: dict[str, int], place: int) -> None:
-        if place not in roles.values():
-            self.unread.add(place)
-
-    def _find_ids(self, roles: dict[str, int], classes: set[str]) -> None:
-        left = [place for place in self.left(roles) if self.columns[place].name not in classes or not classes]
+    def _find_ids(self, roles: dict[str, int]) -> None:
+        left = [place for place in self.left(roles) if self.columns[place].name not in self.classes]
         texts = [place for place in left if self.columns[place].numbers is None]
         unique = [place for place in texts if self.columns[place].distinct]
         if len(unique) == 1:
             roles["ids"] = unique[0]
             return
         if len(unique) > 1:
-            raise UsageError(f"{self.where}: {self.call(unique[0])} and {self.call(unique[1])} may be ids: {MENDED}")
+            raise UsageError(
+                f"{self.where}: {self.call(unique[0])} and {self.call(unique[1])} may be ids: say --id-column"
+            )
         numbered = {place: None for place in left if self.columns[place].whole and self.columns[place].distinct}
         others = [place for place in self.left(roles) if place not in numbered and self._is_number(place)]
         if not numbered or all(self.columns[place].whole for place in others):
@@ -250,11 +265,16 @@ class _Table:
             line = f":{self.lines[0]}" if self.lines else ""
             raise UsageError(f"{self.where}{line}: {self.call(place)} may be ids or a class; say --id-column")
 
-    def _find_labels(self, roles: dict[str, int], classes: set[str]) -> None:
-        left = [place for place in self.left(roles) if not classes or self.columns[place].name not in classes]
+    def _find_labels(self, roles: dict[str, int]) -> None:
+        left = [place for place in self.left(roles) if self.columns[place].name not in self.classes]
         texts = {place: None for place in left if self.columns[place].numbers is None}
         names = {*(self.known.classes or ()), *(self.columns[place].name for place in left if place not in texts)}
-        named = [place for place in texts if set(self.columns[place].texts) - {""} <= names]
+        told = {place: set(self.columns[place].texts) - {""} for place in texts}
+        named = [place for place in texts if told[place] and told[place] <= names]
+        if len(named) > 1:
+            raise UsageError(
+                f"{self.where}: {self.call(named[0])} and {self.call(named[1])} may be labels: say --label-column"
+            )
         if named:
             roles["labels"] = named[0]
             return

@@ -8,7 +8,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from avr.core import UsageError, check_name, make_folder
+from avr.core import UsageError, check_name, load_extra, make_folder
 from avr.store.sealed import check_stream, open_sealed, write_sealed
 from avr.store.tables import write_tables
 
@@ -101,10 +101,7 @@ class Scores:
         Raises:
             UsageError: pandas is not installed.
         """
-        try:
-            import pandas as pd  # type: ignore[import-untyped]
-        except ImportError as error:
-            raise UsageError("a DataFrame needs pandas (pip install 'avr-video[pandas]')") from error
+        pd = load_extra("pandas", "a DataFrame")
         labels = [None if label == UNLABELLED else self.class_names[label] for label in self.labels]
         columns: dict[str, Any] = {"label": labels, "group": self.groups.tolist(), "fold": self.fold}
         for stream, values in self.streams.items():

@@ -3,11 +3,11 @@
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
-from avr.core import AvrError, UsageError, open_file, read_text
+from avr.core import AvrError, UsageError, load_extra, open_file, read_text
 from avr.store.imports.arrays import Array, line_of
 from avr.store.imports.foreign import load_torch
 from avr.store.imports.matlab import open_mat
@@ -15,11 +15,12 @@ from avr.store.npy import load_npy, load_npz, most_of
 from avr.store.pickles import LARGEST_FILE, load_pickle
 
 from .columns import column_of, found_in_columns
-from .found import Found, Known, Reading
-from .objects import found_in, labels_in
+from .found import Found, Known, Reading, pick, text_of
+from .objects import found_in
 from .text import read_columns
+from .values import column_in
 
-PANDAS = "pip install 'avr-video[pandas]'"
+T = TypeVar("T")
 
 
 def read_foreign(path: Path, known: Known, reading: Reading) -> Found:
@@ -32,36 +33,70 @@ def read_foreign(path: Path, known: Known, reading: Reading) -> Found:
     suffix = path.suffix.lower()
     if suffix not in SCORE_SUFFIXES:
         raise UsageError(f"{path}: scores of this kind are not known; known: {', '.join(SCORE_SUFFIXES)}")
-    try:
-        with open_file(path) as file:
-            if file.seek(0, 2) > LARGEST_FILE:
-                raise UsageError(f"{path}: more than {LARGEST_FILE >> 30} GB of scores")
+
+    def found() -> Found:
         if suffix in TEXTS:
             columns, lines, cut = read_columns(path, reading.delimiter, known.names)
             return found_in_columns(columns, str(path), f"{suffix[1:]}, {cut}", known, reading, lines)
+        form = FORMS.get(suffix, suffix[1:])
+        reading.check(path, form, ("id_column", "label_column", "array"))
         if suffix in PARQUET:
-            return found_in_frame(_read_parquet(path), str(path), "parquet", known, reading)
-        return found_in(READERS[suffix](path), path, FORMS.get(suffix, suffix[1:]), known, reading)
+            return found_in_frame(_read_parquet(path), str(path), form, known, reading)
+        return found_in(READERS[suffix](path), path, form, known, reading)
+
+    return _guarded(path, "scores", found)
+
+
+def _guarded(path: Path, what: str, read: Callable[[], T]) -> T:
+    """What is read of a file of others', which may be none, too large, or forged (UsageError)."""
+    try:
+        with open_file(path) as file:
+            if file.seek(0, 2) > LARGEST_FILE:
+                raise UsageError(f"{path}: more than {LARGEST_FILE >> 30} GB of {what}")
+        return read()
     except AvrError:
         raise
     except OSError as error:
         raise UsageError(f"{path}: cannot be read ({error.strerror or line_of(error)})") from error
     except Exception as error:  # what a forged file makes of dicts and lists has no end
-        raise UsageError(f"{path}: cannot be read as scores: {line_of(error)}") from error
+        raise UsageError(f"{path}: cannot be read as {what}: {line_of(error)}") from error
 
 
 def read_labels(path: Path) -> dict[str, Any]:
     """Labels by name, of a pickle or JSON of {name: label}, (names, labels) or dicts of both (`LABEL_SUFFIXES`).
 
     Raises:
-        UsageError: none of these, or two labels of one name.
+        UsageError: no such file, none of these, or two labels of one name.
+        WorkError: damaged.
     """
-    names, labels = labels_in(READERS[path.suffix.lower()](path), path)
+    names, labels = _guarded(path, "labels", lambda: _labels_in(READERS[path.suffix.lower()](path), path))
     found: dict[str, Any] = {}
     for name, label in zip(names, labels, strict=True):
         if found.setdefault(name, label) != label:
             raise UsageError(f"{path}: {name} has label {found[name]} and label {label}")
     return found
+
+
+def _labels_in(value: Any, path: Path) -> tuple[list[str], list[Any]]:
+    """Names and labels of videos in a pickle or JSON: {name: label}, (names, labels), or dicts of both.
+
+    Raises:
+        UsageError: neither.
+    """
+    if isinstance(value, dict) and isinstance(value.get("annotations"), list):  # pyskl's
+        value = value["annotations"]
+    if isinstance(value, list) and value and all(isinstance(item, dict) for item in value):
+        value = {key: [item.get(key) for item in value] for key in value[0]}
+    pair = value if isinstance(value, list | tuple) and len(value) == 2 else ()
+    if isinstance(value, dict):
+        chosen = [pick([str(key) for key in value], role) for role in ("ids", "labels")]
+        pair = [value.get(key) for key in chosen]
+        if None in chosen:
+            pair = list(value), list(value.values())
+    columns = [column_in(part) for part in pair if part is not None]
+    if len(columns) == 2 and columns[0] and columns[1] and len(columns[0]) == len(columns[1]):
+        return [text_of(name, path, "names") for name in columns[0]], columns[1]
+    raise UsageError(f"{path}: no labels: expected {{name: label}}, (names, labels), or dicts of a name and a label")
 
 
 def found_in_frame(columns: dict[str, Any], where: str, form: str, known: Known, reading: Reading) -> Found:
@@ -75,8 +110,7 @@ def found_in_frame(columns: dict[str, Any], where: str, form: str, known: Known,
 
 def columns_of_frame(frame: Any) -> dict[str, Any]:
     """Columns of a pandas DataFrame, its index first where that says something."""
-    import pandas as pd  # type: ignore[import-untyped]
-
+    pd = load_extra("pandas", "a DataFrame")
     if frame.columns.nlevels > 1 or frame.index.nlevels > 1:
         raise UsageError("a DataFrame with several levels of columns or rows: make it one level")
     names = [str(name) for name in frame.columns]
@@ -92,11 +126,7 @@ def columns_of_frame(frame: Any) -> dict[str, Any]:
 
 
 def _read_parquet(path: Path) -> dict[str, Any]:
-    try:
-        import pyarrow.parquet as pq  # type: ignore[import-untyped]
-    except ImportError as error:
-        raise UsageError(f"{path}: parquet needs pyarrow ({PANDAS})") from error
-    file = pq.ParquetFile(path)
+    file = load_extra("pyarrow.parquet", f"{path}: parquet", extra="pandas").ParquetFile(path)
     about = file.metadata
     claimed = sum(about.row_group(group).total_byte_size for group in range(about.num_row_groups))
     if max(claimed, about.num_rows * about.num_columns) > most_of(path):

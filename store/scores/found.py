@@ -1,6 +1,7 @@
 """What is found in a score file, and the words by which others call its parts."""
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -11,11 +12,12 @@ from numpy.typing import NDArray
 from avr.core import UsageError
 
 # Headers of tables and keys of dicts, in small letters, with `_` for blanks and `-`; the first that is there is taken.
-WORDS = {
+SCORE_WORDS = {
     "ids": (
         *("id", "video_id", "video", "name", "video_name", "filename", "file_name", "file", "path", "video_path"),
         *("frame_dir", "clip", "clip_name", "clip_id", "sample", "sample_name", "sample_id", "vid", "ids", "video_ids"),
         *("videos", "names", "video_names", "filenames", "files", "paths", "sample_names"),
+        *("filepath", "file_path", "videopath", "clip_path", "video_file", "videofile"),
     ),
     "labels": (
         *("label", "labels", "gt_label", "gt_labels", "target", "targets", "gt", "ground_truth", "groundtruth"),
@@ -29,6 +31,8 @@ WORDS = {
             "action",
             "class_name",
             "label_name",
+            "category",
+            "activity",
             "y",
         ),
     ),
@@ -72,7 +76,13 @@ class Reading:
 
     def column(self, role: str) -> str:
         """The name given for a role's column."""
-        return {"ids": self.id_column, "labels": self.label_column, "scores": self.array}.get(role, "")
+        return {"ids": self.id_column, "labels": self.label_column}.get(role, "")
+
+    def check(self, where: Path | str, form: str, used: Sequence[str]) -> None:
+        """Refuse what is given (UsageError) where this form of file has a use for those named alone; axes all have."""
+        for name in ("id_column", "label_column", "array", "delimiter"):
+            if getattr(self, name) and name not in used:
+                raise UsageError(f"{where}: --{name.replace('_', '-')} is of no use here, this is {form}: leave it out")
 
 
 @dataclass(frozen=True)
@@ -100,6 +110,7 @@ class Found:
         values: numbers of two or more axes; or those of each video, of one or more.
         ids, labels, groups, folds, predictions: of each video, as they are written; None: it holds none.
         class_names: of the columns.
+        again: further labels, by the words for their column or array.
         axes: of the scores, as `Reading` has them, where that is known.
         lines: of a table, the line of each video.
         told: which column or array is what, for the line that says so.
@@ -115,6 +126,7 @@ class Found:
     folds: list[Any] | None = None
     predictions: list[Any] | None = None
     class_names: list[str] | None = None
+    again: dict[str, list[Any]] = field(default_factory=dict)
     axes: str = ""
     lines: list[int] | None = None
     told: dict[str, str] = field(default_factory=dict)
@@ -130,7 +142,7 @@ class Found:
 def role_of(name: str) -> str:
     """What a header or key is for; empty where it is no known word."""
     text = heading(name)
-    return next((role for role, words in WORDS.items() if text in words), "")
+    return next((role for role, words in SCORE_WORDS.items() if text in words), "")
 
 
 def heading(name: str) -> str:
@@ -141,7 +153,7 @@ def heading(name: str) -> str:
 def pick(names: list[str], role: str) -> str | None:
     """Of several headers or keys the one that says a role best."""
     said = {heading(name): name for name in reversed(names)}
-    return next((said[word] for word in WORDS[role] if word in said), None)
+    return next((said[word] for word in SCORE_WORDS[role] if word in said), None)
 
 
 def text_of(value: Any, path: Path | str, what: str) -> str:

@@ -65,7 +65,7 @@ def import_scores(  # noqa: PLR0913 (one parameter each thing that may be told)
     like: Any = None,
     kind: Said = "auto",
     role: Role = "test",
-    folds: ByVideo[int] = None,
+    folds: ByVideo[int | str] = None,
     reading: Reading | None = None,
 ) -> Imported:
     """Read a file of scores that another tool wrote. Views (crops, clips, segments) of a video are averaged.
@@ -107,7 +107,10 @@ def import_scores(  # noqa: PLR0913 (one parameter each thing that may be told)
     fold = folds_of(found, ids, role, folds)
     scores = _fitted(_scores(videos, called if stream is None else stream, told, fold, found, made), given, found)
     found.notes.append(f"{len(set(scores.groups))} groups {how}")
-    return _said(scores, found, told, views=views, right=right, role=role)
+    imported = _said(scores, found, told, views=views, right=right, role=role)
+    if groups is None and found.groups is None and like is None and 1 < len(ids) == len(set(in_groups)):
+        imported.warnings.append(ALONE)
+    return imported
 
 
 def _scores(
@@ -191,8 +194,6 @@ def _said(scores: Scores, found: Found, told: Told, *, views: str, right: float 
     if 0 < missing < count:
         found.notes.append(f"{missing} videos have no label")
     warnings = [told.warning] if told.warning else []
-    if count > 1 and len(set(scores.groups)) == count:
-        warnings.append(ALONE)
     if right is not None and count >= 20 and right <= 1.2 / classes:
         warnings.append(f"only {100 * right:.1f} % right, as by chance: are names, labels and classes in one order?")
     return Imported(scores, ["; ".join(parts), *found.notes], warnings)

@@ -8,9 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from avr.core import UsageError
+from avr.store.matching import without_suffix
 
 from .columns import column_of, found_in_columns
-from .found import NO_COLUMN, WORDS, Found, Known, Reading, heading, pick, role_of, text_of
+from .found import NO_COLUMN, SCORE_WORDS, Found, Known, Reading, heading, pick, role_of, text_of
 from .values import are_scalars, as_numbers, column_in, depth_of, is_scalar, is_whole, words_for
 
 BESIDE = ("labels", "ids", "groups", "folds", "class_names", "predictions")
@@ -30,6 +31,7 @@ def found_in(value: Any, path: Path, form: str, known: Known, reading: Reading) 
     if isinstance(value, dict):
         return _in_dict(value, path, form, known, reading)
     if isinstance(value, np.ndarray):
+        reading.check(path, f"{form} of one array", ())
         if value.ndim < 2 or value.dtype.kind not in "fiub":
             raise UsageError(f"{path}: scores of shape {value.shape}, expected (videos, classes)")
         return Found(str(path), form, value)
@@ -38,6 +40,8 @@ def found_in(value: Any, path: Path, form: str, known: Known, reading: Reading) 
     if not value:
         raise UsageError(f"{path}: holds no scores, an empty list")
     parts = _parts(value)
+    if parts is not None or not all(isinstance(item, dict) and are_scalars(item) for item in value):
+        reading.check(path, f"{form} of a list", ())
     if parts is not None:
         return _beside(
             value[parts.pop("scores")],
@@ -52,35 +56,14 @@ def found_in(value: Any, path: Path, form: str, known: Known, reading: Reading) 
     return _of_items([_of_item(item, path, i) for i, item in enumerate(value)], path, f"{form} of a list")
 
 
-def labels_in(value: Any, path: Path) -> tuple[list[str], list[Any]]:
-    """Names and labels of videos in a pickle or JSON: {name: label}, (names, labels), or dicts of both.
-
-    Raises:
-        UsageError: neither.
-    """
-    if isinstance(value, dict) and isinstance(value.get("annotations"), list):  # pyskl's
-        value = value["annotations"]
-    if isinstance(value, list) and value and all(isinstance(item, dict) for item in value):
-        value = {key: [item.get(key) for item in value] for key in value[0]}
-    pair = value if isinstance(value, list | tuple) and len(value) == 2 else ()
-    if isinstance(value, dict):
-        chosen = [pick([str(key) for key in value], role) for role in ("ids", "labels")]
-        pair = [value.get(key) for key in chosen]
-        if None in chosen:
-            pair = list(value), list(value.values())
-    columns = [column_in(part) for part in pair if part is not None]
-    if len(columns) == 2 and columns[0] and columns[1] and len(columns[0]) == len(columns[1]):
-        return [text_of(name, path, "names") for name in columns[0]], columns[1]
-    raise UsageError(f"{path}: no labels: expected {{name: label}}, (names, labels), or dicts of a name and a label")
-
-
 def _in_dict(value: dict[Any, Any], path: Path, form: str, known: Known, reading: Reading) -> Found:
-    keys = [str(key) for key in value]
-    named = dict(zip(keys, value.values(), strict=True))
+    # Arrays without an axis, as np.savez makes of a text or a number, are nothing of a video's.
+    named = {str(key): v for key, v in value.items() if not isinstance(v, np.ndarray) or v.ndim or v.dtype.kind == "O"}
+    keys = list(named)
     if reading.array:
         if reading.array not in named:
             raise UsageError(f"{path}: no array {reading.array!r} in it, only {', '.join(keys)[:200]}")
-        return _beside(named.pop(reading.array), _roles(named, reading), path, f"{form} of arrays")
+        return _of_arrays(reading.array, named, path, form, known, reading)
     if {"columns", "index", "data"} == set(keys):  # pandas' orient="split"
         named = {str(name): list(cells) for name, *cells in zip(value["columns"], *value["data"], strict=True)}
         index = value["index"] if value["index"] != list(range(len(value["index"]))) else None
@@ -89,19 +72,22 @@ def _in_dict(value: dict[Any, Any], path: Path, form: str, known: Known, reading
         return _records(rows, path, f"{form} of columns and data", known, reading)
     if {"schema", "data"} == set(keys):
         return found_in(value["data"], path, form, known, reading)
-    said = [key for key in keys if heading(key) in WORDS["scores"] and not is_scalar(named[key])]
+    said = [key for key in keys if heading(key) in SCORE_WORDS["scores"] and not is_scalar(named[key])]
     if len(said) > 1:
         raise UsageError(f"{path}: {said[0]!r} and {said[1]!r} may be the scores: say --array")
     if said:
-        return _beside(named.pop(said[0]), _roles(named, reading), path, f"{form} of arrays")
+        return _of_arrays(said[0], named, path, form, known, reading)
     tall = [key for key in keys if depth_of(named[key]) >= 2 and role_of(key) not in BESIDE]
     roles = [key for key in keys if role_of(key) in BESIDE and not is_scalar(named[key]) and depth_of(named[key]) < 3]
     if tall and (roles or len(tall) == 1):
         if len(tall) > 1:
             raise UsageError(f"{path}: {tall[0]!r} and {tall[1]!r} may be the scores: say --array")
-        return _beside(named.pop(tall[0]), _roles(named, reading), path, f"{form} of arrays")
+        return _of_arrays(tall[0], named, path, form, known, reading)
+    wide = [key for key in keys if role_of(key) == "predictions" and depth_of(named[key]) >= 2]
+    if wide:
+        raise UsageError(f"{path}: {wide[0]!r} may be the scores or predictions: say --array {wide[0]}")
     if len(keys) == 1 and depth_of(named[keys[0]]) >= 2:
-        return _beside(named[keys[0]], {}, path, f"{form} of an array")
+        return _of_arrays(keys[0], named, path, form, known, reading)
     if value and all(isinstance(item, dict) and are_scalars(item) for item in value.values()):
         return _nested(named, path, form, known, reading)
     if roles and all(depth_of(item) == 1 for item in named.values()):
@@ -111,6 +97,7 @@ def _in_dict(value: dict[Any, Any], path: Path, form: str, known: Known, reading
         return _records(rows, path, f"{form} of columns", known, reading)
     if not value or not all(isinstance(key, str | bytes | int) for key in value):
         raise UsageError(f"{path}: no array 'scores' in it, only {', '.join(keys)[:200] or 'nothing'}")
+    reading.check(path, f"{form} of {{video: scores}}", ())
     items = [_of_dict(v, path, k) if isinstance(v, dict) else _of_item(v, path, k) for k, v in value.items()]
     found = _of_items(items, path, f"{form} of {{video: scores}}")
     found.ids = [text_of(key, path, "names") for key in value]
@@ -157,6 +144,7 @@ def _roles(named: Mapping[str, Any], reading: Reading) -> dict[str, tuple[str, A
     """What stands beside scores under a known name, and that."""
     found: dict[str, tuple[str, Any]] = {}
     keys = [key for key, value in named.items() if not is_scalar(value)]
+    keys = [key for key in keys if role_of(key) != "predictions" or column_in(named[key]) is not None]
     for role in BESIDE:
         key = reading.column(role) or pick(keys, role)
         if key is not None and key != NO_COLUMN:
@@ -164,6 +152,43 @@ def _roles(named: Mapping[str, Any], reading: Reading) -> dict[str, tuple[str, A
                 raise UsageError(f"--{role[:-1].replace('_', '-')}-column {key}: there are {', '.join(named)[:200]}")
             found[role] = key, named[key]
     return found
+
+
+def _of_arrays(key: str, named: dict[str, Any], path: Path, form: str, known: Known, reading: Reading) -> Found:
+    """The scores in one of several arrays by name, with what the others tell; those that tell nothing are noted."""
+    scores = named.pop(key)
+    roles = _roles(named, reading)
+    found = _beside(scores, roles, path, f"{form} of arrays")
+    taken = {name for name, _ in roles.values()}
+    others = [name for name, part in named.items() if name not in taken and not is_scalar(part)]
+    columns = {name: column_in(named[name], one_hot=role_of(name) == "labels") for name in others}
+    if found.labels is not None and not reading.label_column:
+        count = len(found.labels)
+        further = [name for name, cells in columns.items() if role_of(name) == "labels" and len(cells or ()) == count]
+        found.again = {f"array {name!r}": columns.pop(name) or [] for name in further}
+    if found.ids is None and not reading.id_column:
+        name = _unnamed_ids(found, columns, known)
+        if name:
+            found.ids = [text_of(item, path, "names").strip() for item in columns.pop(name) or []]
+            found.told["ids"] = f"array {name!r}"
+    if columns:
+        found.notes.append(f"not read: {', '.join(f'array {name!r}' for name in columns)}")
+    return found
+
+
+def _unnamed_ids(found: Found, columns: Mapping[str, list[Any] | None], known: Known) -> str:
+    """The one array of different texts, as many as names, labels or the like, or names with labels; else empty."""
+    beside = (found.labels, found.groups, found.folds, found.predictions)
+    count = known.names or next((len(column) for column in beside if column is not None), None)
+
+    def may_be(column: list[Any] | None) -> bool:
+        if not column or not all(isinstance(item, str | bytes) for item in column):
+            return False
+        told = {without_suffix(text_of(item, found.where, "names").strip()) for item in column}
+        return len(told) == len(column) and (len(column) == count or told <= known.ids)
+
+    met = [name for name, column in columns.items() if may_be(column)]
+    return met[0] if len(met) == 1 else ""
 
 
 def _beside(scores: Any, roles: Mapping[str, tuple[str, Any]], path: Path, form: str) -> Found:

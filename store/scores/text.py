@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from avr.core import UsageError, read_rows, read_text
+from avr.core import UsageError, plain_cell, read_rows, read_text
 
 from .columns import Column
 from .found import role_of
@@ -70,7 +70,7 @@ def read_columns(path: Path, delimiter: str, videos: int | None) -> tuple[list[C
     lines = [line for line, _ in rows[bool(header) :]]
     if cut.comma and all(THOUSANDS.fullmatch(cell) for _, cells in rows for cell in cells if COMMA.fullmatch(cell)):
         raise UsageError(f"{path}:{lines[0]}: the commas may be points or part thousands: write points")
-    names = header or [""] * width
+    names = [plain_cell(name) for name in header or [""] * width]
     columns = [
         _column(name, list(cells), cut.comma)
         for name, cells in zip(names, zip(*(cells for _, cells in rows[bool(header) :]), strict=True), strict=True)
@@ -206,6 +206,8 @@ def _all_whole(cells: Sequence[str]) -> bool:
 def _column(name: str, cells: list[str], comma: bool) -> Column:
     """A column of cells as they are written."""
     kind = _kind(cells, comma)
+    if kind < 2:
+        cells = list(map(plain_cell, cells))
     if kind < 1:
         return Column(name, cells, None)
     whole = all(WHOLE.fullmatch(cell) for cell in cells)

@@ -1,5 +1,6 @@
 """The videos of imported scores: ids, groups, folds; by order, by id, or as another list of them has it."""
 
+import re
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -30,7 +31,10 @@ def ids_of(found: Found, given: Sequence[str] | None) -> list[str]:
     told = [without_suffix(str(video).strip()) for video in given or ()]
     own = [without_suffix(str(video).strip()) for video in found.ids or ()]
     if found.ids is None and given is None:
-        raise UsageError(f"{found.where}: holds no video names; give them in its order (--names FILE, one a line)")
+        raise UsageError(
+            f"{found.where}: holds no video names; give them in its order (--names FILE, one a line), "
+            "or say which column or array they are (--id-column)"
+        )
     if found.ids is not None and given is not None:
         if len(own) != len(told):
             raise UsageError(f"{found.where}: {len(own)} videos, but {len(told)} names")
@@ -104,7 +108,7 @@ def _by_id(found: Found, ids: list[str], given: Mapping[str, Any] | Sequence[Any
     return [given[known[matches[place]]] for place in range(len(ids))]
 
 
-def folds_of(found: Found, ids: list[str], role: Role, given: ByVideo[int]) -> NDArray[np.int32]:
+def folds_of(found: Found, ids: list[str], role: Role, given: ByVideo[int | str]) -> NDArray[np.int32]:
     """`Scores.fold` of videos of a role."""
     if role != "oof":
         if given is not None:
@@ -116,13 +120,10 @@ def folds_of(found: Found, ids: list[str], role: Role, given: ByVideo[int]) -> N
     if told is None:
         found.notes.append("nothing tells the folds: all are fold 0")
         return np.zeros(len(ids), np.int32)
-    try:
-        folds = np.array([int(float(fold)) for fold in told])
-    except (TypeError, ValueError, OverflowError):
-        folds = np.array([-1])
-    if folds.min() < 0 or folds.max() > 10**6:
-        raise UsageError(f"{found.where}: folds that are no whole numbers from 0 on, such as {told[0]!r}")
-    return folds.astype(np.int32)
+    wrong = next((fold for fold in told if not re.fullmatch(r"\d{1,6}(\.0*)?", str(fold), re.ASCII)), None)
+    if wrong is not None:
+        raise UsageError(f"{found.where}: folds that are no whole numbers from 0 on, such as {wrong!r}")
+    return np.array([int(float(fold)) for fold in told], np.int32)
 
 
 def like_others(scores: Scores, like: Any, found: Found) -> Scores:

@@ -186,3 +186,21 @@ def test_info_and_export_of_what_was_imported(run, runner, tmp_path):
     assert "videos.csv: 1 lines hold what a spreadsheet would run, with an apostrophe before it" in done.stderr
     assert (tmp_path / "plain" / "videos.csv").read_text().splitlines()[1:] == ["'=1+1,-1,'=1+1,-1", "v2,-1,v2,-1"]
     assert np.load(tmp_path / "plain" / "rgb.npy").shape == (2, 2)
+
+
+def test_folds_and_labels_of_tables_and_of_no_numbers(run, tmp_path):
+    write(tmp_path / "val.csv", ["w1", "w2", "w3"])
+    (tmp_path / "folds.csv").write_text("id,fold\nw1,0.0\nw2,1\nw3,1\n")
+    run("val.csv", "--role", "oof", "--folds", "folds.csv")
+    assert read_scores(tmp_path / "scores" / "val.h5").fold.tolist() == [0, 1, 1]
+    for bad in ("a", "0.5", "-1"):
+        (tmp_path / "folds.csv").write_text(f"id,fold\nw1,0\nw2,{bad}\nw3,1\n")
+        done = run("val.csv", "--role", "oof", "--folds", "folds.csv", "--out", "o", code=2)
+        assert f"folds that are no whole numbers from 0 on, such as '{bad}'" in done.stderr
+    (tmp_path / "labels.csv").write_text("video_id,gt_label\nw1,0\nw2,1\nw3,1\n")
+    assert "disagree with those given for 1 of 3" in run("val.csv", "--labels", "labels.csv", code=2).stderr
+
+
+def test_names_that_differ_in_case_only_are_one_file(run, tmp_path):
+    one, two = write(tmp_path / "a" / "RGB.csv", ["v1", "v2"]), write(tmp_path / "b" / "rgb.csv", ["v1", "v2"])
+    assert "both become scores/rgb.h5" in run(one, two, code=2).stderr

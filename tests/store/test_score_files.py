@@ -1,6 +1,7 @@
 """Score files of any dialect: what is what is told by facts, or refused with what to type. See docs/scores.md."""
 
 import json
+import os
 import pickle
 import runpy
 from pathlib import Path
@@ -8,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from avr.core import UsageError
+from avr.core import UsageError, write_csv
 from avr.store import (
     SCORE_SUFFIXES,
     TEST_VIDEO,
@@ -419,3 +420,150 @@ def test_random_files_come_back_equal_or_are_refused(tmp_path):
         path.unlink()
     assert not [case for case in found if case[2].startswith("WRONG")]
     assert sum(case[2] == "equal" for case in found) > 285
+
+
+CLASSES = ["run", "dog", "car", "bird", "camera"]
+FIVE = np.random.default_rng(3).normal(size=(6, 5))
+LABELS_OF_FIVE = [0, 1, 2, 3, 4, 1]
+
+
+@pytest.mark.parametrize("name", ["person", "subject", "source", "scene", "performer", "group", "clip", "y", "pred"])
+def test_a_class_that_is_called_as_something_else_is_not_lost(tmp_path, name):
+    names = [*CLASSES[:4], name]
+    text = lines(["id", "label", *names], rows(IDS, LABELS_OF_FIVE, values=FIVE))
+    with pytest.raises(UsageError, match=f"column '{name}' holds fractions: .* or a class. --class-names FILE"):
+        read(tmp_path, text)
+    scores = read(tmp_path, text, class_names=names).scores
+    np.testing.assert_array_equal(scores.streams["a"], np.float32(FIVE))
+    left_out = lines(["id", "label", *names], rows(IDS, [0, 1, 2, 3, 1, 2], values=FIVE))
+    assert f"not read: column '{name}'" in read(tmp_path, left_out, class_names=CLASSES[:4]).notes
+
+
+def test_whole_numbers_among_fractions_are_no_class_unless_said(tmp_path):
+    whole = [4, 7, 4, 7, 7, 4]
+    text = lines(
+        ["video", "label", *CLASSES, "setup"],
+        [[*r, n] for r, n in zip(rows(IDS, LABELS_OF_FIVE, values=FIVE), whole, strict=True)],
+    )
+    with pytest.raises(UsageError, match="column 'setup' holds whole numbers: a class or none"):
+        read(tmp_path, text)
+    imported = read(tmp_path, text, class_names=CLASSES)
+    assert imported.scores.class_names == tuple(CLASSES)
+    assert "not read: column 'setup'" in imported.notes
+    with pytest.raises(UsageError, match="its classes are not those given, such as camera"):  # a fraction is a class
+        read(tmp_path, text, class_names=CLASSES[:4])
+    assert read(tmp_path, text, class_names=[*CLASSES, "setup"]).scores.streams["a"].shape == (6, 6)
+
+
+def test_texts_that_may_be_labels_are_not_guessed(tmp_path):
+    right = [CLASSES[k] for k in LABELS_OF_FIVE]
+    text = lines(["video", "notes", "antwort", *CLASSES], rows(IDS, [""] * 6, right, values=FIVE))
+    imported = read(tmp_path, text)
+    assert imported.scores.labels.tolist() == LABELS_OF_FIVE
+    assert "labels: column 'antwort'" in imported.notes[0]
+    guess = [CLASSES[k] for k in FIVE.argmax(1)]
+    text = lines(["video", "guess", "antwort", *CLASSES], rows(IDS, guess, right, values=FIVE))
+    with pytest.raises(UsageError, match="'guess' and column 'antwort' may be labels: say --label-column"):
+        read(tmp_path, text)
+    assert read(tmp_path, text, reading=Reading(label_column="antwort")).scores.labels.tolist() == LABELS_OF_FIVE
+
+
+def test_labels_that_a_file_tells_twice_are_compared(tmp_path):
+    names = [NAMES[k] for k in LABELS]
+    same = read(tmp_path, lines(["id", "label", "class_name", *NAMES], rows(IDS, LABELS, names)))
+    assert not [line for line in same.notes if "class_name" in line]
+    text = lines(["id", "label", "gt_label", *NAMES], rows(IDS, LABELS, [1, *LABELS[1:]]))
+    with pytest.raises(UsageError, match=r"a.csv:2: video v0: label 0, but 1 in column 'gt_label', as for 1 videos"):
+        read(tmp_path, text)
+    assert read(tmp_path, text, reading=Reading(label_column="label")).scores.labels.tolist() == LABELS
+    other = read(tmp_path, lines(["id", "label", "action", *NAMES], rows(IDS, LABELS, list("abcabc"))))
+    assert "not compared: column 'action', which holds no classes of these" in other.notes
+    np.savez(tmp_path / "a.npz", scores=VALUES, names=IDS, labels=LABELS, action=[1, *LABELS[1:]])
+    with pytest.raises(UsageError, match="video v0: label 0, but 1 in array 'action'"):
+        import_scores(tmp_path / "a.npz")
+
+
+def test_arrays_that_no_word_knows_are_ids_or_said(tmp_path):
+    np.savez(tmp_path / "a.npz", scores=VALUES, clip_names_used=IDS, labs=LABELS, made=np.array("x"), label=np.int64(3))
+    with pytest.raises(UsageError, match="holds names of its own, and --names differs in 6 of 6"):
+        import_scores(tmp_path / "a.npz", names=IDS[::-1])
+    imported = import_scores(tmp_path / "a.npz", labels=dict(zip(IDS, LABELS, strict=True)))
+    assert imported.scores.ids.tolist() == IDS
+    assert "not read: array 'labs'" in imported.notes
+    with pytest.raises(UsageError, match=r"holds no video names; .* \(--id-column\)"):
+        import_scores(tmp_path / "a.npz")
+    np.savez(tmp_path / "b.npz", pred=VALUES, names=IDS, labels=LABELS)
+    with pytest.raises(UsageError, match="'pred' may be the scores or predictions: say --array pred"):
+        import_scores(tmp_path / "b.npz")
+    assert import_scores(tmp_path / "b.npz", reading=Reading(array="pred")).scores.labels.tolist() == LABELS
+
+
+@pytest.mark.parametrize("name", ["None", "nan"])
+def test_a_class_may_be_called_as_nothing_is(tmp_path, name):
+    names = ["walk", name, "jump"]
+    np.savez(tmp_path / "b.npz", scores=VALUES, names=IDS, labels=[names[k] for k in LABELS], class_names=names)
+    assert import_scores(tmp_path / "b.npz").scores.labels.tolist() == LABELS
+    told = [None, *LABELS[1:]]
+    assert read(tmp_path, lines(["id", *NAMES], rows(IDS)), labels=told).scores.labels.tolist() == [-1, *LABELS[1:]]
+
+
+@pytest.mark.parametrize(
+    ("suffix", "reading"),
+    [
+        (".csv", Reading(array="bogus")),
+        (".npz", Reading(delimiter=";")),
+        (".npy", Reading(label_column="x")),
+        (".pkl", Reading(id_column="x")),
+        (".json", Reading(array="x")),
+    ],
+)
+def test_options_of_no_use_are_refused(tmp_path, suffix, reading):
+    path = tmp_path / f"a{suffix}"
+    np.savez(tmp_path / "a.npz", scores=VALUES, names=IDS)
+    np.save(tmp_path / "a.npy", VALUES)
+    (tmp_path / "a.csv").write_text(lines(["id", *NAMES], rows(IDS)))
+    (tmp_path / "a.pkl").write_bytes(pickle.dumps(dict(zip(IDS, VALUES, strict=True))))
+    (tmp_path / "a.json").write_text(json.dumps([[row.tolist(), k] for row, k in zip(VALUES, LABELS, strict=True)]))
+    with pytest.raises(UsageError, match=r"--[a-z-]+ is of no use here, this is|no array 'x'"):
+        import_scores(path, names=IDS, reading=reading)
+
+
+def test_labels_of_no_file_are_refused_in_a_line(tmp_path):
+    os.mkfifo(tmp_path / "fifo.pkl")
+    (tmp_path / "folder.json").mkdir()
+    (tmp_path / "deep.json").write_text("[" * 100_000)
+    for name, said in {
+        "fifo.pkl": "not a regular file",
+        "none.pkl": "cannot be opened",
+        "folder.json": "not a regular file",
+        "deep.json": "cannot be read as labels",
+    }.items():
+        with pytest.raises(UsageError, match=f"{name}: {said}"):
+            read_labels(tmp_path / name)
+
+
+def test_a_file_of_both_roles_keeps_one_record_of_each(tmp_path):
+    held = read(tmp_path, lines(["id", *NAMES], rows([f"w{i}" for i in range(6)])), role="validation").scores
+    test = read(tmp_path, lines(["id", *NAMES], rows(IDS))).scores
+    path = write_scores(tmp_path / "a.h5", held)
+    for scores in (test, held, test, test):
+        joined, said = beside_others(path, scores, overwrite=True)
+        write_scores(path, joined)
+    assert said == "6 test videos in place of 6 beside 6 validation videos that it held"
+    assert joined.provenance == {**test.provenance, "beside": held.provenance}
+
+
+def test_no_warning_of_groups_that_were_told(tmp_path):
+    text = lines(["id", "group", *NAMES], rows(IDS, list("abcdef")))
+    assert not read(tmp_path, text).warnings
+    assert not read(tmp_path, lines(["id", *NAMES], rows(IDS)), groups=dict(zip(IDS, "abcdef", strict=True))).warnings
+
+
+def test_a_table_of_safe_cells_comes_back(tmp_path):
+    ids, groups = ["=1+1", "+2", "-a(b)", "@x", "v4", "v5"], ["=g", "=g", "h", "h", "i", "i"]
+    header = ["id", "group", "=run", "walk", "jump"]
+    write_csv(tmp_path / "a.csv", [header, *rows(ids, groups)])
+    scores = import_scores(tmp_path / "a.csv").scores
+    assert scores.ids.tolist() == ids
+    assert scores.groups.tolist() == groups
+    assert scores.class_names == ("=run", "walk", "jump")
