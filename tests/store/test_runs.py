@@ -87,7 +87,7 @@ def test_no_forged_record_removes_a_folder_outside_the_run(tmp_path):
     (tmp_path / "run" / ".begun" / "split-x").mkdir(parents=True)
     forged = {"kind": "head", "complete": True, "splits": {"x/../../../mine": {"results": {}}}}
     (tmp_path / "run" / "run.json").write_text(json.dumps(forged))
-    with pytest.raises(WorkError, match="split 'x/.*/mine' is no name"), claim_run(tmp_path / "run", "", MINE):
+    with pytest.raises(WorkError, match=r"split 'x/.*/mine' is no name"), claim_run(tmp_path / "run", "", MINE):
         pass
     assert mine.is_dir()
 
