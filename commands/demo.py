@@ -56,7 +56,7 @@ def run_demo(out: Path, *, backbone: str = "squeezenet1_1", seed: int = 0) -> di
 
     begin = time.monotonic()
     make_folder(out)
-    others = sorted({path.name for path in out.glob("*")} - {"data", "features", "runs"})
+    others = sorted({path.name for path in out.glob("[!.]*")} - {"data", "features", "runs"})
     if others:
         raise UsageError(f"{out}: holds {others[0]}, which is none of a demo's; choose another --out")
     from avr.datasets import index_dataset

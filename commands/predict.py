@@ -52,7 +52,7 @@ def command(
     VIDEOS are files, folders (every video in them and below) and patterns in quotes, such as 'clips/*.mp4'. A video
     that cannot be read is reported, the others go on, and the exit status is 1.
     """
-    from avr.core import claim_files
+    from avr.core import WorkError, claim_files
     from avr.predict import check_request, check_runs, drawn_paths, gather_videos, write_table
 
     check_request(top=top, window=window, step=step)
@@ -76,11 +76,15 @@ def command(
         if out is not None and found:
             write_table(out, found)
         raise
+    unwritten = None
     if out is not None:
-        write_table(out, found)
+        try:
+            write_table(out, found)
+        except WorkError as error:
+            unwritten = error
     failed = any("error" in one for one in found)
-    written = [f"wrote {out}"] * (out is not None) + [f"wrote {draw}"] * (draw is not None)
-    return Reply({"predictions": found, "out": out}, lambda: print_lines(*written), failed=failed)
+    written = [f"wrote {out}"] * (out is not None and unwritten is None) + [f"wrote {draw}"] * (draw is not None)
+    return Reply({"predictions": found, "out": out}, lambda: print_lines(*written), failed=failed, error=unwritten)
 
 
 def _predict(predictor: "Predictor", path: Path, drawn: Path | None, *, say: bool, **asked: Any) -> dict[str, Any]:

@@ -9,8 +9,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from .errors import WorkError
-from .files import write_whole
+from .errors import UsageError, WorkError
+from .files import open_file, write_whole
 
 DIGEST = "sha256"  # the key of the digest
 
@@ -46,13 +46,18 @@ def read_json(path: Path) -> dict[str, Any]:
         WorkError: it cannot be read, is no JSON object, or was changed since it was written.
     """
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        with open_file(path) as file:
+            text = file.read()
+    except UsageError as error:
+        if isinstance(error.__cause__, (FileNotFoundError, NotADirectoryError)):
+            raise error.__cause__ from None
+        raise WorkError(str(error)) from error
+    try:
+        content = json.loads(text.decode("utf-8"))
         if not isinstance(content, dict):
             raise ValueError("no object")
         if DIGEST in content and content[DIGEST] != digest_of(content):
             raise ValueError("it was changed after avr wrote it")
-    except (FileNotFoundError, NotADirectoryError):
-        raise
     except RecursionError:
         raise WorkError(f"{path}: damaged (nested without end)") from None
     except (ValueError, OSError) as error:

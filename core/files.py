@@ -89,21 +89,26 @@ def write_folder(path: Path) -> Iterator[Path]:
                 place = path / file.relative_to(temporary)
                 make_folder(place.parent)
                 os.replace(file, place)
+            sync(path)
         else:
             os.replace(temporary, path)
-        sync(path.parent)
+            sync(path.parent)
     except OSError as error:
-        raise cannot_write(path, error) from error
+        if _of_writing(error, temporary, path):
+            raise cannot_write(path, error) from error
+        raise
     except WorkError as error:
         raise WorkError(str(error).replace(str(temporary), str(path))) from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
-def _of_writing(error: BaseException, temporary: Path) -> bool:
-    """Whether the system, also by the mouth of a library in Rust such as safetensors, says that it cannot write."""
+def _of_writing(error: BaseException, *places: Path) -> bool:
+    """Whether the system, also by the mouth of a library in Rust such as safetensors, says that it cannot write there
+    or below.
+    """
     if isinstance(error, OSError):
-        return error.filename in (None, str(temporary), temporary)
+        return error.filename is None or any(Path(str(error.filename)).is_relative_to(place) for place in places)
     return "(os error " in str(error)
 
 

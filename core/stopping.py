@@ -26,22 +26,27 @@ class Stopped(KeyboardInterrupt):
 
 @contextmanager
 def stoppable() -> Iterator[None]:
-    """Inside, SIGTERM raises `Stopped` in the main thread, once; outside of the main thread nothing changes."""
+    """Inside, SIGTERM raises `Stopped` in the main thread, once; outside of the main thread nothing changes.
+
+    Where `Stopped` leaves the block, the process ends within `MOST_SECONDS` of the signal, whatever it does.
+    """
     global _waiting
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = signal.getsignal(signal.SIGTERM)
+    before, stopped = signal.getsignal(signal.SIGTERM), False
     signal.signal(signal.SIGTERM, _stop)
     try:
         yield
     except (Exception, KeyboardInterrupt) as error:
+        stopped = _waiting is not None
         if _waiting is None or isinstance(error, Stopped):
             raise
         raise _waiting from error  # a library has made something else of it: Ray a plain Ctrl-C, torch a failed write
     finally:
         _waiting = None
-        _watch.cancel()
+        if not stopped:  # else the interpreter has yet to join its threads, and one may be busy without end
+            _watch.cancel()
         signal.signal(signal.SIGTERM, signal.SIG_DFL if before is None else before)
 
 

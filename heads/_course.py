@@ -86,7 +86,7 @@ class Course:
         restore_optimizer(self.optimizer, state["optimizer"])
         self.generator.bit_generator.state = json.loads(state["order"])
         torch.set_rng_state(state["random"])
-        if device.type == "cuda":
+        if device.type == "cuda" and state["cuda"] is not None:  # it may have begun on the CPU
             torch.cuda.set_rng_state(state["cuda"], device)
         self.started, self.warm = (time.monotonic() - before for before in state["seconds"])
         return True

@@ -143,10 +143,8 @@ class Run:
         """
         if isinstance(outcome, AvrError):
             raise outcome
-        split = self._work[task.split]
-        split.take(task, outcome)
-        if (not split.trained) if task.fold is None else (not split.complete):  # else it is written in a moment
-            keep_outcome(task, outcome)
+        keep_outcome(task, outcome)  # the last one too: writing its split may fail
+        self._work[task.split].take(task, outcome)
         return self._advance()
 
     def _offer(self, tasks: list[Task]) -> list[Task]:
@@ -179,6 +177,7 @@ class Run:
         self.splits[split.name] = record
         self.splits = {name: self.splits[name] for name in self.plan.splits if name in self.splits}
         record_split(self.folder, split.name, record, summary=_summarise(self.folder, self.splits))
+        split.drop_kept()
 
 
 def _summarise(folder: Path, splits: Mapping[str, SplitRecord]) -> Figures:

@@ -95,14 +95,17 @@ class Split:
             if scores:
                 self._write_scores(folder, scores, at=self.test, fold=np.full(len(self.test), TEST_VIDEO))
         self.published = True
-        for task, _ in own.values():
-            drop_outcome(task)
         labels = store.labels[self.test]
         return SplitRecord(
             results={name: measure(values, labels) for name, values in with_average(scores).items()},
             seconds=round(sum(outcome.seconds for _, outcome in own.values()), 3),
             unfinished=self.folds is None or self.folds > 0,
         )
+
+    def drop_kept(self) -> None:
+        """Remove what was kept of its own networks, once the run's record names it."""
+        for task in (task for task, _ in self._done.values() if task.fold is None):
+            drop_outcome(task)
 
     def add_folds(self, run: Path, record: SplitRecord) -> SplitRecord:
         """Add the out-of-fold scores of its folds, all of them there, to what is published."""

@@ -1,9 +1,8 @@
 """The folder of one recipe: `recipe.json` says whose it is, so that no other's table is written over."""
 
-import json
 from pathlib import Path
 
-from avr.core import UsageError, write_whole
+from avr.core import UsageError, WorkError, read_json, write_json
 
 from .reading import Recipe
 
@@ -17,7 +16,8 @@ def check_folder(out: Path, recipe: Recipe) -> None:
     Raises:
         UsageError: says what is there.
     """
-    there = sorted(path.name for path in out.glob("[!.]*"))
+    # An older avr's that was stopped before its first table has no more than these two.
+    there = sorted({path.name for path in out.glob("[!.]*")} - {"rows", "runs"})
     whose = _recipe_of(out)
     if there and whose is None:
         raise UsageError(f"{out} holds {there[0]}, and is no folder of a recipe: choose another --out")
@@ -27,16 +27,15 @@ def check_folder(out: Path, recipe: Recipe) -> None:
 
 def mark_folder(out: Path, recipe: Recipe) -> None:
     """Say whose a folder is."""
-    if _recipe_of(out) is None or not (out / MARK).exists():
-        with write_whole(out / MARK) as temporary:
-            temporary.write_text(json.dumps({"recipe": recipe.name}) + "\n")
+    if not (out / MARK).exists():
+        write_json(out / MARK, {"recipe": recipe.name})
 
 
 def _recipe_of(out: Path) -> str | None:
     """Whose a folder is: by its mark, or, of before there were any, by its table."""
     for name in (MARK, "table.json"):
         try:
-            return str(json.loads((out / name).read_text())["recipe"])
-        except (OSError, ValueError, KeyError, TypeError, RecursionError):
+            return str(read_json(out / name)["recipe"])
+        except (FileNotFoundError, NotADirectoryError, WorkError, KeyError):
             continue
     return None

@@ -9,7 +9,7 @@ from pathlib import Path
 from avr.core import FolderLock, UsageError, WorkError, make_folder, note, remove_leftovers
 
 from .records import KINDS, RunRecord
-from .runs import RECORD, SPLIT, drop_begun, is_run, read_record, write_record
+from .runs import RECORD, drop_begun, is_run, read_record, score_path, split_folder, write_record
 
 LOCK = ".lock"
 
@@ -52,8 +52,9 @@ def claim_run(out: Path | None, prefix: Path | str, record: RunRecord) -> Iterat
                 written=before.written,
             )
             note(f"continuing {folder}")
-        for name in (RECORD, *(f"{SPLIT}{split}" for split in record.wanted)):  # nobody else is alive here
-            remove_leftovers(folder / name, alone=True)
+        splits = [split_folder(folder, name) for name in record.wanted]
+        for place in (folder / RECORD, *splits, *map(score_path, splits)):  # nobody else is alive here
+            remove_leftovers(place, alone=True)
         drop_begun(folder, record)
         write_record(folder, record)
         yield folder

@@ -9,6 +9,8 @@ from avr.core import UsageError, WorkError, note, warn
 
 from .runs import GO_ON, RUNS, is_run, read_record, run_of, score_paths
 
+TRAIN_AGAIN = "finish the store, then train again, or name the run"
+
 
 def finished_runs(folder: Path = RUNS, *, but: str = ".") -> list[Path]:
     """The finished runs with scores under a folder, the one that was written last at the end; says which it leaves out.
@@ -21,28 +23,29 @@ def finished_runs(folder: Path = RUNS, *, but: str = ".") -> list[Path]:
         but: start of the names that are left out.
 
     Raises:
-        UsageError: there is none; of runs that are not finished it says so.
+        UsageError: there is none; of runs that are not finished, or of a store that is not whole, it says so.
     """
     dated: list[tuple[str, str, Path]] = []
-    left_out: list[str] = []
+    left_out: dict[str, list[str]] = {}  # what to do -> runs
     for run in sorted(path for path in folder.glob("[!.]*") if path.is_dir() and not path.name.startswith(but)):
         try:
             lack, paths = lack_of(run), score_paths(run)
-            written = read_record(run).written if is_run(run) else ""
+            record = read_record(run) if is_run(run) else None
         except WorkError as error:
             note(f"leaves out {run}: {error}")
             continue
-        if lack:
-            left_out.append(f"{run}, {lack}")
+        if record is not None and lack:
+            left_out.setdefault(TRAIN_AGAIN if record.finished else GO_ON, []).append(f"{run}, {lack}")
         elif paths:
             changed = datetime.fromtimestamp(max(path.stat().st_mtime for path in paths), UTC)
+            written = record.written if record is not None else ""
             dated.append((written or changed.isoformat(timespec="microseconds"), run.name, run))
     if not dated:
-        unfinished = f" (of {'; of '.join(left_out)}: {GO_ON})" if left_out else ""
+        unfinished = "".join(f" (of {'; of '.join(runs)}: {advice})" for advice, runs in left_out.items())
         hint = "train a head first (avr heads train linear), or name run folders or score files"
         raise UsageError(f"no run with scores under {folder}{unfinished}: {hint}")
-    if left_out:
-        note(f"leaves out {'; '.join(left_out)}: {GO_ON}")
+    for advice, runs in left_out.items():
+        note(f"leaves out {'; '.join(runs)}: {advice}")
     return [run for _, _, run in sorted(dated)]
 
 

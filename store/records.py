@@ -9,7 +9,7 @@ from typing import Any, Literal
 import numpy as np
 
 import avr
-from avr.core import as_json, differences
+from avr.core import as_json, check_name, differences
 
 Kind = Literal["head", "backbone", "end-to-end", "fuse"]
 KINDS: dict[Kind, str] = {
@@ -158,11 +158,25 @@ class RunRecord:
             for name, split in content.get("splits", {}).items()
         }
         record = cls(**{**known, "splits": splits})
-        for entry in fields(cls):
-            default = getattr(cls("head"), entry.name)
-            if not isinstance(getattr(record, entry.name), type(default)):
-                raise TypeError(f"{entry.name} is {getattr(record, entry.name)!r}")
+        _check_types(record, cls("head"))
+        for split in splits.values():
+            _check_types(split, SplitRecord({}))
+        told = [record.summary, *(figures for split in splits.values() for figures in (split.results, split.before))]
+        if not all(isinstance(x, (int, float)) for one in told for figures in one.values() for x in figures.values()):
+            raise TypeError("figures that are no numbers")
+        if not isinstance(record.identity.get("splits", []), list):
+            raise TypeError(f"splits is {record.identity['splits']!r}")
+        for name in (*record.wanted, *splits):  # they become folders, to be written and removed
+            check_name("split", "_" if name == "" else name)  # scores may have a split without a name
         return record
+
+
+def _check_types(record: RunRecord | SplitRecord, plain: RunRecord | SplitRecord) -> None:
+    """Refuse fields that are of other types than in a plain record of the kind; a whole number is a float too."""
+    for entry in fields(record):
+        value, known = getattr(record, entry.name), type(getattr(plain, entry.name))
+        if not isinstance(value, (float, int) if known is float else known):
+            raise TypeError(f"{entry.name} is {value!r}")
 
 
 def _of_before(content: Mapping[str, Any]) -> dict[str, Any]:

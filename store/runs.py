@@ -26,7 +26,6 @@ from avr.core import (
     WorkError,
     by_number,
     read_json,
-    remove_leftovers,
     write_folder,
     write_json,
     write_whole,
@@ -150,7 +149,6 @@ def new_split(run: Path, name: str) -> Iterator[Path]:
     final = split_folder(run, name)
     if final.is_dir():  # written and not recorded: see the module's first lines
         shutil.rmtree(final)
-    remove_leftovers(final, alone=True)
     with write_folder(final) as folder:
         yield folder
 

@@ -46,6 +46,15 @@ def runner():
 
 
 @pytest.fixture(autouse=True)
+def _stay():
+    """SIGTERM that a test sends ends the test, not what comes after it: else the process would end in seconds."""
+    from avr.core import stopping
+
+    yield
+    stopping._watch.cancel()
+
+
+@pytest.fixture(autouse=True)
 def _random_state():
     """Each test starts from the same random state."""
     import torch

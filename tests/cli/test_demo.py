@@ -13,6 +13,8 @@ def test_the_demo_ends_with_its_table(runner, tmp_path, monkeypatch):
     monkeypatch.setattr(shapes, "NUM_SCENES", 6)
     for head in map(head_class, TRAINING):
         monkeypatch.setattr(head, "defaults", replace(head.defaults, epochs=1, min_steps=0))
+    (tmp_path / "demo").mkdir()
+    (tmp_path / "demo" / ".DS_Store").touch()  # as a file manager leaves it
     result = runner.invoke(main, ["demo", "--out", str(tmp_path / "demo"), "--backbone", "squeezenet1_1"])
     assert result.exit_code == 0, result.stderr
     lines = result.stdout.splitlines()

@@ -1,6 +1,8 @@
 """JSON files: as written, or refused in a line."""
 
 import json
+import os
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -28,6 +30,16 @@ def test_a_document_comes_back(tmp_path):
     assert read_json(tmp_path / "old.json") == {"figure": 1}
     with pytest.raises(FileNotFoundError):
         read_json(tmp_path / "none.json")
+    with pytest.raises(NotADirectoryError):
+        read_json(tmp_path / "a.json" / "b.json")
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="the system has none")
+def test_what_would_be_waited_for_is_refused(tmp_path):
+    os.mkfifo(tmp_path / "a.json")
+    for path in (tmp_path, tmp_path / "a.json", "/dev/null"):
+        with pytest.raises(WorkError, match="not a regular file"):
+            read_json(Path(path))
 
 
 @pytest.mark.parametrize(

@@ -133,6 +133,30 @@ def test_a_folder_comes_with_all_its_files_or_not_at_all(tmp_path):
     assert found == {"there/one": "new", "there/other": "old", "there/below/two": "new"}
 
 
+def test_a_folder_tells_of_a_failed_write_only_where_that_is_what_failed(tmp_path):
+    def work(folder, *, missing):
+        with write_folder(folder) as inside:
+            (inside / "one").write_text("new")
+            ((inside if missing == "below" else tmp_path) / "none" / "input").read_bytes()
+
+    for name in ("new", "there"):
+        (tmp_path / "there").mkdir(exist_ok=True)
+        with pytest.raises(FileNotFoundError):
+            work(tmp_path / name, missing="elsewhere")
+        with pytest.raises(WorkError, match=f"{name}: cannot be written \\(No such file or directory\\)"):
+            work(tmp_path / name, missing="below")
+    assert [p.name for p in tmp_path.rglob("*")] == ["there"]
+
+
+def test_the_folder_that_files_come_into_is_synced(tmp_path, monkeypatch):
+    synced = []
+    monkeypatch.setattr("avr.core.files.sync", synced.append)
+    for _ in range(2):
+        with write_folder(tmp_path / "folder"):
+            pass
+    assert synced == [tmp_path, tmp_path / "folder"]
+
+
 def test_output_never_lands_on_what_is_there(tmp_path):
     for name in ("video", "report", "below/page"):
         (tmp_path / name).parent.mkdir(exist_ok=True)

@@ -91,6 +91,20 @@ def test_a_way_out_that_hangs_is_cut_short():
     assert time.monotonic() - began < 30
 
 
+def test_a_thread_that_is_busy_at_the_end_is_cut_short_too():
+    """The interpreter joins the threads of pools when all blocks are left."""
+    code = (
+        "import os, signal, time; from concurrent.futures import ThreadPoolExecutor; from avr.core import stopping\n"
+        "stopping.MOST_SECONDS = 0.2\n"
+        "ThreadPoolExecutor().submit(time.sleep, 20)\n"
+        "with stopping.stoppable(): os.kill(os.getpid(), signal.SIGTERM); time.sleep(9)"
+    )
+    began = time.monotonic()
+    done = subprocess.run([sys.executable, "-c", code], check=False, stderr=subprocess.DEVNULL)
+    assert done.returncode == 143
+    assert time.monotonic() - began < 15
+
+
 def test_a_child_leaves_sigterm_to_its_parent(tmp_path, monkeypatch):
     (tmp_path / "waiting.py").write_text("def serve(pipe): pipe.recv()")
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))

@@ -10,7 +10,7 @@ import torch
 
 from avr.cli import main
 from avr.core import UsageError, WorkError
-from avr.heads import load_head, load_run, train_run
+from avr.heads import _engines, load_head, load_run, train_run
 from avr.store import FeatureStore, read_record, read_scores
 
 QUICK = {"epochs": 5}
@@ -188,12 +188,40 @@ def test_an_interrupted_run_leaves_nothing_half_written(toy_store, monkeypatch, 
         for head in ("linear", "stfn"):
             with pytest.raises(KeyboardInterrupt):
                 train_run(toy_store, head, folds=0, training=QUICK)
-    assert [path.name for path in (tmp_path / "runs").iterdir()] == ["linear-toy-1"]
-    begun = tmp_path / "runs" / "linear-toy-1"  # one of its two networks is kept
-    assert files(begun) == [".begun/split-1/whole/rgb.safetensors", "run.json"]
+    begun = tmp_path / "runs" / "linear-toy-1"  # its networks are kept, the last one too
+    assert files(begun) == [*(f".begun/split-1/whole/{name}.safetensors" for name in ("flow", "rgb")), "run.json"]
+    assert files(tmp_path / "runs" / "stfn-toy-1") == [".begun/split-1/whole/network.safetensors", "run.json"]
     went_on = train_run(toy_store, "linear", folds=0, training=QUICK)
     assert went_on.folder.resolve() == begun
     assert not (begun / ".begun").exists()
+
+
+def test_what_fails_at_the_record_of_a_split_costs_no_training(toy_store, monkeypatch):
+    """A kill or a full disk between a split's folder and run.json; and between its folds' scores and run.json."""
+
+    def failing(*_, **__):
+        raise WorkError("run.json: cannot be written")
+
+    def untrained(*_, **__):
+        raise AssertionError("a training is done again")
+
+    real, done = _engines.train_task, []
+    own = {"head": "linear", "folds": 2, "training": QUICK, "out": "here"}
+    with monkeypatch.context() as patch:
+        patch.setattr("avr.heads._running.record_split", failing)
+        with pytest.raises(WorkError):
+            train_run(toy_store, **own)
+    with monkeypatch.context() as patch:
+        patch.setattr("avr.heads._split.Split.add_folds", failing)
+        patch.setattr(_engines, "train_task", lambda task, *more: done.append(task.fold) or real(task, *more))
+        with pytest.raises(WorkError):
+            train_run(toy_store, **own)
+    assert None not in done
+    assert not list(Path("here", ".begun", "split-1", "whole").iterdir())  # run.json names the split
+    monkeypatch.setattr(_engines, "train_task", untrained)
+    train_run(toy_store, **own)
+    assert read_record(Path("here")).complete
+    assert not Path("here", ".begun").exists()
 
 
 def test_an_interruption_keeps_the_splits_that_are_finished_and_the_run_goes_on(toy_store, monkeypatch):
@@ -214,6 +242,7 @@ def test_an_interruption_keeps_the_splits_that_are_finished_and_the_run_goes_on(
         with pytest.raises(KeyboardInterrupt):
             train_run(toy_store, "stfn", out="here", **own)
     assert files(Path("here")) == [
+        ".begun/split-2/whole/network.safetensors",
         "run.json",
         "split-1/checkpoint.safetensors",
         "split-1/log.csv",

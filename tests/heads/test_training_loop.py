@@ -22,6 +22,7 @@ from avr.heads._course import Course
 from avr.heads._examples import even_parts
 from avr.heads._loop import set_statistics
 from avr.store import FeatureStore
+from avr.training import Schedule
 
 CPU = torch.device("cpu")
 
@@ -111,6 +112,19 @@ def test_a_training_that_is_interrupted_after_any_epoch_ends_with_the_same_weigh
         weights, log = run(state)
         assert log == rows
         assert all(torch.equal(weights[name], value) for name, value in whole.items())
+
+
+def test_a_training_that_began_on_the_cpu_goes_on_on_a_gpu(tmp_path, monkeypatch):
+    """Its state has no random numbers of a GPU's."""
+    monkeypatch.setattr("avr.training.state.EVERY", 0.0)
+    courses = []
+    for _ in range(2):
+        course = Course(build_head("linear", gaussian_examples().shapes, 3), Training(), np.random.default_rng(0))
+        course.schedule = Schedule(course.training, 5)
+        course.begin_stage()
+        courses.append(course)
+    courses[0].keep(tmp_path / "state", torch.device("cpu"))
+    assert courses[1].go_on(tmp_path / "state", torch.device("cuda"))
 
 
 def test_a_damaged_state_begins_the_training_anew(tmp_path, capsys):

@@ -9,7 +9,7 @@ import pytest
 from clips import write_clip
 
 from avr.cli import main
-from avr.core import UsageError
+from avr.core import UsageError, WorkError
 from avr.predict import Predictor, draw_prediction
 from avr.video import VideoFile
 
@@ -134,6 +134,22 @@ def test_what_one_videos_images_break_costs_that_video_and_what_ends_the_command
     done = runner.invoke(main, [*command, "--overwrite"])
     assert (done.exit_code, done.stderr.splitlines()[-1]) == (2, "error: the run's features are others")
     assert rows() == [("clips/a/short.avi", "")]
+
+
+def test_what_was_predicted_is_told_where_the_table_cannot_be_written(runner, runs, folder, monkeypatch):
+    def full(*_):
+        raise WorkError("found.csv: cannot be written (No space left on device)")
+
+    monkeypatch.chdir(folder)
+    monkeypatch.setattr("avr.predict.write_table", full)
+    command = ["predict", "clips/a/short.avi", "--run", str(runs / "linear"), "--out", "found.csv"]
+    done = runner.invoke(main, [*command, "--json"])
+    assert (done.exit_code, done.stderr.splitlines()[-1]) == (
+        1,
+        "error: found.csv: cannot be written (No space left on device)",
+    )
+    assert [one["video"] for one in json.loads(done.stdout)["predictions"]] == ["clips/a/short.avi"]
+    assert "wrote" not in runner.invoke(main, command).stdout
 
 
 def test_a_place_that_cannot_be_written_is_told_before_the_work(runner, runs, folder, monkeypatch):

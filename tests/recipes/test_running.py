@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from avr.cli import main
-from avr.core import UsageError, top_k_accuracy
+from avr.core import UsageError, read_json, top_k_accuracy
 from avr.recipes import Changes, as_object, load_recipe, run_recipe
 from avr.recipes.running import Measured, Outcome
 from avr.recipes.tables import as_markdown, table_rows
@@ -121,7 +121,7 @@ def test_the_command_prints_a_table_and_writes_it(runner, toy_store, tmp_path):
     finished = runner.invoke(main, [*arguments, "--training", "epochs=5", "--training", "min_steps=0"])
     assert finished.exit_code == 0, finished.output
     assert len(list(out.glob("rows/*/*.json"))) == 6
-    assert json.loads((out / "recipe.json").read_text()) == {"recipe": "stfn-table2"}
+    assert read_json(out / "recipe.json") == {"recipe": "stfn-table2"}
     lines = finished.stdout.splitlines()
     assert lines[0] == "STFN table 2: fusion operations"
     assert lines[1] == "toy, split 1, seed 0, 1, settings for small data"
@@ -155,6 +155,14 @@ def test_a_folder_of_something_else_is_refused(toy_store, tmp_path):
     with pytest.raises(UsageError, match=r"holds table.csv, and is no folder of a recipe: choose another --out"):
         quick("stfn-table2", toy_store, tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["table.csv"]
+
+
+def test_a_folder_that_an_older_avr_began_goes_on(toy_store, tmp_path, untrained):
+    """It had no recipe.json, and is stopped before its first table."""
+    for name in ("rows", "runs"):
+        (tmp_path / name).mkdir()
+    quick("stfn-table2", toy_store, tmp_path)
+    assert read_json(tmp_path / "recipe.json") == {"recipe": "stfn-table2"}
 
 
 def test_json_is_one_object_and_nothing_else(runner, toy_store, tmp_path, monkeypatch):

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from dataclasses import replace
@@ -58,12 +59,37 @@ def test_a_record_reads_as_it_was_written(tmp_path):
     [
         *("", "{", "[]", "{}", '{"kind": "other"}', '{"kind": "head", "splits": 3}', '{"kind": "head", "seed": "one"}'),
         *('{"kind": "head", "splits": {"1": {}}}', '{"identity": {"extraction": {}}, "complete": true}'),
+        *(
+            f'{{"kind": "head", "identity": {{{told}}}}}'
+            for told in ('"splits": 5', '"splits": "12"', '"split": ["1"]')
+        ),
+        *(f'{{"kind": "head", "identity": {{{told}}}}}' for told in ('"splits": [["1"]]', '"split": "../1"')),
+        '{"kind": "head", "splits": {"x/../../../mine": {"results": {}}}}',
+        *(
+            f'{{"kind": "head", "splits": {{"1": {{"results": {told}}}}}}}'
+            for told in ('{}, "seconds": "x"', '{"a": 5}')
+        ),
+        *(
+            f'{{"kind": "head", "splits": {{"1": {{"results": {{}}, {told}}}}}}}'
+            for told in ('"folds": "a"', '"losses": 1')
+        ),
     ],
 )
 def test_a_damaged_record_is_named(tmp_path, text):
     (tmp_path / "run.json").write_text(text)
     with pytest.raises(WorkError, match=r"run\.json(:| is) damaged"):
         read_record(tmp_path)
+
+
+def test_no_forged_record_removes_a_folder_outside_the_run(tmp_path):
+    mine = tmp_path / "mine"
+    mine.mkdir()
+    (tmp_path / "run" / ".begun" / "split-x").mkdir(parents=True)
+    forged = {"kind": "head", "complete": True, "splits": {"x/../../../mine": {"results": {}}}}
+    (tmp_path / "run" / "run.json").write_text(json.dumps(forged))
+    with pytest.raises(WorkError, match=r"split 'x/.*/mine' is no name"), claim_run(tmp_path / "run", "", MINE):
+        pass
+    assert mine.is_dir()
 
 
 def test_a_run_goes_on_where_out_holds_it_and_others_are_refused(tmp_path, capsys):
@@ -172,8 +198,9 @@ def test_a_split_is_there_when_the_record_names_it(tmp_path):
         assert (run / "split-1" / "scores.h5").is_file()
         assert (split_names(run), score_paths(run)) == ([], [])  # as a process that was killed here leaves it
         (run / ".split-2.host-123-0123abcd.tmp").mkdir()
+        (run / "split-1" / ".scores.h5.host-123-0123abcd.tmp").touch()
     with claim_run(tmp_path / "out", "", MINE) as run:
-        assert not (run / ".split-2.host-123-0123abcd.tmp").exists()
+        assert not list(run.rglob("*.tmp"))
         with new_split(run, "1") as folder:
             leave_scores(folder)
         record_split(run, "1", SplitRecord(FIGURES), summary=FIGURES)
@@ -232,8 +259,13 @@ def test_what_is_of_a_store_that_lacks_shards_says_so_for_ever(tmp_path, capsys)
             record_split(run, split, SplitRecord(FIGURES))
     assert read_record(run).finished
     assert json.loads((run / "run.json").read_text())["complete"] is False
-    with pytest.raises(UsageError, match=r"a-1, of a store that is not whole \(rgb: 3 of 12 shards\)"):
+    told = r"a-1, of a store that is not whole \(rgb: 3 of 12 shards\): finish the store, then train again, or name"
+    with pytest.raises(UsageError, match=told) as caught:
         finished_runs(tmp_path)
+    assert "goes on" not in str(caught.value)
+    leave_scores(tmp_path / "b-1")
+    assert [run.name for run in finished_runs(tmp_path)] == ["b-1"]
+    assert re.search(f"leaves out .*{told}", capsys.readouterr().err)
     warn_unfinished(score_path(run / "split-1"))
     assert "warning: " in (said := capsys.readouterr().err)
     assert "scores.h5: of a store that is not whole (rgb: 3 of 12 shards): its figures are of what is there" in said
