@@ -8,7 +8,6 @@ from avr.core import UsageError, write_whole
 from .reading import Recipe
 
 MARK = "recipe.json"
-TABLES = ("table.csv", "table.md", "table.json")
 
 
 def check_folder(out: Path, recipe: Recipe) -> None:
