@@ -34,7 +34,7 @@ def print_fusion(result: "FusionResult", sort: str | None, *, written: bool = Tr
 def print_applied(result: "Applied", sort: str | None, *, written: bool = True) -> None:
     """The figures of a fusion on new videos, where these have labels, and what was written."""
     if result.rows:
-        click.echo(f"fitted before; judged on the {result.rows[0]['videos']} videos with labels")
+        click.echo(f"fitted before; judged on {result.rows[0]['videos']} videos with labels")
         print_rows(result.rows, sort)
         print_differences(result.rule, result.differences)
     if written:

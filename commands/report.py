@@ -16,15 +16,16 @@ from ._output import Reply, answering, computed, print_lines
 def command(runs: tuple[Path, ...], out: Path, overwrite: bool) -> Reply:
     """Write one HTML page about RUNS: run folders or score files; without any, the newest under runs/.
 
-    Accuracy tables, accuracy by class, confusion matrices, most confused pairs and learning curves, in one file that
-    any browser opens without a network.
+    Accuracy tables, accuracy by class, confusion matrices, most confused pairs, the weights of a fusion
+    whose classes weigh streams apart, and learning curves, in one file that any browser opens without a network.
     """
     from avr.report import newest_runs, write_report
 
     report, error = computed(write_report, list(runs) or newest_runs(), out, overwrite=overwrite)
     found = [{"name": o.name, "dataset": o.dataset, "main": o.main, "splits": o.rows} for o in report.outcomes]
     lines = [
-        f"{outcome.name}, split {split}: {outcome.main} {100 * rows[outcome.main]['top1']:.1f} % top-1"
+        f"{outcome.name}{f', split {split}' if split else ''}: "
+        f"{outcome.main} {100 * rows[outcome.main]['top1']:.1f} % top-1"
         for outcome in report.outcomes
         for split, rows in outcome.rows.items()
     ]

@@ -1,6 +1,6 @@
 """A fitted fusion on scores of new videos: streams by name, labels or none, fused scores as a table or a score file."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -9,16 +9,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from avr.core import Unwritten, UsageError, WorkError, claim_files, note, warn, write_csv
-from avr.store import UNLABELLED, Scores, import_scores, read_scores, score_path, write_scores
+from avr.store import UNLABELLED, Scores, import_scores, is_test, read_scores, score_path, warn_unfinished, write_scores
 
 from ._base import Fuser
-from ._finding import OWN, SCORES, find_files, is_foreign, name_of
+from ._finding import OWN, SCORES, find_files, is_foreign, name_of, warn_of_unfinished
 from ._fuse import judge_untrained
-from ._inputs import Table, choose_streams, gather
+from ._inputs import Table, choose_streams, side_by_side
 from ._report import against_baselines, table_rows
 from ._results import Applied, Row
 from ._saving import about_scores, find_fusion, load_fuser
-from ._trials import Evaluation, Judged, Trial
+from ._trials import Evaluation, Judged, Trial, of_split
 
 DEFAULT = Path("fused.csv")
 GroupRule = Callable[[Sequence[str]], tuple[Sequence[str], str]]
@@ -58,12 +58,17 @@ def apply_fusion(
     if not isinstance(fuser, Fuser):
         raise UsageError(f"{fused}: a rule over features cannot be applied to scores: fuse scores (awf, multiply, …)")
     about = about_scores(fuser, place)
+    if split not in ("", about["split"]):
+        raise UsageError(f"{place} was fitted on scores{of_split(about['split']) or ' of no split'}: leave out --split")
     if not scores:
         raise UsageError("no scores: name those of the streams that were fused")
     files = find_files(scores)
     out = check_out(out)
     claim_files([(place, out)], inputs=files, overwrite=overwrite)
-    table = matched(read_new(files, about, group_rule), about, str(place))
+    warn_unfinished(Path(fused))
+    read = read_new(files, about, group_rule)
+    warn_of_unfinished(scores, read)
+    table = matched(of_one_split(read, str(about["split"])), about, str(place))
     result = judged(table, fuser, about, place, evaluation or Evaluation(), out)
     try:
         write_fused(result, table, about)
@@ -109,8 +114,8 @@ def check_out(out: Path) -> Path:
     return out
 
 
-def read_new(files: Sequence[Path], about: dict[str, Any], group_rule: GroupRule | None) -> list[tuple[str, Scores]]:
-    """Name and content of score files, of runs those of the fusion's split; what other tools wrote is imported.
+def read_new(files: Sequence[Path], about: dict[str, Any], group_rule: GroupRule | None) -> dict[Path, Scores]:
+    """Content of score files; what other tools wrote is imported.
 
     Raises:
         UsageError: as `avr.store.read_scores` and `avr.store.import_scores`.
@@ -119,22 +124,43 @@ def read_new(files: Sequence[Path], about: dict[str, Any], group_rule: GroupRule
     unread = [file for file in files if is_foreign(file) and file.stem not in kinds]
     if unread:
         note(f"leaves out {', '.join(map(str, unread))}: none is called as a stream ({', '.join(kinds)})")
-    found = []
-    for file in (file for file in files if file not in unread):
-        scores = _imported(file, about, kinds[file.stem], group_rule) if is_foreign(file) else read_scores(file)
-        found.append((name_of(file, files), scores))
-    own = [(name, scores) for name, scores in found if scores.split == about["split"]]
-    splits = list(dict.fromkeys(scores.split for _, scores in found))
-    if not own and len(splits) > 1:
-        raise UsageError(f"scores of splits {', '.join(splits)}, but the fusion is of {about['split']!r}: name one's")
-    return [(name, replace(scores, split=str(about["split"]))) for name, scores in own or found]
+    return {
+        file: _imported(file, about, kinds[file.stem], group_rule) if is_foreign(file) else read_scores(file)
+        for file in files
+        if file not in unread
+    }
+
+
+def of_one_split(read: Mapping[Path, Scores], split: str) -> list[tuple[str, Scores]]:
+    """Name and content of the scores of the fusion's split and of those that name none; else of the only one there."""
+    splits = sorted({scores.split for scores in read.values()} - {""})
+    if len(splits) > 1 and split not in splits:
+        own = f"is{of_split(split)}" if split else "names none"
+        raise UsageError(f"scores of splits {', '.join(splits)}, and the fusion {own}: give those of one")
+    wanted = ("", split) if split in splits else ("", *splits)
+    return [
+        (name_of(file, [*read]), replace(scores, split=split))
+        for file, scores in read.items()
+        if scores.split in wanted
+    ]
 
 
 def _imported(file: Path, about: dict[str, Any], kind: Any, group_rule: GroupRule | None) -> Scores:
-    """The scores of a file that another tool wrote, as the stream it is called by, of the kind that was fused."""
+    """The scores of a file that another tool wrote, as the stream it is called by.
+
+    Of the kind that its numbers tell; where rows nearly share a sum, as one alone does, of the kind that was fused.
+    """
     known = tuple(map(str, about["class_names"]))
-    groups: dict[str, Any] = {"group_rule": group_rule} if group_rule else {}
-    imported = import_scores(file, stream=file.stem, class_names=known, kind=kind, **groups)
+    told: dict[str, Any] = {"stream": file.stem, "class_names": known}
+    if group_rule:
+        told["group_rule"] = group_rule
+    imported = import_scores(file, **told)
+    if imported.scores.kind != kind == "probabilities":
+        (values,) = imported.scores.streams.values()
+        sums = values.sum(axis=1)
+        if values.min() >= 0 and 0 < sums.max() <= 1.1 * sums.min():
+            imported = import_scores(file, **told, kind=kind)
+            note(f"{file}: its numbers do not tell what they are: taken as {kind}, which the fusion was fitted on")
     for line in imported.notes:
         note(f"{file}: {line}")
     return imported.scores
@@ -154,8 +180,8 @@ def matched(files: Sequence[tuple[str, Scores]], about: dict[str, Any], where: s
                 f"{name} has the classes {', '.join(scores.class_names[:3])}, …, and {where} was fitted on "
                 f"{', '.join(about['class_names'][:3])}, …: give scores of the same classes in the same order"
             )
-    every = choose_streams(files, None, fused=True)
-    names = [name for *_, name in every]
+    every = {name: (index, stream) for index, stream, name in choose_streams(files, None, fused=True)}
+    names = list(every)
     chosen = [_stream(wanted, names, where) for wanted in about["streams"]]
     shared = next((name for name in chosen if chosen.count(name) > 1), None)
     if shared is not None:
@@ -164,12 +190,19 @@ def matched(files: Sequence[tuple[str, Scores]], about: dict[str, Any], where: s
     extra = [name for name in names if name not in chosen and name.rpartition("/")[2] != "fused"]
     if extra:
         note(f"leaves out {', '.join(extra)}, which {where} does not read")
-    used = {index for index, _, name in every if name in chosen}
-    table = gather([file for index, file in enumerate(files) if index in used], streams=chosen)
-    for name, now, then in zip(chosen, table.kinds, about["kinds"], strict=True):
+    for name, then in zip(chosen, about["kinds"], strict=True):
+        now = files[every[name][0]][1].kind
         if now != then:
-            raise UsageError(f"{name} holds {now}, and {where} was fitted on {then}: write its scores as those")
-    return replace(table, streams=tuple(about["streams"]))
+            raise UsageError(
+                f"{name} holds {now}, and {where} was fitted on {then}: give its {then}, or, where the file of another "
+                f"tool holds those, import it as such (avr store import-scores --kind {then})"
+            )
+    used = sorted({every[name][0] for name in chosen})
+    wanted = [
+        (used.index(every[name][0]), every[name][1], stream)
+        for name, stream in zip(chosen, about["streams"], strict=True)
+    ]
+    return side_by_side([files[index] for index in used], wanted)
 
 
 def _stream(wanted: str, names: Sequence[str], where: str) -> str:
@@ -186,10 +219,14 @@ def _stream(wanted: str, names: Sequence[str], where: str) -> str:
 
 
 def judged_alone(table: Table, fuser: Fuser, rule: str) -> Trial | None:
-    """The streams, the untrained rules and the fitted one on the videos with labels; None without any."""
-    known = np.flatnonzero(table.labels != UNLABELLED)
+    """The streams, the untrained rules and the fitted one on the test videos with labels; None without any label."""
+    labelled = table.labels != UNLABELLED
+    known = np.flatnonzero(labelled & is_test(table.fold))
     if not len(known):
-        return None
+        known = np.flatnonzero(labelled)
+        if not len(known):
+            return None
+        warn("none of these videos is a test video: a head or the rule may have learnt from them, and figures flatter")
     part = replace(
         table,
         **{name: getattr(table, name)[known] for name in ("X", "labels", "groups", "ids", "fold")},  # type: ignore[arg-type]
@@ -224,7 +261,11 @@ def write_fused(result: Applied, table: Table, about: dict[str, Any]) -> None:
             kind="probabilities",
             split=result.split,
             head=f"{OWN}{result.rule}",
-            provenance={"fitted_on": list(about["sources"]), "sources": list(table.sources)},
+            provenance={
+                "fitted_on": list(about["sources"]),
+                "sources": list(table.sources),
+                "store": table.about_store,
+            },
         )
         write_scores(result.out, fused)
         return

@@ -1,6 +1,6 @@
 """Which score files a command takes: those named, folders of them, or the runs' newest."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from avr.core import UsageError, by_number, note
@@ -39,9 +39,14 @@ def find_scores(paths: Sequence[Path | str] = ()) -> list[tuple[str, Scores]]:
             "then name scores"
         )
     files = {file: read_scores(file) for file in found}
+    warn_of_unfinished(paths, files)
+    return [(name_of(file, found), scores) for file, scores in files.items()]
+
+
+def warn_of_unfinished(paths: Sequence[Path | str], files: Mapping[Path, Scores]) -> None:
+    """Warn of what is not whole among the paths that were named; `files` are the scores found there."""
     for path in map(Path, paths):
         warn_unfinished(path, files[path].provenance if path in files else None)
-    return [(name_of(file, found), scores) for file, scores in files.items()]
 
 
 def find_files(paths: Sequence[Path | str] = ()) -> list[Path]:
@@ -64,7 +69,7 @@ def find_files(paths: Sequence[Path | str] = ()) -> list[Path]:
         else:
             hint = "check the name" if paths else "train a head first (`avr heads train linear`), or name score files"
             raise UsageError(f"no score file or run at {path}: {hint}")
-    return found
+    return list(dict.fromkeys(found))
 
 
 def is_foreign(file: Path) -> bool:

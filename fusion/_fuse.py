@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from avr.core import Progress, Unwritten, UsageError, WorkError, note, options_of, read_options, warn
+from avr.core import Progress, Unwritten, UsageError, WorkError, digest_of, note, options_of, read_options, warn
 from avr.store import (
     RUNS,
     UNTRAINED,
@@ -240,7 +240,8 @@ def conclude(
 
 def _digest(table: Table) -> str:
     """Of all that a rule is fitted and judged on."""
-    digest = hashlib.sha256()
+    told = {name: list(getattr(table, name)) for name in ("groups", "ids", "kinds", "class_names")}
+    digest = hashlib.sha256(digest_of(told).encode())
     for array in (table.X, table.labels, table.fold):
         digest.update(np.ascontiguousarray(array).data)
     return digest.hexdigest()[:16]

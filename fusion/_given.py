@@ -78,7 +78,7 @@ def numbered(
     """
     labels = _of_videos(y, num_videos)
     if columns is None and not are_names(labels):
-        return np.arange(num_classes), check_labels(labels, num_videos, num_classes)
+        return np.arange(num_classes), _as_numbers(labels, num_classes)
     if columns is None:
         columns = np.unique(labels.astype(str))
         if len(columns) != num_classes:
@@ -110,9 +110,8 @@ def are_names(labels: NDArray) -> bool:
     )
 
 
-def check_labels(y: object, num_videos: int, num_classes: int) -> NDArray[np.int64]:
-    """Labels as int64 `(M,)`; refused: another length, not whole numbers, or out of range."""
-    labels = _of_videos(y, num_videos)
+def _as_numbers(labels: NDArray[Any], num_classes: int) -> NDArray[np.int64]:
+    """Labels as int64 `(M,)`; refused: not whole numbers, or out of range."""
     if labels.dtype.kind not in "iub" and not (labels.dtype.kind == "f" and (labels == np.floor(labels)).all()):
         raise UsageError(f"labels of type {labels.dtype}: they are class numbers 0 … {num_classes - 1}, or names")
     labels = labels.astype(np.int64)

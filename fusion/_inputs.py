@@ -92,7 +92,11 @@ def gather(files: Sequence[tuple[str, Scores] | Path | str], *, streams: Sequenc
     if len(splits) > 1:
         raise UsageError(f"scores of several splits ({', '.join(splits)}): gather those of one")
     check_classes(named)
-    wanted = choose_streams(named, streams)
+    return side_by_side(named, choose_streams(named, streams))
+
+
+def side_by_side(named: Sequence[tuple[str, Scores]], wanted: Sequence[tuple[int, str, str]]) -> Table:
+    """The table of the streams that `choose_streams` found in these files."""
     joined = join(named)
     X = np.stack([named[index][1].streams[stream][joined[index]] for index, stream, _ in wanted], axis=1)
     first, rows = named[0][1], joined[0]

@@ -1,11 +1,12 @@
 """Adaptive weighted fusion: a weight for each class and stream."""
 
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from avr.core import About, PositiveFloat, Range
+from avr.core import About, PositiveFloat, Range, UsageError
 
 from ._base import Fuser, Kind
 from ._probabilities import calibrate, fit_lapses, fit_temperature, temperatures_of, with_lapses
@@ -19,6 +20,8 @@ from .programs import (
     stilt_gains,
     stilt_weights,
 )
+
+READ_BY = {"nu": "margin", "delta": "margin", "tolerance": "margin", "balance": "stilt"}  # option -> objective
 
 
 class Awf(Fuser):
@@ -86,6 +89,20 @@ class Awf(Fuser):
         """Without what the margin program once chose for itself; what it chose is learnt, `nu_` and `delta_`."""
         chosen = {name for name in ("nu", "delta") if {**options}.get(name) == "auto"}
         return {name: value for name, value in options.items() if name not in {"shared", *chosen}}
+
+    @classmethod
+    def options_for(cls, streams: Sequence[str], given: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        """The options `given`; refused: one that the objective does not read."""
+        options = super().options_for(streams, given)
+        made, default = cls(**options), cls()
+        for name in options:
+            reader = READ_BY.get(name, made.objective)
+            if reader != made.objective and options[name] != getattr(default, name):
+                raise UsageError(
+                    f"awf: {name} is read by objective {reader} and does nothing with objective {made.objective}: "
+                    f"leave it out, or take objective {reader}"
+                )
+        return options
 
     def _learn(self, X: NDArray, y: NDArray, groups: NDArray) -> None:
         if self.objective == "stilt":

@@ -165,6 +165,7 @@ def feature_tables(
                 split=name,
                 dataset=opened.dataset,
                 sources=tuple({"store": place, "stream": s, "layer": LAYER} for s in wanted),
+                lacking=opened.lacking,
             )
             tables.append(table)
         if not tables:

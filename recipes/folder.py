@@ -7,7 +7,6 @@ from avr.core import UsageError, WorkError, read_json, write_json
 from .reading import Recipe
 
 MARK = "recipe.json"
-TABLES = ("table.csv", "table.md", "table.json")
 
 
 def check_folder(out: Path, recipe: Recipe) -> None:

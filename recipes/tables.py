@@ -8,9 +8,9 @@ from typing import Any
 
 from avr.core import write_whole
 
-from .folder import TABLES
 from .running import Outcome
 
+TABLES = ("table.csv", "table.md", "table.json")
 HEADER = ("row", "paper", "measured", "runs")
 
 

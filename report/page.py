@@ -37,7 +37,9 @@ TEMPLATE = """
 {%- else %}<td class="bar"><i style="width:{{ '%.1f' % (100 * cell) }}%"></i><b>{{ '%.1f' % (100 * cell) }}</b></td>
 {%- endif %}{% endfor %}</tr>{% endfor %}</table>
 {%- endmacro -%}
-<!DOCTYPE html><html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">
+<!DOCTYPE html><html lang="en"><head><meta charset="utf-8">
+<meta http-equiv="Content-Security-Policy" content="default-src 'none';
+style-src 'unsafe-inline'; img-src data:"><meta name="viewport" content="width=device-width">
 <title>avr report: {{ data }}</title><style>{{ style }}</style></head><body><h1>Report: {{ data }}</h1>
 <h2>Accuracy</h2><div class="scroll">{{ table(accuracy.head, accuracy.rows, (0, 1, 2), accuracy.main) }}</div>
 {% for run in outcomes if run.lack %}<p class="note">{{ run.name }}: {{ run.lack }}.</p>
@@ -49,7 +51,7 @@ share of the row. All splits together.</p><div class="scroll">{{ drawn(run) }}</
 {% set confused = confused_rows(run) %}{% if confused %}<h3>Most confused</h3>
 {{ table(["true class", "taken for", "videos", "of the class"], confused, (0, 1)) }}
 {% else %}<p>No video is taken for another class's.</p>{% endif %}{% endfor %}
-{% for run in outcomes %}{% for split, picture in weights(run) %}<h2>Weights: {{ run.name }}{% if split != "-" %},
+{% for run in outcomes %}{% for split, picture in weights(run) %}<h2>Weights: {{ run.name }}{% if split %},
 split {{ split }}{% endif %}</h2>
 <p class="note">What each class takes from each stream; darker is more.</p><div class="scroll">{{ picture }}</div>
 {% endfor %}{% endfor %}

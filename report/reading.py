@@ -41,8 +41,8 @@ class Outcome:
         dataset: the data set's name.
         class_names: K names.
         main: the output that stands for the run: its own fused prediction, its only stream, or the streams' average.
-        rows: by split, then by output (a stream, the head's own "fused", the streams' "average" and "multiply", the
-            mean of their log-probabilities), what `measure` gives.
+        rows: by split ("" where the scores name none), then by output (a stream, the head's own "fused", the streams'
+            "average" and "multiply", the mean of their log-probabilities), what `measure` gives.
         confusion: counts `(K, K)` of the main output, summed over the splits.
         videos: test videos by split.
         curves: the learning curves.
@@ -124,9 +124,10 @@ def _add(outcome: Outcome, scores: Scores, file: Path) -> None:
     if len(alone) > 1 and AVERAGE not in outputs:
         outputs[AVERAGE] = np.mean(alone, axis=0)
         outputs[MULTIPLY] = np.mean(np.log(np.maximum(alone, np.finfo(np.float64).tiny)), axis=0)
-    split = scores.split or "-"
+    split = scores.split
     if split in outcome.rows:
-        raise UsageError(f"{file}: the run has scores of split {split} already; name the score files one by one")
+        told = f"split {split}" if split else "no split"
+        raise UsageError(f"{file}: the run has scores of {told} already; name the score files one by one")
     outcome.rows[split] = {name: measure(values, labels) for name, values in outputs.items()}
     outcome.videos[split] = len(labels)
     outcome.confusion += confusion_matrix(outputs[outcome.main], labels, len(scores.class_names))

@@ -31,6 +31,7 @@ SLACK, PATIENCE = 1e-2, 2
 HAIR = 0.03
 NARROW = 1e-9  # a box so narrow has no inside in float64
 BLOCK = 512
+MOST_POINTS = 200  # after these, what is best is returned with its gap
 
 
 @dataclass(frozen=True)
@@ -123,7 +124,6 @@ class MarginProgram:
         *,
         start: NDArray | None = None,
         tolerance: float = 1e-4,
-        max_iterations: int = 200,
     ) -> MarginSolution:
         """Solve to a gap of `tolerance` (times the objective where that is larger than one).
 
@@ -132,7 +132,6 @@ class MarginProgram:
             delta: largest distance of a class's weight from the shared one, in [0, 1].
             start: (K, S) feasible weights; None: equal ones.
             tolerance: of the gap.
-            max_iterations: after these, what is best is returned with its gap.
         """
         if start is None:
             start = np.full((self.K, self.S), 1 / self.S)
@@ -143,7 +142,7 @@ class MarginProgram:
         form = box(self.K, self.S, delta)
         best, best_value, bound = start, np.inf, -np.inf
         point, expected, step, gap = start, np.nan, STEP, np.inf
-        for iterations in range(1, max_iterations + 1):  # noqa: B007 (how many there were is part of the answer)
+        for iterations in range(1, MOST_POINTS + 1):  # noqa: B007 (how many there were is part of the answer)
             margin, rival = margins(self.scores, self.labels, point)
             value, threshold = soft_margin(margin, nu)
             stalled = value >= best_value - HAIR * gap

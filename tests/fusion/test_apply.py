@@ -27,7 +27,7 @@ def new_scores(names=("rgb", "flow"), *, seed=5, labelled=True, **changes):
 @pytest.fixture
 def fused(tmp_path):
     """A fitted awf of linear/rgb and linear/flow."""
-    options = {"nu": 0.5, "delta": 0.3}
+    options = {"objective": "margin", "delta": 0.3}
     return fuse("awf", [put(tmp_path, score_file())], out=tmp_path / "fused", options=options, evaluation=QUICK).out
 
 

@@ -8,7 +8,7 @@ import pytest
 from avr.cli import main
 from avr.core import UsageError
 from avr.fusion import EarlySvm, fuse, fuse_features, load_fuser, pooled_features
-from avr.store import FeatureStore, StoreWriter, read_scores
+from avr.store import FeatureStore, StoreWriter, read_record, read_scores
 
 
 @pytest.fixture
@@ -115,3 +115,17 @@ def test_early_svm_of_what_is_not_there(store, monkeypatch):
         fuse_features(split="9")
     with pytest.raises(UsageError, match=r"reads features, not scores: .*`avr.fusion.fuse_features`"):
         fuse("early-svm")
+
+
+def test_early_svm_of_a_store_that_lacks_shards_says_so(store, monkeypatch):
+    monkeypatch.chdir(store[0])
+
+    class Lacking(FeatureStore):
+        def __init__(self, *given, **options):
+            super().__init__(*given, **options)
+            self.lacking = "rgb: 1 of 2 shards"
+
+    monkeypatch.setattr("avr.fusion.early_svm.FeatureStore", Lacking)
+    result = fuse_features()
+    assert read_scores(result.out / "scores.h5").provenance["store"]["lacking"] == "rgb: 1 of 2 shards"
+    assert read_record(result.out).lacking == "rgb: 1 of 2 shards"

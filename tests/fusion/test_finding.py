@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from avr.cli import main
-from avr.core import Unwritten, UsageError, WorkError
+from avr.core import Unwritten, UsageError, WorkError, softmax
 from avr.fusion import Evaluation, compare, fuse, gather
 from avr.store import UNLABELLED, write_scores
 
@@ -147,3 +147,20 @@ def test_what_was_computed_is_told_although_it_cannot_be_written(tmp_path, monke
     assert "average - multiply, the better untrained rule" in done.stdout
     assert "written:" not in done.stdout
     assert not list((tmp_path / "runs").glob("fuse-*"))
+
+
+@pytest.mark.parametrize("part", ["groups", "ids", "kind"])
+def test_other_groups_ids_or_kinds_are_another_fusion(part, tmp_path):
+    """The figures of the first would be taken for those of the second."""
+    scores = score_file(**TEST_ONLY)
+    scores = replace(scores, streams={name: np.abs(values) for name, values in scores.streams.items()})
+    out = fuse("average", [write_scores(tmp_path / "s.h5", scores)], out=tmp_path / "out", evaluation=QUICK).out
+    assert fuse("average", [tmp_path / "s.h5"], out=out, evaluation=QUICK).out == out
+    rows = {"rgb": softmax(scores.streams["rgb"])}
+    kinds = [replace(scores, streams=rows, kind=kind) for kind in ("probabilities", "logits")]
+    other = {"groups": replace(scores, groups=np.roll(scores.groups, 1)), "ids": replace(scores, ids=scores.ids[::-1])}
+    if part == "kind":
+        out = fuse("average", [write_scores(tmp_path / "s.h5", kinds[0])], out=tmp_path / "k", evaluation=QUICK).out
+    write_scores(tmp_path / "s.h5", other.get(part, kinds[1]))
+    with pytest.raises(UsageError, match=r"choose another --out"):
+        fuse("average", [tmp_path / "s.h5"], out=out, evaluation=QUICK)

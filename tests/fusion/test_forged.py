@@ -9,7 +9,7 @@ import time
 import numpy as np
 import pytest
 
-from avr.core import AvrError, WorkError
+from avr.core import AvrError, WorkError, sha256_of, write_json
 from avr.fusion import apply_fusion, fuse, load_fuser
 from avr.store import write_scores
 
@@ -32,7 +32,7 @@ def changed(**changes):
     def change(folder):
         content = json.loads((folder / "fusion.json").read_text()) | changes
         kept = {name: value for name, value in content.items() if value is not None}
-        (folder / "fusion.json").write_text(json.dumps(kept))
+        write_json(folder / "fusion.json", kept)
 
     return change
 
@@ -51,6 +51,7 @@ def arrays(**changes):
     def change(folder):
         tensors = load_file(folder / "fuser.safetensors") | changes
         save_file({name: array for name, array in tensors.items() if array is not None}, folder / "fuser.safetensors")
+        changed(arrays_sha256=sha256_of(folder / "fuser.safetensors"))(folder)  # else that alone is found
 
     return change
 
@@ -86,9 +87,9 @@ FORGED = {
     "kinds without end": learnt(kinds_=["logits"] * 300_000),
     "no classes": arrays(classes_=None),
     "classes without end": arrays(classes_=np.arange(3_000_000)),
-    "no weights": arrays(weights_=None),
-    "weights of another shape": arrays(weights_=np.ones((3, 2))),
-    "weights that are no numbers": arrays(weights_=np.full((4, 2), np.nan)),
+    "no exponents": arrays(exponents_=None),
+    "exponents of another shape": arrays(exponents_=np.ones((3, 2))),
+    "exponents that are no numbers": arrays(exponents_=np.full((4, 2), np.nan)),
     "arrays are gone": lambda folder: (folder / "fuser.safetensors").unlink(),
     "arrays are cut": lambda folder: os.truncate(folder / "fuser.safetensors", 100),
     "a header without end": lambda folder: (folder / "fuser.safetensors").write_bytes(b"\xff" * 16),
@@ -141,6 +142,6 @@ def test_bytes_that_are_flipped_never_give_a_traceback(whole, tmp_path):
 
 def test_a_damaged_fusion_says_so(whole, tmp_path):
     folder = shutil.copytree(whole[0], tmp_path / "fused")
-    FORGED["weights of another shape"](folder)
+    FORGED["exponents of another shape"](folder)
     with pytest.raises(WorkError, match=r"fusion\.json: damaged \(.*; fuse again"):
         load_fuser(folder)

@@ -411,3 +411,30 @@ def test_rules_that_need_no_scikit_learn_and_no_scipy_load_neither(tmp_path):
     write_scores(tmp_path / "scores.h5", score_file())
     done = subprocess.run([sys.executable, "-c", ALONE], cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize(
+    ("objective", "option", "reader"),
+    [("likelihood", "nu=0.2", "margin"), ("likelihood", "delta=0.3", "margin"), ("margin", "balance=2", "stilt"),
+     ("stilt", "tolerance=0.01", "margin"), ("likelihood", "balance=0.5", "stilt")],
+)  # fmt: skip
+def test_an_option_that_the_objective_does_not_read_is_refused(
+    objective, option, reader, tmp_path, monkeypatch, runner
+):
+    monkeypatch.chdir(tmp_path)
+    put(tmp_path, score_file())
+    name, value = option.split("=")
+    done = runner.invoke(main, ["fuse", "awf", "--objective", objective, f"--{name}", value])
+    assert done.exit_code == 2
+    assert done.stderr.splitlines()[-1] == (
+        f"error: awf: {name} is read by objective {reader} and does nothing with objective {objective}: leave it out, "
+        f"or take objective {reader}"
+    )
+    assert not list((tmp_path / "runs").glob("fuse-*"))
+
+
+def test_options_that_are_read_or_are_the_defaults_are_taken():
+    assert rule_class("awf").options_for(("a", "b"), {"nu": 0.5, "balance": 1.0}) == {"nu": 0.5, "balance": 1.0}
+    given = {"objective": "margin", "nu": 0.2, "delta": 0.3, "tolerance": 1e-3}
+    assert rule_class("awf").options_for(("a", "b"), given) == given
+    assert rule_class("lp-beta").options_for(("a", "b"), {"nu": 0.2}) == {"nu": 0.2}

@@ -17,8 +17,8 @@ from avr.fusion.programs import (
     first_good,
     held_out_errors,
     shared_exponents,
-    worse_by,
 )
+from avr.fusion.programs.select import worse_by
 
 from .conftest import make_scores
 

@@ -136,7 +136,7 @@ def test_the_table_marks_the_best_row_sorts_and_ends_in_one_sentence(printed):
 
 
 def test_learnt_weights_are_printed_and_kept_for_the_report(printed, tmp_path):
-    text = printed("awf", "--nu", "0.5", "--delta", "0.3")
+    text = printed("awf", "--objective", "margin", "--delta", "0.3")
     table = text[text.index("\nweights\n") :].splitlines()
     assert table[2].split() == ["class", "linear/rgb", "linear/flow"]
     assert [line.split()[0] for line in table[4:9]] == ["mean", "jump", "run", "sit", "walk"]

@@ -236,3 +236,14 @@ def test_a_file_with_a_fault_is_refused_with_the_place(tmp_path, old, new, messa
 def test_an_unknown_recipe_lists_the_known_ones():
     with pytest.raises(UsageError, match="unknown recipe 'stfn'; known: frame-attention-table1, "):
         load_recipe("stfn")
+
+
+@pytest.mark.parametrize("name", ["stilt-table4", "stilt-table5", "stilt-table6"])
+def test_rows_of_awf_name_the_objective_that_they_measure(name):
+    """Whatever awf's default is."""
+    rows = [row for row in load_recipe(name).rows if row.fuse == "awf"]
+    assert rows
+    for row in rows:
+        named = "likelihood" if "AWF with avr's likelihood objective" in row.name else "stilt"
+        assert row.fuse_options == {"objective": named}
+        assert (row.figures == {}) == (named == "likelihood")

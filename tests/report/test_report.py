@@ -300,3 +300,19 @@ def test_command_without_runs_exits_2(runner, tmp_path, monkeypatch):
     result = runner.invoke(main, ["report"])
     assert result.exit_code == 2
     assert result.stderr.startswith("error: no run with scores under runs: train a head first")
+
+
+def test_page_allows_no_script_and_nothing_from_elsewhere(run, tmp_path):
+    html = write_report([run], tmp_path / "page.html").out.read_text()
+    head = html[: html.index("</head>")]
+    policy = "default-src 'none';\nstyle-src 'unsafe-inline'; img-src data:"
+    assert f'<meta http-equiv="Content-Security-Policy" content="{policy}">' in head
+    assert "<script" not in html
+    assert " onload=" not in html
+
+
+def test_scores_of_no_split_are_told_without_one(run, tmp_path, runner):
+    path = write_scores(tmp_path / "a.h5", replace(read_scores(run / "split-1" / "scores.h5"), split=""))
+    done = runner.invoke(main, ["report", str(path), "--out", str(tmp_path / "page.html")])
+    assert done.stdout.splitlines()[0] == "a.h5: average 100.0 % top-1"
+    assert '<td class="name">-</td>' not in (tmp_path / "page.html").read_text()
