@@ -71,7 +71,8 @@ def tell_kind(
         if off <= _slack(values, scale) and scale in (1, 100):
             words = f"{_scaled(scale)[:-1]}, within what its digits tell), each row divided by its own sum"
             return Told(_divided(values, sums, where), "probabilities", words)
-        if np.abs(sums - np.round(sums)).max() < CLOSE and sums.min() >= 1 and not whole:
+        # A sum lies so near to a whole number by chance once in 500 rows.
+        if len(values) > 2 and np.abs(sums - np.round(sums)).max() < CLOSE and sums.min() >= 1 and not whole:
             words = f"sums of probabilities (rows sum to whole numbers, {sums.min():.0f} … {sums.max():.0f})"
             return Told(_divided(values, sums, where), "probabilities", words)
     return _logits(values, sums, right)
