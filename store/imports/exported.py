@@ -4,6 +4,7 @@ import csv
 import hashlib
 import io
 from collections import defaultdict
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -122,9 +123,7 @@ def read_export(folder: Path, name: str) -> Export:
             end - count for end, count in zip(ends, views, strict=True)
         ]:
             raise ValueError("rows that do not follow one another")
-        for column in ("frames", *(name for name in NUMBERS if name in columns)):
-            for cell in columns[column]:
-                int(cell) if column == "frames" else float(cell or 0)
+        _check_numbers(columns)
     except (OSError, ValueError, KeyError, IndexError, csv.Error) as error:
         raise UsageError(f"{table}: not as `avr store export` writes it of a store ({error})") from error
     splits = {column[len(SPLIT) :]: Split() for column in columns if column.startswith(SPLIT)}
@@ -158,6 +157,14 @@ def read_export(folder: Path, name: str) -> Export:
     for array in (*(one for found in arrays.values() for one in found.values()), *beside.values()):
         digest.update(np.ascontiguousarray(array).data)
     return Export(Videos(name, class_names, videos, splits), dict(arrays), shown, columns, digest.hexdigest())
+
+
+def _check_numbers(columns: Mapping[str, list[str]]) -> None:
+    """Raise ValueError where a fact that `Export.of` will read is no number."""
+    for cell in columns["frames"]:
+        int(cell)
+    for cell in (cell for name in NUMBERS for cell in columns.get(name, [])):
+        float(cell or 0)
 
 
 def videos_of(store: Path | str) -> Videos:

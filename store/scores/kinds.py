@@ -12,6 +12,7 @@ from .file import Kind
 
 CLOSE = 1e-3  # of a sum: float16 files of many classes
 MOST_DIGITS = 6
+FEW = 5  # videos whose sums may be alike, or whole numbers, by chance
 # How sure the softmax of sums over frames is, at least; that of distances to planes no more than so often chance.
 SURE, FLAT = 0.9, 3.0
 
@@ -63,16 +64,21 @@ def tell_kind(
         middle = float(np.median(sums))
         scale = next((c for c in (1.0, 100.0) if abs(middle - c) <= _slack(values, c)), middle)
         off = float(np.abs(sums - scale).max())
-        # A few rows of whole numbers may share a sum by chance.
+        # A few rows may share a sum by chance, of whole numbers more of them.
         whole = bool(np.abs(values - np.round(values)).max() < CLOSE)
-        enough = 8 if whole else 2
+        enough = 8 if whole else FEW
+        summed = np.abs(sums - np.round(sums)).max() < CLOSE and sums.min() >= 1 and not whole
+        if scale not in (1, 100) and 1 < len(values) < FEW and (off <= CLOSE * scale or summed):
+            raise UsageError(
+                f"{where}: rows sum to {sums.min():.5g} … {sums.max():.5g}: {len(values)} videos are too few to tell "
+                "sums of probabilities from logits: say --kind logits or --kind probabilities"
+            )
         if off <= CLOSE * scale and (len(values) >= enough or scale in (1, 100)):
             return Told(values / scale if scale != 1 else values, "probabilities", _scaled(scale))
         if off <= _slack(values, scale) and scale in (1, 100):
             words = f"{_scaled(scale)[:-1]}, within what its digits tell), each row divided by its own sum"
             return Told(_divided(values, sums, where), "probabilities", words)
-        # A sum lies so near to a whole number by chance once in 500 rows.
-        if len(values) > 2 and np.abs(sums - np.round(sums)).max() < CLOSE and sums.min() >= 1 and not whole:
+        if summed and len(values) >= FEW:
             words = f"sums of probabilities (rows sum to whole numbers, {sums.min():.0f} … {sums.max():.0f})"
             return Told(_divided(values, sums, where), "probabilities", words)
     return _logits(values, sums, right)

@@ -9,10 +9,9 @@ import numpy as np
 import pytest
 from clips import CLASSES, SETTINGS, make_run, write_clip
 from safetensors import safe_open
-from safetensors.numpy import save_file
 
 from avr.cli import main
-from avr.core import UsageError, WorkError
+from avr.core import UsageError, WorkError, write_json
 from avr.datasets import Video
 from avr.extract import build_backbone, extract
 from avr.fusion import fuse, load_fuser
@@ -160,9 +159,10 @@ def test_a_run_on_opencvs_frames_says_so(runs, tmp_path, capsys):
     assert "OpenCV" not in (Predictor(runs / "linear") and capsys.readouterr().err)
     shutil.copytree(runs / "linear", tmp_path / "older")
     for path in (tmp_path / "older").rglob("checkpoint.safetensors"):
-        with safe_open(path, "np") as file:
-            about, tensors = file.metadata(), {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        save_file(tensors, path, {key: value.replace('"ffmpeg"', '"opencv"') for key, value in about.items()})
+        with safe_open(path, "pt") as file:
+            told = json.loads(file.metadata()["avr"].replace('"ffmpeg"', '"opencv"'))
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        save_tensors(path, tensors, {name: value for name, value in told.items() if name != "sha256"})
     Predictor(tmp_path / "older")
     assert "older: features were made from OpenCV's frames; FFmpeg's, read now, differ" in capsys.readouterr().err
 
@@ -295,7 +295,7 @@ def test_a_fusion_of_two_runs_of_one_name_is_refused(runs, tmp_path):
     fuse("average", [runs / "stfn", runs / "linear"], split="1", streams=["fused", "linear/rgb"], out=tmp_path / "same")
     about = json.loads((tmp_path / "same/fusion.json").read_text())  # as an avr wrote it that did not refuse
     about["sources"] = [about["sources"][0]] * 2
-    (tmp_path / "same/fusion.json").write_text(json.dumps(about))
+    write_json(tmp_path / "same/fusion.json", about)
     with pytest.raises(UsageError, match=r"of several runs named stfn, which cannot be told apart.*fuse again"):
         Predictor([tmp_path / "A" / "stfn", tmp_path / "B" / "stfn"], fuse=tmp_path / "same")
 
