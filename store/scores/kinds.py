@@ -68,7 +68,7 @@ def tell_kind(
         whole = bool(np.abs(values - np.round(values)).max() < CLOSE)
         enough = 8 if whole else FEW
         summed = np.abs(sums - np.round(sums)).max() < CLOSE and sums.min() >= 1 and not whole
-        if scale not in (1, 100) and 1 < len(values) < FEW and (off <= CLOSE * scale or summed):
+        if scale not in (1, 100) and not whole and 1 < len(values) < FEW and (off <= CLOSE * scale or summed):
             raise UsageError(
                 f"{where}: rows sum to {sums.min():.5g} … {sums.max():.5g}: {len(values)} videos are too few to tell "
                 "sums of probabilities from logits: say --kind logits or --kind probabilities"
