@@ -259,7 +259,7 @@ def left_processes(seconds: float) -> list[str]:
 # --- comparing --------------------------------------------------------------------------------------------------------
 def _without_time(value: object) -> object:
     if isinstance(value, dict):
-        apart = ("seconds", "written", "versions", "path", "paths", "seconds_rounded")
+        apart = ("seconds", "written", "versions", "path", "paths", "seconds_rounded", "sha256")
         return {key: _without_time(item) for key, item in value.items() if key not in apart}
     return [_without_time(item) for item in value] if isinstance(value, list) else value
 

@@ -178,7 +178,7 @@ def test_the_published_scores(run, real_data, tmp_path):
 
 
 def test_info_and_export_of_what_was_imported(run, runner, tmp_path):
-    (tmp_path / "rgb.csv").write_text("id,walk,run\n=1+1,0.5,1.5\nv2,2,1\n")
+    (tmp_path / "rgb.csv").write_text("id,walk,run\n=1+1,0.5,1.6\nv2,2,-1\n")
     run("rgb.csv")
     assert runner.invoke(main, ["store", "info", "scores/rgb.h5"]).exit_code == 0
     done = runner.invoke(main, ["store", "export", "scores/rgb.h5", "--out", "plain"])
