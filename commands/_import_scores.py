@@ -41,8 +41,14 @@ READING = ("id_column", "label_column", "array", "axes", "delimiter")
     show_default=True,
     help="Whose scores: fusion is judged on test videos, fitted on validation or out-of-fold scores.",
 )
-@click.option("--folds", type=PATH, help="Lines 'video fold' for --role oof.")
-@click.option("--kind", type=click.Choice(["auto", "logits", "probabilities"]), default="auto", show_default=True)
+@click.option("--folds", type=PATH, help="Lines 'video fold', or csv of id, fold, for --role oof.")
+@click.option(
+    "--kind",
+    type=click.Choice(["auto", "logits", "probabilities"]),
+    default="auto",
+    show_default=True,
+    help="What the numbers are; auto tells by their own evidence, and says why.",
+)
 @click.option("--id-column", default="", metavar="NAME", help="Column or array of the names; a number from 1; 'none'.")
 @click.option("--label-column", default="", metavar="NAME", help="Column or array of the labels; a number; 'none'.")
 @click.option("--array", default="", metavar="NAME", help="Array of the scores, of several in a file.")
@@ -84,19 +90,15 @@ def import_scores_command(files: tuple[Path, ...], out: Path, overwrite: bool, *
 
 def _targets(files: tuple[Path, ...], out: Path, stream: str | None) -> dict[Path, Path]:
     """The file that each is to become."""
-    from avr.core import UsageError, check_name, name_from
+    from avr.core import UsageError, check_name, claim_files, name_from
 
     if stream and len(files) > 1:
         raise UsageError("--stream names one stream; import the files one by one")
-    targets: dict[Path, Path] = {}
-    for file in files:
-        name = check_name("stream", stream) if stream else name_from(file.stem)
-        target = out / f"{name}.h5"
-        same = next((other for other in targets if other.name.casefold() == target.name.casefold()), None)
-        if same is not None:  # one file to macOS and Windows
-            raise UsageError(f"{targets[same]} and {file} both become {target}; import them one by one with --stream")
-        targets[target] = file
-    return targets
+    names = [check_name("stream", stream) if stream else name_from(file.stem) for file in files]
+    outputs = [(file, out / f"{name}.h5") for file, name in zip(files, names, strict=True)]
+    # What is there already may hold another role's scores: `beside_others` tells.
+    claim_files(outputs, inputs=files, overwrite=True, apart="import them one by one with --stream")
+    return {target: file for file, target in outputs}
 
 
 def _given(options: dict[str, Any]) -> dict[str, Any]:

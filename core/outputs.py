@@ -40,13 +40,16 @@ def claim_files(
     overwrite: bool = False,
     own: Callable[[Path], bool] | None = None,
     kind: str = "",
+    apart: str = "choose another place for one",
 ) -> list[Path]:
     """`claim_file` of several outputs of one command: all are sound before the first is written.
 
     Args:
-        outputs: (whose, path) each, such as an input's name and the file that it becomes; no two may share a path.
+        outputs: (whose, path) each, such as an input's name and the file that it becomes; no two may share a path, nor
+            one that differs in case alone, which is one file to macOS and Windows.
         inputs: files that are read: never written over, whatever `overwrite` says.
         overwrite, own, kind: as `claim_file`.
+        apart: what to do where two outputs are one file.
 
     Raises:
         UsageError, WorkError: as `claim_file`; two outputs are one file, or one is an input.
@@ -55,16 +58,17 @@ def claim_files(
     read = {os.path.realpath(path) for path in inputs}
     real = [Path(os.path.realpath(path)) for _, path in outputs]
     folders = {folder for place in real for folder in place.parents}
-    first: dict[Path, object] = {}
+    first: dict[str, object] = {}
     for (whose, path), place in zip(outputs, real, strict=True):
         if str(place) in read:
             raise UsageError(f"{path}: is one of the files that are read; choose another place to write to")
         if os.path.isdir(path) or place in folders:
             raise UsageError(f"{path}: is a folder; name a file")
-        if place in first:
-            both = f"{first[place]} and {whose} both become {path}" if whose else f"{path}: would be written twice"
-            raise UsageError(f"{both}; choose another place for one")
-        first[place] = whose
+        key = str(place).casefold()
+        if key in first:
+            both = f"{first[key]} and {whose} both become {path}" if whose else f"{path}: would be written twice"
+            raise UsageError(f"{both}; {apart}")
+        first[key] = whose
         if _is_there(path) and not overwrite and not (own is not None and path.is_file() and own(path)):
             other = f" and is no {kind} of avr's" if own is not None and kind else " already"
             raise UsageError(f"{path}: is there{other}; --overwrite replaces it")
