@@ -138,7 +138,7 @@ def test_import_scores(runner, store, tmp_path):
     assert done.exit_code == 2
     done = run(runner, "import-scores", "flow.npy", "--names", "names.txt", "--store", store, "--out", "names.txt")
     assert done.exit_code == 2
-    assert done.stderr.splitlines()[-1] == "error: names.txt: is a file, or lies below one; choose another folder"
+    assert done.stderr.splitlines()[-1] == "error: names.txt/flow.h5: names.txt is a file; choose another place"
 
 
 def test_import_scores_tells_groups_as_the_data_set_does(runner, store, tmp_path):
