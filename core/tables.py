@@ -86,9 +86,9 @@ def read_rows(path: Path, text: str, mark: str) -> Iterator[tuple[int, list[str]
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=mark, skipinitialspace=True)
     line = 1
     try:
-        for cells in reader:
-            if any(cell.strip() for cell in cells):
-                yield line, [cell.strip() for cell in cells]
+        for written in reader:
+            if any(cells := [cell.strip() for cell in written]):
+                yield line, cells
             line = reader.line_num + 1
     except csv.Error as error:
         raise UsageError(f"{path}:{line}: cannot be read as csv: {error}") from error

@@ -8,6 +8,7 @@ from itertools import islice
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from avr.core import UsageError, plain_cell, read_rows, read_text
 
@@ -18,6 +19,7 @@ DELIMITERS = {",": "','", ";": "';'", "\t": "tab", "|": "'|'", " ": "blank"}
 NUMBER = re.compile(
     r"[+-]?(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][+-]?\d+)?|[+-]?(?:nan|inf|infinity)", re.ASCII | re.IGNORECASE
 )
+SIGNS = re.compile(r"[0-9eE.+-]*")
 COMMA = re.compile(r"[+-]?\d*,\d+(?:[eE][+-]?\d+)?", re.ASCII)
 THOUSANDS = re.compile(r"[+-]?[1-9]\d{0,2}(?:,\d{3})+", re.ASCII)
 WHOLE = re.compile(r"[+-]?\d+", re.ASCII)
@@ -154,11 +156,23 @@ def _why_no_table(path: Path, text: str, mark: str) -> str:
 
 def _kind(cells: Sequence[str], comma: bool) -> int:
     """2 where all cells are numbers, 1 where most are, 0 where they are text, -1 where there are none."""
-    told = [cell for cell in cells if cell.lower() not in MISSING]
     if not any(cells):
         return -1
+    if _plain_numbers(cells, comma) is not None:
+        return 2
+    told = [cell for cell in cells if cell.lower() not in MISSING]
     good = sum(_is_number(cell, comma) for cell in told)
     return 0 if 2 * good <= len(told) else 2 if good == len(told) else 1
+
+
+def _plain_numbers(cells: Sequence[str], comma: bool) -> NDArray[np.float64] | None:
+    """The numbers, where each cell is one and no word, as nearly all columns are; else a look at each cell tells."""
+    if comma or not SIGNS.fullmatch("".join(cells)):
+        return None
+    try:
+        return np.array(list(map(float, cells)))
+    except ValueError:
+        return None
 
 
 def _is_number(cell: str, comma: bool) -> bool:
@@ -211,6 +225,9 @@ def _column(name: str, cells: list[str], comma: bool) -> Column:
     if kind < 1:
         return Column(name, cells, None)
     whole = all(WHOLE.fullmatch(cell) for cell in cells)
+    plain = _plain_numbers(cells, comma)
+    if plain is not None:
+        return Column(name, cells if whole else [], plain, whole=whole)
     numbers = np.full(len(cells), np.nan)
     bad = None
     for row, cell in enumerate(cells):

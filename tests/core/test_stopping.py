@@ -121,7 +121,9 @@ def test_a_child_leaves_sigterm_to_its_parent(tmp_path, monkeypatch):
 @pytest.mark.parametrize(("sent", "code", "told"), [(signal.SIGTERM, 143, "SIGTERM"), (signal.SIGINT, 130, "Ctrl-C")])
 def test_a_command_says_how_to_go_on(tmp_path, sent, code, told):
     """`avr demo` while it draws its clips; nothing is left half written."""
-    command = [sys.executable, "-c", "from avr.cli import main; main()", "demo", "--out", str(tmp_path / "demo")]
+    # A shell's background jobs ignore Ctrl-C, and what they start, too: this suite may be one.
+    code_of = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); from avr.cli import main; main()"
+    command = [sys.executable, "-c", code_of, "demo", "--out", str(tmp_path / "demo")]
     running = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
     for line in running.stderr:
         if "drawing" in line:

@@ -102,6 +102,13 @@ def test_only_frames_of_the_video_count(clip):
         decode_rgb(Video("late", video.path, 0, "g", start=30))
 
 
+def test_a_codec_that_this_build_lacks_is_named(clip):
+    video = clip()
+    video.path.write_bytes(video.path.read_bytes().replace(b"MJPG", b"ZZZZ"))
+    with pytest.raises(VideoError, match=r"its codec is not in this build of FFmpeg \(none \(ZZZZ"):
+        decode(video)
+
+
 def test_one_frame(clip):
     decoded = decode(clip(num_frames=1))
     assert decoded.answers["rgb"].steps.views.tolist() == [[0, 0, 0]]
