@@ -22,7 +22,7 @@ LARGEST_SCALE = 1032  # a byte of a file that is packed by DEFLATE holds no more
 
 
 def most_of(path: Path) -> int:
-    """Bytes that a file of scores may unfold to: 4 times its own and 16 MB, which reading takes as often as four times."""
+    """Bytes that a file of scores may unfold to: 4 times its own and 16 MB; reading takes up to four times as many."""
     return min(4 * path.stat().st_size + (16 << 20), LARGEST_FILE)
 
 

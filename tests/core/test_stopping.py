@@ -122,8 +122,15 @@ def test_a_child_leaves_sigterm_to_its_parent(tmp_path, monkeypatch):
 def test_a_command_says_how_to_go_on(tmp_path, sent, code, told):
     """`avr demo` while it draws its clips; nothing is left half written."""
     # A shell's background jobs ignore Ctrl-C, and what they start, too: this suite may be one.
-    code_of = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); from avr.cli import main; main()"
-    command = [sys.executable, "-c", code_of, "demo", "--out", str(tmp_path / "demo")]
+    heeding = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"
+    command = [
+        sys.executable,
+        "-c",
+        f"{heeding}; from avr.cli import main; main()",
+        "demo",
+        "--out",
+        str(tmp_path / "demo"),
+    ]
     running = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
     for line in running.stderr:
         if "drawing" in line:
