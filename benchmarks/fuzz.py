@@ -26,6 +26,7 @@ import sys
 import tempfile
 import time
 import traceback
+import warnings
 import zlib
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -419,6 +420,7 @@ def work(pipe: Any, name: str) -> None:
     from avr.core import AvrError, quiet
 
     kind = KINDS[name]
+    warnings.simplefilter("error", RuntimeWarning)  # NumPy's words about numbers are no line for a person
     with tempfile.TemporaryDirectory() as place, quiet():
         sound, folder = Path(place) / "sound", Path(place) / "in" / "case"
         sound.mkdir()

@@ -3,6 +3,7 @@
 import csv
 import hashlib
 import io
+import math
 from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -141,6 +142,8 @@ def read_export(folder: Path, name: str) -> Export:
         if array.ndim < 2 or len(array) != ends[-1]:
             raise UsageError(f"{path}: shape {array.shape}, but videos.csv has {ends[-1]} rows")
         if path.stem.endswith(SHOWN):
+            if array.dtype.kind not in ("i" if path.stem.endswith(SHOWN[0]) else "f"):
+                raise UsageError(f"{path}: {array.dtype}, not as `avr store export` writes it")
             beside[path.stem] = array
         else:
             named = [one for one in streams if path.stem.startswith(f"{one}_")]
@@ -160,11 +163,14 @@ def read_export(folder: Path, name: str) -> Export:
 
 
 def _check_numbers(columns: Mapping[str, list[str]]) -> None:
-    """Raise ValueError where a fact that `Export.of` will read is no number."""
+    """Raise ValueError where a fact that `Export.of` will read is no number, or none that a store can hold."""
     for cell in columns["frames"]:
         int(cell)
-    for cell in (cell for name in NUMBERS for cell in columns.get(name, [])):
-        float(cell or 0)
+    for name, kind in NUMBERS.items():
+        for cell in columns.get(name, []):
+            number = float(cell or 0)
+            if not math.isfinite(number) or (kind[0] == "i" and abs(number) > np.iinfo(kind).max):
+                raise ValueError(f"{name} {cell}")
 
 
 def videos_of(store: Path | str) -> Videos:

@@ -190,7 +190,10 @@ class _Table:
 
     def _broken(self, place: int) -> bool:
         numbers = self.columns[place].numbers
-        return numbers is not None and bool((numbers[~np.isnan(numbers)] % 1 != 0).any())
+        if numbers is None:
+            return False
+        told = numbers[~np.isnan(numbers)]
+        return bool(np.isinf(told).any() or (told != np.round(told)).any())
 
     def _fits(self, place: int, role: str) -> bool:
         """Whether a column may be what its name says: fractions are not, and refused where they may be a class."""
