@@ -1,7 +1,6 @@
 """Locks: one alone or several together, numbers claimed once, all of it gone with a killed process."""
 
 import errno
-import fcntl
 import os
 import shutil
 import signal
@@ -12,6 +11,8 @@ import textwrap
 import pytest
 
 from avr.core import FolderLock, UsageError
+
+fcntl = pytest.importorskip("fcntl", reason="the tests of locks bend POSIX's own")
 
 HOLDER = """
     import sys

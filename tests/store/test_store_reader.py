@@ -2,7 +2,6 @@
 
 import os
 import pickle
-import resource
 import shutil
 import threading
 from types import SimpleNamespace
@@ -177,6 +176,7 @@ def test_a_store_can_be_pickled_and_closed_and_read_again(toy, toy_store):
 
 
 def test_many_files_need_few_descriptors(toy, tmp_path):
+    resource = pytest.importorskip("resource")
     path = toy.write(tmp_path / "store", shard_videos=1)
     before = resource.getrlimit(resource.RLIMIT_NOFILE)
     # A reader takes a quarter of it, and mappings another; what tests before this one left open must fit in the rest.

@@ -4,7 +4,6 @@ import hashlib
 import json
 import os
 import re
-import resource
 import signal
 import subprocess
 import sys
@@ -352,6 +351,7 @@ def test_this_process_is_refused_a_second_writer(toy, tmp_path):
 
 def test_a_full_disk_is_one_line_and_loses_nothing(toy, tmp_path):
     """A limit on the size of files stands for the full disk: the same failing write, as any user may set it."""
+    resource = pytest.importorskip("resource")
     with StoreWriter(tmp_path / "store", toy.dataset, **toy.options()) as writer:
         for number in (0, 1):
             shard = writer.claim(number)
