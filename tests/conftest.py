@@ -23,6 +23,13 @@ def real_data() -> Path:
 
 
 @pytest.fixture
+def locks() -> None:
+    """Skips where files cannot be locked, which is warned of: `tests/blocked` takes POSIX's locks from Linux."""
+    if os.name != "nt":
+        pytest.importorskip("fcntl", reason="no locks here")
+
+
+@pytest.fixture
 def endless(tmp_path) -> Path:
     """A sound video that takes a minute to decode: a large picture, a thousand times."""
     from PIL import Image

@@ -26,6 +26,7 @@ from avr.core import (
 )
 
 
+@pytest.mark.skipif(not hasattr(os, "fchmod"), reason="no permissions of files here")
 def test_a_file_of_safetensors_has_the_permissions_of_any_other(tmp_path):
     with write_whole(tmp_path / "tensors") as temporary:
         save_file({"a": np.zeros(3)}, temporary)
@@ -206,6 +207,7 @@ def test_a_folder_is_claimed_where_it_is_empty_or_may_be_written_over(tmp_path):
 
 def test_what_cannot_be_written_is_told_in_one_line_with_what_is_needed(tmp_path):
     """A full disk, as a limit of the process has it; and safetensors, which has an error of its own."""
+    pytest.importorskip("resource")
     code = (
         "import resource, sys; from pathlib import Path; import numpy as np; from safetensors.numpy import save_file\n"
         "from avr.core import WorkError, write_whole\n"

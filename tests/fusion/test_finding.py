@@ -74,6 +74,7 @@ def made_store(writer, folder):
     return folder
 
 
+@pytest.mark.usefixtures("locks")
 def test_validation_scores_are_fitted_on_without_a_warning(tmp_path, capsys):
     scores = score_file(split="", head="imported")
     path = write_scores(tmp_path / "s.h5", replace(scores, fold=np.minimum(scores.fold, 0).astype(np.int32)))

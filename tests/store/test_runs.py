@@ -164,6 +164,7 @@ def test_what_fails_before_it_left_anything_leaves_no_folder(tmp_path):
     assert [path.name for path in (tmp_path / "runs").iterdir()] == ["a-1"]
 
 
+@pytest.mark.usefixtures("locks")
 def test_a_folder_that_another_process_works_in_is_refused(tmp_path):
     code = (
         "import sys; from pathlib import Path; from avr.store import RunRecord, claim_run\n"

@@ -82,6 +82,7 @@ def test_parts_read_as_one_store(toy, any_parts, cache_bytes):
             np.testing.assert_array_equal(found, store.read_whole(*name.split("/"))[rows])
 
 
+@pytest.mark.usefixtures("locks")
 def test_a_video_that_one_part_lacks_is_left_out_and_told(toy, toy_parts, capsys):
     """Its rows lie elsewhere then in each part, and every reading finds them."""
     ids = [video.id for video in toy.dataset.videos]

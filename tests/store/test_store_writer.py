@@ -81,6 +81,7 @@ def in_children(works):
     assert [os.waitpid(child, 0)[1] for child in children] == [0] * len(children)
 
 
+@pytest.mark.usefixtures("locks")
 def test_workers_share_out_a_store_and_give_the_same_bytes(toy, tmp_path):
     """Three that know the data set begin or join it at once, as a batch system starts them; each makes some shards."""
     alone = files_of(toy.write(tmp_path / "alone", shard_videos=2))
@@ -102,6 +103,7 @@ def test_workers_share_out_a_store_and_give_the_same_bytes(toy, tmp_path):
     assert not list((tmp_path / "many").glob(".*.tmp"))
 
 
+@pytest.mark.usefixtures("locks")
 def test_a_second_worker_takes_what_the_first_has_not_claimed(toy, tmp_path):
     with StoreWriter(tmp_path / "store", toy.dataset, **toy.options()) as writer:
         held = writer.claim(1)
@@ -322,6 +324,7 @@ HOLDER = """
 """
 
 
+@pytest.mark.usefixtures("locks")
 def test_a_store_that_one_holds_alone_is_refused_until_it_dies(toy, toy_store):
     command = [sys.executable, "-c", textwrap.dedent(HOLDER), str(toy_store)]
     holder = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
