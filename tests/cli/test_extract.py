@@ -42,6 +42,7 @@ def test_bare_command_finds_data_and_writes_features(videos, runner):
     assert "bottleneck: " in result.stdout
 
 
+@pytest.mark.usefixtures("locks")
 def test_json_is_all_that_is_printed(videos, runner):
     result = runner.invoke(main, ["extract", "--dataset", "folder", *FAST, "--json"])
     summary = json.loads(result.stdout)

@@ -28,6 +28,7 @@ def clips(tmp_path, monkeypatch):
     return tmp_path
 
 
+@pytest.mark.usefixtures("locks")
 def test_from_a_folder_to_the_report_and_a_prediction(clips, runner):
     def avr(*arguments):
         result = runner.invoke(main, list(arguments))
