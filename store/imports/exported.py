@@ -132,23 +132,7 @@ def read_export(folder: Path, name: str) -> Export:
         for video, part in zip(videos, columns[SPLIT + split], strict=True):
             if part:
                 (own.train if part == "train" else own.test).append(video.id)
-    arrays: dict[str, dict[str, NDArray]] = defaultdict(dict)
-    beside = {}
-    streams = [path.stem.removesuffix(SHOWN[0]) for path in folder.glob(f"*{SHOWN[0]}.npy")]
-    for path in sorted(folder.glob("*.npy")):
-        if f"_{path.stem}" in SHOWN:  # as exports of before told it, of all streams
-            continue
-        array = mapped_npy(path)
-        if array.ndim < 2 or len(array) != ends[-1]:
-            raise UsageError(f"{path}: shape {array.shape}, but videos.csv has {ends[-1]} rows")
-        if path.stem.endswith(SHOWN):
-            if array.dtype.kind not in ("i" if path.stem.endswith(SHOWN[0]) else "f"):
-                raise UsageError(f"{path}: {array.dtype}, not as `avr store export` writes it")
-            beside[path.stem] = array
-        else:
-            named = [one for one in streams if path.stem.startswith(f"{one}_")]
-            stream = max(named, key=len, default=path.stem.rpartition("_")[0])
-            arrays[stream][f"{stream}/{path.stem[len(stream) + 1 :]}"] = array
+    arrays, beside = _arrays_of(folder, ends[-1])
     shown = {
         stream: (beside[stream + SHOWN[0]], beside[stream + SHOWN[1]])
         for stream in arrays
@@ -159,7 +143,29 @@ def read_export(folder: Path, name: str) -> Export:
     digest = hashlib.sha256(table.read_bytes() + classes.read_bytes())
     for array in (*(one for found in arrays.values() for one in found.values()), *beside.values()):
         digest.update(np.ascontiguousarray(array).data)
-    return Export(Videos(name, class_names, videos, splits), dict(arrays), shown, columns, digest.hexdigest())
+    return Export(Videos(name, class_names, videos, splits), arrays, shown, columns, digest.hexdigest())
+
+
+def _arrays_of(folder: Path, num_rows: int) -> tuple[dict[str, dict[str, NDArray]], dict[str, NDArray]]:
+    """Of an export's folder: stream → "stream/layer" → array, and the arrays that tell what their rows show."""
+    arrays: dict[str, dict[str, NDArray]] = defaultdict(dict)
+    beside: dict[str, NDArray] = {}
+    streams = [path.stem.removesuffix(SHOWN[0]) for path in folder.glob(f"*{SHOWN[0]}.npy")]
+    for path in sorted(folder.glob("*.npy")):
+        if f"_{path.stem}" in SHOWN:  # as exports of before told it, of all streams
+            continue
+        array = mapped_npy(path)
+        if array.ndim < 2 or len(array) != num_rows:
+            raise UsageError(f"{path}: shape {array.shape}, but videos.csv has {num_rows} rows")
+        if path.stem.endswith(SHOWN):
+            if array.dtype.kind not in ("i" if path.stem.endswith(SHOWN[0]) else "f"):
+                raise UsageError(f"{path}: {array.dtype}, not as `avr store export` writes it")
+            beside[path.stem] = array
+        else:
+            named = [one for one in streams if path.stem.startswith(f"{one}_")]
+            stream = max(named, key=len, default=path.stem.rpartition("_")[0])
+            arrays[stream][f"{stream}/{path.stem[len(stream) + 1 :]}"] = array
+    return dict(arrays), beside
 
 
 def _check_numbers(columns: Mapping[str, list[str]]) -> None:

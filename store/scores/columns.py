@@ -190,10 +190,7 @@ class _Table:
 
     def _broken(self, place: int) -> bool:
         numbers = self.columns[place].numbers
-        if numbers is None:
-            return False
-        told = numbers[~np.isnan(numbers)]
-        return bool(np.isinf(told).any() or (told != np.round(told)).any())
+        return numbers is not None and not _whole(np.nan_to_num(numbers, posinf=0.5, neginf=0.5))
 
     def _fits(self, place: int, role: str) -> bool:
         """Whether a column may be what its name says: fractions are not, and refused where they may be a class."""
