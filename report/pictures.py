@@ -1,0 +1,105 @@
+"""Pictures of test videos, where these are at hand: a frame of each, and a strip under the attention of the head.
+
+They are JPEG in data: URLs, small, and at most so many bytes on a page.
+"""
+
+import base64
+import io
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from avr.core import AvrError
+from avr.extract import restore_video
+from avr.store import FeatureStore
+from avr.video import open_frames
+
+from .judging import Video
+from .reading import Outcome
+
+MOST_BYTES = 1_500_000  # of all pictures on a page, in base64
+FRAME = 200, 120  # a frame fits in it
+STRIP = 880, 110  # as does a strip, of so many steps at most
+MOST_STEPS, MOST_STRIPS = 8, 6
+QUALITY = 72
+
+
+@dataclass
+class Picture:
+    """One picture: what it shows, and its content as a data: URL with its size."""
+
+    told: str
+    url: str
+    width: int
+    height: int
+
+
+@dataclass
+class Album:
+    """The pictures of a page; `lack` says why a run has none, by its name."""
+
+    frames: dict[tuple[str, str], Picture] = field(default_factory=dict)  # run, video
+    strips: dict[tuple[str, str, str], list[Picture]] = field(default_factory=dict)  # run, split, video
+    lack: dict[str, str] = field(default_factory=dict)
+    size: int = 0
+
+    def take(self, outcome: Outcome, videos: Sequence[Video]) -> None:
+        """Take the pictures of a run's videos; what cannot be had is left out, and said of the run."""
+        if not outcome.stores:
+            self.lack[outcome.name] = "these scores do not say where their videos are"
+            return
+        try:
+            with FeatureStore(outcome.stores) as store:
+                places = {one: place for place, one in enumerate(store.ids.tolist())}
+                for video in videos:
+                    if video.id in places and self.size < MOST_BYTES:
+                        self._frame(outcome, store, places[video.id], video.id)
+                self._strips(outcome, store, [video for video in videos if video.id in places])
+        except AvrError as error:
+            self.lack[outcome.name] = str(error)
+
+    def _frame(self, outcome: Outcome, store: FeatureStore, place: int, video: str) -> None:
+        if (outcome.name, video) in self.frames:
+            return
+        frames = open_frames(restore_video(store, place))
+        middle = frames.count // 2
+        image = frames.take([middle])[middle].rgb()
+        self.frames[outcome.name, video] = self._picture(f"{video}, frame {middle}", image, FRAME)
+
+    def _strips(self, outcome: Outcome, store: FeatureStore, videos: Iterable[Video]) -> None:
+        """Strips of frames under each kind of attention of a head that has one."""
+        if outcome.record is None or outcome.record.kind not in ("head", "end-to-end"):
+            return
+        from avr.heads import load_run
+
+        from .attention import look
+
+        runs: dict[str, Any] = {}
+        for video in list(dict.fromkeys(videos))[:MOST_STRIPS]:
+            folder = outcome.splits[video.split].folder
+            trained = runs[video.split] = runs.get(video.split) or load_run(folder)
+            found = look(trained, store, store.ids.tolist().index(video.id))
+            strips = self.strips.setdefault((outcome.name, video.split, video.id), [])
+            for kind in found.weights:
+                if self.size < MOST_BYTES:
+                    told = f"attention {kind} of {outcome.name} on {video.id}"
+                    strips.append(self._picture(told, _strip(found.laid_over(kind)), STRIP))
+
+    def _picture(self, told: str, image: NDArray[np.uint8], largest: tuple[int, int]) -> Picture:
+        picture = Image.fromarray(image)
+        picture.thumbnail(largest)
+        content = io.BytesIO()
+        picture.save(content, format="JPEG", quality=QUALITY)
+        url = f"data:image/jpeg;base64,{base64.b64encode(content.getvalue()).decode()}"
+        self.size += len(url)
+        return Picture(told, url, *picture.size)
+
+
+def _strip(images: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Steps `(N, H, W, 3)` side by side, at most so many of them."""
+    chosen = np.unique(np.linspace(0, len(images) - 1, MOST_STEPS).round().astype(int))
+    return np.concatenate(list(images[chosen]), axis=1)
