@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from avr.fusion import reliability_table
 
-from .judging import Outcome
+from .reading import Outcome
 from .tables import Link, csv_link
 
 COLOURS = 8  # that the style has; told apart by colour-blind readers too (Okabe and Ito's palette)

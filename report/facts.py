@@ -11,7 +11,7 @@ from avr.core import AvrError
 from avr.store import describe
 
 from .reading import Outcome
-from .tables import Table
+from .tables import Kind, Table
 
 KINDS = {
     "head": "a head on stored features",
@@ -113,7 +113,7 @@ def _extraction(path: Path) -> Extraction:
     rows = [(one["id"], "failed", one["reason"]) for one in failures] + [
         (one["id"], "note", one["note"]) for one in notes
     ]
-    columns = [("video", "text"), ("what", "text"), ("why", "text")]
+    columns: list[tuple[str, Kind]] = [("video", "text"), ("what", "text"), ("why", "text")]
     told = [f"The first {MOST} of {len(rows)}."] * (len(rows) > MOST)
     table = Table(f"Failures and notes: {path.name}", columns, rows[:MOST], notes=told) if rows else None
     return Extraction(str(path), [(name, value) for name, value in facts.items() if value], table)

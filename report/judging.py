@@ -241,7 +241,7 @@ class Video:
 
 
 def worth_a_look(outcome: Outcome, count: int) -> tuple[list[Video], list[Video]]:
-    """The hardest videos, and those that the main output is most confidently wrong on.
+    """The hardest videos, and of the others those that the main output is most confidently wrong on.
 
     The hardest are those whose true class has the smallest probability, on average over the streams (without streams,
     of the main output): nothing that the run has sees it.
@@ -256,5 +256,5 @@ def worth_a_look(outcome: Outcome, count: int) -> tuple[list[Video], list[Video]
             found = float(main[place, predicted]), float(main[place, label])
             every.append((float(seen[place]), Video(split, place, str(judged.ids[place]), label, predicted, *found)))
     hardest = [video for _, video in sorted(every, key=lambda pair: pair[0])[:count]]
-    wrong = [video for _, video in every if video.true != video.predicted]
+    wrong = [video for _, video in every if video.true != video.predicted and video not in hardest]
     return hardest, sorted(wrong, key=lambda video: -video.confidence)[:count]

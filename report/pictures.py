@@ -6,7 +6,7 @@ They are JPEG in data: URLs, small, and at most so many bytes on a page.
 import base64
 import io
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -14,12 +14,12 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from avr.core import AvrError
-from avr.extract import restore_video
 from avr.store import FeatureStore
 from avr.video import open_frames
 
 from .judging import Video
 from .reading import Outcome
+from .tables import Link, csv_link
 
 MOST_BYTES = 1_500_000  # of all pictures on a page, in base64
 FRAME = 200, 120  # a frame fits in it
@@ -28,14 +28,15 @@ MOST_STEPS, MOST_STRIPS = 8, 6
 QUALITY = 72
 
 
-@dataclass
+@dataclass(frozen=True)
 class Picture:
-    """One picture: what it shows, and its content as a data: URL with its size."""
+    """One picture: what it shows, its content as a data: URL with its size, and the numbers in it."""
 
     told: str
     url: str
     width: int
     height: int
+    csv: Link | None = None
 
 
 @dataclass
@@ -65,6 +66,8 @@ class Album:
     def _frame(self, outcome: Outcome, store: FeatureStore, place: int, video: str) -> None:
         if (outcome.name, video) in self.frames:
             return
+        from avr.extract import restore_video  # needs torch
+
         frames = open_frames(restore_video(store, place))
         middle = frames.count // 2
         image = frames.take([middle])[middle].rgb()
@@ -86,8 +89,12 @@ class Album:
             strips = self.strips.setdefault((outcome.name, video.split, video.id), [])
             for kind in found.weights:
                 if self.size < MOST_BYTES:
-                    told = f"attention {kind} of {outcome.name} on {video.id}"
-                    strips.append(self._picture(told, _strip(found.laid_over(kind)), STRIP))
+                    frames = found.seen[found.shown[kind]][0]
+                    rows = _numbers(frames, found.weights[kind])
+                    csv = csv_link(f"attention {kind}, {outcome.name}, {video.id}", rows)
+                    self.size += len(csv.url)
+                    picture = self._picture(f"Attention, {kind}", _strip(found.laid_over(kind)), STRIP)
+                    strips.append(replace(picture, csv=csv))
 
     def _picture(self, told: str, image: NDArray[np.uint8], largest: tuple[int, int]) -> Picture:
         picture = Image.fromarray(image)
@@ -97,6 +104,14 @@ class Album:
         url = f"data:image/jpeg;base64,{base64.b64encode(content.getvalue()).decode()}"
         self.size += len(url)
         return Picture(told, url, *picture.size)
+
+
+def _numbers(frames: Sequence[int], weights: NDArray[np.float32]) -> list[list[object]]:
+    """Of each step its frame and weight; of maps `(N, h, w)` their sum, and where the largest weight lies."""
+    rows: list[list[object]] = [["frame", "weight", "row of the largest", "column of the largest"][: weights.ndim + 1]]
+    for frame, own in zip(frames, weights, strict=True):
+        rows.append([frame, float(own.sum()), *(int(at) for at in np.unravel_index(own.argmax(), own.shape))])
+    return rows
 
 
 def _strip(images: NDArray[np.uint8]) -> NDArray[np.uint8]:

@@ -27,6 +27,7 @@ from .reading import Outcome
 # A share is drawn as a bar; points (differences of shares) as one to the left or right of the middle; a range is a
 # share with its ends; heat is a text on a colour.
 Kind = Literal["text", "number", "share", "points", "range", "heat"]
+FEWEST_GROUPS = 5  # for an interval to be believed, as `avr fuse` has it
 MOST_CLASSES = 20  # in a confusion matrix, beside "other"
 
 
@@ -105,7 +106,9 @@ def accuracy_table(outcomes: Sequence[Outcome], figures: Mapping[str, Mapping[st
     columns: list[tuple[str, Kind]] = [("run", "text"), ("output", "text"), ("videos", "number"), ("top-1 %", "range")]
     columns += [("over splits", "number")] if several else []
     columns += [("top-5 %", "share"), ("mean class %", "share"), ("log-loss", "number"), ("ECE %", "share")]
-    return Table("Accuracy of every output", columns, rows, frozenset(main))
+    few = [outcome.name for outcome in outcomes if len(np.unique(outcome.groups)) < FEWEST_GROUPS]
+    told = [f"{name} is judged on fewer than {FEWEST_GROUPS} groups: its intervals are too narrow." for name in few]
+    return Table("Accuracy of every output", columns, rows, frozenset(main), notes=told)
 
 
 def split_table(outcomes: Sequence[Outcome]) -> Table:
