@@ -3,18 +3,23 @@
 import base64
 import json
 import os
+import select
 import shutil
 import subprocess
-from collections.abc import Iterator
+import sys
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+PATIENCE = 120
 NAMES = ("chromium", "chromium-browser", "google-chrome", "chrome")
 
 
 def find_chromium() -> str | None:
-    """The program's path: $AVR_CHROMIUM, or the first that is installed."""
+    """The program's path: $AVR_CHROMIUM, or the first that is installed; None without, and on Windows."""
+    if sys.platform == "win32":  # whose processes inherit no numbered pipes
+        return None
     return os.environ.get("AVR_CHROMIUM") or next(filter(None, map(shutil.which, NAMES)), None)
 
 
@@ -44,6 +49,7 @@ class Browser:
 
     def _next(self) -> dict[str, Any]:
         while b"\0" not in self._held:
+            assert select.select([self._read], [], [], PATIENCE)[0], f"Chromium has been silent for {PATIENCE} s"
             found = os.read(self._read, 1 << 20)
             assert found, "Chromium has ended"
             self._held += found
@@ -62,7 +68,11 @@ class Browser:
         self.call("Emulation.setEmulatedMedia", features=[scheme])
         self.events.clear()
         self.call("Page.navigate", url=page.resolve().as_uri())
-        while not any(event["method"] == "Page.loadEventFired" for event in self.events):
+        self.wait(lambda event: event["method"] == "Page.loadEventFired")
+
+    def wait(self, is_it: Callable[[dict[str, Any]], bool]) -> None:
+        """Until something was told that is it."""
+        while not any(map(is_it, self.events)):
             self._next()
 
     def run(self, script: str) -> Any:
