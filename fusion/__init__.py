@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from ._results import Applied, Comparison, FusionResult
     from ._saving import about_scores, find_fusion, load_fuser, save_fuser
     from ._trials import Evaluation
-    from ._verdict import told_apart
+    from ._verdict import FEWEST_GROUPS, told_apart
     from .average import Average
     from .awf import Awf
     from .early_svm import EarlySvm, fuse_features, pooled_features
@@ -38,6 +38,7 @@ else:
     __getattr__, __dir__ = lazy(__name__)
 
 __all__ = [
+    "FEWEST_GROUPS",
     "Applied",
     "Average",
     "Awf",

@@ -8,17 +8,11 @@ from typing import Any
 import numpy as np
 
 from avr.core import AvrError
-from avr.store import describe
+from avr.store import KINDS, describe
 
 from .reading import Outcome
 from .tables import Kind, Table
 
-KINDS = {
-    "head": "a head on stored features",
-    "backbone": "a fine-tuned backbone",
-    "end-to-end": "backbone and head trained end to end",
-    "fuse": "a fusion of scores",
-}
 MOST = 200  # failures and notes that are listed
 
 

@@ -4,7 +4,6 @@ import base64
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -111,7 +110,6 @@ def render(outcomes: Sequence[Outcome]) -> str:
         data=", ".join(sorted({outcome.dataset for outcome in outcomes if outcome.dataset})) or "runs",
         contents=[(name, title) for name, title in TITLES.items() if found.get(_NEEDS.get(name, ""), True)],
         version=avr.__version__,
-        now=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
         style=Markup((HERE / "page.css").read_text(encoding="utf-8")),
         script=Markup(script),
         script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from avr.core import safe_cell
+from avr.fusion import FEWEST_GROUPS
 
 from .judging import (
     Difference,
@@ -27,7 +28,6 @@ from .reading import Outcome
 # A share is drawn as a bar; points (differences of shares) as one to the left or right of the middle; a range is a
 # share with its ends; heat is a text on a colour.
 Kind = Literal["text", "number", "share", "points", "range", "heat"]
-FEWEST_GROUPS = 5  # for an interval to be believed, as `avr fuse` has it
 MOST_CLASSES = 20  # in a confusion matrix, beside "other"
 
 
