@@ -108,7 +108,8 @@ class Album:
 
 def _numbers(frames: Sequence[int], weights: NDArray[np.float32]) -> list[list[object]]:
     """Of each step its frame and weight; of maps `(N, h, w)` their sum, and where the largest weight lies."""
-    rows: list[list[object]] = [["frame", "weight", "row of the largest", "column of the largest"][: weights.ndim + 1]]
+    header: list[object] = ["frame", "weight", "row of the largest", "column of the largest"]
+    rows = [header[: weights.ndim + 1]]
     for frame, own in zip(frames, weights, strict=True):
         rows.append([frame, float(own.sum()), *(int(at) for at in np.unravel_index(own.argmax(), own.shape))])
     return rows

@@ -204,7 +204,7 @@ def _add(outcome: Outcome, scores: Scores, file: Path) -> None:
         raise UsageError(f"{file}: the run has scores of {told} already; name the score files one by one")
     own = {name: _probabilities(values[test], scores.kind) for name, values in scores.streams.items()}
     streams = {name: values for name, values in own.items() if name != scores.fused}
-    if not streams and "sources" in scores.provenance:
+    if not streams and any("file" in source for source in scores.provenance.get("sources", ())):
         streams, stores = _sources(scores, scores.ids[test], file)
         outcome.stores = tuple(dict.fromkeys([*outcome.stores, *stores]))
     outputs = dict(streams)

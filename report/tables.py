@@ -60,6 +60,12 @@ class Table:
     notes: Sequence[str] = field(default=())
 
     @property
+    def largest(self) -> float:
+        """Of its points, what the longest bar stands for."""
+        points = [place for place, (_, kind) in enumerate(self.columns) if kind == "points"]
+        return max((abs(row[place]) for row in self.rows for place in points), default=0.0) or 1.0
+
+    @property
     def csv(self) -> Link:
         """Its numbers, shares in per cent as they are shown."""
         if self.whole is not None:

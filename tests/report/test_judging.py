@@ -113,6 +113,7 @@ def test_runs_of_the_same_videos_are_compared_whatever_their_order(several, tmp_
     assert "one.h5, the next run: +13.3 points" in text
     table = gain_table((outcomes[1], "rgb"), (outcomes[0], "average"), ("two", "one"))
     assert [row[:3] for row in table.rows] == [["a", 10, 0.4], ["b", 10, 0.0], ["c", 10, 0.0]]
+    assert table.largest == 0.4
     assert table.notes == ["1 classes gain, 0 lose, 2 stay as they are."]
 
 
