@@ -141,6 +141,7 @@ def _sections(outcomes: Sequence[Outcome]) -> dict[str, Any]:
             if judged.weights is not None
         ],
         "classes": [class_table(family) for family in together],
+        "sure": [class_table(family, sure=True) for family in together],
         "gains": _gains(outcomes, together),
         "curves": any(run["curves"] for run in runs),
         "extractions": extractions(outcomes),

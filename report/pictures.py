@@ -21,7 +21,7 @@ from .judging import Video
 from .reading import Outcome
 from .tables import Link, csv_link
 
-MOST_BYTES = 1_500_000  # of all pictures on a page, in base64
+MOST_BYTES = 1_200_000  # of all pictures on a page, in base64
 FRAME = 200, 120  # a frame fits in it
 STRIP = 880, 110  # as does a strip, of so many steps at most
 MOST_STEPS, MOST_STRIPS = 8, 6

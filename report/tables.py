@@ -149,32 +149,39 @@ def difference_table(caption: str, found: Sequence[tuple[str, Difference]]) -> T
     return Table(caption, [*columns, ("95 % interval", "text"), ("p", "number"), ("verdict", "text")], rows)
 
 
-def class_table(family: Sequence[Outcome]) -> Table:
-    """Accuracy by class of runs on the same videos side by side, hardest class first; one without videos last."""
-    accuracies = np.stack([per_class_accuracy(outcome.confusion) for outcome in family])  # (runs, K)
-    order = np.argsort(np.nan_to_num(accuracies, nan=2.0).mean(axis=0), kind="stable").tolist()
+def class_table(family: Sequence[Outcome], *, sure: bool = False) -> Table:
+    """Accuracy by class of runs on the same videos side by side, hardest class first; one without videos last.
+
+    With `sure`, in place of it the mean probability of the true class (Zheng et al. 2020, fig. 7).
+    """
+    values = [
+        confidence_by_class(outcome.pooled(outcome.main), outcome.labels)
+        if sure
+        else per_class_accuracy(outcome.confusion)
+        for outcome in family
+    ]
+    order = np.argsort(np.nan_to_num(values, nan=2.0).mean(axis=0), kind="stable").tolist()
     counts = family[0].confusion.sum(axis=1).tolist()
-    rows = [[family[0].class_names[k], counts[k], *map(_known, accuracies[:, k])] for k in order]
+    rows = [[family[0].class_names[k], counts[k], *(_known(own[k]) for own in values)] for k in order]
     columns: list[tuple[str, Kind]] = [("class", "text"), ("videos", "number")]
-    columns += [(f"{outcome.name} %" if len(family) > 1 else "accuracy %", "share") for outcome in family]
-    return Table("Accuracy by class: " + ", ".join(outcome.name for outcome in family), columns, rows)
+    columns += [(f"{outcome.name} %", "share") for outcome in family]
+    what = "Probability of the true class" if sure else "Accuracy by class"
+    return Table(f"{what}: {', '.join(outcome.name for outcome in family)}", columns, rows)
 
 
 def class_figures(outcome: Outcome) -> Table:
-    """Recall, precision, F1 and confidence by class of the main output."""
+    """Recall, precision and F1 by class of the main output."""
     recall, exact = per_class_accuracy(outcome.confusion), precision(outcome.confusion)
-    sure = confidence_by_class(outcome.pooled(outcome.main), outcome.labels)
     with np.errstate(invalid="ignore"):
         both = np.where(recall + exact > 0, 2 * recall * exact / (recall + exact), np.where(recall == 0, 0, np.nan))
     counts, taken = outcome.confusion.sum(axis=1).tolist(), outcome.confusion.sum(axis=0).tolist()
     rows = [
-        [name, counts[k], taken[k], *(_known(values[k]) for values in (recall, exact, both, sure))]
+        [name, counts[k], taken[k], *(_known(values[k]) for values in (recall, exact, both))]
         for k, name in enumerate(outcome.class_names)
     ]
     numbers: list[tuple[str, Kind]] = [("class", "text"), ("videos", "number"), ("taken for it", "number")]
     shares: list[tuple[str, Kind]] = [("recall %", "share"), ("precision %", "share"), ("F1 %", "share")]
-    caption = f"Recall, precision and confidence: {outcome.name}, {outcome.main}"
-    return Table(caption, [*numbers, *shares, ("probability of the true class %", "share")], rows)
+    return Table(f"Recall and precision: {outcome.name}, {outcome.main}", [*numbers, *shares], rows)
 
 
 def _known(share: float) -> float | None:

@@ -19,7 +19,7 @@ from avr.report.judging import (
     verdict,
     worth_a_look,
 )
-from avr.report.tables import class_figures, confusion_table, gain_table
+from avr.report.tables import class_figures, class_table, confusion_table, gain_table
 from avr.store import Scores, read_scores, write_scores
 
 
@@ -130,6 +130,8 @@ def test_figures_of_a_class(several):
     first = class_figures(outcome).rows[0]
     assert first[:5] == ["a", 10, 6, 0.6, 1.0]
     assert first[5] == pytest.approx(0.75)
+    of_true = outcome.pooled("average")[outcome.labels == 0, 0].mean()
+    assert class_table([outcome], sure=True).rows[0] == ["a", 10, pytest.approx(of_true)]
     assert [cell.text for cell in confusion_table(outcome).rows[0][1:]] == ["6", "4", ""]
 
 

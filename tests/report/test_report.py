@@ -16,7 +16,7 @@ from avr.fusion import fuse
 from avr.report import newest_runs, read_outcomes, write_report
 from avr.report.page import render
 from avr.report.tables import csv_link, weights_table
-from avr.store import RunRecord, SplitRecord, describe, read_scores, write_record, write_scores
+from avr.store import RunRecord, Scores, SplitRecord, describe, read_scores, write_record, write_scores
 
 
 def test_outcome_counts_test_videos_alone(run):
@@ -185,6 +185,27 @@ def test_each_table_has_its_numbers_as_csv(run, tmp_path):
     ]
     assert any(text.startswith("line,epoch,loss\r\nsplit-1/rgb,1.0,1.5\r\n") for text in found)
     assert any(text.startswith("low,high,videos,confidence,accuracy") for text in found)
+
+
+def test_a_page_of_101_classes_is_small_and_its_confusion_readable(tmp_path):
+    labels = np.arange(404) % 101
+    values = np.random.default_rng(0).normal(size=(2, 404, 101)).astype(np.float32) + 2 * np.eye(101)[labels]
+    scores = Scores(
+        ids=np.array([f"class{k:03}/v_class{k:03}_g{n:03}_c01" for n, k in enumerate(labels)]),
+        labels=labels,
+        groups=np.array([f"g{n}" for n in range(404)]),
+        class_names=tuple(f"ClassOfSomeLength{k}" for k in range(101)),
+        streams=dict(zip(("rgb", "flow"), values, strict=True)),
+        kind="logits",
+        split="1",
+        fold=np.full(404, -1, np.int32),
+        dataset="toy",
+    )
+    html = render(read_outcomes([write_scores(tmp_path / "a.h5", scores)]))
+    assert len(html.encode()) < 1_000_000
+    picture = html[html.index('<table class="picture">') :]
+    assert picture[: picture.index("</thead>")].count("<th scope") == 1 + 20 + 1
+    assert "The 20 of 101 classes with the most wrong videos; the other 81 together" in picture
 
 
 def test_no_cell_of_a_csv_runs_in_a_spreadsheet():
