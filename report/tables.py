@@ -108,10 +108,11 @@ def accuracy_table(outcomes: Sequence[Outcome], figures: Mapping[str, Mapping[st
             main |= {len(rows)} if name == outcome.main else set()
             spread = [] if not several else [None if own.spread is None else f"± {100 * own.spread:.1f}"]
             shown = (own.top1, own.low, own.high), *spread, own.top5, own.mean_class, f"{own.log_loss:.3f}", own.ece
-            rows.append([outcome.name, name, len(outcome.labels), *shown])
-    columns: list[tuple[str, Kind]] = [("run", "text"), ("output", "text"), ("videos", "number"), ("top-1 %", "range")]
+            rows.append([outcome.name, name, *shown, len(outcome.labels)])
+    columns: list[tuple[str, Kind]] = [("run", "text"), ("output", "text"), ("top-1 %", "range")]
     columns += [("over splits", "number")] if several else []
     columns += [("top-5 %", "share"), ("mean class %", "share"), ("log-loss", "number"), ("ECE %", "share")]
+    columns += [("videos", "number")]
     few = [outcome.name for outcome in outcomes if len(np.unique(outcome.groups)) < FEWEST_GROUPS]
     told = [f"{name} is judged on fewer than {FEWEST_GROUPS} groups: its intervals are too narrow." for name in few]
     return Table("Accuracy of every output", columns, rows, frozenset(main), notes=told)

@@ -131,16 +131,16 @@ def test_every_text_stands_out(page, browser, dark):
 def test_tables_sort_by_keyboard_and_filter(page, browser):
     browser.open(page)
     browser.run("window.t = document.getElementById('t-accuracy').closest('.table'), 0")
-    first = "[t.querySelector('tbody tr').cells[1].textContent, t.querySelectorAll('th[scope=col]')[3].ariaSort]"
+    first = "[t.querySelector('tbody tr').cells[1].textContent, t.querySelectorAll('th[scope=col]')[2].ariaSort]"
     assert browser.run(first) == ["rgb", None]
-    browser.run("t.querySelectorAll('thead button')[3].focus()")
-    best = "Math.max(...[...t.querySelectorAll('tbody tr')].map(row => +row.cells[3].dataset.v))"
+    browser.run("t.querySelectorAll('thead button')[2].focus()")
+    best = "Math.max(...[...t.querySelectorAll('tbody tr')].map(row => +row.cells[2].dataset.v))"
     for direction, which in (("descending", "max"), ("ascending", "min")):
         for kind in ("keyDown", "keyUp"):
             browser.call(
                 "Input.dispatchKeyEvent", type=kind, key="Enter", code="Enter", windowsVirtualKeyCode=13, text="\r"
             )
-        value = browser.run("+t.querySelector('tbody tr').cells[3].dataset.v")
+        value = browser.run("+t.querySelector('tbody tr').cells[2].dataset.v")
         assert browser.run(first)[1] == direction
         assert value == browser.run(best.replace("max", which))
     shown = """(() => {
@@ -159,7 +159,7 @@ def test_a_csv_is_saved_in_spite_of_the_policy(page, browser, tmp_path):
     browser.wait(lambda event: event["params"].get("state") == "completed")
     (saved,) = tmp_path.glob("*.csv")
     assert saved.name == "Accuracy-of-every-output.csv"
-    assert saved.read_text().startswith("run,output,videos,top-1 %,top-1 % low,top-1 % high,")
+    assert saved.read_text().startswith("run,output,top-1 %,top-1 % low,top-1 % high,")
 
 
 def test_page_is_accessible(page, browser, axe):
