@@ -38,7 +38,6 @@ else:
     __getattr__, __dir__ = lazy(__name__)
 
 __all__ = [
-    "FEWEST_GROUPS",
     "Applied",
     "Average",
     "Awf",
@@ -75,5 +74,4 @@ __all__ = [
     "rule_class",
     "rule_names",
     "save_fuser",
-    "told_apart",
 ]

@@ -60,7 +60,6 @@ from .scores.importing import Imported, import_scores
 __all__ = [
     "AVERAGE",
     "FUSED",
-    "KINDS",
     "LABEL_SUFFIXES",
     "MULTIPLY",
     "RUNS",
