@@ -2,10 +2,10 @@
 // The page is whole without this: here its colours are switched, its tables sorted and filtered.
 const root = document.documentElement, theme = document.getElementById("theme");
 const dark = () => (root.style.colorScheme || (matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light")) === "dark";
-const name = () => { theme.textContent = dark() ? "Light" : "Dark"; theme.setAttribute("aria-label", `Use ${dark() ? "light" : "dark"} colours`); };
+const relabel = () => { theme.textContent = dark() ? "Light" : "Dark"; theme.setAttribute("aria-label", `Use ${dark() ? "light" : "dark"} colours`); };
 theme.hidden = false;
-theme.onclick = () => { root.style.colorScheme = dark() ? "light" : "dark"; name(); };
-name();
+theme.onclick = () => { root.style.colorScheme = dark() ? "light" : "dark"; relabel(); };
+relabel();
 
 const value = (row, column) => {
   const cell = row.cells[column], told = cell.dataset.v;

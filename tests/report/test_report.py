@@ -18,6 +18,8 @@ from avr.report.page import render
 from avr.report.tables import csv_link, weights_table
 from avr.store import RunRecord, Scores, SplitRecord, describe, read_scores, write_record, write_scores
 
+from .conftest import CLASS_NAMES
+
 
 def test_outcome_counts_test_videos_alone(run):
     (outcome,) = read_outcomes([run])
@@ -31,9 +33,6 @@ def test_outcome_counts_test_videos_alone(run):
     assert outcome.rows["2"]["average"]["top1"] == 0.8
     np.testing.assert_array_equal(outcome.confusion, [[4, 0, 0], [1, 3, 0], [0, 0, 2]])
     assert [(curve.name, curve.epochs) for curve in outcome.curves] == [("split-1/rgb", (1.0, 2.0))]
-
-
-CLASS_NAMES = ("walk", "run <fast>", "jump & skip")  # of the fixture `run`
 
 
 def test_videos_that_the_head_was_trained_on_count_nowhere(run, tmp_path):
