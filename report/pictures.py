@@ -5,9 +5,8 @@ They are JPEG in data: URLs, small, and at most so many bytes on a page.
 
 import base64
 import io
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -49,52 +48,67 @@ class Album:
     size: int = 0
 
     def take(self, outcome: Outcome, videos: Sequence[Video]) -> None:
-        """Take the pictures of a run's videos; what cannot be had is left out, and said of the run."""
+        """Take the pictures of a run's videos; what cannot be had is left out, and why is said of the run."""
         if not outcome.stores:
             self.lack[outcome.name] = "these scores do not say where their videos are"
             return
+        videos = list(dict.fromkeys(videos))
         try:
             with FeatureStore(outcome.stores) as store:
-                places = {one: place for place, one in enumerate(store.ids.tolist())}
-                for video in videos:
-                    if video.id in places and self.size < MOST_BYTES:
-                        self._frame(outcome, store, places[video.id], video.id)
-                self._strips(outcome, store, [video for video in videos if video.id in places])
+                self._each(self._frame, outcome, store, videos)
+            for split in outcome.splits if outcome.record and outcome.record.kind in ("head", "end-to-end") else ():
+                self._attended(outcome, split, [video for video in videos[:MOST_STRIPS] if video.split == split])
         except AvrError as error:
-            self.lack[outcome.name] = str(error)
+            self.lack.setdefault(outcome.name, str(error))
 
-    def _frame(self, outcome: Outcome, store: FeatureStore, place: int, video: str) -> None:
-        if (outcome.name, video) in self.frames:
-            return
+    def _each(
+        self,
+        take: Callable[[Outcome, FeatureStore, int, Video], None],
+        outcome: Outcome,
+        store: FeatureStore,
+        videos: Iterable[Video],
+    ) -> None:
+        """Take what there is of each video, by its place in the store, as long as the page is small."""
+        places = {one: place for place, one in enumerate(store.ids.tolist())}
+        for video in videos:
+            try:
+                if video.id in places and self.size < MOST_BYTES:
+                    take(outcome, store, places[video.id], video)
+            except AvrError as error:
+                self.lack.setdefault(outcome.name, str(error))
+
+    def _frame(self, outcome: Outcome, store: FeatureStore, place: int, video: Video) -> None:
+        """The frame in a video's middle."""
         from avr.extract import restore_video  # needs torch
 
-        frames = open_frames(restore_video(store, place))
-        middle = frames.count // 2
-        image = frames.take([middle])[middle].rgb()
-        self.frames[outcome.name, video] = self._picture(f"{video}, frame {middle}", image, FRAME)
+        if (outcome.name, video.id) not in self.frames:  # which another split may have
+            frames = open_frames(restore_video(store, place))
+            middle = frames.count // 2
+            image = frames.take([middle])[middle].rgb()
+            self.frames[outcome.name, video.id] = self._picture(f"{video.id}, frame {middle}", image, FRAME)
 
-    def _strips(self, outcome: Outcome, store: FeatureStore, videos: Iterable[Video]) -> None:
-        """Strips of frames under each kind of attention of a head that has one."""
-        if outcome.record is None or outcome.record.kind not in ("head", "end-to-end"):
+    def _attended(self, outcome: Outcome, split: str, videos: Sequence[Video]) -> None:
+        """Strips of frames under each kind of attention of a split's head, of the features that it was trained on."""
+        if not videos:
             return
+        from avr.extract import Origin
         from avr.heads import load_run
 
         from .attention import look
 
-        runs: dict[str, Any] = {}
-        for video in list(dict.fromkeys(videos))[:MOST_STRIPS]:
-            folder = outcome.splits[video.split].folder
-            trained = runs[video.split] = runs.get(video.split) or load_run(folder)
-            found = look(trained, store, store.ids.tolist().index(video.id))
-            strips = self.strips.setdefault((outcome.name, video.split, video.id), [])
-            for kind in found.weights:
-                if self.size < MOST_BYTES:
-                    frames = found.seen[found.shown[kind]][0]
-                    rows = _numbers(frames, found.weights[kind])
-                    csv = csv_link(f"attention {kind}, {outcome.name}, {video.id}", rows)
-                    self.size += len(csv.url)
-                    picture = self._picture(f"Attention, {kind}", _strip(found.laid_over(kind)), STRIP)
-                    strips.append(replace(picture, csv=csv))
+        trained = load_run(outcome.splits[split].folder)
+
+        def strips(outcome: Outcome, store: FeatureStore, place: int, video: Video) -> None:
+            found = look(trained, store, place)
+            for kind, weights in found.weights.items():
+                rows = _numbers(found.seen[found.shown[kind]][0], weights)
+                csv = csv_link(f"attention {kind}, {outcome.name}, {video.id}", rows)
+                picture = self._picture(f"Attention, {kind}", _strip(found.laid_over(kind)), STRIP)
+                self.size += len(csv.url)
+                self.strips.setdefault((outcome.name, split, video.id), []).append(replace(picture, csv=csv))
+
+        with Origin.of(trained.metadata, trained.folder).open_store() as store:
+            self._each(strips, outcome, store, videos)
 
     def _picture(self, told: str, image: NDArray[np.uint8], largest: tuple[int, int]) -> Picture:
         picture = Image.fromarray(image)

@@ -213,4 +213,4 @@ def test_the_report_shows_videos_with_attention_where_they_are_at_hand(trained, 
         assert runner.invoke(main, arguments).exit_code == 0
     finally:
         video.with_suffix(".gone").rename(video)
-    assert "Without pictures: the video is not at" in page.read_text()
+    assert "Pictures are missing: the video is not at" in page.read_text()
