@@ -11,7 +11,7 @@ from .tables import Link, csv_link
 
 COLOURS = 8  # that the style has; told apart by colour-blind readers too (Okabe and Ito's palette)
 WIDTH, HEIGHT = 420, 250
-LEFT, RIGHT, TOP, BOTTOM = 46, WIDTH - 10, 14, HEIGHT - 38
+LEFT, RIGHT, TOP, BOTTOM = 46, WIDTH - 10, 24, HEIGHT - 38
 
 
 @dataclass(frozen=True)
