@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-PATIENCE = 120
+PATIENCE = 600  # seconds; a busy machine is slow
 NAMES = ("chromium", "chromium-browser", "google-chrome", "chrome")
 
 
