@@ -1,5 +1,6 @@
-"""`avr report`: one HTML page about runs: tables, confusion, curves."""
+"""`avr report`: one HTML page about runs: accuracies, calibration, classes, confusion, curves, videos."""
 
+import webbrowser
 from pathlib import Path
 
 import click
@@ -12,12 +13,14 @@ from ._output import Reply, answering, computed, print_lines
 @click.argument("runs", nargs=-1, type=PATH)
 @click.option("--out", type=PATH, default=Path("report.html"), show_default=True, help="The page.")
 @click.option("--overwrite", is_flag=True, help="Replace what --out names, whatever it is; a former report always is.")
+@click.option("--open", "show", is_flag=True, help="Show the page in the browser.")
 @answering
-def command(runs: tuple[Path, ...], out: Path, overwrite: bool) -> Reply:
+def command(runs: tuple[Path, ...], out: Path, overwrite: bool, show: bool) -> Reply:
     """Write one HTML page about RUNS: run folders or score files; without any, the newest under runs/.
 
-    Accuracy tables, accuracy by class, confusion matrices, most confused pairs, the weights of a fusion
-    whose classes weigh streams apart, and learning curves, in one file that any browser opens without a network.
+    What was run and a verdict, accuracies with intervals against the untrained rules, calibration, the weights of a
+    fusion, accuracy and gain by class, confusion, learning curves, the hardest and most confidently wrong videos
+    with pictures where these are at hand, and how extraction went: in one file that needs no network.
     """
     from avr.report import newest_runs, write_report
 
@@ -29,5 +32,8 @@ def command(runs: tuple[Path, ...], out: Path, overwrite: bool) -> Reply:
         for outcome in report.outcomes
         for split, rows in outcome.rows.items()
     ]
-    lines += [f"written: {report.out}"] if error is None else []
+    if error is None:
+        lines += [f"written: {report.out}", report.out.resolve().as_uri()]
+        if show and not webbrowser.open(report.out.resolve().as_uri()):
+            lines.append("no browser could be opened here: open the link above")
     return Reply({"out": report.out, "runs": found}, lambda: print_lines(*lines), error=error)

@@ -1,5 +1,6 @@
 """Which score files a fusion takes, and one table of them: streams side by side, joined by video id, checked."""
 
+import os
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -25,7 +26,7 @@ class Table:
         fold: (M,) int32: as in `Scores`.
         streams: S names, "linear/rgb" and the like.
         kinds: "logits" or "probabilities", one a stream.
-        sources: one dict a stream: head, stream, file, run's provenance in short.
+        sources: one dict a stream: head, stream, file, which is its run's name, and path.
         lacking: what the stores of the scores lacked, "" where they were whole.
     """
 
@@ -112,7 +113,8 @@ def side_by_side(named: Sequence[tuple[str, Scores]], wanted: Sequence[tuple[int
         split=first.split,
         dataset=first.dataset,
         sources=tuple(
-            {"head": named[index][1].head, "stream": stream, "file": named[index][0]} for index, stream, _ in wanted
+            {"head": scores.head, "stream": stream, "file": where, "path": scores.path and os.path.abspath(scores.path)}
+            for where, scores, stream in ((*named[index], stream) for index, stream, _ in wanted)
         ),
         lacking="; ".join(dict.fromkeys(filter(None, (lack_of_store(scores.provenance) for _, scores in named)))),
     )

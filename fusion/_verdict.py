@@ -33,7 +33,7 @@ def verdict(
     """
     other = str(against["untrained"]["name"])
     count = f"{videos:,} videos".replace(",", " ") + (f" of {groups} groups" if groups < FEWEST_GROUPS else "")
-    sign = _told_apart(against["untrained"], groups)
+    sign = told_apart(against["untrained"], groups)
     alike = sign == 0 and rule in UNTRAINED  # neither costs anything
     used, over = (rule, against["best stream"]) if sign > 0 or alike else (other, against["both"])
     if sign:
@@ -45,7 +45,7 @@ def verdict(
         text = f"use {what}: {count} cannot tell {them} apart: {_interval(against['untrained'], ' points')}"
     if chosen_of > 1:
         text += f" ({rule} is the best of {chosen_of} on these very videos, which flatters it)"
-    beside = _told_apart(over, groups)
+    beside = told_apart(over, groups)
     if beside < 0:
         less = _turned(over)
         text = f"use {over['name']} alone: {_points(less)} points top-1 over {used}, which {count} can tell "
@@ -56,8 +56,8 @@ def verdict(
     return text[0].upper() + text[1:] + "."
 
 
-def _told_apart(found: Mapping[str, Any], groups: int) -> int:
-    """1 or -1 where the first is better or worse beyond doubt, else 0."""
+def told_apart(found: Mapping[str, Any], groups: int) -> int:
+    """1 or -1 where the first of two is better or worse beyond doubt, else 0; `found` has low, high and p."""
     if groups < FEWEST_GROUPS or found["p"] >= SIGNIFICANT:
         return 0
     return 1 if found["low"] > 0 else -1 if found["high"] < 0 else 0

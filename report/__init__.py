@@ -1,4 +1,7 @@
-"""What came out of runs, to look at: accuracy tables, confusion matrices, learning curves, on one HTML page."""
+"""What came out of runs, to look at, on one HTML page; and attention laid over frames.
+
+reading (files, curves) → judging (figures) → tables, charts, facts, pictures → page (templates: page.html, macros.html)
+"""
 
 from typing import TYPE_CHECKING
 
@@ -6,8 +9,10 @@ from avr.core import lazy
 
 if TYPE_CHECKING:
     from .attention import Drawn, draw_attention
-    from .page import Report, most_confused, per_class_accuracy, write_report
-    from .reading import Curve, Outcome, newest_runs, read_outcomes
+    from .curves import Curve
+    from .judging import most_confused, per_class_accuracy
+    from .page import Report, write_report
+    from .reading import Outcome, newest_runs, read_outcomes
 else:
     __getattr__, __dir__ = lazy(__name__)  # drawing attention needs torch, a page does not
 

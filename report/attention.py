@@ -1,6 +1,6 @@
 """Attention laid over the frames it was paid to: what `avr attention` draws."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -86,33 +86,64 @@ def draw_attention(
         ids = features.ids.tolist()
         check_known("video", video, ids, listed="see avr store info")
         place = ids.index(video)
-        weights = _weights(trained, features, place, view)
-        shown = {kind: _stream_of(kind, len(values), features, trained) for kind, values in weights.items()}
-        seen = {one: _images(features, one, place, view, root) for one in dict.fromkeys(shown.values())}
-    pictures, animations = _write(out, seen, shown, weights)
-    frames = {stream: tuple(numbers) for stream, (numbers, _) in seen.items()}
-    return Drawn(out, pictures, animations, frames, weights)
+        found = look(trained, features, place, view=view, root=root)
+    if not found.weights:
+        showing = [name for name in item_names("avr.heads") if head_class(name).attention is not Head.attention]
+        raise UsageError(
+            f"head {trained.metadata['head']} has no attention to show; heads that have, unless their options leave it "
+            f"out: {', '.join(showing)}"
+        )
+    pictures, animations = _write(out, found)
+    frames = {stream: tuple(numbers) for stream, (numbers, _) in found.seen.items()}
+    return Drawn(out, pictures, animations, frames, found.weights)
 
 
-def _write(
-    out: Path,
-    seen: Mapping[str, tuple[list[int], Images]],
-    shown: Mapping[str, str],
-    weights: Mapping[str, NDArray],
-) -> tuple[tuple[Path, ...], tuple[Path, ...]]:
+@dataclass(frozen=True)
+class Look:
+    """One view of a video as a head attended to it.
+
+    Attributes:
+        weights: kind -> weights, as in `Drawn`.
+        shown: kind -> the stream whose frames it is laid over.
+        seen: stream -> numbers and pictures `(N, H, W, 3)` of these frames, as the network saw them.
+    """
+
+    weights: dict[str, NDArray[np.float32]]
+    shown: dict[str, str]
+    seen: dict[str, tuple[list[int], Images]]
+
+    def laid_over(self, kind: str) -> Images:
+        """The frames `(N, H, W, 3)` under one kind of attention."""
+        values, images = self.weights[kind], self.seen[self.shown[kind]][1]
+        return over_positions(images, values) if values.ndim == 3 else over_segments(images, values)
+
+
+def look(trained: TrainedRun, store: FeatureStore, place: int, *, view: int = 0, root: Path | None = None) -> Look:
+    """What a head attends to in one view of one video, and the frames of it; nothing of a head without attention.
+
+    Raises:
+        UsageError: no such view, or a video that is not where it should be.
+        WorkError: a video that does not decode.
+    """
+    weights = _weights(trained, store, place, view)
+    shown = {kind: _stream_of(kind, len(values), store, trained) for kind, values in weights.items()}
+    seen = {one: _images(store, one, place, view, root) for one in dict.fromkeys(shown.values())}
+    return Look(weights, shown, seen)
+
+
+def _write(out: Path, found: Look) -> tuple[tuple[Path, ...], tuple[Path, ...]]:
     """Pictures and animations of each stream's frames, under each kind of attention that is laid over them."""
     pictures: list[str] = []
     animations: list[str] = []
     with write_folder(out) as folder:
-        for stream, (_, images) in seen.items():
+        for stream, (_, images) in found.seen.items():
             panels = [images]
-            for kind in (kind for kind, own in shown.items() if own == stream):
-                values = weights[kind]
-                panels.append(over_positions(images, values) if values.ndim == 3 else over_segments(images, values))
+            for kind in (kind for kind, own in found.shown.items() if own == stream):
+                panels.append(found.laid_over(kind))
                 for step, image in enumerate(panels[-1]):
                     pictures.append(f"{kind}-{step:02d}.png")
                     _write_png(folder / pictures[-1], image)
-            animations.append(f"attention-{stream}.gif" if len(seen) > 1 else "attention.gif")
+            animations.append(f"attention-{stream}.gif" if len(found.seen) > 1 else "attention.gif")
             _write_gif(folder / animations[-1], np.concatenate(panels, axis=2))
     return tuple(out / name for name in pictures), tuple(out / name for name in animations)
 
@@ -156,7 +187,7 @@ def _weights(trained: TrainedRun, store: FeatureStore, place: int, view: int) ->
     """A head's attention on one view of one video, `(N, h, w)` or `(N,)` by kind.
 
     Raises:
-        UsageError: the head has none, or the video has no such view.
+        UsageError: the video has no such view.
     """
     views = int(store.views[place])
     if not 0 <= view < views:
@@ -166,14 +197,7 @@ def _weights(trained: TrainedRun, store: FeatureStore, place: int, view: int) ->
         array = store.read(stream, layer, [place])[view : view + 1]
         features[stream] = torch.as_tensor(array.astype(np.float32))
     with torch.no_grad():
-        weights = {kind: values[0].float().numpy() for kind, values in trained.head.attend(features).items()}
-    if not weights:
-        showing = [name for name in item_names("avr.heads") if head_class(name).attention is not Head.attention]
-        raise UsageError(
-            f"head {trained.metadata['head']} has no attention to show; heads that have, unless their options leave it "
-            f"out: {', '.join(showing)}"
-        )
-    return weights
+        return {kind: values[0].float().numpy() for kind, values in trained.head.attend(features).items()}
 
 
 def _images(store: FeatureStore, stream: str, place: int, view: int, root: Path | None) -> tuple[list[int], Images]:

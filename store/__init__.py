@@ -17,7 +17,7 @@ from .imports.importing import import_export, import_features
 from .imports.laying import Laying
 from .matching import match_ids
 from .newest import finished_runs, lack_of_store, warn_unfinished
-from .records import Figures, RunRecord, SplitRecord, mean_figures
+from .records import KINDS, Figures, RunRecord, SplitRecord, mean_figures
 from .runs import (
     RUNS,
     begun_folder,

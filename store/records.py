@@ -1,9 +1,11 @@
 """A run's record, typed. Every one that avr has written reads; which kind an old one is shows in what it holds."""
 
 import platform
+import shlex
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -76,6 +78,7 @@ class RunRecord:
         complete: whether every split is finished, and the store was whole.
         written: when the last split was, in UTC; "" in older records.
         versions: of what wrote it.
+        command: that began it, as a shell takes it; "" of a run begun from Python, and in older records.
     """
 
     kind: Kind
@@ -91,6 +94,7 @@ class RunRecord:
     complete: bool = False
     written: str = ""
     versions: dict[str, str] = field(default_factory=dict)
+    command: str = ""
 
     @property
     def dataset(self) -> str:
@@ -140,7 +144,9 @@ class RunRecord:
             }
             for name, split in self.splits.items()
         }
-        return {**content, "splits": splits, "versions": {**versions, "python": platform.python_version()}}
+        versions["python"] = platform.python_version()
+        command = self.command or command_line()
+        return {**content, "splits": splits, "versions": versions} | ({"command": command} if command else {})
 
     @classmethod
     def from_dict(cls, content: Mapping[str, Any]) -> "RunRecord":
@@ -169,6 +175,13 @@ class RunRecord:
         for name in (*record.wanted, *splits):  # they become folders, to be written and removed
             check_name("split", "_" if name == "" else name)  # scores may have a split without a name
         return record
+
+
+def command_line() -> str:
+    """The command of avr that this process runs, as a shell takes it; "" where something else uses avr."""
+    program = Path(sys.argv[0])
+    own = program.stem == "avr" or program.parent == Path(avr.__file__).parent  # `python -m avr`
+    return shlex.join(["avr", *sys.argv[1:]]) if own else ""
 
 
 def _check_types(record: RunRecord | SplitRecord, plain: RunRecord | SplitRecord) -> None:

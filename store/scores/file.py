@@ -77,6 +77,7 @@ class Scores:
         dataset: the data set's name.
         provenance: how they were made.
         fused: the stream that is the head's own combined prediction, kept out of fusion by default; None without.
+        path: the file they were read from; "" of others.
     """
 
     ids: NDArray[np.str_]
@@ -91,6 +92,7 @@ class Scores:
     dataset: str = ""
     provenance: dict[str, Any] = field(default_factory=dict)
     fused: str | None = None
+    path: str = ""
 
     def to_frame(self) -> Any:
         """A pandas DataFrame of a row a video, with the ids as its index: label, group, fold, and a column a class.
@@ -263,6 +265,7 @@ def read_scores(path: Path | str) -> Scores:
             dataset=str(about["dataset"]),
             provenance=tables.json("index/provenance"),
             fused=about["fused"],
+            path=str(path),
         )
         check_scores(scores, where=f"{path}: ")
         return scores

@@ -1,6 +1,9 @@
 """`avr attention` on a clip drawn here: pictures are written, and show where the weight is."""
 
+import base64
+import io
 import json
+import re
 import shutil
 
 import cv2
@@ -182,3 +185,32 @@ def test_segments_with_little_weight_are_darkened_and_the_bar_is_as_long_as_the_
     assert shown[1, 0, 0, 0] == 200
     assert shown[0, 0, 0, 0] == int(200 * (0.25 + 0.75 * 0.25))
     assert [(row[-1, :, 0] == 255).sum() for row in shown] == [10, 40]
+
+
+def test_the_report_shows_videos_with_attention_where_they_are_at_hand(trained, runner, tmp_path):
+    """A frame of the test video, and a strip a kind of attention; without the video, why there is none."""
+    page = tmp_path / "page.html"
+    arguments = ["report", str(trained / "glka"), str(trained / "linear"), "--out", str(page)]
+    assert runner.invoke(main, arguments).exit_code == 0
+    html = page.read_text()
+    assert re.findall(r'alt="([^"]+)"', html) == [
+        "c1/t2, frame 6",
+        "Attention, rgb-sa over the frames of c1/t2",
+        "Attention, rgb-la over the frames of c1/t2",
+        "c1/t2, frame 6",
+    ]
+    pictures = [base64.b64decode(text) for text in re.findall(r'src="data:image/jpeg;base64,([^"]+)"', html)]
+    assert [Image.open(io.BytesIO(one)).size for one in pictures] == [(80, 64), (192, 64), (192, 64), (80, 64)]
+    frame = np.array(Image.open(io.BytesIO(pictures[0])))
+    assert frame[40, 40].min() > 200  # where the circle is by then: (10 + 5 · 6, 40)
+    numbers = [base64.b64decode(text) for text in re.findall(r'href="data:text/csv;[^,]*base64,([^"]+)"', html)]
+    (sa,) = [text for text in numbers if text.startswith(b"frame,weight,row of the largest")][:1]
+    assert len(sa.splitlines()) == 4
+
+    video = trained / "videos" / "c1" / "t2.avi"
+    video.rename(video.with_suffix(".gone"))
+    try:
+        assert runner.invoke(main, arguments).exit_code == 0
+    finally:
+        video.with_suffix(".gone").rename(video)
+    assert "Pictures are missing: the video is not at" in page.read_text()

@@ -1,65 +1,24 @@
-"""The HTML report: figures against hand counts, the page as a browser's parser reads it, and the command."""
+"""The HTML report: what is read, the page as a parser reads it, and the command. Figures: test_judging.py."""
 
+import base64
+import hashlib
 import json
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
-from xml.etree import ElementTree
 
 import numpy as np
 import pytest
 
 from avr.cli import main
 from avr.core import UsageError, WorkError
-from avr.report import Outcome, most_confused, newest_runs, per_class_accuracy, read_outcomes, write_report
-from avr.report.drawing import heat_map, line_chart
+from avr.fusion import fuse
+from avr.report import newest_runs, read_outcomes, write_report
 from avr.report.page import render
-from avr.store import Scores, describe, read_scores, write_scores
+from avr.report.tables import csv_link, weights_table
+from avr.store import RunRecord, Scores, SplitRecord, describe, read_scores, write_record, write_scores
 
-CLASS_NAMES = ("walk", "run <fast>", "jump & skip")
-
-
-def one_hot(predicted: list[int], margin: float = 4.0) -> np.ndarray:
-    return (margin * np.eye(3)[predicted]).astype(np.float32)
-
-
-@pytest.fixture
-def run(tmp_path) -> Path:
-    """A run of two splits and two streams, with a hand-made score file each, and a log."""
-    folder = tmp_path / "runs" / "linear-toy-1"
-    for split in ("1", "2"):
-        scores = Scores(
-            ids=np.array([f"v{number}" for number in range(6)]),
-            labels=np.array([0, 0, 1, 1, 2, 0]),
-            groups=np.array([f"g{number}" for number in range(6)]),
-            class_names=CLASS_NAMES,
-            # The last video is an out-of-fold one, and wrong in both: it must count nowhere.
-            streams={
-                "rgb": one_hot([0, 0, 1, 1, 2, 1] if split == "1" else [0, 0, 0, 1, 2, 1], margin=8),
-                "flow": one_hot([0, 1, 1, 0, 2, 1], margin=2),
-            },
-            kind="logits",
-            split=split,
-            fold=np.array([-1, -1, -1, -1, -1, 0], dtype=np.int32),
-            head="linear",
-            dataset="toy",
-        )
-        write_scores(folder / f"split-{split}" / "scores.h5", scores)
-    (folder / "split-1" / "rgb").mkdir()
-    log = "epoch,step,lr,loss,accuracy,seconds\n1,3,0.1,1.5,0.25,0.1\n2,6,0.1,0.5,,0.2\n"
-    (folder / "split-1" / "rgb" / "log.csv").write_text(log)
-    return folder
-
-
-def test_per_class_accuracy():
-    np.testing.assert_array_equal(per_class_accuracy(np.array([[3, 1, 0], [0, 0, 0], [1, 1, 2]])), [0.75, np.nan, 0.5])
-
-
-def test_most_confused_orders_by_videos_then_share():
-    confusion = np.array([[5, 2, 1], [2, 0, 0], [0, 3, 0]])
-    assert most_confused(confusion) == [(2, 1, 3, 1.0), (1, 0, 2, 1.0), (0, 1, 2, 0.25), (0, 2, 1, 0.125)]
-    assert most_confused(confusion, 1) == [(2, 1, 3, 1.0)]
-    assert most_confused(np.eye(3, dtype=int)) == []
+from .conftest import CLASS_NAMES
 
 
 def test_outcome_counts_test_videos_alone(run):
@@ -103,35 +62,33 @@ def test_videos_without_a_label_count_nowhere(run, tmp_path):
 
 
 def test_the_product_of_the_streams_stands_beside_their_average(run, tmp_path):
-    """By hand: the means are 0.355, 0.24, 0.405, the products 0.007, 0.058, 0.045."""
+    """By hand: the means are 0.355, 0.24, 0.405, the products 0.007, 0.058, 0.045, whose sum is 0.1096."""
     scores = read_scores(run / "split-1" / "scores.h5")
     streams = {"rgb": [[0.01, 0.24, 0.75]] * 6, "flow": [[0.70, 0.24, 0.06]] * 6}
     streams = {name: np.array(values, np.float32) for name, values in streams.items()}
     path = write_scores(tmp_path / "a.h5", replace(scores, streams=streams, kind="probabilities"))
     (outcome,) = read_outcomes([path])
     assert [outcome.rows["1"][name]["top1"] for name in ("average", "multiply")] == [0.2, 0.4]
+    roots = np.sqrt([0.007, 0.0576, 0.045])  # the mean of two logarithms
+    np.testing.assert_allclose(outcome.splits["1"].outputs["multiply"][0], roots / roots.sum(), rtol=1e-5)
 
 
-def test_weights_of_a_fusion_are_drawn(run, tmp_path):
+def test_a_fusion_is_shown_with_the_streams_that_it_fused(run, tmp_path):
+    """Found where their scores lie: single streams, and the untrained rules, as `avr fuse` itself judged them."""
+    paths = [tmp_path / "rgb.h5", tmp_path / "flow.h5"]
     scores = read_scores(run / "split-1" / "scores.h5")
-    weights = {"streams": ["linear/rgb", "a<b>"], "weights": [[0.25, 0.75], [1.0, 0.0], [0.5, 0.5]]}
-    path = write_scores(tmp_path / "fused.h5", replace(scores, provenance=weights))
-    page = render(read_outcomes([path]))
-    picture = page[page.index("<h2>Weights: fused.h5,\nsplit 1</h2>") :]
-    drawing = ElementTree.fromstring(picture[picture.index("<svg") : picture.index("</svg>") + 6])
-    squares = [rect for rect in drawing.iter() if rect.tag.endswith("rect") and len(rect)]
-    assert [square[0].text for square in squares] == [
-        f"{name}, {stream}: {share:.3f}"
-        for name, shares in ((CLASS_NAMES[1], (1, 0)), (CLASS_NAMES[2], (0.5, 0.5)), (CLASS_NAMES[0], (0.25, 0.75)))
-        for stream, share in zip(weights["streams"], shares, strict=True)
-    ]
-    assert squares[0].get("fill") == "rgba(0,114,178,1.00)"
-    alike = {**weights, "weights": [[0.4, 0.6]] * 3}
-    assert "Weights" not in render(read_outcomes([write_scores(tmp_path / "b.h5", replace(scores, provenance=alike))]))
-    for name, wrong in (("shape", [[1.0, 0.0]]), ("text", "much"), ("nan", [[float("nan"), 1.0]] * 3)):
-        bad = replace(scores, provenance={**weights, "weights": wrong})
-        with pytest.raises(WorkError, match="its weights are not those of its classes and streams"):
-            read_outcomes([write_scores(tmp_path / f"{name}.h5", bad)])
+    for path in paths:
+        one = {path.stem: scores.streams[path.stem]}
+        write_scores(path, replace(scores, streams=one, head="", fold=np.array([-1, -1, -1, -1, -1, 0], np.int32)))
+    result = fuse("multiply", paths, out=tmp_path / "fused")
+    (outcome,) = read_outcomes([tmp_path / "fused"])
+    assert outcome.main == "multiply"
+    assert outcome.splits["1"].streams == ("rgb/rgb", "flow/flow")
+    found = {row["name"]: row["top1"] for row in result.rows}
+    assert {name: figures["top1"] for name, figures in outcome.rows["1"].items()} == found
+    paths[0].unlink()
+    (outcome,) = read_outcomes([tmp_path / "fused"])
+    assert list(outcome.splits["1"].outputs) == ["multiply"]
 
 
 def test_runs_of_one_name_are_told_apart(run, tmp_path):
@@ -146,15 +103,20 @@ def test_runs_of_one_name_are_told_apart(run, tmp_path):
 
 
 class Page(HTMLParser):
-    """Collects text and checks that what opens is closed."""
+    """Collects text, links and attributes, and checks that what opens is closed and that every id stands once."""
 
-    def __init__(self) -> None:
+    def __init__(self, html: str) -> None:
         super().__init__()
-        self.text, self.open, self.links = [], [], []
+        self.text, self.open, self.links, self.ids, self.heads = [], [], [], [], []
+        self.feed(html)
+        assert self.open == []
+        assert len(self.ids) == len(set(self.ids))
 
     def handle_starttag(self, tag, attributes):
         self.links += [value for name, value in attributes if name in ("src", "href")]
-        if tag != "meta":
+        self.ids += [value for name, value in attributes if name == "id"]
+        self.heads += [dict(attributes).get("scope")] * (tag == "th")
+        if tag not in ("meta", "img", "input"):
             self.open.append(tag)
 
     def handle_startendtag(self, tag, attributes):
@@ -170,46 +132,103 @@ class Page(HTMLParser):
 def test_page_is_whole_self_contained_and_escaped(run, tmp_path):
     report = write_report([run, run / "split-2" / "scores.h5"], tmp_path / "out" / "page.html")
     html = report.out.read_text()
-    page = Page()
-    page.feed(html)
-    assert page.open == []
-    assert page.links == []
-    assert "<script" not in html
+    page = Page(html)
+    assert all(link.startswith(("#", "data:")) for link in page.links)
+    assert {link[1:] for link in page.links if link.startswith("#")} <= set(page.ids)
+    assert set(page.heads) <= {"row", "col"}
     assert "run <fast>" not in html
     text = " ".join(page.text)
     assert "run <fast>" in text
-    assert "mean of 2" in text
-    assert "90.0 ± 14.1" in text  # 100 % and 80 %: mean 90, standard deviation 14.14
+    assert "± 14.1" in text  # 100 % and 80 %: standard deviation 14.14
     assert "jump & skip" in text
     assert "loss by epoch" in text
 
 
-def test_heat_map_is_xml_with_a_square_for_each_pair_that_occurs():
-    svg = ElementTree.fromstring(heat_map(np.array([[3, 1, 0], [0, 0, 0], [0, 0, 2]]), CLASS_NAMES))
-    titles = [title.text for title in svg.iter("title")]
-    assert titles == [
-        "walk taken for walk: 3 (75%)",
-        "walk taken for run <fast>: 1 (25%)",
-        "jump & skip taken for jump & skip: 2 (100%)",
+def test_page_runs_its_own_script_alone(run, tmp_path):
+    """The policy allows what hashes to the script's text as a parser reads it, and nothing from elsewhere."""
+    html = write_report([run], tmp_path / "page.html").out.read_text()
+    script = html[html.index("<script>") + 8 : html.index("</script>")]
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    policy = html[html.index('content="default-src') + 9 : html.index("form-action")]
+    assert policy.split("; ")[:2] == ["default-src 'none'", f"script-src 'sha256-{digest}';\nstyle-src 'unsafe-inline'"]
+    assert html.count("<script") == 1
+
+
+def test_page_tells_what_was_run(run, tmp_path):
+    record = RunRecord(
+        kind="head",
+        head="linear",
+        options={"dropout": 0.25},
+        seed=7,
+        splits={"1": SplitRecord({}), "2": SplitRecord({})},
+        complete=True,
+        written="2026-01-02T03:04:05.678",
+        command="avr heads train linear 'my store'",
+    )
+    write_record(run, record)
+    html = render(read_outcomes([run]))
+    for told in ("avr heads train linear &#39;my store&#39;", "<dd>7</dd>", "2026-01-02 03:04:05 UTC", "python 3."):
+        assert told in html
+    assert "options.dropout" in html
+
+
+def test_each_table_has_its_numbers_as_csv(run, tmp_path):
+    links = Page(write_report([run], tmp_path / "page.html").out.read_text()).links
+    found = [base64.b64decode(link.partition(",")[2]).decode() for link in links if link.startswith("data:text/csv")]
+    (whole,) = [text for text in found if text.startswith("true class,walk")]
+    assert whole.splitlines() == [
+        "true class,walk,run <fast>,jump & skip",
+        "walk,4,0,0",
+        "run <fast>,1,3,0",
+        "jump & skip,0,0,2",
     ]
+    assert any(text.startswith("line,epoch,loss\r\nsplit-1/rgb,1.0,1.5\r\n") for text in found)
+    assert any(text.startswith("low,high,videos,confidence,accuracy") for text in found)
 
 
-def test_line_chart_places_its_points():
-    svg = line_chart({"a<b": ([0, 10], [0.0, 1.0]), "gone": ([0], [float("nan")])}, title="t", width=162, height=152)
-    figure = ElementTree.fromstring(svg)
-    # Axes from 52 to 152 across and from 126 up to 26.
-    assert [line.get("points") for line in figure.iter("polyline")] == ["52.0,126.0 152.0,26.0"]
-    assert [span.text or span[0].tail for span in figure.iter("span")] == ["a<b"]
-    assert line_chart({"gone": ([0], [float("nan")])}, title="t") == ""
+def test_a_page_of_101_classes_is_small_and_its_confusion_readable(tmp_path):
+    labels = np.arange(404) % 101
+    values = np.random.default_rng(0).normal(size=(2, 404, 101)).astype(np.float32) + 2 * np.eye(101)[labels]
+    scores = Scores(
+        ids=np.array([f"class{k:03}/v_class{k:03}_g{n:03}_c01" for n, k in enumerate(labels)]),
+        labels=labels,
+        groups=np.array([f"g{n}" for n in range(404)]),
+        class_names=tuple(f"ClassOfSomeLength{k}" for k in range(101)),
+        streams=dict(zip(("rgb", "flow"), values, strict=True)),
+        kind="logits",
+        split="1",
+        fold=np.full(404, -1, np.int32),
+        dataset="toy",
+    )
+    html = render(read_outcomes([write_scores(tmp_path / "a.h5", scores)]))
+    assert len(html.encode()) < 1_000_000
+    picture = html[html.index('<table class="picture">') :]
+    assert picture[: picture.index("</thead>")].count("<th scope") == 1 + 20 + 1
+    assert "The 20 of 101 classes with the most wrong videos; the other 81 together" in picture
 
 
-def test_shares_are_bars_and_a_class_without_videos_has_none():
-    figures = {"top1": 0.25, "top5": 1.0, "mean_class": 0.25}
-    outcome = Outcome("r", "d", ("a", "b"), "rgb", {"1": {"rgb": figures}}, np.array([[1, 3], [0, 0]]), {"1": 4})
-    html = render([outcome])
-    assert '<td class="bar"><i style="width:25.0%"></i><b>25.0</b></td>' in html
-    assert '<td class="bar">–</td>' in html
-    assert html.index(">a</td>") < html.index(">b</td>")
+def test_no_cell_of_a_csv_runs_in_a_spreadsheet():
+    link = csv_link("../a b", [["=cmd()", 1]])
+    assert (link.name, base64.b64decode(link.url.partition(",")[2])) == ("a-b.csv", b"'=cmd(),1\r\n")
+
+
+def test_weights_of_a_fusion_are_shown(run, tmp_path):
+    scores = read_scores(run / "split-1" / "scores.h5")
+    weights = {"streams": ["linear/rgb", "a<b>"], "weights": [[0.25, 0.75], [1.0, 0.0], [0.5, 0.5]]}
+    (outcome,) = read_outcomes([write_scores(tmp_path / "fused.h5", replace(scores, provenance=weights))])
+    table = weights_table(outcome, "1", *outcome.splits["1"].weights)
+    assert [(row[0], [cell.text for cell in row[1:]]) for row in table.rows] == [
+        (CLASS_NAMES[1], ["1.00", "0.00"]),
+        (CLASS_NAMES[2], ["0.50", "0.50"]),
+        (CLASS_NAMES[0], ["0.25", "0.75"]),
+    ]
+    assert "Weights: fused.h5, split 1" in render([outcome])
+    alike = weights_table(outcome, "1", ["a", "b"], np.array([[0.4, 0.6]] * 3))
+    assert [row[0] for row in alike.rows] == ["every class"]
+    for name, wrong in (("shape", [[1.0, 0.0]]), ("text", "much"), ("nan", [[float("nan"), 1.0]] * 3)):
+        bad = replace(scores, provenance={**weights, "weights": wrong})
+        with pytest.raises(WorkError, match="its weights are not those of its classes and streams"):
+            read_outcomes([write_scores(tmp_path / f"{name}.h5", bad)])
 
 
 def test_missing_run(tmp_path):
@@ -252,7 +271,10 @@ def test_what_is_of_a_store_that_lacked_shards_says_so_on_the_page(run, tmp_path
     scores = read_scores(run / "split-1" / "scores.h5")
     write_scores(tmp_path / "part.h5", replace(scores, provenance={"store": {"lacking": "rgb: 1 of 4 shards"}}))
     write_report([tmp_path / "part.h5"], tmp_path / "page.html")
-    assert "part.h5: of a store that is not whole (rgb: 1 of 4 shards)." in (tmp_path / "page.html").read_text()
+    assert (
+        "<dt>Lacks</dt><dd>of a store that is not whole (rgb: 1 of 4 shards)</dd>"
+        in (tmp_path / "page.html").read_text()
+    )
     assert "warning: " in capsys.readouterr().err
 
 
@@ -295,6 +317,16 @@ def test_command_takes_the_newest_runs(runner, run, tmp_path, monkeypatch):
     assert Path("report.html").is_file()
 
 
+def test_command_links_to_the_page_and_opens_it(runner, run, tmp_path, monkeypatch):
+    opened = []
+    monkeypatch.setattr("webbrowser.open", lambda url: opened.append(url) or len(opened) < 2)
+    page = tmp_path / "my page.html"
+    for last in (page.as_uri(), "no browser could be opened here: open the link above"):
+        printed = runner.invoke(main, ["report", str(run), "--out", str(page), "--open"]).stdout.splitlines()
+        assert printed[-1] == last
+    assert opened == [page.as_uri()] * 2
+
+
 def test_command_without_runs_exits_2(runner, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     result = runner.invoke(main, ["report"])
@@ -302,17 +334,8 @@ def test_command_without_runs_exits_2(runner, tmp_path, monkeypatch):
     assert result.stderr.startswith("error: no run with scores under runs: train a head first")
 
 
-def test_page_allows_no_script_and_nothing_from_elsewhere(run, tmp_path):
-    html = write_report([run], tmp_path / "page.html").out.read_text()
-    head = html[: html.index("</head>")]
-    policy = "default-src 'none';\nstyle-src 'unsafe-inline'; img-src data:"
-    assert f'<meta http-equiv="Content-Security-Policy" content="{policy}">' in head
-    assert "<script" not in html
-    assert " onload=" not in html
-
-
 def test_scores_of_no_split_are_told_without_one(run, tmp_path, runner):
     path = write_scores(tmp_path / "a.h5", replace(read_scores(run / "split-1" / "scores.h5"), split=""))
     done = runner.invoke(main, ["report", str(path), "--out", str(tmp_path / "page.html")])
     assert done.stdout.splitlines()[0] == "a.h5: average 100.0 % top-1"
-    assert '<td class="name">-</td>' not in (tmp_path / "page.html").read_text()
+    assert "<dt>Splits</dt>" not in (tmp_path / "page.html").read_text()

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import avr
 from avr.core import UsageError, WorkError
 from avr.store import (
     RunRecord,
@@ -52,6 +53,24 @@ def test_a_record_reads_as_it_was_written(tmp_path):
     assert read_record(tmp_path).versions.keys() >= {"avr", "python"}
     assert read_record(tmp_path).dataset == "toy"
     assert read_record(tmp_path).wanted == ("1", "2")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "command"),
+    [
+        (["/usr/bin/avr", "fuse", "awf", "my runs"], "avr fuse awf 'my runs'"),
+        ([str(Path(avr.__file__).with_name("__main__.py")), "demo"], "avr demo"),
+        (["/my/script.py", "--fast"], ""),
+        ([""], ""),
+    ],
+)
+def test_a_record_keeps_the_command_that_began_it(tmp_path, monkeypatch, arguments, command):
+    monkeypatch.setattr("sys.argv", arguments)
+    write_record(tmp_path, MINE)
+    assert read_record(tmp_path).command == command
+    monkeypatch.setattr("sys.argv", ["avr", "another"])
+    record_split(tmp_path, "1", SplitRecord(FIGURES))
+    assert read_record(tmp_path).command == (command or "avr another")
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,6 @@
 """Score files: what is written comes back; scores that make no sense are refused; ids that meet."""
 
-from dataclasses import FrozenInstanceError
+from dataclasses import FrozenInstanceError, replace
 
 import numpy as np
 import pytest
@@ -35,7 +35,9 @@ def same(first, second):
 def test_scores_come_back(toy_scores, tmp_path):
     scores = toy_scores(fused="flow", fold=np.arange(12) % 3 - 1, groups=np.array(["é g"] * 12))
     path = write_scores(tmp_path / "deep" / "scores.h5", scores)
-    same(read_scores(path), scores)
+    found = read_scores(path)
+    assert found.path == str(path)
+    same(replace(found, path=""), scores)
     assert write_scores(tmp_path / "again.h5", scores).read_bytes() == path.read_bytes()
 
 
