@@ -32,6 +32,7 @@ class Head(nn.Module):
         needs_maps: it reads layers of maps alone.
         same_length: the streams must hold as many segments a video as one another.
         starting: options that say where weights start; a trained head is built again without them.
+        before: what options are in checkpoints of before, which do not name them, where that is not the default.
         defaults: the command's settings, which train well on small data sets (torch keeps the name `training`).
         paper: the paper's settings (`--paper`, recipes).
         end_to_end: the paper's of training backbones and head together; None: those of the two-stream ConvNet.
@@ -51,6 +52,7 @@ class Head(nn.Module):
     needs_maps: ClassVar[bool] = False
     same_length: ClassVar[bool] = False
     starting: ClassVar[tuple[str, ...]] = ()
+    before: ClassVar[Mapping[str, object]] = {}
     defaults: ClassVar[Training] = Training()
     paper: ClassVar[Training] = Training()
     end_to_end: ClassVar[Training | None] = None
@@ -166,12 +168,19 @@ class Head(nn.Module):
         """Shift and scale each channel by the training videos' statistics; as they are where none were set."""
         return {stream: self._standardise(stream, features[stream]) for stream in self.shapes}
 
-    def set_statistics(self, stream: str, mean: Tensor, deviation: Tensor) -> None:
+    @property
+    def needs_statistics(self) -> bool:
+        """Whether `set_statistics` is called without standardising too."""
+        return False
+
+    def set_statistics(self, stream: str, mean: Tensor, deviation: Tensor, *, standardise: bool = True) -> None:
         """Remember mean and standard deviation `(D,)` or `(C,)` of a stream's channels over the training videos.
 
         A deviation counts as at least 0.3 of the stream's root mean square deviation: a channel that hardly moved in
         training would else be blown up where it moves in a test video.
         """
+        if not standardise:
+            return
         floor = 0.3 * deviation.square().mean().sqrt()
         scale = 1 / deviation.clamp_min(floor) if floor > 0 else torch.ones_like(deviation)
         self.get_buffer(f"mean_{stream}").copy_(mean)

@@ -123,6 +123,16 @@ def test_sru_layer_is_the_papers_loop(width):
     np.testing.assert_allclose(layer(sequence).detach().numpy(), expected, rtol=0, atol=1e-10)
 
 
+def test_sru_rescales_a_highway_that_is_not_projected():
+    """Shut gates, f = r = 0, let the highway through alone."""
+    for width, factor in ((4, 3**0.5), (6, 1.0)):
+        layer, sequence = SRULayer(width, 4, rescale=True), torch.randn(2, 5, width)
+        with torch.no_grad():
+            layer.bias.fill_(-30.0)
+        highway = sequence if width == 4 else sequence @ layer.weight[-4:].T
+        torch.testing.assert_close(layer(sequence), factor * highway)
+
+
 def test_sru_stacks_its_layers():
     stack = SRU(6, 4, layers=3).double()
     randomise(stack)

@@ -46,7 +46,8 @@ def test_what_a_recipe_names_exists(name):
         if row.fuse:
             make_fuser(row.fuse, **row.fuse_options)
         streams = recipe.stores[row.store]["streams"]
-        assert not row.output or row.output in (*streams, "fused")
+        branches = [f"{s}-{b}" for s in streams for b in row.options.get("branches", "").split("+")]
+        assert {row.output, *row.of} <= {"", "fused", *streams, *branches}
     for dataset, by_head in recipe.training.items():
         assert dataset in (*recipe.datasets, "any")
         for head in by_head:
@@ -79,7 +80,7 @@ def test_heads_can_be_built_on_what_a_recipe_extracts(name):
         ("stfn-table3", "stfn", "direction"),
         ("glka-table2", "attention-streams", "composite"),
         ("glka-table3", "attention-streams", "composite"),
-        ("glka-table5", "attention-streams", "fusion"),
+        ("glka-table5", "attention-streams", "sa"),
     ],
 )
 def test_rows_cover_every_choice_of_the_option_they_vary(name, head, option):
