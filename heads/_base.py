@@ -42,7 +42,7 @@ class Head(nn.Module):
     (`--set design=b`).
 
     Calling a head takes the features through `keep`, standardises them with the statistics of its training videos, if
-    it has any, and then runs `forward`; `forward` and `attention` always see kept, standardised features.
+    it has any, and then runs `forward`; `forward`, `attention` and `vectors` see kept, standardised ones.
     """
 
     source: ClassVar[str] = ""
@@ -149,6 +149,10 @@ class Head(nn.Module):
 
     def attention(self, features: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Attention weights by name, `(B, N, H, W)` over positions or `(B, N)` over segments; none by default."""
+        return {}
+
+    def vectors(self, features: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """One vector a stream, `(B, D)`, that a run keeps of each video for fusers of features; none by default."""
         return {}
 
     def loss(self, outputs: dict[str, Tensor], labels: Tensor) -> Tensor:

@@ -29,6 +29,7 @@ from ._base import with_average
 from ._kept import drop_outcome
 from ._trained import CHECKPOINT, save_tensors
 from ._trainings import Outcome, Plan, Task, as_tensor
+from ._vectors import write_vectors
 
 
 class Split:
@@ -92,6 +93,9 @@ class Split:
                 weights = {key: as_tensor(value) for key, value in outcome.weights.items()}
                 save_tensors(folder / name / CHECKPOINT, weights, _describe(task, store))
                 write_log(folder / name, outcome.rows)
+                if outcome.vectors:
+                    seen = np.concatenate([task.videos, task.scored])
+                    write_vectors(folder, store, outcome.vectors, at=seen, split=self.name, head=self.plan.head)
             if scores:
                 self._write_scores(folder, scores, at=self.test, fold=np.full(len(self.test), TEST_VIDEO))
         self.published = True

@@ -23,6 +23,7 @@ from ._course import EpochRow
 from ._examples import Examples, MemoryExamples
 from ._loop import course_of, hold_out, train
 from ._predicting import predict
+from ._vectors import read_vectors
 
 
 @dataclass(frozen=True)
@@ -172,12 +173,14 @@ class Outcome:
         rows: the log, one an epoch.
         seconds: a training like it takes.
         weights: the network's by name, and its statistics; of a fold none, which is not kept.
+        vectors: stream -> those of its head `(len(videos) + len(scored), D)`, training videos first; of a fold none.
     """
 
     scores: dict[str, NDArray[np.float32]]
     rows: list[EpochRow]
     seconds: float
     weights: dict[str, NDArray] = field(default_factory=dict)
+    vectors: dict[str, NDArray[np.float32]] = field(default_factory=dict)
 
 
 def train_task(task: Task, material: Material, on_epoch: Callable[[EpochRow], None]) -> Outcome:
@@ -202,9 +205,11 @@ def train_task(task: Task, material: Material, on_epoch: Callable[[EpochRow], No
             state=task.state,
         )
         scores = predict(head, part, task.scored, names=material.ids) if len(task.scored) else {}
+        seen = np.concatenate([task.videos, task.scored])
+        vectors = read_vectors(head, part, seen) if task.fold is None else {}
     state = head.state_dict() if task.fold is None else {}
     weights = {name: value.detach().cpu().numpy() for name, value in state.items()}
-    return Outcome(scores, trained.rows, trained.seconds, weights)
+    return Outcome(scores, trained.rows, trained.seconds, weights, vectors)
 
 
 def num_trainings(head: str, streams: int, *, splits: int = 1, folds: int = 0) -> int:
