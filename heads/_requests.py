@@ -10,7 +10,7 @@ from avr.store import FeatureStore, RunRecord
 from avr.training import Training, read_training
 
 from ._base import Head, head_class, head_options
-from ._choices import choose_layers, choose_splits
+from ._choices import APPEARANCE, choose_layers, choose_splits
 from ._trainings import Plan
 
 
@@ -57,7 +57,7 @@ def settle(number: int, request: RunRequest, store: FeatureStore) -> Planned:
     layers = choose_layers(store, made, streams=request.streams, layers=request.layers or {})
     plan = Plan(
         head=request.head,
-        options=head_options(request.head, request.options or {}),
+        options=_started(made, head_options(request.head, request.options or {}), store, layers),
         training=training,
         layers=layers,
         folds=request.folds,
@@ -70,6 +70,21 @@ def settle(number: int, request: RunRequest, store: FeatureStore) -> Planned:
     identity = {"streams": list(layers), "digest": store.digest, "folds": plan.folds, "splits": list(plan.splits)}
     record = RunRecord(kind="head", identity=identity, layers=layers, **plan.facts())
     return Planned(number, plan, store, outline, record, request.out)
+
+
+def _started(made: type[Head], options: dict[str, Any], store: FeatureStore, streams: Iterable[str]) -> dict[str, Any]:
+    """Options that say where weights start, "store" replaced by the weights of the store's network for appearance.
+
+    Raises:
+        UsageError: the store does not say which.
+    """
+    for option in (name for name in made.starting if options[name] == "store"):
+        kept = [store.settings(stream) for stream in streams if store.kind(stream) == APPEARANCE]
+        named = [str(settings["weights"]) for settings in kept if settings.get("weights")]
+        if not named:
+            raise UsageError(f"{option}=store: the store does not say with which weights its {APPEARANCE} was made")
+        options = options | {option: named[0]}
+    return options
 
 
 def _about(store: FeatureStore, streams: Iterable[str]) -> dict[str, Any]:

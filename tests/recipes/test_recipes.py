@@ -69,7 +69,7 @@ def test_heads_can_be_built_on_what_a_recipe_extracts(name):
         with torch.device("meta"):
             groups = [read] if made.joint else [{stream: shape} for stream, shape in read.items()]
             for group in groups:
-                made(group, 101, **row.options)
+                made(group, 101, **row.options | dict.fromkeys(made.starting, "random"))
 
 
 @pytest.mark.parametrize(

@@ -101,7 +101,10 @@ def test_outside_scores_are_averaged_in(toy_store, tmp_path):
 
 @pytest.mark.parametrize("name", ["glka-table5", "frame-attention-table1", "temporal-pyramid-table1"])
 def test_recipes_on_maps_run_too(toy_store, tmp_path, name):
-    options = {"glka-table5": {"hidden": 4, "layers": 1}, "frame-attention-table1": {"fc6_width": 8}}.get(name, {})
+    options = {
+        "glka-table5": {"hidden": 4, "layers": 1},
+        "frame-attention-table1": {"fc6_width": 8, "fc6_weights": "random"},
+    }.get(name, {})
     outcome = quick(name, toy_store, tmp_path, training={"epochs": 1}, changes={"options": options}, splits="first")
     assert [measured.reason for measured in outcome.rows] == [""] * len(outcome.rows)
     if name == "glka-table5":  # GP and the late rows are of one training, and so are those with the learnt sharpness
