@@ -208,9 +208,9 @@ class AttentionStreams(Head):
     def set_statistics(self, stream: str, mean: Tensor, deviation: Tensor, *, standardise: bool = True) -> None:
         """Also Ē, the mean of |F|²: mean² + deviation², over channels."""
         super().set_statistics(stream, mean, deviation, standardise=standardise)
-        if stream in self.statistic:
-            energy = (mean.square() + deviation.square()).mean()
-            self.statistic[stream].mean_energy.copy_(energy if energy > 0 else torch.ones(()))
+        energy = (mean.square() + deviation.square()).mean()
+        if stream in self.statistic and energy > 0:
+            self.get_buffer(f"statistic.{stream}.mean_energy").copy_(energy)
 
     def forward(self, features: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Logits `(B, K)` by `<stream>-<branch>`, and "fused", the log-probabilities of their fusion."""
