@@ -6,7 +6,7 @@ binds it to the module name `HEAD`; `build_head` makes one of a name and options
 
 import math
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import torch
 from numpy.typing import NDArray
@@ -58,6 +58,8 @@ class Head(nn.Module):
     end_to_end: ClassVar[Training | None] = None
 
     label_smoothing: float = 0.0  # set by the training loop
+    keeps_statistics: bool = False  # those that it has stay when it is trained
+    frozen: tuple[str, ...] = ()  # names of parts that do not learn
 
     def __init__(self, shapes: Shapes, num_classes: int) -> None:
         """Check the streams and remember them.
@@ -119,6 +121,13 @@ class Head(nn.Module):
     def prediction(self) -> str:
         """The output that is the head's prediction: "fused", or its only stream."""
         return FUSED if self.joint else self.streams[0]
+
+    def train(self, mode: bool = True) -> Self:
+        """As torch has it, but for frozen parts, which always work as when predicting: no dropout, fixed batch norm."""
+        super().train(mode)
+        for name in self.frozen:
+            self.get_submodule(name).eval()
+        return self
 
     def keep(self, features: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """The head's first steps, as far as no weight takes part: means over segments or positions; by default none.

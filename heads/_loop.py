@@ -82,7 +82,8 @@ def train(  # noqa: PLR0913 (all that a training is told, keyword-only)
     videos, held_out = hold_out(examples, videos, groups=groups, share=training.validation, seed=seed)
     course.schedule = schedule = course_of(training, examples, videos)
     with deterministic(device, seed=seed, threads=num_threads(head, examples, videos, training)):
-        if not course.go_on(state, device) and (training.standardise or head.needs_statistics):
+        wanted = not head.keeps_statistics and (training.standardise or head.needs_statistics)
+        if not course.go_on(state, device) and wanted:
             set_statistics(head, examples, videos, course.generator, names=names, standardise=training.standardise)
         for row in course.rows:
             on_epoch(row)

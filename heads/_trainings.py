@@ -23,6 +23,7 @@ from ._course import EpochRow
 from ._examples import Examples, MemoryExamples
 from ._loop import course_of, hold_out, train
 from ._predicting import predict
+from ._starting import Start
 from ._vectors import read_vectors
 
 
@@ -36,6 +37,7 @@ class Plan:
         folds: asked for; None lets the cost decide.
         store: what checkpoints and scores say of it.
         splits: those the run trains.
+        start: where weights come from and which stay; None: all are fresh and learn.
     """
 
     head: str
@@ -46,6 +48,7 @@ class Plan:
     seed: int
     store: dict[str, Any]
     splits: tuple[str, ...]
+    start: Start | None = None
 
     @property
     def networks(self) -> dict[str, tuple[str, ...]]:
@@ -193,6 +196,8 @@ def train_task(task: Task, material: Material, on_epoch: Callable[[EpochRow], No
     # The fresh weights are drawn on the CPU, from the seed.
     with deterministic(part.device, seed=plan.seed, threads=task.threads):
         head = plan.build(task.shapes, len(material.class_names))
+        if plan.start is not None:
+            plan.start.begin(head, task.split, task.network)
         trained = train(
             head,
             part,

@@ -92,7 +92,7 @@ def test_fc6_starts_from_torchvisions_weights_by_name(monkeypatch):
         raise OSError("no route to host")
 
     monkeypatch.setattr(VGG16_Weights, "get_state_dict", offline)
-    with pytest.raises(WorkError, match=r"cannot be had \(no route to host\): give its file, fc6_weights=vgg16-397923af"):
+    with pytest.raises(WorkError, match=r"cannot be had \(no route to host\): give its file, fc6_weights=vgg16-"):
         FrameAttention(SHAPES, 5, fc6_weights="DEFAULT")
 
 
