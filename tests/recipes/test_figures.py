@@ -57,6 +57,7 @@ PAPER = {
         ("STILT (ResNet-34)", 93.7, 69.3, 68.4),
         ("STILT (ResNet-50)", 95.6, 72.1, 72.4),
     ),
+    "stfn-text": (HMDB_UCF, ("two Res-Inc blocks (fig. 4a), average", 70.4, 93.5)),
     # Zheng et al. 2020, tables I-V
     "glka-table1": (
         HMDB_UCF,

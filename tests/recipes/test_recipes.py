@@ -20,7 +20,7 @@ PACE = Pace({"tvl1": 0.1, "dis": 0.01}, 100.0)
 
 
 def test_every_comparing_table_of_the_five_papers_is_there():
-    expected = [f"stfn-table{n}" for n in range(1, 7)] + [f"stilt-table{n}" for n in (4, 5, 6)]
+    expected = ["stfn-text", *(f"stfn-table{n}" for n in range(1, 7))] + [f"stilt-table{n}" for n in (4, 5, 6)]
     expected += [f"glka-table{n}" for n in range(1, 6)] + [f"{head}-table{n}" for n in (1, 2) for head in OU_AND_SUN]
     assert set(recipe_names()) == set(expected)
 
@@ -86,7 +86,7 @@ def test_heads_can_be_built_on_what_a_recipe_extracts(name):
 def test_rows_cover_every_choice_of_the_option_they_vary(name, head, option):
     """A head that gains a choice must gain a row."""
     choices = options_of(head_class(head))[option].choices
-    rows = load_recipe(name).rows
+    rows = load_recipe(name).rows + load_recipe("stfn-text").rows
     assert {row.options[option] for row in rows if option in row.options} == set(choices)
 
 
@@ -235,7 +235,7 @@ def test_a_file_with_a_fault_is_refused_with_the_place(tmp_path, old, new, messa
 
 
 def test_an_unknown_recipe_lists_the_known_ones():
-    with pytest.raises(UsageError, match="unknown recipe 'stfn'; known: frame-attention-table1, "):
+    with pytest.raises(UsageError, match=r"unknown recipe 'stfn' \(did you mean stfn-text\?\); known: frame-attention-table1, "):
         load_recipe("stfn")
 
 
