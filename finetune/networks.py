@@ -240,6 +240,11 @@ def _brings_classifier(model: nn.Module, name: str, weights: str) -> bool:
     return f"{path}.weight" in find_state(model, contents, backbone).fitting
 
 
+def start_flow(network: nn.Module, seed: int) -> None:
+    """Draw the first convolution of a flow network anew, as Ou and Sun have it, in place of the mean over RGB's."""
+    redraw(next(module for module in network.modules() if isinstance(module, nn.Conv2d)), seed)
+
+
 def redraw(layer: Classifier, seed: int) -> None:
     """Draw a classifier anew, as torch does by default, from a seed of its own: the trunk keeps the backbone's seed."""
     with torch.random.fork_rng(devices=[]):

@@ -36,6 +36,7 @@ class Head(nn.Module):
         defaults: the command's settings, which train well on small data sets (torch keeps the name `training`).
         paper: the paper's settings (`--paper`, recipes).
         end_to_end: the paper's of training backbones and head together; None: those of the two-stream ConvNet.
+        end_to_end_tuning: what the paper says of augmentation and batch norm there (fields of `avr.finetune.Tuning`).
 
     Options are the keyword-only parameters of `__init__`, each with a default and an annotation that says what it takes
     (`avr.core.options`): `Literal["a", "b"]`, `PositiveInt`, `Share`, … The command line finds them there
@@ -56,6 +57,7 @@ class Head(nn.Module):
     defaults: ClassVar[Training] = Training()
     paper: ClassVar[Training] = Training()
     end_to_end: ClassVar[Training | None] = None
+    end_to_end_tuning: ClassVar[Mapping[str, Any]] = {}
 
     label_smoothing: float = 0.0  # set by the training loop
     keeps_statistics: bool = False  # those that it has stay when it is trained

@@ -26,8 +26,9 @@ def keep_outcome(task: Task, outcome: Outcome) -> None:
     tensors |= {f"{SCORE}{name}": as_tensor(value) for name, value in outcome.scores.items()}
     tensors |= {f"{VECTOR}{name}": as_tensor(value) for name, value in outcome.vectors.items()}
     save_tensors(_file(task), tensors, {"rows": outcome.rows, "seconds": outcome.seconds, "names": list(tensors)})
-    if task.state is not None:
-        task.state.unlink(missing_ok=True)
+    for state in (task.state, task.second_state):
+        if state is not None:
+            state.unlink(missing_ok=True)
 
 
 def kept_outcome(task: Task) -> Outcome | None:
@@ -50,7 +51,7 @@ def kept_outcome(task: Task) -> Outcome | None:
 
 def drop_outcome(task: Task) -> None:
     """Remove what was kept of a training, which is now written elsewhere."""
-    for path in (_file(task), task.state):
+    for path in (_file(task), task.state, task.second_state):
         if path is not None:
             path.unlink(missing_ok=True)
 

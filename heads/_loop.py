@@ -219,7 +219,7 @@ def set_statistics(
     generator: np.random.Generator,
     *,
     names: NDArray,
-    standardise: bool,
+    standardise: bool = True,
 ) -> None:
     """Give a head mean and deviation of each channel over (at most 2048 of) the training videos, every view.
 

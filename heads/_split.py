@@ -92,7 +92,8 @@ class Split:
             for name, (task, outcome) in own.items():
                 weights = {key: as_tensor(value) for key, value in outcome.weights.items()}
                 save_tensors(folder / name / CHECKPOINT, weights, _describe(task, store))
-                write_log(folder / name, outcome.rows)
+                if outcome.rows:
+                    write_log(folder / name, outcome.rows)
                 if outcome.vectors:
                     seen = np.concatenate([task.videos, task.scored])
                     write_vectors(folder, store, outcome.vectors, at=seen, split=self.name, head=self.plan.head)

@@ -1,8 +1,7 @@
 """GLKA: global pooling, statistic-based and learning-based attention as three streams (Zheng et al. 2020)."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import replace
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
@@ -157,7 +156,8 @@ class AttentionStreams(Head):
         drop_every=8,
         standardise=False,
     )
-    end_to_end = replace(paper, views="one")  # an epoch of fine-tuning draws one clip a video
+    end_to_end = paper  # the paper trains all at once
+    end_to_end_tuning: ClassVar[Mapping[str, Any]] = {"augmentation": "random-resized"}
     before: ClassVar[Mapping[str, object]] = {"sa": "sum"}
 
     def __init__(  # noqa: PLR0913 (one parameter an option)

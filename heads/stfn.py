@@ -6,7 +6,7 @@ second block each; the readouts' softmax scores are added (eq. 1, figures 2 to 5
 
 import functools
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -170,9 +170,11 @@ class Stfn(Head):
         schedule="plateau",
         min_lr=1e-7,
         patience=5,
-        validation=0.2,
+        validation=0.1,
         standardise=False,
     )
+
+    end_to_end_tuning: ClassVar[Mapping[str, Any]] = {"batch_norm": "local"}  # its second step fixes nothing
 
     def __init__(  # noqa: PLR0913 (what the paper's tables vary)
         self,
@@ -181,7 +183,7 @@ class Stfn(Head):
         *,
         design: Literal["a", "b", "c"] = "a",
         fusion: Literal["average", "maximum", "multiply", "weighted", "scaled"] = "average",
-        weights: tuple[PositiveFloat, ...] = (),
+        weights: tuple[PositiveFloat, ...] | None = None,
         direction: Literal["both", "a<-m", "a->m"] = "both",
         segments: NonNegativeInt = 0,
         kernels: tuple[PositiveInt, ...] = (2, 3, 4, 5),
@@ -217,8 +219,8 @@ class Stfn(Head):
         self.design, self.fusion, self.direction, self.dropout = design, fusion, direction, dropout
         widths = [width_of(shape) for shape in self.shapes.values()]
         block = functools.partial(ResInc, kernels=kernels, skip=skip, bottleneck=bottleneck)
-        self.weights = dict(zip(shapes, weights, strict=False))
-        if (fusion == "weighted") != bool(weights) or len(weights) not in (0, len(shapes)):
+        self.weights = dict(zip(shapes, weights or (), strict=False))
+        if (fusion == "weighted") != bool(weights) or len(weights or shapes) != len(shapes):
             raise UsageError(f"stfn fusion=weighted takes a weight a stream, such as weights=54,62, for {len(shapes)}")
         if design == "c":
             self.concatenated = block(sum(widths))
