@@ -143,7 +143,7 @@ def make_splits(dataset: Dataset, drawing: Drawing, given: Collection[str] = ())
     if drawing.by == "video":
         if drawing.folds is not None:
             raise UsageError(f"folds={drawing.folds} keeps groups whole: leave by=video out, or folds")
-        draws = {}
+        draws: dict[str, Split] = {}
         for number in range(drawing.num_splits):
             test = draw_videos(dataset.videos, test_share=drawing.test_share, seed=drawing.seed + number)
             draws |= _two_parts(f"video-{number + 1}", [(video, video.id in test) for video in dataset.videos])

@@ -229,8 +229,15 @@ def repeated(training: Training, rows: Sequence[EpochRow]) -> Training:
     drops = tuple(
         int(before["step"]) for before, after in itertools.pairwise(rows) if after["lr"] < 0.99 * before["lr"]
     )
-    length = {"steps": int(rows[-1]["step"]), "schedule": "step" if drops else "constant", "drop_at": drops or None}
-    return replace(training, validation=0.0, early_stopping=0, refit=False, **length)
+    return replace(
+        training,
+        steps=int(rows[-1]["step"]),
+        schedule="step" if drops else "constant",
+        drop_at=drops or None,
+        validation=0.0,
+        early_stopping=0,
+        refit=False,
+    )
 
 
 def num_trainings(head: str, streams: int, *, splits: int = 1, folds: int = 0) -> int:

@@ -195,8 +195,10 @@ def sample_steps(
         clip: of plan clips this one, by its number.
     """
     views = sampling.sample(num_frames, key=key, generator=generator)
-    if sampling.plan == "clips" and (generator is not None or clip is not None):
-        views = views[[int(generator.integers(len(views))) if clip is None and generator is not None else clip]]
+    if sampling.plan == "clips" and clip is None and generator is not None:
+        clip = int(generator.integers(len(views)))
+    if sampling.plan == "clips" and clip is not None:
+        views = views[[clip]]
     return Steps.of(views, num_frames)
 
 
