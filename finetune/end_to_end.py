@@ -31,6 +31,7 @@ from .loop import STATE, Fitted
 from .networks import EndToEnd, TunedNetwork, start_flow
 from .task import Task
 from .tuning import END_TO_END, END_TO_END_TUNING, Tuning, is_fresh, settle_training, settle_tuning
+from .vectors import keep_vectors
 
 
 @dataclass(frozen=True)
@@ -235,6 +236,7 @@ class EndToEndTask(Task):
         source = self._write_head(folder, network.head)
         outputs = self.outputs(network, self.videos[1])
         kept = {name: values for name, values in outputs.items() if name not in UNTRAINED}
+        keep_vectors(self, network, folder)
         made = {"store": source, "options": self.trained.metadata["options"], "seed": self.seed}
         self.write_scores(folder, kept, head=self.trained.metadata["head"], provenance=made)
         return SplitRecord(

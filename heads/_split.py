@@ -29,7 +29,7 @@ from ._base import with_average
 from ._kept import drop_outcome
 from ._trained import CHECKPOINT, save_tensors
 from ._trainings import Outcome, Plan, Task, as_tensor
-from ._vectors import write_vectors
+from ._vectors import videos_of, write_vectors
 
 
 class Split:
@@ -96,7 +96,8 @@ class Split:
                     write_log(folder / name, outcome.rows)
                 if outcome.vectors:
                     seen = np.concatenate([task.videos, task.scored])
-                    write_vectors(folder, store, outcome.vectors, at=seen, split=self.name, head=self.plan.head)
+                    about = {s: {"kind": store.kind(s), "store": store.digests[s]} for s in outcome.vectors}
+                    write_vectors(folder, videos_of(store, seen, self.name), outcome.vectors, about=about)
             if scores:
                 self._write_scores(folder, scores, at=self.test, fold=np.full(len(self.test), TEST_VIDEO))
         self.published = True

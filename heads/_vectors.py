@@ -4,6 +4,7 @@ import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import torch
@@ -34,40 +35,41 @@ def read_vectors(head: Head, examples: Examples, videos: NDArray) -> dict[str, N
     return {stream: (total.cpu().numpy() / views).astype(np.float32) for stream, total in sums.items()}
 
 
+def videos_of(store: FeatureStore, at: NDArray, split: str) -> Any:
+    """Some of a store's videos, by their positions, and what of a split is among them, as a data set has them."""
+    train, test = store.split(split)
+    ids = store.ids.tolist()
+    return SimpleNamespace(
+        name=store.dataset,
+        class_names=store.class_names,
+        videos=[
+            SimpleNamespace(id=ids[i], path=store.paths[i], label=int(store.labels[i]), group=store.groups[i])
+            for i in at.tolist()
+        ],
+        splits={split: SimpleNamespace(train=[ids[i] for i in at if train[i]], test=[ids[i] for i in at if test[i]])},
+    )
+
+
 def write_vectors(
-    folder: Path, store: FeatureStore, vectors: Mapping[str, NDArray], *, at: NDArray, split: str, head: str
+    folder: Path, dataset: Any, vectors: Mapping[str, NDArray], *, about: Mapping[str, Mapping[str, Any]]
 ) -> None:
     """Write vectors of a split's videos as a packed store, each stream with one layer of one step.
 
     Args:
         folder: the split's.
-        store: whose videos they are.
-        vectors: stream -> `(len(at), D)`.
-        at: positions of the videos in the store.
-        split: whose training and test videos they are. head: its name.
+        dataset: of these M videos and this split alone: name, class names, videos, splits.
+        vectors: stream -> `(M, D)`.
+        about: stream -> what its part of the store says of how it was made; "kind" at least.
     """
-    train, test = store.split(split)
-    about = {str(store.ids[i]): i for i in np.sort(at)}
-    place = {int(video): row for row, video in enumerate(at)}
-    videos = [
-        SimpleNamespace(id=name, path=store.paths[i], label=int(store.labels[i]), group=store.groups[i])
-        for name, i in about.items()
-    ]
-    part = SimpleNamespace(
-        train=[name for name, i in about.items() if train[i]], test=[name for name, i in about.items() if test[i]]
-    )
-    dataset = SimpleNamespace(name=store.dataset, class_names=store.class_names, videos=videos, splits={split: part})
+    place = {str(video.id): row for row, video in enumerate(dataset.videos)}
     parts = folder / ATTENDED
     with quiet():
         for stream, rows in vectors.items():
-            settings = {"kind": store.kind(stream), "head": head, "store": store.digests[stream]}
             array = f"{stream}/{ATTENDED}"
-            with StoreWriter(
-                parts / stream, dataset, arrays={array: (1, rows.shape[1])}, provenance={"settings": settings}
-            ) as writer:
+            told = {"settings": dict(about[stream])}
+            with StoreWriter(parts / stream, dataset, arrays={array: (1, rows.shape[1])}, provenance=told) as writer:
                 for shard in writer.shards():
                     for name in shard.video_ids:
-                        row = rows[place[about[name]]]
-                        shard.add(name, {array: row[None, None]}, frames=int(store.frames[about[name]]))
-        pack(parts, vectors_path(folder))
+                        shard.add(name, {array: rows[place[name]][None, None]}, frames=0)
+        pack(parts, vectors_path(folder), overwrite=True)
     shutil.rmtree(parts)

@@ -14,7 +14,7 @@ from avr.finetune.networks import start_flow
 from avr.finetune.samples import VideoSamples
 from avr.finetune.tuning import is_fresh, settle_tuning
 from avr.heads import head_class, load_head
-from avr.store import read_head_record
+from avr.store import FeatureStore, read_head_record, vectors_path
 
 
 def test_every_clip_of_every_video_is_a_sample(dataset, tmp_path):
@@ -70,3 +70,22 @@ def test_flow_starts_at_random_where_asked():
     drawn = network[0].weight.clone()
     start_flow(network, 1)
     assert torch.equal(network[0].weight, drawn)
+
+
+def test_a_tuned_run_keeps_the_vectors_that_its_head_makes(dataset, workplace, tmp_path):
+    """Of a training that stands still, those of the run that it started from."""
+    options = {"hidden": 8, "reduced": 8, "expanded": 8}
+    run = make_run(workplace, dataset, "coattention", options=options)
+    still = {"epochs": 1, "lr": 1e-12, "weight_decay": 0.0, "batch_size": 16}
+    tuned = finetune_end_to_end(
+        run, training=still, out=tmp_path / "tuned", device="cpu", cache=workplace / "cache"
+    ).folder
+    with FeatureStore(vectors_path(run / "split-1")) as one, FeatureStore(vectors_path(tuned / "split-1")) as other:
+        assert sorted(one.ids) == sorted(other.ids)
+        assert len(other) == len(dataset.videos)
+        assert other.split_names == one.split_names == ("1",)
+        at = [other.ids.tolist().index(video) for video in one.ids]
+        assert np.array_equal(np.array(one.split("1")), np.array(other.split("1"))[:, at])
+        for stream in ("rgb", "flow"):
+            first, second = (store.read(stream, "attended", np.arange(len(store)))[:, 0] for store in (one, other))
+            np.testing.assert_allclose(first, second[at], rtol=2e-2, atol=2e-2)  # in fp16

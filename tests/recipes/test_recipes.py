@@ -65,7 +65,7 @@ def test_heads_can_be_built_on_what_a_recipe_extracts(name):
         spec, made = recipe.stores[row.store], head_class(row.head)
         shapes = view_shapes(spec)
         read = {s: shapes[f"{s}/{made.reads.get(s) or made.reads['*']}"] for s in spec["streams"]}
-        if hasattr(made, "paper_shapes") and "table6" not in name:
+        if hasattr(made, "paper_shapes") and not name.endswith(("table6", "published-code")):
             assert read == made.paper_shapes
         with torch.device("meta"):
             groups = [read] if made.joint else [{stream: shape} for stream, shape in read.items()]
