@@ -48,7 +48,7 @@ def test_a_head_of_no_epochs_is_trained_with_its_backbones_from_the_start(datase
     """Ou and Sun's first training, both stages, of a head that has seen nothing; its flow network's first convolution
     is drawn."""
     training = {"epochs": 0, "schedule": "two-stage", "second_epochs": 2, "batch_size": 8}
-    run = make_run(workplace, dataset, "stfn", name="fresh", training=training)
+    run = make_run(workplace, dataset, "stfn", name="no-epochs", training=training)
     assert is_fresh(read_head_record(run).training)
     assert np.isfinite(read_head_record(run).summary["fused"]["top1"])
     short = {"epochs": 1, "second_epochs": 1, "schedule": "two-stage", "batch_size": 8, "lr": 1e-3}

@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from avr.core import UsageError
+from avr.heads import load_checkpoint, save_tensors
 from avr.heads.attention_streams import HEAD as AttentionStreams
 from avr.heads.attention_streams import statistic_attention, weighted_sum
 
@@ -203,3 +204,14 @@ def test_defaults_are_the_papers_sizes():
 def test_pooled_layers_are_refused():
     with pytest.raises(UsageError, match=r"layer read of rgb is pooled: .* --layers pooled,map$"):
         AttentionStreams({"rgb": (4, 512)}, 3)
+
+
+def test_a_checkpoint_of_before_has_the_attention_that_it_was_trained_with(tmp_path):
+    options = {"branches": "sa", "hidden": 5, "layers": 1, "sa": "sum"}
+    head = AttentionStreams({"rgb": SHAPE}, 3, **options).eval()
+    about = {"head": "attention-streams", "shapes": {"rgb": list(SHAPE)}, "class_names": ["a", "b", "c"]}
+    about["options"] = {name: value for name, value in options.items() if name != "sa"}  # which it does not name
+    save_tensors(tmp_path / "checkpoint.safetensors", head.state_dict(), about)
+    again, _ = load_checkpoint(tmp_path / "checkpoint.safetensors")
+    maps = {"rgb": torch.randn(2, *SHAPE)}
+    assert torch.equal(again(maps)["fused"], head(maps)["fused"])
