@@ -101,6 +101,7 @@ PAPER = {
         ("Early fusion model (GS + GL + GP)", 56.21, 84.71),
     ),
     "glka-published-code": (HMDB_UCF,),
+    **dict.fromkeys(("glka-table7", "glka-table8"), (HMDB_UCF, ("Ours (early fusion) + I3D", 81.1, 98.2))),
     # Ou & Sun 2019, tables 1-2
     "frame-attention-table1": (("ucf101",), ("Ours (VGG-16-3Dconv-2LSTM)", 95.3)),
     "frame-attention-table2": (("ucf11", "ucf-sports"), ("Ours (VGG-16-3Dconv-2LSTM)", 100.0, 100.0)),
