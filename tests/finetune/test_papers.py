@@ -76,7 +76,7 @@ def test_a_tuned_run_keeps_the_vectors_that_its_head_makes(dataset, workplace, t
     """Of a training that stands still, those of the run that it started from."""
     options = {"hidden": 8, "reduced": 8, "expanded": 8}
     run = make_run(workplace, dataset, "coattention", options=options)
-    still = {"epochs": 1, "lr": 1e-12, "weight_decay": 0.0, "batch_size": 16}
+    still = {"steps": 1, "lr": 1e-12, "weight_decay": 0.0, "batch_size": 2}
     tuned = finetune_end_to_end(
         run, training=still, out=tmp_path / "tuned", device="cpu", cache=workplace / "cache"
     ).folder

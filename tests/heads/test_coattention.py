@@ -170,7 +170,9 @@ def test_a_run_keeps_its_attended_vectors_and_early_fusion_reads_them(toy_store_
         found = own.read("rgb", "attended", np.arange(len(own)))[:, 0]
         np.testing.assert_allclose(found, means, rtol=0, atol=2e-3)  # both are fp16
         assert np.abs(others.read("rgb", "attended", np.arange(len(own)))[:, 0] - means).max() > 0.02
-    ours, stores = (fuse_features(path, split="1", out=tmp_path / name) for path, name in ((kept, "a"), (store, "b")))
+    ours, stores = (
+        fuse_features(path, split="1", bootstrap=20, out=tmp_path / name) for path, name in ((kept, "a"), (store, "b"))
+    )
     assert [row["top1"] for row in ours.rows] == [row["top1"] for row in stores.rows]
     assert [row["log_loss"] for row in ours.rows] == pytest.approx([row["log_loss"] for row in stores.rows], abs=1e-3)
 
