@@ -30,7 +30,7 @@ from ._running import Run
 from ._trainings import Material, Task
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class RunResult:
     """What a run wrote and how well its heads do.
 
@@ -51,6 +51,10 @@ class RunResult:
     splits: dict[str, SplitRecord]
     summary: Figures
     lacking: str = ""
+
+    def __repr__(self) -> str:
+        told = ", ".join(f"{output} {100 * figures['top1']:.1f} %" for output, figures in self.summary.items())
+        return f"RunResult({told or 'no test videos'} top-1, splits {', '.join(self.splits)}; {self.folder})"
 
 
 def train_run(  # noqa: PLR0913 (the stage's one entry: all it can be told, keyword-only)

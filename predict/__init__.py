@@ -20,14 +20,11 @@ if TYPE_CHECKING:
 else:
     __getattr__, __dir__ = lazy(__name__)
 
+# Public, a page each in docs/api; the other names here are for avr's own rooms.
 __all__ = [
     "Prediction",
     "Predictor",
     "Window",
-    "check_request",
-    "check_runs",
     "draw_prediction",
-    "drawn_paths",
-    "gather_videos",
     "write_table",
 ]
