@@ -15,7 +15,7 @@ from avr.core import AvrError, Stopped, item_names, item_summary, load_item, say
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 # As `avr --help` lists them; a command that is not named comes last.
-ORDER = "datasets extract store heads fuse recipe attention finetune report predict demo".split()  # noqa: SIM905
+ORDER = "datasets extract store heads fuse runs recipe attention finetune report predict demo".split()  # noqa: SIM905
 
 
 class Root(click.Group):

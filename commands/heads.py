@@ -6,9 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from avr.core import as_text
 from avr.training import Engine
 
 from ._options import (
+    COMMON,
     PATH,
     chosen_stores,
     device_option,
@@ -63,12 +65,42 @@ def _reads(reads: Mapping[str, str]) -> str:
     return f"{reads['*']} ({special})" if special else reads["*"]
 
 
+def _take_config(ctx: click.Context, _: click.Parameter, config: Path | None) -> Path | None:
+    """What a run's record says holds where the command line says nothing."""
+    if config is not None:
+        from avr.store import read_head_record, run_of
+
+        record = read_head_record(run_of(config if config.is_dir() else config.parent))
+        training = {name: as_text(value) for name, value in record.training.items()}
+        ctx.default_map = {
+            "head": record.head,
+            "stores": record.store.get("paths") or [record.store.get("path", "")],
+            "streams": list(record.layers),
+            "layers": [f"{stream}={layer}" for stream, layer in record.layers.items()],
+            "split": record.wanted or list(record.splits),
+            "options": [f"{name}={as_text(value)}" for name, value in record.options.items()],
+            **{name: training.pop(name) for name in COMMON if name in training},
+            "training": [f"{name}={value}" for name, value in training.items()],
+            "folds": record.identity.get("folds"),
+            "seed": record.seed,
+        }
+    return config
+
+
 @command.command()
 @click.argument("head")
+@click.option(
+    "--config",
+    type=click.Path(path_type=Path, exists=True),
+    is_eager=True,
+    callback=_take_config,
+    metavar="RUN",
+    help="Repeat a run, named by its folder or run.json, but for what else is given; HEAD may be left out.",
+)
 @stores_option
 @list_option("--stream", "streams", tuple[str, ...], unit="NAMES", text="Such as rgb,flow.  [default: all]")
 @set_option("--layer", "Read another layer; repeat.", name="layers", bare="STREAM")
-@click.option("--split", default="", metavar="NAME", help="Split name, or all.  [default: the store's first]")
+@list_option("--split", "split", tuple[str, ...], unit="NAMES", text="Such as 1,2, or all.  [default: the first]")
 @set_option("--set", "An option of the head's own; repeat.", name="options")
 @training_options()
 @click.option("--paper", is_flag=True, help="Start from the paper's settings, not those for small data sets.")
@@ -81,7 +113,14 @@ def _reads(reads: Mapping[str, str]) -> str:
 @click.option("--memory-gb", type=float, help="Features held in memory, at most.  [default: half of what is free]")
 @record_options("engine", Engine, flags={"name": "--engine"})
 @answering
-def train(head: str, stores: tuple[Path, ...], streams: tuple[str, ...] | None, **options: Any) -> Reply:
+def train(
+    head: str,
+    config: Path | None,
+    stores: tuple[Path, ...],
+    streams: tuple[str, ...] | None,
+    split: tuple[str, ...] | None,
+    **options: Any,
+) -> Reply:
     """Train HEAD (`avr heads list`) on a store, or several; write checkpoints, logs and scores to a run folder.
 
     A run that was interrupted goes on after its finished splits when the same command is given again. How many of its
@@ -96,13 +135,27 @@ def train(head: str, stores: tuple[Path, ...], streams: tuple[str, ...] | None, 
     stores = chosen_stores(stores)
     from avr.heads import train_run
 
-    result = train_run(stores, head, streams=streams or (), **options)
+    if config is not None:
+        _compare_stores(config, stores, streams or ())
+    wanted: Any = split[0] if split and len(split) == 1 else split or ""
+    result = train_run(stores, head, streams=streams or (), split=wanted, **options)
     splits = {
         name: {"results": split.results, "scores": score_path(split_folder(result.folder, name)), "folds": split.folds}
         for name, split in result.splits.items()
     }
     found = {"head": head, "run": result.folder, "layers": result.layers, "splits": splits, "summary": result.summary}
     return Reply(found, lambda: _show(head, result))
+
+
+def _compare_stores(config: Path, stores: tuple[Path, ...], streams: tuple[str, ...]) -> None:
+    """Warn where a run that is repeated was made of other features."""
+    from avr.core import warn
+    from avr.store import FeatureStore, read_record, run_of
+
+    before = read_record(run_of(config if config.is_dir() else config.parent)).identity.get("digest")
+    with FeatureStore(stores, streams=streams) as store:
+        if before not in (None, store.digest):
+            warn(f"{' and '.join(map(str, stores))}: holds other features than those that {config} was made of")
 
 
 def _show(head: str, result: "RunResult") -> None:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from ._results import Applied, Comparison, FusionResult
     from ._saving import about_scores, find_fusion, load_fuser, save_fuser
     from ._trials import Evaluation
+    from ._verdict import FEWEST_GROUPS
     from .average import Average
     from .awf import Awf
     from .early_svm import EarlySvm, fuse_features, pooled_features

@@ -6,6 +6,7 @@ from avr.core import lazy
 
 if TYPE_CHECKING:
     from .attention import Drawn, draw_attention
+    from .listing import RunLine, list_runs, read_line
     from .page import Report, most_confused, per_class_accuracy, write_report
     from .reading import Curve, Outcome, newest_runs, read_outcomes
 else:
@@ -16,10 +17,13 @@ __all__ = [
     "Drawn",
     "Outcome",
     "Report",
+    "RunLine",
     "draw_attention",
+    "list_runs",
     "most_confused",
     "newest_runs",
     "per_class_accuracy",
+    "read_line",
     "read_outcomes",
     "write_report",
 ]

@@ -16,8 +16,8 @@ from .imports.imported import ImportedFeatures
 from .imports.importing import import_export, import_features
 from .imports.laying import Laying
 from .matching import match_ids
-from .newest import finished_runs, lack_of_store, warn_unfinished
-from .records import Figures, RunRecord, SplitRecord, mean_figures
+from .newest import finished_runs, lack_of, lack_of_store, runs_below, warn_unfinished
+from .records import KINDS, Figures, RunRecord, SplitRecord, mean_figures
 from .runs import (
     RUNS,
     begun_folder,

@@ -36,7 +36,7 @@ MAY_IMPORT = {
     "extract": {"core", "datasets", "store", "training", "video"},
     "heads": {"core", "store", "training"},
     "fusion": {"core", "store"},
-    "report": {"core", "store"},
+    "report": {"core", "fusion", "store"},
     "finetune": {"core", "datasets", "extract", "heads", "store", "training", "video"},
     "predict": {"core", "datasets", "extract", "fusion", "heads", "store", "training", "video"},
     "recipes": {"core", "fusion", "heads", "report", "store", "training"},

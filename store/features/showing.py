@@ -24,7 +24,7 @@ class Shown:
         labels: NDArray[np.int64]
         frames: NDArray[np.int32]
         views: NDArray[np.int32]
-        facts: Mapping[str, NDArray]
+        facts: dict[str, NDArray]
         arrays: Mapping[str, Any]
         failures: list[dict[str, str]]
         lacking: str

@@ -133,9 +133,10 @@ def test_videos_are_named_by_id_position_or_mask(toy_store):
         np.testing.assert_array_equal(values, store.read(*name.split("/"), np.flatnonzero(mask)[:1]))
 
 
-def test_a_store_shows_itself_in_a_line_a_table_and_a_frame(toy_store, monkeypatch):
+def test_a_store_shows_itself_in_a_line_a_table_and_a_frame(toy_store):
     store = FeatureStore(toy_store)
-    assert repr(store) == (f"FeatureStore(toy: 19 videos, 3 classes, flow/map 2×4×3×3, rgb/pooled 2×8; {toy_store})")
+    held = ", ".join(f"{name} {'×'.join(map(str, array.shape))}" for name, array in store.arrays.items())
+    assert repr(store) == (f"FeatureStore(toy: 19 videos, 3 classes, {held}; {toy_store})")
     store.class_names = ("<b>", *store.class_names[1:])
     store.dataset = "<i>toy"
     shown = store._repr_html_()
