@@ -15,6 +15,7 @@ from ._options import (
     chosen_stores,
     device_option,
     list_option,
+    log_option,
     record_options,
     set_option,
     stores_option,
@@ -112,6 +113,7 @@ def _take_config(ctx: click.Context, _: click.Parameter, config: Path | None) ->
 @device_option
 @click.option("--memory-gb", type=float, help="Features held in memory, at most.  [default: half of what is free]")
 @record_options("engine", Engine, flags={"name": "--engine"})
+@log_option
 @answering
 def train(
     head: str,
@@ -145,6 +147,28 @@ def train(
     }
     found = {"head": head, "run": result.folder, "layers": result.layers, "splits": splits, "summary": result.summary}
     return Reply(found, lambda: _show(head, result))
+
+
+@command.command()
+@click.argument("run", type=click.Path(path_type=Path, exists=True, file_okay=False))
+@click.option("--out", type=PATH, default=Path("head.onnx"), show_default=True, help="The file.")
+@click.option("--split", default="", help="Of the run.  [default: its first]")
+@click.option("--backbone", default="", metavar="STREAM", help="Put this stream's network before its head: images in.")
+@click.option("--weights", multiple=True, metavar="STREAM=FILE", help="The backbone's weights, if not where they were.")
+@click.option("--overwrite", is_flag=True, help="Replace a file that is there.")
+@answering
+def export(run: Path, out: Path, **options: Any) -> Reply:
+    """Write the trained head of RUN as an ONNX file: features in, probabilities out.
+
+    onnxruntime then reads it, and its probabilities are compared with torch's; a file that gives others is not written.
+    """
+    from avr.predict import export_onnx
+
+    made = export_onnx(run, out, **options)
+    lines = [f"in:  {name} (B, {', '.join(map(str, shape))})" for name, shape in made.inputs.items()]
+    lines += [f"out: {name} (B, K){' *' * (name == made.prediction)}" for name in made.outputs]
+    lines += ["* the prediction", f"written: {made.path}, as torch has it to {made.difference:.1g}"]
+    return Reply(made, lambda: print_lines(*lines))
 
 
 def _compare_stores(config: Path, stores: tuple[Path, ...], streams: tuple[str, ...]) -> None:

@@ -83,6 +83,23 @@ def show(run: Path) -> Reply:
     return Reply(found, lambda: _show_run(run, record, again))
 
 
+@command.command()
+@click.argument("run", type=click.Path(path_type=Path, exists=True))
+@click.option("--out", type=PATH, default=Path("predictions.csv"), show_default=True, help="The table.")
+@click.option("--output", default="", metavar="NAME", help="Such as rgb, or average.  [default: the run's prediction]")
+@click.option("--overwrite", is_flag=True, help="Replace a file that is there.")
+@answering
+def predictions(run: Path, out: Path, output: str, overwrite: bool) -> Reply:
+    """Write what RUN predicts of each test video: id, label, prediction, a probability a class.
+
+    RUN is the folder of a head's run, of a fusion or of a training end to end, or a score file.
+    """
+    from avr.report import write_predictions
+
+    rows = write_predictions(run, out, output=output, overwrite=overwrite)
+    return Reply({"out": out, "rows": rows}, lambda: click.echo(f"written: {out}, {rows} rows"))
+
+
 def repeats(run: Path, record: "RunRecord") -> list[str]:
     """Commands that repeat a run: of a head by its record, of others the one that began it, where that was kept."""
     import shlex

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from .preprocess import channels_last, crop_images, lay_out
     from .restore import Origin, refuse_unused, restore_video
     from .run import Summary, extract
-    from .streams import open_streams
+    from .streams import Stream, open_streams
     from .weights import find_state, fit_state, load_weights
 else:
     __getattr__, __dir__ = lazy(__name__)

@@ -5,7 +5,7 @@ result = train_run("features/shapes", "stfn", split="1")
 scores = load_run(result.folder).predict({"rgb": rgb, "flow": flow})   # (V, N, D) each
 """
 
-from avr.training import Training
+from avr.training import Epoch, TensorBoard, Training
 
 from ._base import Head, build_head, head_class, head_options, with_average
 from ._choices import choose_layers, choose_splits
@@ -28,10 +28,12 @@ from ._trainings import num_trainings
 
 # Public, a page each in docs/api; the other names here are for avr's own rooms.
 __all__ = [
+    "Epoch",
     "FeatureDataset",
     "Head",
     "RunRequest",
     "RunResult",
+    "TensorBoard",
     "TrainedRun",
     "Training",
     "build_head",

@@ -16,15 +16,18 @@ from .table import write_table
 
 if TYPE_CHECKING:
     from .drawing import draw_prediction
+    from .onnx import OnnxFile, export_onnx
     from .predictor import Prediction, Predictor, Window
 else:
     __getattr__, __dir__ = lazy(__name__)
 
 # Public, a page each in docs/api; the other names here are for avr's own rooms.
 __all__ = [
+    "OnnxFile",
     "Prediction",
     "Predictor",
     "Window",
     "draw_prediction",
+    "export_onnx",
     "write_table",
 ]

@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     from .attention import Drawn, draw_attention
     from .listing import RunLine, list_runs, read_line
     from .page import Report, most_confused, per_class_accuracy, write_report
+    from .predictions import write_predictions
     from .reading import Curve, Outcome, newest_runs, read_outcomes
 else:
     __getattr__, __dir__ = lazy(__name__)  # drawing attention needs torch, a page does not
@@ -25,5 +26,6 @@ __all__ = [
     "per_class_accuracy",
     "read_line",
     "read_outcomes",
+    "write_predictions",
     "write_report",
 ]

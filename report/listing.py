@@ -109,13 +109,12 @@ def read_line(run: Path) -> RunLine:
 
 
 def values_of(scores: Scores, output: str) -> NDArray:
-    """Scores `(M, K)` of one output, which may be the streams' average or product, larger is better."""
-    if output in scores.streams:
-        return scores.streams[output]
-    known = scores.streams.values()
-    if scores.kind == "logits":
-        known = [log_softmax(one) if output == MULTIPLY else softmax(one) for one in known]
-    elif output == MULTIPLY:
-        known = [np.log(np.maximum(one, np.finfo(np.float64).tiny)) for one in known]
-    mean: NDArray = np.mean(list(known), axis=0)
+    """Probabilities `(M, K)` of one output, which may be the streams' average or product."""
+    streams = scores.streams.values() if output not in scores.streams else [scores.streams[output]]
+    logits = scores.kind == "logits"
+    if output == MULTIPLY:
+        tiny = np.finfo(np.float64).tiny
+        logs = [log_softmax(one) if logits else np.log(np.maximum(one, tiny, dtype=np.float64)) for one in streams]
+        return softmax(np.mean(logs, axis=0))
+    mean: NDArray = np.mean([softmax(one) if logits else one for one in streams], axis=0)
     return mean

@@ -5,6 +5,7 @@ Beside them the folders of runs, which hold scores: `runs.py`.
 
 from .claims import claim_run, new_folder
 from .describe import describe, export, verify
+from .epochs import EpochTable
 from .features.check import repair
 from .features.index import pack
 from .features.parts import check_part, default_store, describe_parts, drop
