@@ -12,6 +12,8 @@ from avr.core import About, Option, UsageError, as_text, item_names, options_of,
 from avr.extract import STREAMS, Settings, read_streams
 from avr.training import TensorBoard, Training, check_device
 
+from ._shell import among_items
+
 F = TypeVar("F", bound=Callable[..., Any])
 PATH = click.Path(path_type=Path)
 KINDS: dict[Any, str] = {int: "integer", float: "float", str: "text", Path: "path"}
@@ -225,7 +227,10 @@ def chosen_stores(given: Iterable[Path]) -> tuple[Path, ...]:
 
 
 dataset_option = click.option(
-    "--dataset", required=True, help="A data set that avr knows (`avr datasets list`), or the folder of your own clips."
+    "--dataset",
+    required=True,
+    shell_complete=among_items("avr.datasets"),
+    help="A data set that avr knows (`avr datasets list`), or the folder of your own clips.",
 )
 
 

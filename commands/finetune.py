@@ -13,11 +13,12 @@ from avr.finetune import BACKBONE, END_TO_END, END_TO_END_TUNING, UNREAD, Tuning
 
 from ._options import PATH, dataset_option, dataset_options, device_option, log_option, record_options, training_options
 from ._output import Reply, answering, print_lines, print_table
+from ._shell import Group
 
 SETTINGS = ("backbone", "stack", "clip_frames", "frame_stride", "flow", "flow_size", "resize", "crop")  # read here
 
 
-@click.group()
+@click.group(cls=Group)
 def command() -> None:
     """Train the backbone, alone or with a head on top.
 

@@ -22,12 +22,13 @@ from ._options import (
     training_options,
 )
 from ._output import Reply, answering, print_lines, print_table
+from ._shell import Group, among_items, among_runs
 
 if TYPE_CHECKING:
     from avr.heads import RunResult
 
 
-@click.group()
+@click.group(cls=Group)
 def command() -> None:
     """Train heads on a store's features: no videos needed, seconds to minutes."""
 
@@ -89,13 +90,14 @@ def _take_config(ctx: click.Context, _: click.Parameter, config: Path | None) ->
 
 
 @command.command()
-@click.argument("head")
+@click.argument("head", shell_complete=among_items("avr.heads"))
 @click.option(
     "--config",
     type=click.Path(path_type=Path, exists=True),
     is_eager=True,
     callback=_take_config,
     metavar="RUN",
+    shell_complete=among_runs,
     help="Repeat a run, named by its folder or run.json, but for what else is given; HEAD may be left out.",
 )
 @stores_option
@@ -150,7 +152,7 @@ def train(
 
 
 @command.command()
-@click.argument("run", type=click.Path(path_type=Path, exists=True, file_okay=False))
+@click.argument("run", type=click.Path(path_type=Path, exists=True, file_okay=False), shell_complete=among_runs)
 @click.option("--out", type=PATH, default=Path("head.onnx"), show_default=True, help="The file.")
 @click.option("--split", default="", help="Of the run.  [default: its first]")
 @click.option("--backbone", default="", metavar="STREAM", help="Put this stream's network before its head: images in.")
@@ -193,7 +195,9 @@ def _show(head: str, result: "RunResult") -> None:
             rows[-1].append(f"{100 * row['top1_pooled']:.1f}")
     reads = ", ".join(f"{stream}/{layer}" for stream, layer in result.layers.items())
     splits = f"{len(result.splits)} splits" if several else f"split {next(iter(result.splits))}"
-    print_table(header + (["pooled"] if several else []), rows, title=f"{head} on {reads}, {splits}")
+    right = [figures["top1"] for figures in result.summary.values()]
+    best = [number for number, share in enumerate(right) if share == max(right)]
+    print_table(header + (["pooled"] if several else []), rows, title=f"{head} on {reads}, {splits}", bold=best)
     folds = max(split.folds for split in result.splits.values())
     if result.lacking:
         click.echo(f"the store was not whole ({result.lacking}): the figures are of what was there")

@@ -9,6 +9,7 @@ from avr.core import as_text
 
 from ._options import PATH
 from ._output import Reply, answering, print_lines, print_table
+from ._shell import Group, among_runs
 
 if TYPE_CHECKING:
     from avr.report import RunLine
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 COLUMNS = "run kind head dataset store splits output videos top1 low high mean_class complete lack written".split()  # noqa: SIM905
 
 
-@click.group(invoke_without_command=True)
+@click.group(cls=Group, invoke_without_command=True)
 @click.option("--under", type=PATH, help="Folder to look in, at any depth.  [default: runs]")
 @click.option("--csv", "table", type=PATH, help="Write the list as a table, all figures in full.")
 @click.pass_context
@@ -70,7 +71,7 @@ def _show_list(lines: "list[RunLine]", table: Path | None) -> None:
 
 
 @command.command()
-@click.argument("run", type=PATH)
+@click.argument("run", type=PATH, shell_complete=among_runs)
 @answering
 def show(run: Path) -> Reply:
     """Show what RUN was made of and how to repeat it."""
@@ -84,7 +85,7 @@ def show(run: Path) -> Reply:
 
 
 @command.command()
-@click.argument("run", type=click.Path(path_type=Path, exists=True))
+@click.argument("run", type=click.Path(path_type=Path, exists=True), shell_complete=among_runs)
 @click.option("--out", type=PATH, default=Path("predictions.csv"), show_default=True, help="The table.")
 @click.option("--output", default="", metavar="NAME", help="Such as rgb, or average.  [default: the run's prediction]")
 @click.option("--overwrite", is_flag=True, help="Replace a file that is there.")
