@@ -146,7 +146,7 @@ def _graph(
             torch.onnx.export(
                 model,
                 tuple(_random(inputs, rows=2).values()),
-                file,
+                file,  # type: ignore[arg-type] (the older exporter takes one)
                 input_names=list(inputs),
                 output_names=list(names),
                 dynamic_axes={name: {0: "B"} for name in (*inputs, *names)},
