@@ -196,7 +196,7 @@ def log_option(function: F) -> F:
             return function(*arguments, on_epoch=on_epoch, **options)
 
     text = "Write each epoch under RUN/tensorboard as it ends; epochs.csv and log.csv are written in any case."
-    return click.option("--log", type=click.Choice(["tensorboard"]), help=text)(called)
+    return apply([click.option("--log", type=click.Choice(["tensorboard"]), help=text)], called)
 
 
 stores_option = click.option(

@@ -11,6 +11,7 @@ import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -139,14 +140,14 @@ def _graph(
         features = {stream: torch.zeros(1, *shape) for stream, shape in model.head.shapes.items()}
         names = tuple(f"{name}_probabilities" for name in model.probabilities(features))
     prediction = f"{model.head.prediction}_probabilities"
-    file = io.BytesIO()
+    file: Any = io.BytesIO()  # which the older exporter takes, and its types do not say
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of what is taken as fixed (only B is not), and of the exporter's age
             torch.onnx.export(
                 model,
                 tuple(_random(inputs, rows=2).values()),
-                file,  # type: ignore[arg-type] (the older exporter takes one)
+                file,
                 input_names=list(inputs),
                 output_names=list(names),
                 dynamic_axes={name: {0: "B"} for name in (*inputs, *names)},

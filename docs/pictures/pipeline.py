@@ -17,7 +17,7 @@ BOXES = {  # name: left, top, width, height, colour, title, lines
     ),
     "store": (420, 92, 152, 120, "#0f766e", "store", ["features, stream by", "stream, in HDF5;", "no video after it"]),
     "heads": (616, 40, 160, 96, "#b45309", "heads, in seconds", ["five papers', linear,", "attentive probes"]),
-    "fusion": (616, 174, 160, 96, "#b45309", "fusion", ["ten rules, learnt on", "honest scores"]),
+    "fusion": (616, 174, 160, 96, "#b45309", "fusion", ["eleven rules, learnt", "on honest scores"]),
     "report": (812, 40, 134, 96, "#64748b", "report", ["one page: figures,", "curves, videos"]),
     "predict": (812, 174, 134, 96, "#64748b", "predict", ["new videos,", "ONNX"]),
 }
