@@ -42,7 +42,8 @@ class FeatureStore(Shown, AbstractContextManager["FeatureStore"]):
     """A store, or several joined by their videos' ids, read only. Rows are checked when they are first read.
 
     Videos are named by id, by position 0 … M − 1 or by a mask (M,): `store["run/clip1"]` gives all arrays of one,
-    `store.read("rgb", "pooled", store.split("1")[0])` one array of many. `for video in store` goes through the ids.
+    `store.read("rgb", "pooled", store.split("1")[0])` one array of many. `for video in store` goes through the ids;
+    `store.to_frame()` is a pandas DataFrame of a row a video.
 
     The videos are those that have features in every stream that is read; of those left out one note tells. Where
     several stores have a stream of one name, all of these are called `<store's name>-<stream>`.
