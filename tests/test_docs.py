@@ -19,7 +19,7 @@ import numpy as np
 import pytest
 
 from avr.cli import main
-from avr.store import FeatureStore
+from avr.store import FeatureStore, read_scores
 
 sys.path.insert(0, str(Path(__file__).parent / "heads"))
 from conftest import write_store
@@ -127,6 +127,13 @@ def test_the_notebook_session_runs(workplace, monkeypatch, capsys):
     runpy.run_path(str(ROOT / "examples/notebook.py"))
     assert "% of the test videos" in capsys.readouterr().out
     assert Path("confidence.png").stat().st_size > 5000
+
+
+def test_a_network_in_plain_torch_runs(workplace, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["plain_torch.py", "features/clips"])
+    runpy.run_path(str(ROOT / "examples/plain_torch.py"))
+    assert read_scores("runs/mine/scores.h5").split == "1"
+    assert "% right" in capsys.readouterr().out
 
 
 def test_the_picture_is_what_its_script_draws():
