@@ -9,7 +9,7 @@ and the record and the log that every run has (`avr.store.runs`).
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -45,9 +45,9 @@ class BackboneResult:
 
     folder: Path
     weights: Path
-    history: list[dict[str, float]]
+    history: list[dict[str, float]] = field(repr=False)
     accuracy: dict[str, float]
-    losses: list[float]
+    losses: list[float] = field(repr=False)
 
 
 def finetune_backbone(  # noqa: PLR0913 (the stage's one entry: all it can be told, keyword-only)

@@ -9,7 +9,7 @@ in the split's folder of a run, which is one as `avr heads train` writes it: `av
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -47,7 +47,7 @@ class EndToEndResult:
     folder: Path
     results: dict[str, dict[str, dict[str, float]]]
     before: dict[str, dict[str, dict[str, float]]]
-    history: dict[str, list[dict[str, float]]]
+    history: dict[str, list[dict[str, float]]] = field(repr=False)
     stores: dict[str, str]
 
 
