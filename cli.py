@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 import avr
+from avr.commands._shell import Group
 from avr.core import AvrError, Stopped, item_names, item_summary, load_item, say_loading, stoppable
 
 # NumPy's products here are small: a second thread of theirs waits most of its time, and takes a core for it. Read when
@@ -15,10 +16,10 @@ from avr.core import AvrError, Stopped, item_names, item_summary, load_item, say
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 # As `avr --help` lists them; a command that is not named comes last.
-ORDER = "datasets extract store heads fuse recipe attention finetune report predict demo".split()  # noqa: SIM905
+ORDER = "datasets extract store heads fuse runs recipe attention finetune report predict demo".split()  # noqa: SIM905
 
 
-class Root(click.Group):
+class Root(Group):
     """Loads a command's file when it is called, and prints errors as one line."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:

@@ -10,7 +10,9 @@ import click
 
 from avr.core import About, Option, UsageError, as_text, item_names, options_of, read_options, read_value
 from avr.extract import STREAMS, Settings, read_streams
-from avr.training import Training, check_device
+from avr.training import TensorBoard, Training, check_device
+
+from ._shell import among_items
 
 F = TypeVar("F", bound=Callable[..., Any])
 PATH = click.Path(path_type=Path)
@@ -183,6 +185,20 @@ def device_option(function: F) -> F:
     return option(function)
 
 
+def log_option(function: F) -> F:
+    """Add `--log`; the command gets in `on_epoch` what is told of epochs, open until it ends."""
+
+    @functools.wraps(function)
+    def called(*arguments: Any, log: str | None, **options: Any) -> Any:
+        if log is None:
+            return function(*arguments, **options)
+        with TensorBoard() as on_epoch:
+            return function(*arguments, on_epoch=on_epoch, **options)
+
+    text = "Write each epoch under RUN/tensorboard as it ends; epochs.csv and log.csv are written in any case."
+    return apply([click.option("--log", type=click.Choice(["tensorboard"]), help=text)], called)
+
+
 stores_option = click.option(
     "--store",
     "stores",
@@ -211,7 +227,10 @@ def chosen_stores(given: Iterable[Path]) -> tuple[Path, ...]:
 
 
 dataset_option = click.option(
-    "--dataset", required=True, help="A data set that avr knows (`avr datasets list`), or the folder of your own clips."
+    "--dataset",
+    required=True,
+    shell_complete=among_items("avr.datasets"),
+    help="A data set that avr knows (`avr datasets list`), or the folder of your own clips.",
 )
 
 

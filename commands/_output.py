@@ -2,6 +2,7 @@
 
 import functools
 import json
+import sys
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import asdict, dataclass, is_dataclass
 from typing import Any
@@ -93,8 +94,12 @@ def print_table(
 ) -> None:
     """Print a table in plain text: the first column to the left, others to the right, or as `align` says ("llr").
 
-    With `rule`, a line stands below the header. The rows of the numbers `bold` are so on a terminal.
+    With `rule`, a line stands below the header. The rows of the numbers `bold` are so on a terminal, where what is
+    wider than it goes on in the next line of its cell.
     """
+    if sys.stdout.isatty():
+        _print_fitting(header, rows, title=title, align=align, rule=rule, bold=bold)
+        return
     cells = [[str(cell) for cell in row] for row in [header, *rows]]
     widths = [max(len(row[column]) for row in cells) for column in range(len(header))]
     if title:
@@ -104,7 +109,32 @@ def print_table(
             cell.ljust(width) if (align[n] == "l" if align else not n) else cell.rjust(width)
             for n, (cell, width) in enumerate(zip(row, widths, strict=True))
         ]
-        line = "  ".join(parts).rstrip()
-        click.echo(click.style(line, bold=True) if index - 1 in bold else line)
+        click.echo("  ".join(parts).rstrip())
         if index == 0 and rule:
             click.echo("  ".join("-" * width for width in widths))
+
+
+def _print_fitting(
+    header: Sequence[str],
+    rows: Sequence[Sequence[object]],
+    *,
+    title: str,
+    align: str,
+    rule: bool,
+    bold: Collection[int],
+) -> None:
+    """The same on a terminal, as wide as it is; colours are left out where NO_COLOR is set."""
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=box.SIMPLE_HEAD if rule else None, pad_edge=False, show_edge=False, header_style="dim")
+    for column, name in enumerate(header):
+        left = align[column] == "l" if align else not column
+        table.add_column(Text(str(name)), justify="left" if left else "right", overflow="fold")
+    for number, row in enumerate(rows):
+        table.add_row(*(Text(str(cell)) for cell in row), style="bold green" if number in bold else "")
+    if title:
+        click.echo(title)
+    Console(highlight=False).print(table)

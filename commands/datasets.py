@@ -7,13 +7,14 @@ import click
 
 from ._options import dataset_options
 from ._output import Reply, answering, print_lines, print_table
+from ._shell import Group, among_items
 
 if TYPE_CHECKING:
     from avr.datasets import Dataset, Description
     from avr.video import CheckResult
 
 
-@click.group()
+@click.group(cls=Group)
 def command() -> None:
     """List, show and check data sets."""
 
@@ -39,7 +40,7 @@ def list_datasets() -> Reply:
 
 
 @command.command()
-@click.argument("name")
+@click.argument("name", shell_complete=among_items("avr.datasets"))
 @dataset_options
 @answering
 def show(name: str, where: dict[str, Any]) -> Reply:
@@ -101,7 +102,7 @@ def _counts(dataset: "Dataset") -> dict[str, Any]:
 
 
 @command.command()
-@click.argument("name")
+@click.argument("name", shell_complete=among_items("avr.datasets"))
 @dataset_options
 @click.option("--workers", default=0, show_default=True, help="Processes that decode; 0: one a core.")
 @click.option("--time-limit", default=120.0, show_default=True, metavar="SECONDS", help="That one video may take.")

@@ -8,9 +8,54 @@ from avr.extract import Engine, Running
 
 from ._options import PATH, dataset_option, dataset_options, record_options, stream_options
 from ._output import Reply, answering, print_table
+from ._shell import Grouped
+
+GROUPS = {  # of the help; what is not named is told last
+    "Data": ("dataset", "root", "splits", "called", "pairs", "out"),
+    "Streams and sampling": (
+        "stream",
+        "plan",
+        "segments",
+        "per_segment",
+        "views",
+        "view",
+        "clip_stride",
+        "fps",
+        "clip_frames",
+        "frame_stride",
+        "damage",
+    ),
+    "Flow and differences": ("flow", "flow_size", "stack", "quantise"),
+    "Network": (
+        "backbone",
+        "weights",
+        "layers",
+        "resize",
+        "crop",
+        "interpolation",
+        "crops",
+        "mirror",
+        "precision",
+        "runtime",
+        "seed",
+    ),
+    "Machine": (
+        "device",
+        "batch_size",
+        "decoders",
+        "time_limit",
+        "compile",
+        "cache",
+        "shard_videos",
+        "name",
+        "devices",
+        "workers",
+        "address",
+    ),
+}
 
 
-@click.command()
+@click.command(cls=Grouped, groups=GROUPS)
 @dataset_option
 @dataset_options
 @click.option("--out", type=PATH, help="The store's folder.  [default: features/<dataset>]")

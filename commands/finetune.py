@@ -12,14 +12,15 @@ from avr.core import UsageError, options_of
 from avr.extract import Settings, read_streams
 from avr.finetune import BACKBONE, END_TO_END, END_TO_END_TUNING, UNREAD, Tuning
 
-from ._options import PATH, dataset_option, dataset_options, device_option, record_options, training_options
+from ._options import PATH, dataset_option, dataset_options, device_option, log_option, record_options, training_options
 from ._output import Reply, answering, print_lines, print_table
+from ._shell import Group
 
 TUNING = [name for name, option in options_of(Tuning).items() if option.about.text]
 SETTINGS = ("backbone", "stack", "clip_frames", "frame_stride", "flow", "flow_size", "resize", "crop")  # read here
 
 
-@click.group()
+@click.group(cls=Group)
 def command() -> None:
     """Train the backbone, alone or with a head on top.
 
@@ -54,6 +55,7 @@ def command() -> None:
 )
 @click.option("--cache", type=PATH, help="Frames and flow.  [default: cache/<dataset>]")
 @device_option
+@log_option
 @answering
 def backbone(
     dataset: str, where: dict[str, Any], weights: str, segments: int, settings: dict[str, Any], **options: Any
@@ -103,6 +105,7 @@ def backbone(
 @click.option("--store", type=PATH, help="Also write a fresh store with the new backbones.")
 @click.option("--cache", type=PATH, help="Frames and flow.  [default: cache/<dataset>]")
 @device_option
+@log_option
 @answering
 def end_to_end(run: Path, tuning: dict[str, Any], **options: Any) -> Reply | None:
     """Train a run's head and its backbones together; writes backbones, head and scores as a new run."""

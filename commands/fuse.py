@@ -14,12 +14,13 @@ from avr.core import AvrError, UsageError, item_names, item_summary, options_of
 from ._fusion import print_applied, print_comparison, print_fusion, sort_option
 from ._options import PATH, apply, chosen_stores, record_options, stores_option
 from ._output import Reply, answering, computed
+from ._shell import Group, among_runs
 
 MORE = {"compare": "Every rule on the same folds, beside averaging.", "apply": "A fitted rule on scores of new videos."}
 FROM_SCORES = ("kind", "num_classes")  # a rule's own arguments that are no options: the scores tell them
 
 
-class Rules(click.Group):
+class Rules(Group):
     """Subcommands are the rules in `fusion/`; each is imported when it is called."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
@@ -48,7 +49,7 @@ def command() -> None:
     """
 
 
-SCORES = click.argument("scores", nargs=-1, type=PATH)
+SCORES = click.argument("scores", nargs=-1, type=PATH, shell_complete=among_runs)
 STREAMS = (
     click.option("--split", help="A split's name.  [default: every split that all runs have]"),
     click.option(

@@ -6,25 +6,29 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from avr.core import as_text
 from avr.training import Engine
 
 from ._options import (
+    COMMON,
     PATH,
     chosen_stores,
     device_option,
     list_option,
+    log_option,
     record_options,
     set_option,
     stores_option,
     training_options,
 )
 from ._output import Reply, answering, print_lines, print_table
+from ._shell import Group, among_items, among_runs
 
 if TYPE_CHECKING:
     from avr.heads import RunResult
 
 
-@click.group()
+@click.group(cls=Group)
 def command() -> None:
     """Train heads on a store's features: no videos needed, seconds to minutes."""
 
@@ -63,12 +67,43 @@ def _reads(reads: Mapping[str, str]) -> str:
     return f"{reads['*']} ({special})" if special else reads["*"]
 
 
+def _take_config(ctx: click.Context, _: click.Parameter, config: Path | None) -> Path | None:
+    """What a run's record says holds where the command line says nothing."""
+    if config is not None:
+        from avr.store import read_head_record, run_of
+
+        record = read_head_record(run_of(config if config.is_dir() else config.parent))
+        training = {name: as_text(value) for name, value in record.training.items()}
+        ctx.default_map = {
+            "head": record.head,
+            "stores": record.store.get("paths") or [record.store.get("path", "")],
+            "streams": list(record.layers),
+            "layers": [f"{stream}={layer}" for stream, layer in record.layers.items()],
+            "split": record.wanted or list(record.splits),
+            "options": [f"{name}={as_text(value)}" for name, value in record.options.items()],
+            **{name: training.pop(name) for name in COMMON if name in training},
+            "training": [f"{name}={value}" for name, value in training.items()],
+            "folds": record.identity.get("folds"),
+            "seed": record.seed,
+        }
+    return config
+
+
 @command.command()
-@click.argument("head")
+@click.argument("head", shell_complete=among_items("avr.heads"))
+@click.option(
+    "--config",
+    type=click.Path(path_type=Path, exists=True),
+    is_eager=True,
+    callback=_take_config,
+    metavar="RUN",
+    shell_complete=among_runs,
+    help="Repeat a run, named by its folder or run.json, but for what else is given; HEAD may be left out.",
+)
 @stores_option
 @list_option("--stream", "streams", tuple[str, ...], unit="NAMES", text="Such as rgb,flow.  [default: all]")
 @set_option("--layer", "Read another layer; repeat.", name="layers", bare="STREAM")
-@click.option("--split", default="", metavar="NAME", help="Split name, or all.  [default: the store's first]")
+@list_option("--split", "split", tuple[str, ...], unit="NAMES", text="Such as 1,2, or all.  [default: the first]")
 @set_option("--set", "An option of the head's own; repeat.", name="options")
 @training_options()
 @click.option("--paper", is_flag=True, help="Start from the paper's settings, not those for small data sets.")
@@ -83,9 +118,16 @@ def _reads(reads: Mapping[str, str]) -> str:
 @device_option
 @click.option("--memory-gb", type=float, help="Features held in memory, at most.  [default: half of what is free]")
 @record_options("engine", Engine, flags={"name": "--engine"})
+@log_option
 @answering
 def train(
-    head: str, stores: tuple[Path, ...], streams: tuple[str, ...] | None, freeze: tuple[str, ...] | None, **options: Any
+    head: str,
+    config: Path | None,
+    stores: tuple[Path, ...],
+    streams: tuple[str, ...] | None,
+    split: tuple[str, ...] | None,
+    freeze: tuple[str, ...] | None,
+    **options: Any,
 ) -> Reply:
     """Train HEAD (`avr heads list`) on a store, or several; write checkpoints, logs and scores to a run folder.
 
@@ -101,13 +143,49 @@ def train(
     stores = chosen_stores(stores)
     from avr.heads import train_run
 
-    result = train_run(stores, head, streams=streams or (), freeze=freeze or (), **options)
+    if config is not None:
+        _compare_stores(config, stores, streams or ())
+    wanted: Any = split[0] if split and len(split) == 1 else split or ""
+    result = train_run(stores, head, streams=streams or (), split=wanted, freeze=freeze or (), **options)
     splits = {
         name: {"results": split.results, "scores": score_path(split_folder(result.folder, name)), "folds": split.folds}
         for name, split in result.splits.items()
     }
     found = {"head": head, "run": result.folder, "layers": result.layers, "splits": splits, "summary": result.summary}
     return Reply(found, lambda: _show(head, result))
+
+
+@command.command()
+@click.argument("run", type=click.Path(path_type=Path, exists=True, file_okay=False), shell_complete=among_runs)
+@click.option("--out", type=PATH, default=Path("head.onnx"), show_default=True, help="The file.")
+@click.option("--split", default="", help="Of the run.  [default: its first]")
+@click.option("--backbone", default="", metavar="STREAM", help="Put this stream's network before its head: images in.")
+@click.option("--weights", multiple=True, metavar="STREAM=FILE", help="The backbone's weights, if not where they were.")
+@click.option("--overwrite", is_flag=True, help="Replace a file that is there.")
+@answering
+def export(run: Path, out: Path, **options: Any) -> Reply:
+    """Write the trained head of RUN as an ONNX file: features in, probabilities out.
+
+    onnxruntime then reads it, and its probabilities are compared with torch's; a file that gives others is not written.
+    """
+    from avr.predict import export_onnx
+
+    made = export_onnx(run, out, **options)
+    lines = [f"in:  {name} (B, {', '.join(map(str, shape))})" for name, shape in made.inputs.items()]
+    lines += [f"out: {name} (B, K){' *' * (name == made.prediction)}" for name in made.outputs]
+    lines += ["* the prediction", f"written: {made.path}, as torch has it to {made.difference:.1g}"]
+    return Reply(made, lambda: print_lines(*lines))
+
+
+def _compare_stores(config: Path, stores: tuple[Path, ...], streams: tuple[str, ...]) -> None:
+    """Warn where a run that is repeated was made of other features."""
+    from avr.core import warn
+    from avr.store import FeatureStore, read_record, run_of
+
+    before = read_record(run_of(config if config.is_dir() else config.parent)).identity.get("digest")
+    with FeatureStore(stores, streams=streams) as store:
+        if before not in (None, store.digest):
+            warn(f"{' and '.join(map(str, stores))}: holds other features than those that {config} was made of")
 
 
 def _show(head: str, result: "RunResult") -> None:
@@ -121,7 +199,9 @@ def _show(head: str, result: "RunResult") -> None:
             rows[-1].append(f"{100 * row['top1_pooled']:.1f}")
     reads = ", ".join(f"{stream}/{layer}" for stream, layer in result.layers.items())
     splits = f"{len(result.splits)} splits" if several else f"split {next(iter(result.splits))}"
-    print_table(header + (["pooled"] if several else []), rows, title=f"{head} on {reads}, {splits}")
+    right = [figures["top1"] for figures in result.summary.values()]
+    best = [number for number, share in enumerate(right) if share == max(right)]
+    print_table(header + (["pooled"] if several else []), rows, title=f"{head} on {reads}, {splits}", bold=best)
     folds = max(split.folds for split in result.splits.values())
     if result.lacking:
         click.echo(f"the store was not whole ({result.lacking}): the figures are of what was there")

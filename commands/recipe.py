@@ -11,12 +11,13 @@ from avr.training import Engine
 
 from ._options import PATH, chosen_store, device_option, list_option, named_value, record_options, set_option
 from ._output import Reply, answering, print_lines, print_table
+from ._shell import Group, among_recipes
 
 if TYPE_CHECKING:
     from avr.recipes import Extraction, Outcome, Recipe
 
 
-@click.group()
+@click.group(cls=Group)
 def command() -> None:
     """The papers' tables, run by one command.
 
@@ -38,7 +39,7 @@ def list_command() -> Reply:
 
 
 @command.command()
-@click.argument("name")
+@click.argument("name", shell_complete=among_recipes)
 @answering
 def show(name: str) -> Reply:
     """Show the rows of recipe NAME: settings, training and the paper's figures."""
@@ -71,7 +72,7 @@ def _pairs(values: Mapping[str, object]) -> str:
 
 
 @command.command()
-@click.argument("name")
+@click.argument("name", shell_complete=among_recipes)
 @click.option("--dataset", default="", help="Data set to extract.  [default: those of the paper's table]")
 @click.option("--videos", type=click.IntRange(min=0), default=0, help="How many it has.  [default: as published]")
 @answering
@@ -105,7 +106,7 @@ def _show_plan(extractions: "list[Extraction]") -> None:
 
 
 @command.command()
-@click.argument("table", metavar="NAME")
+@click.argument("table", metavar="NAME", shell_complete=among_recipes)
 @click.option(
     "--store",
     "stores",

@@ -7,10 +7,11 @@ import click
 
 from ._options import PATH
 from ._output import Reply, answering, computed, print_lines
+from ._shell import among_runs
 
 
 @click.command()
-@click.argument("runs", nargs=-1, type=PATH)
+@click.argument("runs", nargs=-1, type=PATH, shell_complete=among_runs)
 @click.option("--out", type=PATH, default=Path("report.html"), show_default=True, help="The page.")
 @click.option("--overwrite", is_flag=True, help="Replace what --out names, whatever it is; a former report always is.")
 @click.option("--open", "show", is_flag=True, help="Show the page in the browser.")

@@ -12,11 +12,12 @@ from ._import import import_features_command
 from ._import_scores import import_scores_command
 from ._options import PATH, chosen_store
 from ._output import Reply, answering, print_lines, print_table
+from ._shell import Group
 
 STORE = click.argument("store", type=PATH, required=False)
 
 
-@click.group()
+@click.group(cls=Group)
 def command() -> None:
     """Look at, verify, pack, repair and fill stores.
 

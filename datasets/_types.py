@@ -52,7 +52,7 @@ class Video:
     frames: RawFrames | None = None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Split:
     """Which videos train and which test, by id, in the index's order. A video may be in neither."""
 
@@ -60,13 +60,16 @@ class Split:
     train: tuple[str, ...]
     test: tuple[str, ...]
 
+    def __repr__(self) -> str:
+        return f"Split({self.name}: {len(self.train)} train, {len(self.test)} test)"
+
 
 def numbered(class_names: Iterable[str]) -> dict[str, int]:
     """Class numbers where nothing else is said: the names' alphabetical order. A name may come more than once."""
     return {name: label for label, name in enumerate(sorted(set(class_names)))}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Dataset:
     """An indexed data set: every video found, its class, its group, and the splits.
 
@@ -86,6 +89,10 @@ class Dataset:
     class_names: tuple[str, ...]
     videos: tuple[Video, ...]
     splits: dict[str, Split]
+
+    def __repr__(self) -> str:
+        held = f"{len(self.videos)} videos, {len(self.class_names)} classes, {len(self.splits)} splits"
+        return f"Dataset({self.name}: {held}; {self.root})"
 
     def __post_init__(self) -> None:
         counts = Counter(video.id for video in self.videos)

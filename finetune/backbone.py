@@ -9,7 +9,7 @@ and the record and the log that every run has (`avr.store.runs`).
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from avr.datasets import Dataset, choose_split
 from avr.extract import Settings, lay_out, load_networks, open_streams
 from avr.heads import head_class, save_tensors
 from avr.store import RunRecord, SplitRecord, read_record, record_split
-from avr.training import Training
+from avr.training import OnEpoch, Training
 
 from .distributed import claim_together, join_processes
 from .draws import DropoutKeys
@@ -45,9 +45,9 @@ class BackboneResult:
 
     folder: Path
     weights: Path
-    history: list[dict[str, float]]
+    history: list[dict[str, float]] = field(repr=False)
     accuracy: dict[str, float]
-    losses: list[float]
+    losses: list[float] = field(repr=False)
 
 
 def finetune_backbone(  # noqa: PLR0913 (the stage's one entry: all it can be told, keyword-only)
@@ -64,24 +64,24 @@ def finetune_backbone(  # noqa: PLR0913 (the stage's one entry: all it can be to
     cache: Path | None = None,
     device: str = "auto",
     stop_after: int | None = None,
+    on_epoch: OnEpoch | None = None,
 ) -> BackboneResult | None:
     """Fine-tune a backbone on the training videos of a split. An interrupted run, started again, goes on.
 
     Args:
         dataset: of `avr.datasets.index_dataset`.
         stream: its name, such as "rgb" or "flow".
-        settings: its own, as for `avr.extract.extract`, by default of the kind it is called by; `segments` is TSN's K,
-            drawn one a segment (1: the plain two-stream ConvNet). Layers and views are not read.
-        training: changes to the defaults (or to the paper's settings), or whole settings; its batch size is over all
-            processes.
+        settings: its own, by default of the kind it is called by; `segments` is TSN's K, drawn one a segment (1: the
+            plain two-stream ConvNet). Layers and views are not read.
+        training: changes to the defaults (or the paper's settings), or whole settings; batches are of all processes.
         paper: start from STFN's settings.
         tuning: augmentation, batch norm, dropout, memory.
         split: its name; "" is the first.
         seed: of the new classifier, order, frames, crops, dropout, validation part.
         out: the run's folder; default the next free `backbones/<backbone>-<stream>-<dataset>-<split>-<k>`.
-        cache: folder of decoded frames and flow; default `cache/<dataset>`.
-        device: "auto", "cpu", "cuda", "cuda:1".
+        cache, device: folder of decoded frames and flow, default `cache/<dataset>`; "auto", "cpu", "cuda", "cuda:1".
         stop_after: leave after so many steps as if interrupted, and give None.
+        on_epoch: called with each `Epoch` that ends, in the first process; log.csv holds them in any case.
 
     Raises:
         UsageError: unknown names, settings that contradict one another, a folder that holds something else.
@@ -95,7 +95,7 @@ def finetune_backbone(  # noqa: PLR0913 (the stage's one entry: all it can be to
     with join_processes(device) as processes, quiet(not processes.first):
         with quiet():
             filled = load_networks({stream: settings}, cuda=processes.cuda).settings
-        task = _BackboneTask(dataset, chosen, filled, training, tuning, seed, cache, processes)
+        task = _BackboneTask(dataset, chosen, filled, training, tuning, seed, cache, processes, on_epoch=on_epoch)
         identity = task.identity()
         prefix = f"backbones/{name_from(filled[stream].backbone)}-{stream}-{dataset.name}-{chosen.name}"
         folder = claim_together(out, prefix, RunRecord(kind="backbone", identity=identity), processes=processes)

@@ -9,7 +9,7 @@ in the split's folder of a run, which is one as `avr heads train` writes it: `av
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ from avr.datasets import Video
 from avr.extract import LayerReader, Networks, Origin, Running, Settings, extract, lay_out, open_backbone, refuse_unused
 from avr.heads import CHECKPOINT, Head, SeparateHeads, TrainedRun, head_class, load_run, save_tensors, with_average
 from avr.store import RUNS, UNTRAINED, RunRecord, SplitRecord, read_head_record, read_record, record_split, split_folder
-from avr.training import Training
+from avr.training import OnEpoch, Training
 
 from .backbone import PAPER
 from .distributed import claim_together, join_processes
@@ -48,7 +48,7 @@ class EndToEndResult:
     folder: Path
     results: dict[str, dict[str, dict[str, float]]]
     before: dict[str, dict[str, dict[str, float]]]
-    history: dict[str, list[dict[str, float]]]
+    history: dict[str, list[dict[str, float]]] = field(repr=False)
     stores: dict[str, str]
 
 
@@ -67,6 +67,7 @@ def finetune_end_to_end(  # noqa: PLR0913 (the stage's one entry: all it can be 
     cache: Path | None = None,
     device: str = "auto",
     stop_after: int | None = None,
+    on_epoch: OnEpoch | None = None,
 ) -> EndToEndResult | None:
     """Train a run's head and its backbones together. An interrupted run, started again, goes on.
 
@@ -86,6 +87,7 @@ def finetune_end_to_end(  # noqa: PLR0913 (the stage's one entry: all it can be 
         cache: folder of decoded frames and flow; default `cache/<dataset>`.
         device: "auto", "cpu", "cuda", "cuda:1".
         stop_after: leave after so many steps as if interrupted, and give None.
+        on_epoch: called with each `Epoch` that ends, in the first process; log.csv holds them in any case.
 
     Raises:
         UsageError: no such run or split, a folder that holds none or is not finished, weights or videos that are gone
@@ -102,6 +104,7 @@ def finetune_end_to_end(  # noqa: PLR0913 (the stage's one entry: all it can be 
         "tuning": settle_tuning(replace(END_TO_END_TUNING, **made.end_to_end_tuning if paper else {}), tuning),
         "seed": seed,
         "cache_folder": cache,
+        "on_epoch": on_epoch,
     }
     names = list(about.splits) if split == "all" else [split or next(iter(about.splits))]
     with join_processes(device) as processes, quiet(not processes.first):

@@ -26,8 +26,10 @@ from torch import Tensor, nn
 
 from avr.core import Progress, Stopped, WorkError, ahead, note, unbroken
 from avr.heads import save_tensors
-from avr.store import write_log
+from avr.store import run_of, write_log
 from avr.training import (
+    Epoch,
+    OnEpoch,
     Schedule,
     Training,
     build_optimizer,
@@ -68,9 +70,10 @@ class Loop:
         validate: loss of the validation part; None where there is no such part.
         folder: where `state.pt` and the log are written; None: nowhere.
         settings: what the training is, for the state; it is not continued with others.
+        on_epoch: called with each `Epoch` that ends, in the first process.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 (all that a training is told, keyword-only)
         self,
         network: TunedNetwork,
         samples: VideoSamples,
@@ -81,9 +84,10 @@ class Loop:
         validate: Callable[[], float] | None = None,
         folder: Path | None = None,
         settings: Mapping[str, Any] | None = None,
+        on_epoch: OnEpoch | None = None,
     ) -> None:
         self.network, self.samples, self.validate, self.folder = network, samples, validate, folder
-        self.training, self.tuning, self.seed = training, tuning, seed
+        self.training, self.tuning, self.seed, self.on_epoch = training, tuning, seed, on_epoch
         count, ids = len(samples.names), hashlib.sha256("\n".join(samples.names).encode()).hexdigest()
         # Draws go by a video's number: the same settings with other videos are another training.
         self.settings = {**(settings or {}), "videos": f"{count} ({ids[:12]})"}
@@ -150,7 +154,9 @@ class Loop:
                 self._end_epoch(rate, seconds=time.monotonic() - began)
             elif self.tuning.save_every and schedule.step % self.tuning.save_every == 0:
                 self._save()
-            progress.advance(1, loss=f"{loss:.3f}", epoch=epoch + 1)
+            last = self.fitted.history[-1] if self.fitted.history else {}
+            held = {name: f"{last[name]:.3f}" for name in ("validation_loss",) if name in last}
+            progress.advance(1, loss=f"{loss:.3f}", epoch=epoch + 1, **held)
 
     def _read(self, epoch: int, batch: list[int]) -> list[Piece]:
         """This process's pieces of a global batch; runs in a thread, a batch ahead."""
@@ -240,6 +246,10 @@ class Loop:
                 self.best = {name: value.detach().cpu().clone() for name, value in state.items()}
             self.fitted.history.append({**row, "seconds": seconds})
             self._save()
+        if self.on_epoch is not None and self.folder is not None and self.processes.first:
+            run = run_of(self.folder)
+            training = self.folder.resolve().relative_to(run).as_posix()
+            self.on_epoch(Epoch(run, "" if training == "." else training, int(row["epoch"]), row))
 
     def _save(self) -> None:
         if self.folder is None or not self.processes.first:

@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from avr.core import UsageError, as_json, measure, validation_part
 from avr.datasets import Dataset, Split, Video
 from avr.extract import CACHE_FOLDER, ClipCache, Settings, leave_out
 from avr.store import Scores, Videos, score_path, write_scores
-from avr.training import Training
+from avr.training import OnEpoch, Training
 
 from .distributed import Processes
 from .draws import compiled
@@ -34,6 +34,7 @@ class Task(ABC):
         streams: each one's settings, filled in.
         cache_folder: of decoded frames and flow; None is `cache/<dataset>`.
         processes: this one's place among them, and where it trains.
+        on_epoch: told of each epoch that ends.
     """
 
     dataset: Dataset
@@ -44,6 +45,7 @@ class Task(ABC):
     seed: int
     cache_folder: Path | None
     processes: Processes
+    on_epoch: OnEpoch | None = field(default=None, kw_only=True)
 
     @property
     @abstractmethod
@@ -115,6 +117,7 @@ class Task(ABC):
             validate=(lambda: self.loss(network, held_out)) if held_out else None,
             folder=folder,
             settings=settings,
+            on_epoch=self.on_epoch,
         )
         return loop.run(self.processes, stop_after=stop_after)
 

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 else:
     __getattr__, __dir__ = lazy(__name__)
 
+# Public, a page each in docs/api; the other names here are for avr's own rooms.
 __all__ = [
     "Applied",
     "Average",
@@ -52,15 +53,12 @@ __all__ = [
     "LpBeta",
     "Maximum",
     "Multiply",
-    "Rule",
     "Svm",
     "Table",
     "Weighted",
-    "about_scores",
     "apply_fusion",
     "compare",
     "expected_calibration_error",
-    "find_fusion",
     "fit_temperature",
     "fuse",
     "fuse_features",
@@ -69,9 +67,6 @@ __all__ = [
     "make_fuser",
     "mcnemar_p",
     "paired_bootstrap",
-    "pooled_features",
     "reliability_table",
-    "rule_class",
-    "rule_names",
     "save_fuser",
 ]

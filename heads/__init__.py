@@ -5,10 +5,11 @@ result = train_run("features/shapes", "stfn", split="1")
 scores = load_run(result.folder).predict({"rgb": rgb, "flow": flow})   # (V, N, D) each
 """
 
-from avr.training import Training
+from avr.training import Epoch, TensorBoard, Training
 
 from ._base import Head, build_head, head_class, head_options, with_average
 from ._choices import choose_layers, choose_splits
+from ._dataset import FeatureDataset
 from ._examples import MemoryExamples, StreamedExamples, open_examples, store_bytes
 from ._loop import train
 from ._predicting import evaluate, predict
@@ -26,33 +27,19 @@ from ._trained import (
 from ._trainings import num_trainings
 from ._vectors import write_vectors
 
+# Public, a page each in docs/api; the other names here are for avr's own rooms.
 __all__ = [
-    "CHECKPOINT",
+    "Epoch",
+    "FeatureDataset",
     "Head",
-    "MemoryExamples",
     "RunRequest",
     "RunResult",
-    "SeparateHeads",
-    "StreamedExamples",
+    "TensorBoard",
     "TrainedRun",
     "Training",
     "build_head",
-    "choose_layers",
-    "choose_splits",
-    "evaluate",
-    "head_class",
-    "head_options",
-    "load_checkpoint",
     "load_head",
     "load_run",
-    "num_trainings",
-    "open_examples",
-    "predict",
-    "save_tensors",
-    "store_bytes",
-    "train",
     "train_run",
     "train_runs",
-    "with_average",
-    "write_vectors",
 ]

@@ -19,8 +19,8 @@ from typing import Any, NamedTuple
 import torch
 
 from avr.core import AvrError, Progress, UsageError, note
-from avr.store import RUNS, FeatureStore, Figures, SplitRecord, claim_run, read_record
-from avr.training import Engine, Training, check_device, choose_device
+from avr.store import RUNS, EpochTable, FeatureStore, Figures, SplitRecord, claim_run, read_record
+from avr.training import Engine, Epoch, OnEpoch, Training, check_device, choose_device
 
 from ._course import EpochRow
 from ._engines import run_tasks
@@ -29,8 +29,10 @@ from ._requests import Planned, RunRequest, settle
 from ._running import Run
 from ._trainings import Material, Task
 
+SHOWN = ("loss", "accuracy", "validation_loss", "validation_accuracy")  # while a training runs
 
-@dataclass(frozen=True)
+
+@dataclass(frozen=True, repr=False)
 class RunResult:
     """What a run wrote and how well its heads do.
 
@@ -52,6 +54,10 @@ class RunResult:
     summary: Figures
     lacking: str = ""
 
+    def __repr__(self) -> str:
+        told = ", ".join(f"{output} {100 * figures['top1']:.1f} %" for output, figures in self.summary.items())
+        return f"RunResult({told or 'no test videos'} top-1, splits {', '.join(self.splits)}; {self.folder})"
+
 
 def train_run(  # noqa: PLR0913 (the stage's one entry: all it can be told, keyword-only)
     store: Path | str | Sequence[Path | str],
@@ -72,6 +78,7 @@ def train_run(  # noqa: PLR0913 (the stage's one entry: all it can be told, keyw
     start_from: Path | None = None,
     freeze: tuple[str, ...] = (),
     keep_statistics: bool = False,
+    on_epoch: OnEpoch | None = None,
 ) -> RunResult:
     """Train a head on one or more splits of a store; write checkpoints, logs and scores.
 
@@ -97,6 +104,8 @@ def train_run(  # noqa: PLR0913 (the stage's one entry: all it can be told, keyw
             Of a run of the same data set each split starts from its own, and there are no folds.
         freeze: names of the head's parts that do not learn, such as "learned".
         keep_statistics: standardise by the statistics of that run, not by those of this store's training videos.
+        on_epoch: called with each `Epoch` that ends, of every training, in this process; on Ray with all epochs of a
+            training when it has ended. `epochs.csv` in the run's folder holds them in any case.
 
     Raises:
         UsageError: unknown head, option, setting, stream, layer or split; a folder that holds something else or another
@@ -105,7 +114,7 @@ def train_run(  # noqa: PLR0913 (the stage's one entry: all it can be told, keyw
     """
     asked = (store, head, streams, layers, split, options, training, paper, folds, seed, out)
     request = RunRequest(*asked, start_from=start_from, freeze=tuple(freeze), keep_statistics=keep_statistics)
-    (result,) = train_runs([request], device=device, memory_gb=memory_gb, engine=engine)
+    (result,) = train_runs([request], device=device, memory_gb=memory_gb, engine=engine, on_epoch=on_epoch)
     if isinstance(result, AvrError):
         raise result
     return result
@@ -118,6 +127,7 @@ def train_runs(
     memory_gb: float | None = None,
     engine: Engine | None = None,
     trainings: int = 0,
+    on_epoch: OnEpoch | None = None,
 ) -> list[RunResult | AvrError]:
     """Several runs, whose trainings may all be done side by side: of each what it wrote, or the error that ended it.
 
@@ -125,7 +135,7 @@ def train_runs(
 
     Args:
         requests: what each run is asked for.
-        device, memory_gb, engine: as in `train_run`.
+        device, memory_gb, engine, on_epoch: as in `train_run`.
         trainings: how many there are of the same features in the whole work, where some were done before: how many CPU
             threads compute one follows from it. 0: those of these runs.
 
@@ -135,7 +145,7 @@ def train_runs(
     engine = engine or Engine()
     if engine.name == "ray" and ":" in check_device(device):
         raise UsageError(f"device {device}: Ray chooses which GPU is whose; --device takes auto, cpu or cuda there")
-    options = _Options(choose_device("cpu" if engine.name == "ray" else device), memory_gb, device)
+    options = _Options(choose_device("cpu" if engine.name == "ray" else device), memory_gb, device, on_epoch)
     if options.device.type != "cpu" and engine.workers > 1:
         note(f"--workers {engine.workers} is for CPUs: on {options.device} one training follows another")
     ended: dict[int, RunResult | AvrError] = {}
@@ -159,11 +169,12 @@ def train_runs(
 
 
 class _Options(NamedTuple):
-    """Where features are held and how many, and the device that was asked for."""
+    """Where features are held and how many, the device that was asked for, and who is told of epochs."""
 
     device: torch.device
     memory_gb: float | None
     asked: str
+    on_epoch: OnEpoch | None
 
 
 def _result(run: Run) -> RunResult:
@@ -225,15 +236,23 @@ def _train_together(runs: Sequence[Run], engine: Engine, options: _Options, *, t
     queue.sort(key=lambda task: task.place)
     label = runs[0].plan.head if len(runs) == 1 else f"{len(runs)} runs"
     counted: Counter[Task] = Counter()  # epochs that the bar has
+    tables = {run.number: (run.folder, EpochTable(run.folder)) for run in runs}
     with Progress(label, total=sum(task.epochs for task in queue), unit="epochs") as bar:
 
         def show(task: Task, number: int, row: EpochRow) -> None:
-            figures = {name: f"{row[name]:.3f}" for name in ("loss", "accuracy", "validation_loss") if name in row}
-            bar.advance(max(0, number - counted[task]), **figures)
-            counted[task] = max(number, counted[task])
+            if number <= counted[task]:  # told before its process was lost
+                return
+            bar.advance(number - counted[task], **{name: f"{row[name]:.3f}" for name in SHOWN if name in row})
+            counted[task] = number
+            folder, table = tables[task.run]
+            table.add(task.label, number, row)
+            if options.on_epoch is not None:
+                options.on_epoch(Epoch(folder, task.label, number, row))
 
         with closing(run_tasks(queue, material, engine, on_row=show, device=options.asked)) as ended:
             for task, outcome in ended:
+                for number, row in enumerate([] if isinstance(outcome, AvrError) else outcome.rows, start=1):
+                    show(task, number, row)  # of what ran on Ray
                 bar.advance(task.epochs - counted[task])
                 run = next(run for run in runs if run.number == task.run)
                 if run.error:  # this one was under way when another of the run's failed

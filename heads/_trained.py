@@ -57,7 +57,7 @@ class SeparateHeads(Head):
         return torch.stack(losses).sum()
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class TrainedRun:
     """One split of a run, ready to predict.
 
@@ -70,6 +70,10 @@ class TrainedRun:
     folder: Path
     head: Head
     metadata: dict[str, Any]
+
+    def __repr__(self) -> str:
+        reads = ", ".join(f"{stream}/{layer}" for stream, layer in self.layers.items())
+        return f"TrainedRun({self.metadata['head']} on {reads}, {len(self.class_names)} classes; {self.folder})"
 
     @property
     def class_names(self) -> tuple[str, ...]:

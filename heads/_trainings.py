@@ -167,6 +167,12 @@ class Task:
         return f"{self.plan.head}{network}, split {self.split}{fold}"
 
     @property
+    def label(self) -> str:
+        """How a log calls it: "split-1/rgb/fold-2"."""
+        fold = "" if self.fold is None else f"fold-{self.fold + 1}"
+        return "/".join(filter(None, (f"split-{self.split}", self.network, fold)))
+
+    @property
     def place(self) -> tuple[int, int, int, int]:
         """Where it comes in order: run by run, split by split, the split's own networks before its folds."""
         networks, fold = list(self.plan.networks), -1 if self.fold is None else self.fold

@@ -74,7 +74,7 @@ class SameConv(nn.Module):
 
     def forward(self, sequence: Tensor) -> Tensor:
         """`(N, B, width)` to `(N, B, out)`."""
-        if sequence.is_cuda:  # where autocast chooses the arithmetic
+        if sequence.is_cuda or torch.onnx.is_in_onnx_export():  # where autocast, or a graph, takes the arithmetic
             (kernel,) = self.conv.kernel_size
             padded = F.pad(sequence.permute(1, 2, 0), ((kernel - 1) // 2, kernel // 2))
             made = self.conv(padded).permute(2, 0, 1)

@@ -29,7 +29,7 @@ class Window:
     top: list[tuple[str, float]]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Prediction:
     """What a video shows.
 
@@ -54,6 +54,10 @@ class Prediction:
     timeline: list[Window] = field(default_factory=list)
     note: str = ""
     rate: float = 0.0
+
+    def __repr__(self) -> str:
+        best = ", ".join(f"{name} {100 * share:.1f} %" for name, share in self.top[:3])
+        return f"Prediction({self.path or 'frames'}: {best})"
 
     def to_dict(self) -> dict[str, Any]:
         """For `--json`."""

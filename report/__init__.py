@@ -11,7 +11,9 @@ if TYPE_CHECKING:
     from .attention import Drawn, draw_attention
     from .curves import Curve
     from .judging import most_confused, per_class_accuracy
+    from .listing import RunLine, list_runs, read_line
     from .page import Report, write_report
+    from .predictions import write_predictions
     from .reading import Outcome, newest_runs, read_outcomes
 else:
     __getattr__, __dir__ = lazy(__name__)  # drawing attention needs torch, a page does not
@@ -21,10 +23,14 @@ __all__ = [
     "Drawn",
     "Outcome",
     "Report",
+    "RunLine",
     "draw_attention",
+    "list_runs",
     "most_confused",
     "newest_runs",
     "per_class_accuracy",
+    "read_line",
     "read_outcomes",
+    "write_predictions",
     "write_report",
 ]

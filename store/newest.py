@@ -1,5 +1,6 @@
 """Finding runs again: the newest finished ones, and what must be said of one that is not whole."""
 
+import os
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -47,6 +48,21 @@ def finished_runs(folder: Path = RUNS, *, but: str = ".") -> list[Path]:
     for advice, runs in left_out.items():
         note(f"leaves out {'; '.join(runs)}: {advice}")
     return [run for _, _, run in sorted(dated)]
+
+
+def runs_below(folder: Path) -> list[Path]:
+    """Every run with a record at any depth of a folder, itself among them, by name; hidden folders are not looked at.
+
+    Raises:
+        UsageError: no such folder.
+    """
+    if not folder.is_dir():
+        raise UsageError(f"{folder}: no such folder")
+    found = []
+    for place, inner, _ in os.walk(folder):
+        inner[:] = sorted(name for name in inner if not name.startswith("."))  # which the walk goes on into
+        found += [Path(place)] if is_run(Path(place)) else []
+    return found
 
 
 def lack_of(run: Path) -> str:

@@ -3,6 +3,7 @@
     <run>/run.json                  what it is and how far it has come (`RunRecord`)
     <run>/split-<name>/scores.h5    scores of a split, with what else made it: checkpoints, weights, a fitted rule
     <run>/split-<name>/log.csv      one row an epoch (split-<name>/<stream>/log.csv of networks that train apart)
+    <run>/epochs.csv                every epoch of every training, as it ended (`epochs.py`)
     <run>/scores.h5                 of a run that has one split and no folder for it
     <run>/.begun/split-<name>/      what trainings gave of a split that is not finished, and their state
 

@@ -168,12 +168,6 @@ def test_the_package_and_the_command_line_alone_lie_at_the_root():
     assert sorted(path.name for path in ROOT.glob("*.py")) == ["__init__.py", "__main__.py", "cli.py"]
 
 
-def test_the_root_module_holds_a_docstring_and_the_version_alone():
-    statements = ast.parse((ROOT / "__init__.py").read_text()).body
-    assert len(statements) == 2
-    assert isinstance(statements[1], ast.Assign)
-
-
 def test_the_distribution_is_called_by_its_name():
     """`avr` is the import and the command; PyPI's `avr` is another project's."""
     texts = [*SOURCES, *ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md"), ROOT / "pyproject.toml"]

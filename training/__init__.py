@@ -4,6 +4,7 @@ the state that an interrupted one goes on from.
 No file loads torch before it is needed: command lines read the settings' fields for --help.
 """
 
+from .epochs import Epoch, OnEpoch, TensorBoard
 from .machine import Engine, check_device, choose_device, deterministic
 from .schedule import Schedule
 from .settings import OPTIMIZERS, SCHEDULES, Optimizer, Training, build_optimizer, read_training
@@ -13,8 +14,11 @@ __all__ = [
     "OPTIMIZERS",
     "SCHEDULES",
     "Engine",
+    "Epoch",
+    "OnEpoch",
     "Optimizer",
     "Schedule",
+    "TensorBoard",
     "Training",
     "build_optimizer",
     "check_device",

@@ -19,6 +19,7 @@ from .joining import join, row_numbers
 from .opening import Opened, open_parts
 from .plan import TEST, TRAIN
 from .rows import RowReader
+from .showing import Shown
 
 IMPORTED = "imported"  # the kind of a stream that other tools made
 
@@ -37,8 +38,12 @@ class StreamLayer:
         return f"{self.stream}/{self.layer}"
 
 
-class FeatureStore(AbstractContextManager["FeatureStore"]):
+class FeatureStore(Shown, AbstractContextManager["FeatureStore"]):
     """A store, or several joined by their videos' ids, read only. Rows are checked when they are first read.
+
+    Videos are named by id, by position 0 … M − 1 or by a mask (M,): `store["run/clip1"]` gives all arrays of one,
+    `store.read("rgb", "pooled", store.split("1")[0])` one array of many. `for video in store` goes through the ids;
+    `store.to_frame()` is a pandas DataFrame of a row a video.
 
     The videos are those that have features in every stream that is read; of those left out one note tells. Where
     several stores have a stream of one name, all of these are called `<store's name>-<stream>`.
@@ -143,6 +148,17 @@ class FeatureStore(AbstractContextManager["FeatureStore"]):
     def __len__(self) -> int:
         return len(self.ids)
 
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.ids.tolist())
+
+    def __getitem__(self, video: str | int) -> dict[str, NDArray[np.float16]]:
+        """All arrays of one video, named by its id or position: "stream/layer" to (V, *shape).
+
+        Raises:
+            UsageError, WorkError: as `read`.
+        """
+        return {name: self.read(array.stream, array.layer, video) for name, array in self.arrays.items()}
+
     def _of(self, stream: str) -> tuple[Opened, NDArray[np.int64] | None]:
         """A stream's part, and which of its rows are read (None: all, in order)."""
         check_known("stream", stream, self.streams, where=f"{self._named}: ")
@@ -195,27 +211,36 @@ class FeatureStore(AbstractContextManager["FeatureStore"]):
         """Bytes of an array in memory."""
         return int(self.views.sum()) * int(np.prod(self.array(stream, layer).shape)) * 2
 
-    def _read(self, array: StreamLayer, rows: NDArray[np.int64], *, keep: bool = True) -> NDArray[np.float16]:
-        """Rows of an array by their numbers here."""
-        numbers = self._part_of[array.stream][1]
+    def read_rows(self, stream: str, layer: str, rows: NDArray[np.int64], *, keep: bool = True) -> NDArray[np.float16]:
+        """Rows (views) of an array by their numbers 0 … R − 1, float16 (rows, *shape).
+
+        Args:
+            stream, layer: of the array.
+            rows: their numbers; those of video v are first_row[v] … first_row[v] + views[v] − 1.
+            keep: whether the array may be kept in memory (`cache_bytes`).
+        """
+        array, numbers = self.array(stream, layer), self._part_of[stream][1]
         return self._rows.read(array.name, rows if numbers is None else numbers[rows], keep=keep)
 
     def read(self, stream: str, layer: str, videos: ArrayLike) -> NDArray[np.float16]:
-        """Features of the videos at these positions (any order, repeats allowed): all their rows, video after video.
+        """Features of videos: all their rows, video after video.
+
+        Args:
+            stream, layer: of the array.
+            videos: ids or positions, one or many, in any order and as often as wanted; or a mask (M,).
 
         Returns:
             float16 (rows, *shape); `views[videos]` says how many are whose.
 
         Raises:
-            UsageError: no such array, or a position outside 0 … M − 1.
+            UsageError: no such array or video.
             WorkError: damaged, naming file and array.
         """
-        rows = row_numbers(self.first_row, self.views, self._positions(videos))
-        return self._read(self.array(stream, layer), rows)
+        return self.read_rows(stream, layer, row_numbers(self.first_row, self.views, self.positions(videos)))
 
     def read_whole(self, stream: str, layer: str) -> NDArray[np.float16]:
         """A whole array `(R, *shape)`, R all rows of all videos."""
-        return self._read(self.array(stream, layer), np.arange(int(self.views.sum())), keep=False)
+        return self.read_rows(stream, layer, np.arange(int(self.views.sum())), keep=False)
 
     def iterate_rows(
         self, stream_layers: Sequence[str], rows: NDArray[np.int64], *, batch_rows: int = 16
@@ -232,13 +257,31 @@ class FeatureStore(AbstractContextManager["FeatureStore"]):
         """
         arrays = [self.array(*name.split("/", 1)) for name in stream_layers]
         steps = [rows[start : start + batch_rows] for start in range(0, len(rows), batch_rows)]
-        return ahead(lambda step: {array.name: self._read(array, step) for array in arrays}, steps, depth=2)
+        return ahead(lambda step: {a.name: self.read_rows(a.stream, a.layer, step) for a in arrays}, steps, depth=2)
 
-    def _positions(self, videos: ArrayLike) -> NDArray[np.intp]:
-        """Positions of videos, checked."""
+    @cached_property
+    def _position_of(self) -> dict[str, int]:
+        return {video: position for position, video in enumerate(self)}
+
+    def positions(self, videos: ArrayLike) -> NDArray[np.intp]:
+        """Positions 0 … M − 1 of videos that are named by id, by position or by a mask (M,).
+
+        Raises:
+            UsageError: no such video, or a mask of another length.
+        """
         chosen = np.atleast_1d(np.asarray(videos))
+        if chosen.dtype.kind in "UOT":
+            unknown = [str(video) for video in chosen if str(video) not in self._position_of]
+            if unknown:
+                known = ", ".join(self.ids[:3].tolist())
+                raise UsageError(f"{self._named}: no video '{unknown[0]}' with features; there are {known}, …")
+            chosen = np.array([self._position_of[str(video)] for video in chosen], np.intp)
+        if chosen.dtype.kind == "b":
+            if chosen.shape != self.ids.shape:
+                raise UsageError(f"{self._named}: a mask of shape {chosen.shape} for {len(self.ids)} videos")
+            chosen = np.flatnonzero(chosen)
         if chosen.dtype.kind not in "iu" and chosen.size:
-            raise UsageError(f"videos are given by position (integers), not by {chosen.dtype}")
+            raise UsageError(f"videos are given by id, position or mask, not by {chosen.dtype}")
         if chosen.size and not (chosen.min() >= 0 and chosen.max() < len(self.ids)):
             raise UsageError(f"{self._named}: video positions must lie in 0 … {len(self.ids) - 1}")
         return chosen.astype(np.intp)

@@ -12,10 +12,12 @@ from avr.core import UsageError, check_name, load_extra, make_folder
 from avr.store.sealed import check_stream, open_sealed, write_sealed
 from avr.store.tables import write_tables
 
-# What stands in `Scores.fold` where no out-of-fold score does; the latter say their fold, from 0 on.
 TEST_VIDEO = -1
+"""In `Scores.fold`: a test video. Out-of-fold scores of training videos say their fold there, from 0 on."""
 TRAINED_ON = -2
-UNLABELLED = -1  # in `Scores.labels`: a video whose class is not known
+"""In `Scores.fold`: a training video, scored by the very head that was trained on it."""
+UNLABELLED = -1
+"""In `Scores.labels`: a video whose class is not known."""
 FUSED = "fused"  # what a head calls its own combined prediction
 AVERAGE = "average"  # the mean probability of several streams, of a head that has none
 MULTIPLY = "multiply"  # the mean of their log-probabilities
@@ -36,7 +38,7 @@ def prediction_of(outputs: Iterable[str]) -> str:
     return FUSED if FUSED in names else names[0] if len(names) == 1 else AVERAGE
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Videos:
     """M videos in columns: ids, labels, groups (M,), their K class names and their data set's name."""
 
@@ -45,6 +47,9 @@ class Videos:
     groups: NDArray[np.str_]
     class_names: tuple[str, ...]
     dataset: str = ""
+
+    def __repr__(self) -> str:
+        return f"Videos({len(self.ids)} of {self.dataset or 'no data set'}, {len(self.class_names)} classes)"
 
     @classmethod
     def of(cls, dataset: Any, videos: Sequence[Any] | None = None) -> "Videos":
@@ -59,7 +64,7 @@ class Videos:
         )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Scores:
     """Scores of M videos by one or more streams.
 
@@ -93,6 +98,11 @@ class Scores:
     provenance: dict[str, Any] = field(default_factory=dict)
     fused: str | None = None
     path: str = ""
+
+    def __repr__(self) -> str:
+        test, made = int(is_test(self.fold).sum()), f"{self.head or 'scores'}, {', '.join(self.streams)}"
+        split = f", split {self.split}" if self.split else ""
+        return f"Scores({made}: {test} test of {len(self.ids)} videos, {len(self.class_names)} classes{split})"
 
     def to_frame(self) -> Any:
         """A pandas DataFrame of a row a video, with the ids as its index: label, group, fold, and a column a class.

@@ -16,6 +16,7 @@ from avr.extract import Engine, Running, Settings
 # The function behind each command. Those without one have no options of their own.
 FUNCTIONS = {
     "attention": "avr.report.attention:draw_attention",
+    "completion": "",
     "datasets check": "avr.video:check_dataset",
     "datasets list": "",
     "datasets show": "",
@@ -28,6 +29,7 @@ FUNCTIONS = {
     "fuse awf": "avr.fusion:fuse",
     "fuse compare": "avr.fusion:compare",
     "fuse early-svm": "avr.fusion:fuse_features",
+    "heads export": "avr.predict:export_onnx",
     "heads list": "",
     "heads train": "avr.heads:train_run",
     "predict": "avr.predict:Predictor avr.predict:Predictor.predict",
@@ -36,6 +38,8 @@ FUNCTIONS = {
     "recipe run": "avr.recipes:run_recipe avr.recipes:Changes",
     "recipe show": "",
     "report": "avr.report:write_report",
+    "runs predictions": "avr.report:write_predictions",
+    "runs show": "",
     "store drop": "avr.store:drop",
     "store export": "avr.store:export",
     "store import-features": "avr.store:import_features",

@@ -264,3 +264,15 @@ def test_two_processes_train_as_one(monkeypatch):
     np.testing.assert_allclose(found["two"]["one video"], found["one"]["one video"], atol=1e-5)
     # Batch norm that stays local normalises 3 + 2 videos apart: it is another training, and avr says so.
     assert np.abs(np.subtract(found["two"]["local"], found["one"]["local"])).max() > 1e-3
+
+
+def test_each_epoch_is_told_with_its_validation(tmp_path):
+    told = []
+    loop = make_loop(tmp_path / "run" / "split-1", validate=lambda: 0.5)
+    loop.on_epoch = told.append
+    fitted = loop.run(Processes())
+    assert [(epoch.run, epoch.training, epoch.number) for epoch in told] == [
+        (tmp_path / "run", "split-1", number) for number in range(1, len(fitted.history) + 1)
+    ]
+    assert [epoch.row["loss"] for epoch in told] == [row["loss"] for row in fitted.history]
+    assert {epoch.row["validation_loss"] for epoch in told} == {0.5}

@@ -12,7 +12,7 @@ from avr.store import StoreWriter
 SEGMENTS, WIDTH = 4, 12
 
 
-def write_store(folder: Path, *, views: int = 1, class_of_person: bool = False, **made: str) -> Path:
+def write_store(folder: Path, *, views: int = 1, class_of_person: bool = False, name: str = "toy", **made: str) -> Path:
     """Write a store of 80 videos and 4 classes; a group ("person", of 8) has a look of its own in both streams.
 
     With `class_of_person` a video's class is its person's and shows in nothing but the person's look. `made` are more
@@ -32,14 +32,14 @@ def write_store(folder: Path, *, views: int = 1, class_of_person: bool = False, 
     )
     left_out = {"1": ("p0", "p1"), "2": ("p2", "p3")}
     splits = {
-        name: Split(
-            name=name,
+        split: Split(
+            name=split,
             train=tuple(v.id for v in listed if v.group not in out),
             test=tuple(v.id for v in listed if v.group in out),
         )
-        for name, out in left_out.items()
+        for split, out in left_out.items()
     }
-    dataset = Dataset("toy", folder, ("a", "b", "c", "d"), listed, splits)
+    dataset = Dataset(name, folder, ("a", "b", "c", "d"), listed, splits)
     arrays = {"rgb/pooled": (SEGMENTS, WIDTH), "flow/pooled": (SEGMENTS, WIDTH), "rgb/map": (SEGMENTS, WIDTH, 2, 2)}
     provenance = {"settings": {"made": "by the tests", **made}}
     features = {}

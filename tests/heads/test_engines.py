@@ -23,6 +23,11 @@ def kept(run):
     return {str(path.relative_to(run)): path.read_bytes() for path in files}
 
 
+def epochs(run):
+    """Lines of epochs.csv."""
+    return (run / "epochs.csv").read_text().splitlines()[1:]
+
+
 @pytest.mark.slow
 def test_children_of_which_one_is_killed_give_the_same_bytes(toy_store, tmp_path, monkeypatch, capsys):
     """And one does not start at all. A run that fails leaves the others, and says in which training."""
@@ -66,6 +71,9 @@ def test_children_of_which_one_is_killed_give_the_same_bytes(toy_store, tmp_path
         assert [list(result.splits) for result in others] == [["1", "2"], ["1"]]
     assert len(kept(tmp_path / "alone")) == 2 * 3 + 2
     assert kept(tmp_path / "beside") == kept(tmp_path / "alone")
+    told = {name: [row.split(",")[:2] for row in epochs(tmp_path / name / "linear")] for name in runs}
+    assert sorted(told["beside"]) == sorted(told["alone"])
+    assert len({tuple(row) for row in told["alone"]}) == len(told["alone"])
 
 
 def test_children_are_made_where_that_is_faster(toy_store, tmp_path, monkeypatch):

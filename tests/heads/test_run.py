@@ -32,6 +32,7 @@ def test_a_single_stream_head_leaves_a_network_a_stream(toy_store):
     result = train_run(toy_store, "linear", folds=0)
     assert result.folder.as_posix() == "runs/linear-toy-1"
     assert files(result.folder) == [
+        "epochs.csv",
         "run.json",
         "split-1/flow/checkpoint.safetensors",
         "split-1/flow/log.csv",
@@ -49,6 +50,7 @@ def test_a_single_stream_head_leaves_a_network_a_stream(toy_store):
 def test_a_joint_head_leaves_one_network_and_its_fused_prediction(toy_store):
     result = train_run(toy_store, "stfn", folds=0, out="here")
     assert files(result.folder) == [
+        "epochs.csv",
         "run.json",
         "split-1/checkpoint.safetensors",
         "split-1/log.csv",
@@ -189,8 +191,10 @@ def test_an_interrupted_run_leaves_nothing_half_written(toy_store, monkeypatch, 
             with pytest.raises(KeyboardInterrupt):
                 train_run(toy_store, head, folds=0, training=QUICK)
     begun = tmp_path / "runs" / "linear-toy-1"  # its networks are kept, the last one too
-    assert files(begun) == [*(f".begun/split-1/whole/{name}.safetensors" for name in ("flow", "rgb")), "run.json"]
-    assert files(tmp_path / "runs" / "stfn-toy-1") == [".begun/split-1/whole/network.safetensors", "run.json"]
+    kept = [f".begun/split-1/whole/{name}.safetensors" for name in ("flow", "rgb")]
+    assert files(begun) == [*kept, "epochs.csv", "run.json"]
+    kept = [".begun/split-1/whole/network.safetensors"]
+    assert files(tmp_path / "runs" / "stfn-toy-1") == [*kept, "epochs.csv", "run.json"]
     went_on = train_run(toy_store, "linear", folds=0, training=QUICK)
     assert went_on.folder.resolve() == begun
     assert not (begun / ".begun").exists()
@@ -243,6 +247,7 @@ def test_an_interruption_keeps_the_splits_that_are_finished_and_the_run_goes_on(
             train_run(toy_store, "stfn", out="here", **own)
     assert files(Path("here")) == [
         ".begun/split-2/whole/network.safetensors",
+        "epochs.csv",
         "run.json",
         "split-1/checkpoint.safetensors",
         "split-1/log.csv",

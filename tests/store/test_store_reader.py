@@ -116,6 +116,41 @@ def test_splits_hold_only_videos_with_features(toy, toy_store):
         assert np.flatnonzero(test).tolist() == [0, 1, 2]
 
 
+def test_videos_are_named_by_id_position_or_mask(toy_store):
+    store = FeatureStore(toy_store)
+    mask = store.split("1")[1]
+    ids = store.ids[mask]
+    expected = store.read("rgb", "pooled", np.flatnonzero(mask))
+    assert len(expected) == store.views[mask].sum()
+    for videos in (mask, mask.tolist(), ids, ids.tolist(), ids.astype(object)):
+        np.testing.assert_array_equal(store.read("rgb", "pooled", videos), expected)
+    assert list(store.positions([ids[1], ids[0], ids[1]])) == [np.flatnonzero(mask)[place] for place in (1, 0, 1)]
+    assert len(store.positions(np.zeros(len(store), dtype=bool))) == len(store.positions([])) == 0
+    assert list(store) == store.ids.tolist()
+    one = store[ids[0]]
+    assert set(one) == {"rgb/pooled", "flow/map"}
+    for name, values in one.items():
+        np.testing.assert_array_equal(values, store.read(*name.split("/"), np.flatnonzero(mask)[:1]))
+
+
+def test_a_store_shows_itself_in_a_line_a_table_and_a_frame(toy_store):
+    store = FeatureStore(toy_store)
+    held = ", ".join(f"{name} {'×'.join(map(str, array.shape))}" for name, array in store.arrays.items())
+    assert repr(store) == (f"FeatureStore(toy: 19 videos, 3 classes, {held}; {toy_store})")
+    store.class_names = ("<b>", *store.class_names[1:])
+    store.dataset = "<i>toy"
+    shown = store._repr_html_()
+    assert "&lt;i&gt;toy" in shown
+    assert "<i>" not in shown
+    frame = store.to_frame()
+    assert frame.index.tolist() == store.ids.tolist()
+    assert frame["label"].tolist() == [store.class_names[label] for label in store.labels]
+    assert frame["views"].tolist() == store.views.tolist()
+    train, test = store.split("two")
+    assert frame.index[frame["split two"] == "train"].tolist() == store.ids[train].tolist()
+    assert frame.index[frame["split two"] == "test"].tolist() == store.ids[test].tolist()
+
+
 def test_wrong_names_and_positions_list_the_known_ones(toy_store):
     store = FeatureStore(toy_store)
     with pytest.raises(UsageError, match="no split '3'; known: 1, two"):
@@ -126,8 +161,12 @@ def test_wrong_names_and_positions_list_the_known_ones(toy_store):
         store.read("rgb", "pooled", [19])
     with pytest.raises(UsageError, match=r"must lie in 0 … 18"):
         store.read("rgb", "pooled", [-1])
-    with pytest.raises(UsageError, match="by position"):
-        store.read("rgb", "pooled", ["class0/clip 0"])
+    with pytest.raises(UsageError, match=r"no video 'class9/clip' with features; there are class0/.*, …"):
+        store.read("rgb", "pooled", ["class9/clip"])
+    with pytest.raises(UsageError, match=r"a mask of shape \(3,\) for 19 videos"):
+        store.read("rgb", "pooled", [True, False, True])
+    with pytest.raises(UsageError, match="not by float64"):
+        store.read("rgb", "pooled", [0.5])
     assert store.streams == ("flow", "rgb")
     assert store.layers("rgb") == ("pooled",)
     assert store.nbytes("flow", "map") == 36 * 2 * 4 * 3 * 3 * 2
