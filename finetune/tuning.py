@@ -15,6 +15,7 @@ UNREAD = {
     "standardise": "the features' standardisation stays that of the head's training",
     "bf16": "a fine-tuning has a bf16 of its own: --bf16 or --no-bf16",
     "views": "an epoch draws one view a video",
+    "class_weights": "its loss weighs videos alike",
 }
 
 

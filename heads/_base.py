@@ -56,6 +56,7 @@ class Head(nn.Module):
     end_to_end: ClassVar[Training | None] = None
 
     label_smoothing: float = 0.0  # set by the training loop
+    class_weights: Tensor | None = None  # `(K,)`, likewise
 
     def __init__(self, shapes: Shapes, num_classes: int) -> None:
         """Check the streams and remember them.
@@ -118,6 +119,12 @@ class Head(nn.Module):
         """The output that is the head's prediction: "fused", or its only stream."""
         return FUSED if self.joint else self.streams[0]
 
+    @property
+    def convex(self) -> bool:
+        """Whether it is one linear layer, `classifier`, on one vector a view, which `keep` gives as `(B, 1, D)`: the
+        optimiser lbfgs then solves it."""
+        return False
+
     def keep(self, features: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """The head's first steps, as far as no weight takes part: means over segments or positions; by default none.
 
@@ -159,8 +166,9 @@ class Head(nn.Module):
         return self.cross_entropy(outputs[self.prediction], labels)
 
     def cross_entropy(self, scores: Tensor, labels: Tensor) -> Tensor:
-        """Mean cross-entropy of logits or log-probabilities `(B, K)`, in float32, with the training's smoothing."""
-        return F.cross_entropy(scores.float(), labels, label_smoothing=self.label_smoothing)
+        """Mean cross-entropy of logits or log-probabilities `(B, K)`, in float32, with the training's smoothing and
+        class weights."""
+        return F.cross_entropy(scores.float(), labels, weight=self.class_weights, label_smoothing=self.label_smoothing)
 
     def standardise(self, features: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Shift and scale each channel by the training videos' statistics; as they are where none were set."""
@@ -203,8 +211,8 @@ def fuse_probabilities(outputs: Mapping[str, Tensor]) -> Tensor:
 
 
 def with_average(outputs: dict[str, NDArray]) -> dict[str, NDArray]:
-    """Outputs `(M, K)` of several single-stream networks with "average", the log of their mean probability, and with
-    "multiply", the mean of their log-probabilities.
+    """Outputs `(M, K)` of several single-stream networks with "multiply", the mean of their log-probabilities, and with
+    "average", the log of their mean probability.
 
     Of a head that has its prediction among them they are left as they are.
     """
@@ -213,8 +221,8 @@ def with_average(outputs: dict[str, NDArray]) -> dict[str, NDArray]:
     tensors = {name: torch.as_tensor(scores).float() for name, scores in outputs.items()}
     product = torch.stack([F.log_softmax(scores, dim=-1) for scores in tensors.values()]).mean(dim=0)
     return outputs | {
-        AVERAGE: fuse_probabilities(tensors).numpy(),
         MULTIPLY: F.log_softmax(product, dim=-1).numpy(),
+        AVERAGE: fuse_probabilities(tensors).numpy(),
     }
 
 

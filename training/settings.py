@@ -41,7 +41,14 @@ OPTIMIZERS = {
     "sgd": Optimizer("SGD", ("momentum", "weight_decay")),
     "rmsprop": Optimizer("RMSprop", fused=False),
     "adam": Optimizer("Adam"),
+    "lbfgs": Optimizer("LBFGS"),
 }
+
+
+LBFGS = (
+    "optimizer lbfgs solves a convex problem: the head linear, or consensus over=average, with dropout=0; "
+    "choose another --optimizer"
+)
 
 
 class Place(NamedTuple):
@@ -92,7 +99,11 @@ class Training:
 
     A validation part (`validation` > 0) is that share of the training videos, whole groups only, drawn by the seed; the
     weights of the epoch with its lowest loss are the ones kept. `early_stopping` > 0 also ends a stage (the training,
-    where it has one) after that many epochs without a lower loss.
+    where it has one) after that many epochs without a lower loss. A head whose loss is nil (an epoch's mean below 1e-4)
+    has nothing more to learn, and its stage ends.
+
+    The optimiser lbfgs solves a linear head whole, on all views of all videos: of the settings it reads `epochs`, its
+    iterations at most, `weight_decay`, `label_smoothing`, `class_weights` and `standardise`.
     """
 
     epochs: Annotated[PositiveInt, About("Passes over the training videos.")] = 30
@@ -103,7 +114,9 @@ class Training:
     optimizer: Annotated[str, OneOf(OPTIMIZERS), About("Which optimiser.")] = "adamw"
     lr: Annotated[PositiveFloat, About("Learning rate.")] = 1e-3
     momentum: Annotated[Share, About("Of sgd.")] = 0.9
-    weight_decay: Annotated[NonNegativeFloat, About("Decoupled in adamw, an L2 term of the gradient elsewhere.")] = 0.0
+    weight_decay: Annotated[
+        NonNegativeFloat, About("Decoupled in adamw, an L2 term elsewhere; 0 of lbfgs: chosen by inner folds.")
+    ] = 0.0
     schedule: Annotated[str, OneOf(SCHEDULES), About("Of the learning rate.")] = "cosine"
     min_lr: Annotated[NonNegativeFloat, About("Where cosine and plateau end.")] = 0.0
     drop_every: Annotated[NonNegativeInt, About("Epochs or steps between two drops, under step.")] = 0
@@ -113,6 +126,9 @@ class Training:
     validation: Annotated[Share, About("Share of the training videos, by whole groups.")] = 0.0
     early_stopping: Annotated[NonNegativeInt, About("Epochs without a lower validation loss; 0: never.")] = 0
     label_smoothing: Annotated[Share, About("Of the cross-entropy.")] = 0.0
+    class_weights: Annotated[
+        Literal["none", "balanced"], About("Of the cross-entropy; balanced: classes weigh alike, however many videos.")
+    ] = "none"
     clip_norm: Annotated[NonNegativeFloat, About("Largest norm of a step's gradient; 0 leaves it.")] = 0.0
     standardise: Annotated[bool, About("Each channel to mean 0 and deviation 1 in training.")] = True
     bf16: Annotated[bool, About("Autocast to bfloat16 on CUDA.")] = True
@@ -127,6 +143,8 @@ class Training:
         for needy, there in (("schedule plateau", self.schedule == "plateau"), ("early_stopping", self.early_stopping)):
             if there and not self.validation:
                 raise UsageError(f"{needy} needs a validation part: set validation, such as validation=0.2")
+        if self.optimizer == "lbfgs" and self.validation:
+            raise UsageError("optimizer lbfgs holds out its own folds: validation must be 0")
 
 
 def read_training(base: Training, given: Mapping[str, object]) -> Training:
@@ -150,6 +168,8 @@ def build_optimizer(
 
     A step is one fused kernel, where torch has one: it reads and writes each weight once.
     """
+    if training.optimizer == "lbfgs":
+        raise UsageError(LBFGS)
     known = OPTIMIZERS[training.optimizer]
     options = {name: getattr(training, name) for name in known.reads} | ({"fused": True} if known.fused else {})
     return without_compiler(known.kind)(parameters, lr=training.lr, **options)
