@@ -24,6 +24,7 @@ from ._trained import (
     save_tensors,
 )
 from ._trainings import num_trainings
+from ._tuning import Trial, Tuned, tune_run
 
 __all__ = [
     "CHECKPOINT",
@@ -35,6 +36,8 @@ __all__ = [
     "StreamedExamples",
     "TrainedRun",
     "Training",
+    "Trial",
+    "Tuned",
     "build_head",
     "choose_layers",
     "choose_splits",
@@ -52,5 +55,6 @@ __all__ = [
     "train",
     "train_run",
     "train_runs",
+    "tune_run",
     "with_average",
 ]

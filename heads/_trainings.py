@@ -6,7 +6,7 @@ many CPU threads compute is told with the training, and follows from the run, no
 
 import dataclasses
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -50,6 +50,10 @@ class Plan:
     def networks(self) -> dict[str, tuple[str, ...]]:
         """Sub-folder -> streams of each network: one of all streams, or one a stream."""
         return {"": tuple(self.layers)} if head_class(self.head).joint else {s: (s,) for s in self.layers}
+
+    def part(self, network: str) -> str:
+        """The name of what a network reads: heads of the same options keep the same features."""
+        return f"{network} {self.head} {self.options}"
 
     def num_trainings(self, folds: int) -> int:
         """How many trainings the run is, with so many folds."""
@@ -101,6 +105,12 @@ class Material:
     def add(self, name: str, part: Examples) -> None:
         """Take a part under a name; one with the same features, under another, is taken in its place."""
         self.parts[name] = next((held for held in self.parts.values() if _are_equal(held, part)), part)
+
+    def add_parts(self, plan: "Plan", outline: Mapping[str, Head], examples: Examples) -> None:
+        """Take what each network of a plan reads of features."""
+        for network, head in outline.items():
+            if plan.part(network) not in self.parts:
+                self.add(plan.part(network), (examples.only(network) if network else examples).kept(head))
 
 
 def _are_equal(one: Examples, other: Examples) -> bool:
@@ -205,6 +215,43 @@ def train_task(task: Task, material: Material, on_epoch: Callable[[EpochRow], No
     state = head.state_dict() if task.fold is None else {}
     weights = {name: value.detach().cpu().numpy() for name, value in state.items()}
     return Outcome(scores, trained.rows, trained.seconds, weights)
+
+
+def make_tasks(  # noqa: PLR0913 (all that a task is told, keyword-only)
+    plan: Plan,
+    outline: Mapping[str, Head],
+    material: Material,
+    *,
+    run: int,
+    split: str,
+    fold: int | None,
+    videos: NDArray,
+    scored: NDArray,
+    threads: int,
+    kept: Path | None = None,
+) -> list[Task]:
+    """A training of each network of a plan; `kept` is the folder of what is kept of them."""
+    tasks = []
+    for network, head in outline.items():
+        part = material.parts[plan.part(network)]
+        tasks.append(
+            Task(
+                run=run,
+                plan=plan,
+                split=split,
+                network=network,
+                fold=fold,
+                part=plan.part(network),
+                shapes=dict(head.shapes),
+                videos=videos,
+                scored=scored,
+                threads=threads,
+                weights=sum(weight.numel() for weight in head.parameters()),
+                epochs=num_epochs(plan, part, videos, groups=material.groups),
+                kept=kept / (network or "network") if kept else None,
+            )
+        )
+    return tasks
 
 
 def num_trainings(head: str, streams: int, *, splits: int = 1, folds: int = 0) -> int:

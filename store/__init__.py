@@ -3,7 +3,7 @@
 Beside them the folders of runs, which hold scores: `runs.py`.
 """
 
-from .claims import claim_run, new_folder
+from .claims import claim_run, claim_tuning, new_folder
 from .describe import describe, export, verify
 from .features.check import repair
 from .features.index import pack
@@ -87,6 +87,7 @@ __all__ = [
     "check_part",
     "check_scores",
     "claim_run",
+    "claim_tuning",
     "default_store",
     "describe",
     "describe_parts",

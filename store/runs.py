@@ -4,6 +4,7 @@
     <run>/split-<name>/scores.h5    scores of a split, with what else made it: checkpoints, weights, a fitted rule
     <run>/split-<name>/log.csv      one row an epoch (split-<name>/<stream>/log.csv of networks that train apart)
     <run>/scores.h5                 of a run that has one split and no folder for it
+    <run>/tuning/                   the trials that chose a head's settings (`avr heads tune`)
     <run>/.begun/split-<name>/      what trainings gave of a split that is not finished, and their state
 
 A split is there when run.json names it, and finished when that says nothing else: out-of-fold scores come later. The
@@ -35,7 +36,7 @@ from .records import Figures, RunRecord, SplitRecord, mean_figures
 
 RUNS = Path("runs")  # where runs are looked for, and written to, when no folder is named
 RECORD, SCORES, LOG = "run.json", "scores.h5", "log.csv"
-SPLIT, BEGUN = "split-", ".begun"
+SPLIT, BEGUN, TUNING = "split-", ".begun", "tuning"
 GO_ON = "run the command that began it again, and it goes on"
 
 
