@@ -59,7 +59,7 @@ def train(  # noqa: PLR0913 (all that a training is told, keyword-only)
     on_epoch: Callable[[EpochRow], None] = lambda row: None,
     state: Path | None = None,
 ) -> Trained:
-    """Train a head in place. One seed on one machine and number of threads gives the same weights, bitwise, even interrupted.
+    """Train a head in place. One seed, machine and number of threads give the same weights, bitwise, even interrupted.
 
     Args:
         head: fresh; its weights and statistics are changed.
