@@ -54,7 +54,7 @@ SMALL = {
         {"epochs": 10, "min_steps": 200, "batch_size": 16, "lr": 1e-3},
     ),
 }
-POOLED = ("linear", "consensus", "attentive", "stfn", "coattention")
+POOLED = ("linear", "statistics-pooling", "consensus", "attentive", "stfn", "coattention")
 PLAIN = ("scikit-learn logistic regression", "scikit-learn linear SVM")
 PATH = 10.0 ** np.arange(-4, 1.1, 0.5)  # of C
 

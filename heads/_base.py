@@ -119,11 +119,13 @@ class Head(nn.Module):
         """The output that is the head's prediction: "fused", or its only stream."""
         return FUSED if self.joint else self.streams[0]
 
-    @property
-    def convex(self) -> bool:
-        """Whether it is one linear layer, `classifier`, on one vector a view, which `keep` gives as `(B, 1, D)`: the
-        optimiser lbfgs then solves it."""
-        return False
+    def linear_layers(self) -> dict[str, nn.Linear]:
+        """Its linear layers by stream, where it is nothing else on what `vectors` gives: lbfgs then solves it whole."""
+        return {}
+
+    def vectors(self, features: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """What its linear layers read of kept, standardised features, `(B, D)` by stream."""
+        return {stream: array.squeeze(1) for stream, array in features.items()}
 
     def keep(self, features: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """The head's first steps, as far as no weight takes part: means over segments or positions; by default none.

@@ -1,11 +1,11 @@
-"""Training by the optimiser `lbfgs`: one linear layer on one vector a video is a convex problem, and is solved whole.
+"""Training by the optimiser `lbfgs`: a linear layer on one vector a view is a convex problem, and is solved whole.
 
 Multinomial logistic regression, mean cross-entropy + λ/2 ‖W‖² with free biases, by L-BFGS (Liu and Nocedal 1989;
 scipy's L-BFGS-B). No learning rate, no order of videos: the weights are those of the one minimum.
 """
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -86,7 +86,7 @@ def solve(
     seed: int,
     on_epoch: Callable[[EpochRow], None],
 ) -> list[EpochRow]:
-    """Train a head that is convex: one linear layer, `classifier`, on one vector a view.
+    """Train a head that is linear layers, one a stream, each on one vector a view.
 
     Where λ (`weight_decay`) is 0, which has no minimum if the classes can be told apart, it is chosen: on a path from
     strong to weak, the one with the lowest cross-entropy of videos held out by grouped folds of the training videos.
@@ -94,54 +94,66 @@ def solve(
     Args: as of `train`, the statistics set.
 
     Returns:
-        The log: a row a point of the path, with loss and accuracy of the videos that were trained on and of those held
-        out ("validation"); then one of the whole training. `step` counts looks at the data.
+        The log: of each stream in turn a row a point of the path, with loss and accuracy of the videos that were
+        trained on and of those held out ("validation"); then one of the whole training. `step` counts looks at the
+        data.
     """
-    started = time.monotonic()
-    problem, owner = gather(head, examples, videos, training)
-    basis = None
-    if len(problem.vectors) < problem.vectors.shape[1]:
-        # Fewer views than channels: the minimum lies in their span, and a basis of it is shorter.
-        basis, rotated = torch.linalg.qr(problem.vectors.T)
-        problem = problem._replace(vectors=rotated.T.contiguous())
-    start = problem.vectors.new_zeros((head.num_classes, problem.vectors.shape[1] + 1))
-    rows: list[EpochRow] = []
-    looks, decay, held_out = 0, training.weight_decay, EpochRow()
-    if not decay:
-        parts = cut(problem, owner, labels=examples.labels[videos], groups=groups[videos], seed=seed)
-        for row in follow_path(parts, start, most=training.epochs):
-            looks += int(row["step"])
-            rows.append(row | {"step": looks, "seconds": time.monotonic() - started})
-            on_epoch(rows[-1])
-        best = min(rows, key=lambda row: row["validation_loss"], default=EpochRow(weight_decay=ALONE))
-        decay, held_out = best["weight_decay"], {name: best[name] for name in best if name.startswith("validation")}
-    solution, more = problem.solve(decay, start, most=training.epochs)
-    loss, accuracy = problem.measure(solution)
-    row = {"step": looks + more, "weight_decay": decay, "loss": loss, "accuracy": accuracy, **held_out}
-    rows.append(row | {"seconds": time.monotonic() - started})
-    on_epoch(rows[-1])
-    weights, layer = solution[:, :-1], head.get_submodule("classifier")
-    layer.load_state_dict({"weight": weights if basis is None else weights @ basis.T, "bias": solution[:, -1]})
+    started, rows = time.monotonic(), list[EpochRow]()
+
+    def say(row: EpochRow) -> None:
+        step = row["step"] + (rows[-1]["step"] if rows else 0)
+        rows.append(row | {"step": step, "seconds": time.monotonic() - started})
+        on_epoch(rows[-1])
+
+    vectors, owner = gather(head, examples, videos)
+    for stream, layer in head.linear_layers().items():
+        mean, scale = moments(vectors[stream]) if training.standardise else (0.0, 1.0)
+        problem = pose(head, examples, videos, owner, (vectors[stream] - mean) * scale)
+        basis = None
+        if len(problem.vectors) < problem.vectors.shape[1]:
+            # Fewer views than channels: the minimum lies in their span, and a basis of it is shorter.
+            basis, rotated = torch.linalg.qr(problem.vectors.T)
+            problem = problem._replace(vectors=rotated.T.contiguous())
+        start = problem.vectors.new_zeros((head.num_classes, problem.vectors.shape[1] + 1))
+        decay, held_out = training.weight_decay, EpochRow()
+        if not decay:
+            parts = cut(problem, owner, labels=examples.labels[videos], groups=groups[videos], seed=seed)
+            path = []
+            for row in follow_path(parts, start, most=training.epochs):
+                say(row)
+                path.append(row)
+            best = min(path, key=lambda row: row["validation_loss"], default=EpochRow(weight_decay=ALONE))
+            decay, held_out = best["weight_decay"], {name: best[name] for name in best if name.startswith("validation")}
+        solution, looks = problem.solve(decay, start, most=training.epochs)
+        loss, accuracy = problem.measure(solution)
+        say({"step": looks, "weight_decay": decay, "loss": loss, "accuracy": accuracy, **held_out})
+        weights = (solution[:, :-1] if basis is None else solution[:, :-1] @ basis.T) * scale
+        layer.load_state_dict({"weight": weights, "bias": solution[:, -1] - (weights * mean).sum(dim=1)})
     return rows
 
 
-def gather(head: Head, examples: Examples, videos: NDArray, training: Training) -> tuple[Problem, NDArray]:
-    """The problem of some videos, every view of them, a video's views sharing its weight; and whose each view is."""
-    found = [(_vectors(head, features), owner) for features, owner in examples.views(videos)]
-    vectors, owner = torch.cat([part for part, _ in found]), np.concatenate([part for _, part in found])
+def gather(head: Head, examples: Examples, videos: NDArray) -> tuple[dict[str, Tensor], NDArray]:
+    """What the layers read of every view of some videos, `(R, D)` by stream, and the place in `videos` of each view."""
+    found = [(head.vectors(head.standardise(head.keep(features))), owner) for features, owner in examples.views(videos)]
+    vectors = {stream: torch.cat([part[stream] for part, _ in found]) for stream in head.streams}
+    return vectors, np.concatenate([owner for _, owner in found])
+
+
+def moments(vectors: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and scale of each channel, `(D,)`, the deviation floored as `Head.set_statistics` has it."""
+    deviation = vectors.std(dim=0, correction=0)
+    return vectors.mean(dim=0), 1 / deviation.clamp_min(max(0.3 * float(deviation.square().mean().sqrt()), 1e-12))
+
+
+def pose(head: Head, examples: Examples, videos: NDArray, owner: NDArray, vectors: Tensor) -> Problem:
+    """The problem of some vectors, a video's views sharing its weight."""
     labels = torch.as_tensor(examples.labels[videos][owner]).to(vectors.device)
-    smooth = training.label_smoothing
+    smooth = head.label_smoothing
     targets = F.one_hot(labels, head.num_classes).to(vectors) * (1 - smooth) + smooth / head.num_classes
     shares = 1 / torch.as_tensor(examples.rows[videos][owner]).to(vectors)
     if head.class_weights is not None:
         shares *= head.class_weights[labels]
-    return Problem(vectors, targets, shares / shares.sum()), owner
-
-
-def _vectors(head: Head, features: Mapping[str, Tensor]) -> Tensor:
-    """What the layer reads of views, `(R, D)`."""
-    (means,) = head.standardise(head.keep(features)).values()
-    return means.squeeze(1)
+    return Problem(vectors, targets, shares / shares.sum())
 
 
 def cut(

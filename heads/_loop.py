@@ -85,7 +85,7 @@ def train(  # noqa: PLR0913 (all that a training is told, keyword-only)
     with deterministic(device, seed=seed, threads=num_threads(head, examples, videos, training)):
         if not course.go_on(state, device) and training.standardise:
             set_statistics(head, examples, videos, course.generator, names=names)
-        if training.optimizer == "lbfgs" and head.convex:
+        if training.optimizer == "lbfgs" and head.linear_layers():
             rows = solve(head.eval(), examples, videos, training=training, groups=groups, seed=seed, on_epoch=on_epoch)
             return Trained(rows, time.monotonic() - course.started, int(rows[-1]["step"]))
         for row in course.rows:

@@ -67,7 +67,7 @@ def settle(number: int, request: RunRequest, store: FeatureStore) -> Planned:
     )
     shapes = {stream: store.array(stream, layer).shape for stream, layer in layers.items()}
     outline = plan.outline(shapes, len(store.class_names))  # what heads refuse is told before anything is read
-    if training.optimizer == "lbfgs" and not all(head.convex for head in outline.values()):
+    if training.optimizer == "lbfgs" and not all(head.linear_layers() for head in outline.values()):
         raise UsageError(LBFGS)
     identity = {"streams": list(layers), "digest": store.digest, "folds": plan.folds, "splits": list(plan.splits)}
     record = RunRecord(kind="head", identity=identity, layers=layers, **plan.facts())

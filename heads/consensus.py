@@ -58,12 +58,12 @@ class Consensus(Head):
 
     def keep(self, features: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """The mean over positions; over segments too, if they are averaged as they are."""
-        mean = over_segments if self.convex else over_positions
+        mean = over_segments if self.over == "average" and not self.dropout else over_positions
         return {stream: mean(array) for stream, array in features.items()}
 
-    @property
-    def convex(self) -> bool:
-        return self.over == "average" and not self.dropout
+    def linear_layers(self) -> dict[str, nn.Linear]:
+        """The layer, where segments are averaged as they are."""
+        return {self.stream: self.classifier} if self.over == "average" and not self.dropout else {}
 
     def forward(self, features: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Logits `(B, K)` under the stream's name, of its segments `(B, N, D)`."""

@@ -51,9 +51,9 @@ class Linear(Head):
         """The mean, `(B, 1, D)`."""
         return {stream: over_segments(array) for stream, array in features.items()}
 
-    @property
-    def convex(self) -> bool:
-        return not self.dropout
+    def linear_layers(self) -> dict[str, nn.Linear]:
+        """The layer, where nothing is dropped."""
+        return {} if self.dropout else {self.stream: self.classifier}
 
     def forward(self, features: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Logits `(B, K)` under the stream's name, of its mean feature `(B, 1, D)`."""
