@@ -56,7 +56,7 @@ SMALL = {
 }
 POOLED = ("linear", "statistics-pooling", "consensus", "attentive", "stfn", "coattention")
 PLAIN = ("scikit-learn logistic regression", "scikit-learn linear SVM")
-PATH = 10.0 ** np.arange(-4, 1.1, 0.5)  # of C
+PATHS = {PLAIN[0]: 10.0 ** np.arange(-4, 1.1, 0.5), PLAIN[1]: 10.0 ** np.arange(-5, -0.9)}  # of C
 
 
 def main() -> None:
@@ -158,14 +158,14 @@ def plain(name: str, place: Path) -> Iterator[tuple[dict[str, NDArray], NDArray,
                     return scores_of(name, c, vectors, store.labels, owner, seen, scored, len(store.class_names))
 
                 losses = []
-                for c in PATH:
+                for c in PATHS[name]:
                     found = np.zeros((len(train), len(store.class_names)))
                     for held in range(folds):
                         found[fold == held] = fit(c, train[fold != held], train[fold == held])
                     wanted = store.labels[train]
                     right = (found.argmax(axis=1) == wanted).mean()
                     losses.append(-right if "SVM" in name else -found[np.arange(len(train)), wanted].mean())
-                outputs[stream] = fit(float(PATH[int(np.argmin(losses))]), train, test)
+                outputs[stream] = fit(float(PATHS[name][int(np.argmin(losses))]), train, test)
             yield outputs | {"multiply": sum(outputs.values())}, store.labels[test], store.groups[test]
 
 
@@ -182,7 +182,7 @@ def scores_of(
     """Log-probabilities, of the SVM values, `(len(scored), K)`; of a class that was not seen very low ones."""
     rows = np.isin(owner, seen)
     if "SVM" in name:
-        model = make_pipeline(StandardScaler(), LinearSVC(C=c, max_iter=2000, dual=True, random_state=0))
+        model = make_pipeline(StandardScaler(), LinearSVC(C=c, max_iter=1000, dual=True, random_state=0))
     else:
         model = make_pipeline(StandardScaler(), LogisticRegression(C=c, max_iter=500))
     model.fit(vectors[rows], labels[owner[rows]])

@@ -120,10 +120,10 @@ class Head(nn.Module):
         return FUSED if self.joint else self.streams[0]
 
     def linear_layers(self) -> dict[str, nn.Linear]:
-        """Its linear layers by stream, where it is nothing else on what `vectors` gives: lbfgs then solves it whole."""
+        """Its linear layers by stream, where it is nothing else on `linear_inputs`: lbfgs then solves it whole."""
         return {}
 
-    def vectors(self, features: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    def linear_inputs(self, features: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """What its linear layers read of kept, standardised features, `(B, D)` by stream."""
         return {stream: array.squeeze(1) for stream, array in features.items()}
 

@@ -4,7 +4,6 @@ So it can be done in this process, in a child of it or on another machine. The n
 many CPU threads compute is told with the training, and follows from the run, not from where it is done.
 """
 
-import dataclasses
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -16,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from avr.training import Training, deterministic
+from avr.training import Training, deterministic, settings_of
 
 from ._base import Head, Shapes, build_head, head_class
 from ._course import EpochRow
@@ -77,11 +76,10 @@ class Plan:
 
     def facts(self) -> dict[str, Any]:
         """What the run's record and every checkpoint say of it."""
-        training = dataclasses.asdict(self.training)
         return {
             "head": self.head,
             "options": self.options,
-            "training": training,
+            "training": settings_of(self.training),
             "seed": self.seed,
             "store": self.store,
         }

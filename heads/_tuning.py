@@ -133,18 +133,6 @@ def tune_run(
     return Tuned(chosen.values, done, result, estimate)
 
 
-def _best(trials: list[Trial]) -> Trial:
-    """The trial with the lowest loss, the first of those.
-
-    Raises:
-        WorkError: none has one.
-    """
-    good = [trial for trial in trials if trial.loss is not None]
-    if not good:
-        raise WorkError(f"every trial failed, the first one: {trials[0].error}")
-    return min(good, key=lambda trial: trial.loss)  # type: ignore[arg-type,return-value]
-
-
 class _Work:
     """The trials of a tuning, and what they read."""
 

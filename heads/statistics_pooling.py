@@ -50,7 +50,7 @@ class StatisticsPooling(Head):
         """As they are, for their roots; what the layers read of them is standardised where these are solved."""
         return {stream: features[stream].float() for stream in self.streams}
 
-    def vectors(self, features: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    def linear_inputs(self, features: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """The statistics, `(B, 2 D)`, of segments `(B, N, D)`."""
         found = {}
         for stream in self.streams:
@@ -66,7 +66,7 @@ class StatisticsPooling(Head):
 
     def forward(self, features: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Logits `(B, K)` by stream and their product "fused", of segments `(B, N, D)`."""
-        outputs = {stream: self.classifiers[stream](vector) for stream, vector in self.vectors(features).items()}
+        outputs = {stream: self.classifiers[stream](vector) for stream, vector in self.linear_inputs(features).items()}
         product = torch.stack([F.log_softmax(scores.float(), dim=-1) for scores in outputs.values()]).mean(dim=0)
         return outputs | {FUSED: F.log_softmax(product, dim=-1)}
 

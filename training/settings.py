@@ -45,6 +45,7 @@ OPTIMIZERS = {
 }
 
 
+LATER = {"class_weights": "none"}  # settings that the first runs do not have, and what they did
 LBFGS = (
     "optimizer lbfgs solves a convex problem: the head linear, or consensus over=average, with dropout=0; "
     "choose another --optimizer"
@@ -145,6 +146,12 @@ class Training:
                 raise UsageError(f"{needy} needs a validation part: set validation, such as validation=0.2")
         if self.optimizer == "lbfgs" and self.validation:
             raise UsageError("optimizer lbfgs holds out its own folds: validation must be 0")
+
+
+def settings_of(training: Training) -> dict[str, Any]:
+    """Settings by name, as an avr before some of them wrote them: those are left out where they change nothing."""
+    told = {name: getattr(training, name) for name in options_of(Training)}
+    return {name: value for name, value in told.items() if name not in LATER or value != LATER[name]}
 
 
 def read_training(base: Training, given: Mapping[str, object]) -> Training:

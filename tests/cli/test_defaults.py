@@ -30,6 +30,7 @@ FUNCTIONS = {
     "fuse early-svm": "avr.fusion:fuse_features",
     "heads list": "",
     "heads train": "avr.heads:train_run",
+    "heads tune": "avr.heads:tune_run avr.heads:RunRequest",
     "predict": "avr.predict:Predictor avr.predict:Predictor.predict",
     "recipe list": "",
     "recipe plan": "avr.recipes:plan_recipe",

@@ -10,16 +10,16 @@ def test_it_reads_means_and_changes_by_their_signed_roots():
     head = build_head("statistics-pooling", {"rgb": (3, 2)}, 4).eval()
     segments = torch.tensor([[[1.0, -4.0], [3.0, -4.0], [2.0, -1.0]]])
     expected = torch.tensor([[2.0**0.5, -(3.0**0.5), 1.5**0.5, 1.5**0.5]])  # changes 2, 1 and 0, 3
-    torch.testing.assert_close(head.vectors({"rgb": segments})["rgb"], expected)
+    torch.testing.assert_close(head.linear_inputs({"rgb": segments})["rgb"], expected)
     torch.testing.assert_close(head({"rgb": segments})["rgb"], head.classifiers["rgb"](expected))
-    turned = head.vectors({"rgb": segments[:, [0, 2, 1]]})["rgb"]
+    turned = head.linear_inputs({"rgb": segments[:, [0, 2, 1]]})["rgb"]
     assert not torch.equal(turned, expected)  # order matters
 
 
 def test_one_segment_changes_nothing_and_a_map_is_read_by_its_mean():
     head = build_head("statistics-pooling", {"rgb": (1, 5, 2, 2)}, 4).eval()
     maps = torch.randn(2, 1, 5, 2, 2)
-    vectors = head.vectors(head.keep({"rgb": maps}))["rgb"]
+    vectors = head.linear_inputs(head.keep({"rgb": maps}))["rgb"]
     mean = maps.mean(dim=(1, 3, 4))
     torch.testing.assert_close(vectors, torch.cat([mean.sign() * mean.abs().sqrt(), torch.zeros(2, 5)], 1))
 
