@@ -135,8 +135,7 @@ def solve(
 def gather(head: Head, examples: Examples, videos: NDArray) -> tuple[dict[str, Tensor], NDArray]:
     """What the layers read of every view of some videos, `(R, D)` by stream, and the place in `videos` of each view."""
     found = [
-        (head.linear_inputs(head.standardise(head.keep(features))), owner)
-        for features, owner in examples.views(videos)
+        (head.linear_inputs(head.standardise(head.keep(features))), owner) for features, owner in examples.views(videos)
     ]
     vectors = {stream: torch.cat([part[stream] for part, _ in found]) for stream in head.streams}
     return vectors, np.concatenate([owner for _, owner in found])
