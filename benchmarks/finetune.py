@@ -28,7 +28,7 @@ from avr.heads import train_run
 
 PRESETS: dict[str, dict[str, Any]] = {
     "weizmann": {
-        # As `heads_weizmann.py` has it, and why: flow at three times the frames' size, mirrored views.
+        # As `heads_real.py` has it, and why: flow at three times the frames' size, mirrored views.
         "settings": {
             "backbone": "squeezenet1_1",
             "stack": 10,

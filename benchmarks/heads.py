@@ -134,7 +134,7 @@ def train_head(
         clock.append((time.process_time(), time.perf_counter()))
         losses.append(row["loss"])
 
-    training = dataclasses.replace(head_class(name).defaults, epochs=epochs, min_steps=0)
+    training = dataclasses.replace(head_class(name).defaults, epochs=epochs, min_steps=0, optimizer="adamw")
     names = np.arange(len(examples.labels)).astype(str)
     train(head, examples, videos, training=training, groups=names, names=names, seed=0, on_epoch=on_epoch)
     cpu, wall = (np.diff([moment[kind] for moment in clock]).tolist() for kind in (0, 1))
@@ -195,7 +195,7 @@ def scores_apart(made: Steps) -> float:
 def compare(name: str, shapes: dict, options: dict, *, steps: int, batch: int = 0) -> None:
     """A row: a head's step beside its floor and its plain form."""
     rate, copied = machine_rates(128 if batch else 2048)
-    batch = batch or head_class(name).defaults.batch_size
+    batch = batch or head_class(name).defaults.batch_size or 128
     ours = time_steps(name, shapes, options, batch, steps=steps)
     theirs = time_steps(name, shapes, options, batch, steps=steps, plain=True)
     an_epoch = -(-VIDEOS // batch)

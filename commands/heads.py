@@ -1,6 +1,6 @@
 """`avr heads`: train heads on a store."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +12,7 @@ from avr.training import Engine
 from ._options import (
     COMMON,
     PATH,
+    apply,
     chosen_stores,
     device_option,
     list_option,
@@ -89,8 +90,39 @@ def _take_config(ctx: click.Context, _: click.Parameter, config: Path | None) ->
     return config
 
 
+def head_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """What `train` and `tune` are both told."""
+    return apply(
+        [
+            click.argument("head", shell_complete=among_items("avr.heads")),
+            stores_option,
+            list_option("--stream", "streams", tuple[str, ...], unit="NAMES", text="Such as rgb,flow.  [default: all]"),
+            set_option("--layer", "Read another layer; repeat.", name="layers", bare="STREAM"),
+            set_option("--set", "An option of the head's own; repeat.", name="options"),
+            training_options(),
+            click.option(
+                "--paper", is_flag=True, help="Start from the paper's settings, not those for small data sets."
+            ),
+            click.option(
+                "--folds",
+                type=int,
+                help="Folds for out-of-fold scores, 0 for none.  [default: 5, if under a minute in all]",
+            ),
+            click.option("--seed", default=0, show_default=True, help="Of weights, order of videos, dropout, folds."),
+            click.option(
+                "--out", type=PATH, help="Run folder; an unfinished one goes on.  [default: runs/<head>-<dataset>-<k>]"
+            ),
+            device_option,
+            click.option(
+                "--memory-gb", type=float, help="Features held in memory, at most.  [default: half of what is free]"
+            ),
+            record_options("engine", Engine, flags={"name": "--engine"}),
+        ],
+        function,
+    )
+
+
 @command.command()
-@click.argument("head", shell_complete=among_items("avr.heads"))
 @click.option(
     "--config",
     type=click.Path(path_type=Path, exists=True),
@@ -100,24 +132,11 @@ def _take_config(ctx: click.Context, _: click.Parameter, config: Path | None) ->
     shell_complete=among_runs,
     help="Repeat a run, named by its folder or run.json, but for what else is given; HEAD may be left out.",
 )
-@stores_option
-@list_option("--stream", "streams", tuple[str, ...], unit="NAMES", text="Such as rgb,flow.  [default: all]")
-@set_option("--layer", "Read another layer; repeat.", name="layers", bare="STREAM")
+@head_options
 @list_option("--split", "split", tuple[str, ...], unit="NAMES", text="Such as 1,2, or all.  [default: the first]")
-@set_option("--set", "An option of the head's own; repeat.", name="options")
-@training_options()
-@click.option("--paper", is_flag=True, help="Start from the paper's settings, not those for small data sets.")
-@click.option(
-    "--folds", type=int, help="Folds for out-of-fold scores, 0 for none.  [default: 5, if under a minute in all]"
-)
 @click.option("--start-from", type=PATH, help="Start from the weights of a trained RUN, or RUN/split-NAME.")
 @list_option("--freeze", "freeze", tuple[str, ...], unit="NAMES", text="Parts of the head that do not learn.")
 @click.option("--keep-statistics", is_flag=True, help="Standardise by the statistics of the run started from.")
-@click.option("--seed", default=0, show_default=True, help="Of weights, order of videos, dropout, folds.")
-@click.option("--out", type=PATH, help="Run folder; an unfinished one goes on.  [default: runs/<head>-<dataset>-<k>]")
-@device_option
-@click.option("--memory-gb", type=float, help="Features held in memory, at most.  [default: half of what is free]")
-@record_options("engine", Engine, flags={"name": "--engine"})
 @log_option
 @answering
 def train(
@@ -137,7 +156,6 @@ def train(
     mean and spread (standard deviation) and the accuracy over all test videos together.
     """
     from avr.core import check_known, item_names
-    from avr.store import score_path, split_folder
 
     check_known("head", head, item_names("avr.heads"))  # this and a missing store are told before torch is loaded
     stores = chosen_stores(stores)
@@ -147,12 +165,82 @@ def train(
         _compare_stores(config, stores, streams or ())
     wanted: Any = split[0] if split and len(split) == 1 else split or ""
     result = train_run(stores, head, streams=streams or (), split=wanted, freeze=freeze or (), **options)
+    return Reply(_found(head, result), lambda: _show(head, result))
+
+
+@command.command()
+@head_options
+@click.option("--split", default="", metavar="NAME", help="Whose training part chooses.  [default: the store's first]")
+@set_option("--search", "lr=1e-4..1e-2 or dropout=0,0.5; repeat.  [default: the head's usual]", name="search")
+@click.option("--trials", type=click.IntRange(1), default=24, show_default=True, help="How many.")
+@click.option(
+    "--nested", is_flag=True, help="Also estimate by outer folds what a head so chosen reaches: 6 × the work."
+)
+@answering
+def tune(
+    head: str,
+    stores: tuple[Path, ...],
+    streams: tuple[str, ...] | None,
+    search: dict[str, str],
+    trials: int,
+    nested: bool,
+    device: str,
+    memory_gb: float | None,
+    engine: Engine,
+    **options: Any,
+) -> Reply:
+    """Choose HEAD's options and settings by trials on the training part alone, then train it with them.
+
+    Every trial is judged by five grouped folds of the training part: by the cross-entropy of the videos held out. The
+    first is the head as it is. The test part is looked at once, by the run that comes last. Trials are kept in the
+    run's folder: a tuning that was interrupted goes on when the same command is given again. Needs the extra optuna.
+    """
+    from avr.core import check_known, item_names
+
+    check_known("head", head, item_names("avr.heads"))
+    stores = chosen_stores(stores)
+    from avr.heads import RunRequest, tune_run
+
+    request = RunRequest(stores, head, streams=streams or (), **options)
+    tuned = tune_run(
+        request, search=search, trials=trials, nested=nested, device=device, memory_gb=memory_gb, engine=engine
+    )
+    found = {"chosen": tuned.chosen, "trials": [vars(trial) for trial in tuned.trials], "nested": tuned.nested}
+
+    def show() -> None:
+        best = min((trial for trial in tuned.trials if trial.loss is not None), key=lambda trial: trial.loss or 0)
+        rows = [
+            [
+                name,
+                *(
+                    f"{trial.values[key]:.4g}" if isinstance(trial.values[key], float) else str(trial.values[key])
+                    for key in tuned.chosen
+                ),
+                *_held_out(trial.loss, trial.accuracy),
+            ]
+            for name, trial in (("as it was", tuned.trials[0]), ("chosen", best))
+        ]
+        header = [f"{len(tuned.trials)} trials", *tuned.chosen, "held-out loss", "top-1"]
+        print_table(header, rows, title="chosen by grouped folds of the training part")
+        if tuned.nested:
+            click.echo(f"so chosen, by outer folds of the training part: top-1 {100 * tuned.nested['top1']:.1f} %")
+        _show(head, tuned.result)
+
+    return Reply(_found(head, tuned.result) | found, show)
+
+
+def _held_out(loss: float | None, accuracy: float | None) -> tuple[str, str]:
+    return ("failed", "") if loss is None or accuracy is None else (f"{loss:.3f}", f"{100 * accuracy:.1f}")
+
+
+def _found(head: str, result: "RunResult") -> dict[str, Any]:
+    from avr.store import score_path, split_folder
+
     splits = {
         name: {"results": split.results, "scores": score_path(split_folder(result.folder, name)), "folds": split.folds}
         for name, split in result.splits.items()
     }
-    found = {"head": head, "run": result.folder, "layers": result.layers, "splits": splits, "summary": result.summary}
-    return Reply(found, lambda: _show(head, result))
+    return {"head": head, "run": result.folder, "layers": result.layers, "splits": splits, "summary": result.summary}
 
 
 @command.command()

@@ -25,6 +25,7 @@ UNREAD = {
     "standardise": "the features' standardisation stays that of the head's training",
     "refit": "it is of heads on a store",
     "bf16": "a fine-tuning has a bf16 of its own: --bf16 or --no-bf16",
+    "class_weights": "its loss weighs videos alike",
 }
 
 

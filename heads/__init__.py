@@ -25,6 +25,7 @@ from ._trained import (
     save_tensors,
 )
 from ._trainings import num_trainings
+from ._tuning import Trial, Tuned, tune_run
 from ._vectors import write_vectors
 
 # Public, a page each in docs/api; the other names here are for avr's own rooms.
@@ -37,9 +38,12 @@ __all__ = [
     "TensorBoard",
     "TrainedRun",
     "Training",
+    "Trial",
+    "Tuned",
     "build_head",
     "load_head",
     "load_run",
     "train_run",
     "train_runs",
+    "tune_run",
 ]

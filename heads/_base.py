@@ -62,6 +62,7 @@ class Head(nn.Module):
     label_smoothing: float = 0.0  # set by the training loop
     keeps_statistics: bool = False  # those that it has stay when it is trained
     frozen: tuple[str, ...] = ()  # names of parts that do not learn
+    class_weights: Tensor | None = None  # `(K,)`, likewise
 
     def __init__(self, shapes: Shapes, num_classes: int) -> None:
         """Check the streams and remember them.
@@ -131,6 +132,14 @@ class Head(nn.Module):
             self.get_submodule(name).eval()
         return self
 
+    def linear_layers(self) -> dict[str, nn.Linear]:
+        """Its linear layers by stream, where it is nothing else on `linear_inputs`: lbfgs then solves it whole."""
+        return {}
+
+    def linear_inputs(self, features: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """What its linear layers read of kept, standardised features, `(B, D)` by stream."""
+        return {stream: array.squeeze(1) for stream, array in features.items()}
+
     def keep(self, features: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """The head's first steps, as far as no weight takes part: means over segments or positions; by default none.
 
@@ -176,8 +185,9 @@ class Head(nn.Module):
         return self.cross_entropy(outputs[self.prediction], labels)
 
     def cross_entropy(self, scores: Tensor, labels: Tensor) -> Tensor:
-        """Mean cross-entropy of logits or log-probabilities `(B, K)`, in float32, with the training's smoothing."""
-        return F.cross_entropy(scores.float(), labels, label_smoothing=self.label_smoothing)
+        """Mean cross-entropy of logits or log-probabilities `(B, K)`, in float32, with the training's smoothing and
+        class weights."""
+        return F.cross_entropy(scores.float(), labels, weight=self.class_weights, label_smoothing=self.label_smoothing)
 
     def standardise(self, features: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Shift and scale each channel by the training videos' statistics; as they are where none were set."""
@@ -227,8 +237,8 @@ def fuse_probabilities(outputs: Mapping[str, Tensor]) -> Tensor:
 
 
 def with_average(outputs: dict[str, NDArray]) -> dict[str, NDArray]:
-    """Outputs `(M, K)` of several single-stream networks with "average", the log of their mean probability, and with
-    "multiply", the mean of their log-probabilities.
+    """Outputs `(M, K)` of several single-stream networks with "multiply", the mean of their log-probabilities, and with
+    "average", the log of their mean probability.
 
     Of a head that has its prediction among them they are left as they are.
     """
@@ -237,8 +247,8 @@ def with_average(outputs: dict[str, NDArray]) -> dict[str, NDArray]:
     tensors = {name: torch.as_tensor(scores).float() for name, scores in outputs.items()}
     product = torch.stack([F.log_softmax(scores, dim=-1) for scores in tensors.values()]).mean(dim=0)
     return outputs | {
-        AVERAGE: fuse_probabilities(tensors).numpy(),
         MULTIPLY: F.log_softmax(product, dim=-1).numpy(),
+        AVERAGE: fuse_probabilities(tensors).numpy(),
     }
 
 

@@ -18,6 +18,7 @@ from avr.core import UsageError, WorkError, validation_part
 from avr.training import Schedule, Training, deterministic
 
 from ._base import Head
+from ._convex import solve
 from ._course import Course, EpochRow
 from ._examples import Batch, Examples
 from ._predicting import evaluate
@@ -27,6 +28,7 @@ from ._predicting import evaluate
 STATISTICS_VIDEOS = 2048
 # Steps between looks at the losses on CUDA: each look waits for the GPU to catch up.
 CUDA_CHECK_EVERY = 50
+NIL = 1e-4  # an epoch's mean loss below which a stage has nothing more to learn
 # Multiply-adds of a step's forward pass below which one CPU thread does it: splitting less costs more than it brings,
 # and on a machine that others use too, many times more.
 ONE_THREAD_BELOW = 1e8
@@ -57,8 +59,7 @@ def train(  # noqa: PLR0913 (all that a training is told, keyword-only)
     on_epoch: Callable[[EpochRow], None] = lambda row: None,
     state: Path | None = None,
 ) -> Trained:
-    """Train a head in place. The same seed on the same machine and number of threads gives the same weights, bitwise,
-    whether the training was interrupted and continued or not.
+    """Train a head in place. One seed, machine and number of threads give the same weights, bitwise, even interrupted.
 
     Args:
         head: fresh; its weights and statistics are changed.
@@ -67,32 +68,34 @@ def train(  # noqa: PLR0913 (all that a training is told, keyword-only)
         training: settings.
         groups, names: `(M,)` of each video its group, for the validation part, and its id, for messages.
         seed: of dropout, the order of videos, views and the validation part.
-        on_epoch: called with each epoch's log row; of a training that goes on, at first with those of before.
+        on_epoch: called with each epoch's log row, those of before it was interrupted too.
         state: where the training's state is kept, about once a minute, and continued from; the caller removes it.
 
     Raises:
         UsageError: fewer than two training videos.
-        WorkError: features or the loss are no number; says in which videos, or at which step with which videos.
+        WorkError: features or the loss are no number; says in which videos.
     """
     if len(videos) < 2:
         raise UsageError(f"a head trains on two videos at least; here the training part has {len(videos)}")
-    device, course = examples.device, Course(head, training, np.random.default_rng(seed))
-    head.to(device)
-    head.label_smoothing = training.label_smoothing
+    device = examples.device
+    course = Course(head.to(device), training, np.random.default_rng(seed))
     videos, held_out = hold_out(examples, videos, groups=groups, share=training.validation, seed=seed)
+    set_loss(head, training, examples.labels[videos], device)
     course.schedule = schedule = course_of(training, examples, videos)
     with deterministic(device, seed=seed, threads=num_threads(head, examples, videos, training)):
         wanted = not head.keeps_statistics and (training.standardise or head.needs_statistics)
         if not course.go_on(state, device) and wanted:
             set_statistics(head, examples, videos, course.generator, names=names, standardise=training.standardise)
+        if training.optimizer == "lbfgs" and head.linear_layers():
+            rows = solve(head.eval(), examples, videos, training=training, groups=groups, seed=seed, on_epoch=on_epoch)
+            return Trained(rows, time.monotonic() - course.started, int(rows[-1]["step"]))
         for row in course.rows:
             on_epoch(row)
+        every, size = training.views == "all", training.batch_size
         while not schedule.ended:
             if schedule.begins_stage:
                 course.begin_stage()
-            drawn = examples.epoch(
-                videos, batch_size=training.batch_size, generator=course.generator, every_view=training.views == "all"
-            )
+            drawn = examples.epoch(videos, batch_size=size, generator=course.generator, every_view=every)
             row, first = run_epoch(head, course.optimizer, drawn, schedule, training=training, names=names)
             course.warm = course.warm or first
             if len(held_out):
@@ -105,6 +108,15 @@ def train(  # noqa: PLR0913 (all that a training is told, keyword-only)
     head.eval()
     seconds = (time.monotonic() - course.warm) * schedule.step / max(schedule.step - 1, 1)
     return Trained(course.rows, seconds, schedule.step)
+
+
+def set_loss(head: Head, training: Training, labels: NDArray, device: torch.device) -> None:
+    """Tell a head the smoothing and, by its training videos' labels, the class weights of its cross-entropy."""
+    head.label_smoothing = training.label_smoothing
+    if training.class_weights == "balanced":  # classes that are there weigh alike, and a video 1 on average
+        counts = np.bincount(labels, minlength=head.num_classes)
+        weights = len(labels) / (np.count_nonzero(counts) * np.maximum(counts, 1))
+        head.class_weights = torch.as_tensor(weights, dtype=torch.float32, device=device)
 
 
 def num_threads(head: Head, examples: Examples, videos: NDArray, training: Training) -> int:
@@ -134,7 +146,9 @@ def run_epoch(
         schedule.count_step()
         if not schedule.stage_left:
             break
-    return {"step": schedule.step, "lr": rate, **meter.close()}, first
+    row = {"step": schedule.step, "lr": rate, **meter.close()}
+    schedule.nothing_left |= row["loss"] < NIL
+    return row, first
 
 
 def hold_out(

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from avr.core import UsageError
 from avr.store import FeatureStore, RunRecord
-from avr.training import Training, read_training
+from avr.training import LBFGS, Training, read_training
 
 from ._base import Head, head_class, head_options
 from ._choices import APPEARANCE, choose_layers, choose_splits
@@ -80,6 +80,8 @@ def settle(number: int, request: RunRequest, store: FeatureStore) -> Planned:
     )
     shapes = {stream: store.array(stream, layer).shape for stream, layer in layers.items()}
     outline = plan.outline(shapes, len(store.class_names))  # what heads refuse is told before anything is read
+    if training.optimizer == "lbfgs" and not all(head.linear_layers() for head in outline.values()):
+        raise UsageError(LBFGS)
     identity = {"streams": list(layers), "digest": store.digest, "folds": plan.folds, "splits": list(plan.splits)}
     if start is not None:
         start.look(outline)

@@ -26,7 +26,7 @@ from ._base import Head, with_average
 from ._examples import Examples
 from ._kept import keep_outcome, kept_outcome
 from ._split import Split
-from ._trainings import Material, Outcome, Plan, Task, num_epochs, threads_each
+from ._trainings import Material, Outcome, Plan, Task, make_tasks, threads_each
 
 FOLDS = 5  # where they are on by themselves
 FOLDS_SECONDS = 60.0  # the most they may cost then, over all splits of the run
@@ -81,10 +81,8 @@ class Run:
             material: takes what each network reads of them.
             trainings: how many there are with those of other runs.
         """
-        self._parts, self._trainings = material.parts, trainings
-        for network, head in self._outline.items():
-            if self._part(network) not in material.parts:
-                material.add(self._part(network), (examples.only(network) if network else examples).kept(head))
+        self._material, self._trainings = material, trainings
+        material.add_parts(self.plan, self._outline, examples)
         self._work = {name: Split(self.plan, self.store, name, published=name in self.splits) for name in self.missing}
         tasks = [task for split in self._work.values() if not split.published for task in self._tasks(split, None)]
         first = self.splits.get(self.plan.splits[0])
@@ -92,10 +90,6 @@ class Run:
         if folds is not None:
             tasks += self._settle(folds)
         return self._offer(tasks) + self._advance()
-
-    def _part(self, network: str) -> str:
-        """The name of what a network reads: heads of the same options keep the same features."""
-        return f"{network} {self.plan.head} {self.plan.options}"
 
     def _settle(self, folds: int) -> list[Task]:
         """The trainings of folds, their number settled."""
@@ -112,27 +106,18 @@ class Run:
         """A training of each network: of all the split's videos or without a fold."""
         videos, scored = split.parts(fold)
         kept = begun_folder(self.folder.absolute(), split.name) / ("whole" if fold is None else f"fold-{fold + 1}")
-        tasks = []
-        for network, head in self._outline.items():
-            part = self._parts[self._part(network)]
-            tasks.append(
-                Task(
-                    run=self.number,
-                    plan=self.plan,
-                    split=split.name,
-                    network=network,
-                    fold=fold,
-                    part=self._part(network),
-                    shapes=dict(head.shapes),
-                    videos=videos,
-                    scored=scored,
-                    threads=threads_each(self._trainings),
-                    weights=sum(weight.numel() for weight in head.parameters()),
-                    epochs=num_epochs(self.plan, part, videos, groups=self.store.groups),
-                    kept=kept / (network or "network"),
-                )
-            )
-        return tasks
+        return make_tasks(
+            self.plan,
+            self._outline,
+            self._material,
+            run=self.number,
+            split=split.name,
+            fold=fold,
+            videos=videos,
+            scored=scored,
+            threads=threads_each(self._trainings),
+            kept=kept,
+        )
 
     def take(self, task: Task, outcome: Outcome | AvrError) -> list[Task]:
         """Take and keep what a training gave, and write the splits that are complete with it; gives trainings that come

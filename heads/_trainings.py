@@ -4,10 +4,9 @@ So it can be done in this process, in a child of it or on another machine. The n
 many CPU threads compute is told with the training, and follows from the run, not from where it is done.
 """
 
-import dataclasses
 import itertools
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from avr.training import Training, deterministic
+from avr.training import Training, deterministic, settings_of
 
 from ._base import Head, Shapes, build_head, head_class
 from ._course import EpochRow
@@ -56,6 +55,10 @@ class Plan:
         """Sub-folder -> streams of each network: one of all streams, or one a stream."""
         return {"": tuple(self.layers)} if head_class(self.head).joint else {s: (s,) for s in self.layers}
 
+    def part(self, network: str) -> str:
+        """The name of what a network reads: heads of the same options keep the same features."""
+        return f"{network} {self.head} {self.options}"
+
     def num_trainings(self, folds: int) -> int:
         """How many trainings the run is, with so many folds."""
         return num_trainings(self.head, len(self.layers), splits=len(self.splits), folds=folds)
@@ -78,11 +81,10 @@ class Plan:
 
     def facts(self) -> dict[str, Any]:
         """What the run's record and every checkpoint say of it."""
-        training = dataclasses.asdict(self.training)
         return {
             "head": self.head,
             "options": self.options,
-            "training": training,
+            "training": settings_of(self.training),
             "seed": self.seed,
             "store": self.store,
         }
@@ -106,6 +108,12 @@ class Material:
     def add(self, name: str, part: Examples) -> None:
         """Take a part under a name; one with the same features, under another, is taken in its place."""
         self.parts[name] = next((held for held in self.parts.values() if _are_equal(held, part)), part)
+
+    def add_parts(self, plan: "Plan", outline: Mapping[str, Head], examples: Examples) -> None:
+        """Take what each network of a plan reads of features."""
+        for network, head in outline.items():
+            if plan.part(network) not in self.parts:
+                self.add(plan.part(network), (examples.only(network) if network else examples).kept(head))
 
 
 def _are_equal(one: Examples, other: Examples) -> bool:
@@ -244,6 +252,43 @@ def repeated(training: Training, rows: Sequence[EpochRow]) -> Training:
         early_stopping=0,
         refit=False,
     )
+
+
+def make_tasks(  # noqa: PLR0913 (all that a task is told, keyword-only)
+    plan: Plan,
+    outline: Mapping[str, Head],
+    material: Material,
+    *,
+    run: int,
+    split: str,
+    fold: int | None,
+    videos: NDArray,
+    scored: NDArray,
+    threads: int,
+    kept: Path | None = None,
+) -> list[Task]:
+    """A training of each network of a plan; `kept` is the folder of what is kept of them."""
+    tasks = []
+    for network, head in outline.items():
+        part = material.parts[plan.part(network)]
+        tasks.append(
+            Task(
+                run=run,
+                plan=plan,
+                split=split,
+                network=network,
+                fold=fold,
+                part=plan.part(network),
+                shapes=dict(head.shapes),
+                videos=videos,
+                scored=scored,
+                threads=threads,
+                weights=sum(weight.numel() for weight in head.parameters()),
+                epochs=num_epochs(plan, part, videos, groups=material.groups),
+                kept=kept / (network or "network") if kept else None,
+            )
+        )
+    return tasks
 
 
 def num_trainings(head: str, streams: int, *, splits: int = 1, folds: int = 0) -> int:

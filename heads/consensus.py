@@ -61,6 +61,10 @@ class Consensus(Head):
         mean = over_segments if self.over == "average" and not self.dropout else over_positions
         return {stream: mean(array) for stream, array in features.items()}
 
+    def linear_layers(self) -> dict[str, nn.Linear]:
+        """The layer, where segments are averaged as they are."""
+        return {self.stream: self.classifier} if self.over == "average" and not self.dropout else {}
+
     def forward(self, features: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Logits `(B, K)` under the stream's name, of its segments `(B, N, D)`."""
         segments = F.dropout(features[self.stream], self.dropout, self.training)

@@ -20,9 +20,7 @@ class Linear(Head):
 
     source = "baseline"
     joint = False
-    # The decay is high for AdamW: of 0.1 to 10, 3 gave the lowest log-loss of both streams together on Weizmann with a
-    # person left out (benchmarks/weizmann.py), and probabilities soft enough for fusion to do something with them.
-    defaults = Training(epochs=30, min_steps=200, batch_size=128, lr=1e-2, weight_decay=3.0)
+    defaults = Training(optimizer="lbfgs", epochs=200, batch_size=0, views="all", schedule="constant")
     # STFN sec. 4.2, of its two-stream ConvNets: momentum 0.9, batch 32, 1e-3 × 0.1 when the validation error saturates.
     paper = Training(
         epochs=120,
@@ -52,6 +50,10 @@ class Linear(Head):
     def keep(self, features: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """The mean, `(B, 1, D)`."""
         return {stream: over_segments(array) for stream, array in features.items()}
+
+    def linear_layers(self) -> dict[str, nn.Linear]:
+        """The layer, where nothing is dropped."""
+        return {} if self.dropout else {self.stream: self.classifier}
 
     def forward(self, features: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Logits `(B, K)` under the stream's name, of its mean feature `(B, 1, D)`."""

@@ -3,14 +3,14 @@
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
 from avr.core import UsageError, check_known, options_of, sha256_of
 from avr.heads import choose_layers, head_class, head_options
 from avr.store import FeatureStore
-from avr.training import Training, read_training
+from avr.training import Training, read_training, settings_of
 
 from .measuring import needs_folds
 from .reading import Recipe, Row
@@ -63,7 +63,7 @@ class Job:
     def key(self) -> str:
         """Twelve hexadecimal digits of everything but seed and split; a file counts by what it holds."""
         options = {**self.options, **self.files}
-        parts = [self.head, list(self.layers.items()), options, asdict(self.training), self.folds]
+        parts = [self.head, list(self.layers.items()), options, settings_of(self.training), self.folds]
         text = json.dumps([*parts, self.digest], sort_keys=True, default=list)
         return hashlib.sha256(text.encode()).hexdigest()[:12]
 

@@ -3,7 +3,7 @@
 Beside them the folders of runs, which hold scores: `runs.py`.
 """
 
-from .claims import claim_run, new_folder
+from .claims import claim_run, claim_tuning, new_folder
 from .describe import describe, export, verify
 from .epochs import EpochTable
 from .features.check import repair

@@ -1,17 +1,29 @@
 """Claiming a run's folder: begun, or gone on with, by one process at a time; never one that holds something else."""
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
-from avr.core import FolderLock, UsageError, WorkError, make_folder, note, remove_leftovers
+from avr.core import (
+    FolderLock,
+    UsageError,
+    WorkError,
+    as_json,
+    differences,
+    make_folder,
+    note,
+    read_json,
+    remove_leftovers,
+    write_json,
+)
 
 from .records import KINDS, RunRecord
-from .runs import RECORD, drop_begun, is_run, read_record, score_path, split_folder, write_record
+from .runs import RECORD, TUNING, drop_begun, is_run, read_record, score_path, split_folder, write_record
 
-LOCK = ".lock"
+LOCK, SETTINGS = ".lock", "settings.json"
 
 
 @contextmanager
@@ -66,6 +78,50 @@ def claim_run(out: Path | None, prefix: Path | str, record: RunRecord) -> Iterat
         lock.release()
 
 
+@contextmanager
+def claim_tuning(out: Path | None, prefix: Path | str, settings: Mapping[str, Any]) -> Iterator[tuple[Path, Path]]:
+    """The folder of a run whose settings are chosen first, and the folder of its trials, held inside the block.
+
+    Args:
+        out: the user's choice. None: the newest unfinished `<prefix>-<k>` with these settings, else a new one.
+        prefix: as of `claim_run`.
+        settings: all that makes it the same tuning, as JSON can hold it; kept in `settings.json`.
+
+    Raises:
+        UsageError: `out` holds something else, or a tuning with other settings, or another process works in it.
+        WorkError: it cannot be written.
+    """
+    prefix, settings = Path(prefix), as_json(dict(settings))
+    begun = (prefix.with_name(f"{prefix.name}-{number}") for number in reversed(_numbers(prefix)))
+    folder = Path(out) if out is not None else next((f for f in begun if _tunes(f, settings)), None)
+    folder = folder or new_folder(prefix)
+    place = folder / TUNING
+    if folder.is_dir() and not place.is_dir() and any(folder.iterdir()):
+        raise UsageError(f"{folder} holds something else than a tuning: choose another --out")
+    lock = FolderLock(make_folder(place))
+    try:
+        path = place / SETTINGS
+        if path.is_file():
+            differing = differences(read_json(path), settings)
+            if differing:
+                raise UsageError(f"{folder} holds a tuning with other settings ({differing}): choose another --out")
+            note(f"continuing {folder}")
+        else:
+            write_json(path, settings)
+        yield folder, place
+    finally:
+        lock.release()
+
+
+def _tunes(folder: Path, settings: Mapping[str, Any]) -> bool:
+    """Whether a folder holds this tuning, and its run is not finished."""
+    try:
+        same = not differences(read_json(folder / TUNING / SETTINGS), settings)
+        return same and not (is_run(folder) and read_record(folder).finished)
+    except (OSError, UsageError, WorkError):
+        return False
+
+
 def new_folder(prefix: Path | str) -> Path:
     """Make `<prefix>-<k>`, k the number after the highest there is; safe against processes that do so too.
 
@@ -112,7 +168,7 @@ def _begun(folder: Path, record: RunRecord) -> RunRecord | None:
     Raises:
         UsageError: it holds something else, or a run with other settings.
     """
-    if not folder.is_dir() or all(path.name == LOCK for path in folder.iterdir()):
+    if not folder.is_dir() or all(path.name in (LOCK, TUNING) for path in folder.iterdir()):
         return None
     if not is_run(folder):
         raise UsageError(f"{folder} holds other files and no run: choose another --out")

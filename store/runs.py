@@ -5,6 +5,7 @@
     <run>/split-<name>/log.csv      one row an epoch (split-<name>/<stream>/log.csv of networks that train apart)
     <run>/epochs.csv                every epoch of every training, as it ended (`epochs.py`)
     <run>/scores.h5                 of a run that has one split and no folder for it
+    <run>/tuning/                   the trials that chose a head's settings (`avr heads tune`)
     <run>/.begun/split-<name>/      what trainings gave of a split that is not finished, and their state
 
 A split is there when run.json names it, and finished when that says nothing else: out-of-fold scores come later. The
@@ -37,7 +38,7 @@ from .records import Figures, RunRecord, SplitRecord, mean_figures
 RUNS = Path("runs")  # where runs are looked for, and written to, when no folder is named
 RECORD, SCORES, LOG = "run.json", "scores.h5", "log.csv"
 ATTENDED = "attended"  # the store of vectors that a head makes, and its layer
-SPLIT, BEGUN = "split-", ".begun"
+SPLIT, BEGUN, TUNING = "split-", ".begun", "tuning"
 GO_ON = "run the command that began it again, and it goes on"
 
 

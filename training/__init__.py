@@ -7,10 +7,11 @@ No file loads torch before it is needed: command lines read the settings' fields
 from .epochs import Epoch, OnEpoch, TensorBoard
 from .machine import Engine, check_device, choose_device, deterministic
 from .schedule import Schedule
-from .settings import OPTIMIZERS, SCHEDULES, Optimizer, Training, build_optimizer, read_training
+from .settings import LBFGS, OPTIMIZERS, SCHEDULES, Optimizer, Training, build_optimizer, read_training, settings_of
 from .state import read_state, restore_optimizer, state_is_due, write_state
 
 __all__ = [
+    "LBFGS",
     "OPTIMIZERS",
     "SCHEDULES",
     "Engine",
@@ -27,6 +28,7 @@ __all__ = [
     "read_state",
     "read_training",
     "restore_optimizer",
+    "settings_of",
     "state_is_due",
     "write_state",
 ]

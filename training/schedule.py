@@ -14,8 +14,9 @@ class Schedule:
 
         stage 0: epoch epoch epoch | stage 1: epoch epoch        two-stage, lr then lr / 10
 
-    A stage ends after its steps, even within an epoch, which then ends there too; or by `early_stopping`; or, under
-    plateau, at the lowest rate. The next one goes on from the best weights with a fresh optimiser, and waits anew.
+    A stage ends after its steps, even within an epoch, which then ends there too; or by `early_stopping`; or where the
+    loop finds the training's loss nil; or, under plateau, at the lowest rate. The next one goes on from the best
+    weights with a fresh optimiser, and waits anew.
 
     Args:
         training: the schedule and its numbers.
@@ -38,6 +39,7 @@ class Schedule:
         self.stage = self.step = self.step_of_stage = self.step_of_epoch = self.epoch = 0
         self.lowest, self.waited = math.inf, 0
         self.plateau_rate, self.plateau_waited = training.lr, 0
+        self.nothing_left = False  # set by a loop whose loss is nil: the stage ends with the epoch
 
     @property
     def total_steps(self) -> int:
@@ -92,7 +94,7 @@ class Schedule:
         Returns:
             Whether that loss is the lowest so far: these weights are then the ones to keep.
         """
-        lower, over = False, self.stage_left == 0
+        lower, over = False, self.stage_left == 0 or self.nothing_left
         if validation_loss is not None:
             lower = validation_loss < self.lowest
             self.lowest, self.waited = (validation_loss, 0) if lower else (self.lowest, self.waited + 1)
@@ -100,7 +102,7 @@ class Schedule:
             over |= 0 < self.training.early_stopping <= self.waited
         self.epoch, self.step_of_epoch = self.epoch + 1, 0
         if over:
-            self.stage, self.step_of_stage, self.waited = self.stage + 1, 0, 0
+            self.stage, self.step_of_stage, self.waited, self.nothing_left = self.stage + 1, 0, 0, False
         return lower
 
     def _reaches_floor(self, *, lower: bool) -> bool:

@@ -41,7 +41,15 @@ OPTIMIZERS = {
     "sgd": Optimizer("SGD", ("momentum", "weight_decay")),
     "rmsprop": Optimizer("RMSprop", fused=False),
     "adam": Optimizer("Adam"),
+    "lbfgs": Optimizer("LBFGS"),
 }
+
+
+LATER = {"class_weights": "none"}  # settings that the first runs do not have, and what they did
+LBFGS = (
+    "optimizer lbfgs solves a convex problem: the head linear, or consensus over=average, with dropout=0; "
+    "choose another --optimizer"
+)
 
 
 class Place(NamedTuple):
@@ -96,7 +104,11 @@ class Training:
     A validation part (`validation` > 0) is that share of the training videos, whole groups only, drawn by the seed; the
     weights of the epoch with its lowest loss are the ones kept. `early_stopping` > 0 also ends a stage (the training,
     where it has one) after that many epochs without a lower loss. Under plateau, `refit` gives the part back: a fresh
-    head is trained on all training videos, in as many steps and with the rate dropping after as many as before.
+    head is trained on all training videos, in as many steps and with the rate dropping after as many as before. A head
+    whose loss is nil (an epoch's mean below 1e-4) has nothing more to learn, and its stage ends.
+
+    The optimiser lbfgs solves a linear head whole, on all views of all videos: of the settings it reads `epochs`, its
+    iterations at most, `weight_decay`, `label_smoothing`, `class_weights` and `standardise`.
     """
 
     epochs: Annotated[NonNegativeInt, About("Passes over the training videos; 0: weights stay as drawn.")] = 30
@@ -107,7 +119,9 @@ class Training:
     optimizer: Annotated[str, OneOf(OPTIMIZERS), About("Which optimiser.")] = "adamw"
     lr: Annotated[PositiveFloat, About("Learning rate.")] = 1e-3
     momentum: Annotated[Share, About("Of sgd.")] = 0.9
-    weight_decay: Annotated[NonNegativeFloat, About("Decoupled in adamw, an L2 term of the gradient elsewhere.")] = 0.0
+    weight_decay: Annotated[
+        NonNegativeFloat, About("Decoupled in adamw, an L2 term elsewhere; 0 of lbfgs: chosen by inner folds.")
+    ] = 0.0
     schedule: Annotated[str, OneOf(SCHEDULES), About("Of the learning rate.")] = "cosine"
     min_lr: Annotated[NonNegativeFloat, About("Where cosine and plateau end.")] = 0.0
     drop_every: Annotated[NonNegativeInt, About("Epochs or steps between two drops, under step.")] = 0
@@ -119,6 +133,9 @@ class Training:
     early_stopping: Annotated[NonNegativeInt, About("Epochs without a lower validation loss; 0: never.")] = 0
     refit: Annotated[bool, About("Under plateau: then train anew on all videos, with its drops.")] = False
     label_smoothing: Annotated[Share, About("Of the cross-entropy.")] = 0.0
+    class_weights: Annotated[
+        Literal["none", "balanced"], About("Of the cross-entropy; balanced: classes weigh alike, however many videos.")
+    ] = "none"
     clip_norm: Annotated[NonNegativeFloat, About("Largest norm of a step's gradient; 0 leaves it.")] = 0.0
     standardise: Annotated[bool, About("Each channel to mean 0 and deviation 1 in training.")] = True
     bf16: Annotated[bool, About("Autocast to bfloat16 on CUDA.")] = True
@@ -135,6 +152,14 @@ class Training:
         for needy, there in (("schedule plateau", self.schedule == "plateau"), ("early_stopping", self.early_stopping)):
             if there and not self.validation:
                 raise UsageError(f"{needy} needs a validation part: set validation, such as validation=0.2")
+        if self.optimizer == "lbfgs" and self.validation:
+            raise UsageError("optimizer lbfgs holds out its own folds: validation must be 0")
+
+
+def settings_of(training: Training) -> dict[str, Any]:
+    """Settings by name, as an avr before some of them wrote them: those are left out where they change nothing."""
+    told = {name: getattr(training, name) for name in options_of(Training)}
+    return {name: value for name, value in told.items() if name not in LATER or value != LATER[name]}
 
 
 def read_training(base: Training, given: Mapping[str, object]) -> Training:
@@ -158,6 +183,8 @@ def build_optimizer(
 
     A step is one fused kernel, where torch has one: it reads and writes each weight once.
     """
+    if training.optimizer == "lbfgs":
+        raise UsageError(LBFGS)
     known = OPTIMIZERS[training.optimizer]
     options = {name: getattr(training, name) for name in known.reads} | ({"fused": True} if known.fused else {})
     return without_compiler(known.kind)(parameters, lr=training.lr, **options)

@@ -32,6 +32,7 @@ FUNCTIONS = {
     "heads export": "avr.predict:export_onnx",
     "heads list": "",
     "heads train": "avr.heads:train_run",
+    "heads tune": "avr.heads:tune_run avr.heads:RunRequest",
     "predict": "avr.predict:Predictor avr.predict:Predictor.predict",
     "recipe list": "",
     "recipe plan": "avr.recipes:plan_recipe",

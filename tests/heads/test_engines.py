@@ -51,10 +51,16 @@ def test_children_of_which_one_is_killed_give_the_same_bytes(toy_store, tmp_path
 
     monkeypatch.setattr(Child, "started", start)
     monkeypatch.setattr(Progress, "advance", advance)
-    runs = {}
+    runs, wild = {}, QUICK | {"optimizer": "adamw", "lr": 1e37}
     for name, workers in (("alone", 1), ("beside", 2)):
         requests = [
-            RunRequest(toy_store, "linear", folds=0, training=QUICK | {"lr": 1e37}, out=tmp_path / name / "wild"),
+            RunRequest(
+                toy_store,
+                "linear",
+                folds=0,
+                training=QUICK | {"optimizer": "adamw", "lr": 1e37},
+                out=tmp_path / name / "wild",
+            ),
             RunRequest(toy_store, "linear", split="all", folds=2, training=QUICK, out=tmp_path / name / "linear"),
             RunRequest(toy_store, "stfn", folds=2, training=QUICK, out=tmp_path / name / "stfn"),
         ]

@@ -1,10 +1,16 @@
 """The single-stream heads: what they compute, and how they are one another's limits."""
 
+import dataclasses
+
+import numpy as np
 import pytest
 import torch
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import log_loss
+from sklearn.preprocessing import StandardScaler
 
-from avr.core import UsageError
-from avr.heads import build_head
+from avr.core import UsageError, grouped_folds
+from avr.heads import MemoryExamples, build_head, head_class, predict, train, train_run
 
 SHAPE = {"flow": (5, 6)}
 
@@ -67,3 +73,127 @@ def test_consensus_drops_each_segment_by_itself():
 def test_two_streams_are_refused(name):
     with pytest.raises(UsageError, match="reads one stream, but is given rgb, flow"):
         build_head(name, {"rgb": (5, 6), "flow": (5, 6)}, 3)
+
+
+@pytest.fixture(scope="module")
+def uneven():
+    """90 videos of one to three views, more channels than training views or fewer; classes of 45, 30 and 15 videos;
+    15 groups of six."""
+    random = np.random.default_rng(1)
+    labels = np.repeat(np.arange(3), (45, 30, 15))
+    views = random.integers(1, 4, 90)
+    centres = random.normal(size=(3, 8, 1))
+
+    def make(width: int) -> MemoryExamples:
+        noise = random.normal(size=(int(views.sum()), 4, width))
+        seen = np.repeat(np.resize(centres[:, :, 0], (3, width))[labels], views, axis=0)[:, None]
+        arrays = {"rgb": (0.4 * seen + noise).astype(np.float32)}
+        return MemoryExamples(arrays, views, labels, device=torch.device("cpu"))
+
+    return make
+
+
+def fit(examples: MemoryExamples, **settings):
+    """A head trained on all videos but the first ten, and its log."""
+    training = dataclasses.replace(head_class("linear").defaults, **settings)
+    head, groups = build_head("linear", examples.shapes, 3), np.arange(90) % 15
+    videos = np.arange(10, 90)
+    return head, train(head, examples, videos, training=training, groups=groups, names=groups.astype(str), seed=3).rows
+
+
+@pytest.mark.parametrize(
+    ("width", "balanced", "standardise"), [(6, False, False), (6, False, True), (300, True, False), (300, True, True)]
+)
+def test_linear_is_scikit_learns_logistic_regression(uneven, width, balanced, standardise):
+    """Each video weighs the same, whatever its views; or each class."""
+    examples = uneven(width)
+    weights = "balanced" if balanced else "none"
+    head, rows = fit(examples, weight_decay=0.05, class_weights=weights, standardise=standardise)
+    owner = np.repeat(np.arange(90), examples.rows)
+    vectors = examples.arrays["rgb"].mean(1).numpy()
+    if standardise:
+        vectors = StandardScaler().fit(vectors[owner >= 10]).transform(vectors)
+    seen, labels = owner >= 10, examples.labels[owner]
+    share = 1 / examples.rows[owner]
+    if balanced:
+        share = share / np.bincount(examples.labels[10:])[labels]
+    share = share[seen] / share[seen].sum()
+    theirs = LogisticRegression(C=1 / 0.05, tol=1e-8, max_iter=5000).fit(vectors[seen], labels[seen], share)
+    logs = theirs.predict_log_proba(vectors[seen])
+    with torch.no_grad():
+        ours = torch.log_softmax(head({"rgb": examples.arrays["rgb"]})["rgb"], 1)[seen]
+    np.testing.assert_allclose(ours, logs, atol=0.01)
+    expected = -share @ logs[np.arange(len(logs)), labels[seen]]
+    assert [row["weight_decay"] for row in rows] == [0.05]
+    assert rows[-1]["loss"] == pytest.approx(expected, abs=1e-4)
+
+
+def test_linear_chooses_the_weight_decay_that_scikit_learn_would_by_the_same_folds(uneven):
+    examples = uneven(300)
+    _, rows = fit(examples, standardise=False)
+    path, chosen = rows[:-1], rows[-1]["weight_decay"]
+    owner = np.repeat(np.arange(90), examples.rows)
+    vectors = examples.arrays["rgb"].mean(1).numpy()
+    fold = grouped_folds(examples.labels[10:], groups=np.arange(10, 90) % 15, folds=5, seed=3)
+    fold_of = np.concatenate([np.full(10, -1), fold])[owner]
+    losses = []
+    for row in path:
+        found = []
+        for held in range(5):
+            seen, out = (fold_of >= 0) & (fold_of != held), fold_of == held
+            share = 1 / examples.rows[owner]
+            theirs = LogisticRegression(C=1 / row["weight_decay"], max_iter=500)
+            theirs.fit(vectors[seen], examples.labels[owner][seen], share[seen] / share[seen].sum())
+            scores = theirs.predict_proba(vectors[out])
+            found.append(log_loss(examples.labels[owner][out], scores, sample_weight=share[out]))
+        losses.append(np.mean(found))
+    np.testing.assert_allclose([row["validation_loss"] for row in path], losses, atol=0.01)
+    assert chosen == path[int(np.argmin(losses))]["weight_decay"]
+    assert path[0]["weight_decay"] > chosen > path[-1]["weight_decay"]
+
+
+def test_linear_of_one_group_takes_a_weight_decay_without_choosing(uneven):
+    examples = uneven(6)
+    groups = np.zeros(90)
+    head = build_head("linear", examples.shapes, 3)
+    rows = train(
+        head, examples, np.arange(90), training=head.defaults, groups=groups, names=groups.astype(str), seed=0
+    ).rows
+    assert [row["weight_decay"] for row in rows] == [0.1]
+
+
+@pytest.mark.parametrize(
+    ("head", "options"), [("stfn", {}), ("linear", {"dropout": 0.5}), ("consensus", {"over": "maximum", "dropout": 0})]
+)
+def test_lbfgs_is_refused_where_the_problem_is_not_convex(toy_store, tmp_path, head, options):
+    with pytest.raises(UsageError, match="optimizer lbfgs solves a convex problem"):
+        train_run(toy_store, head, options=options, training={"optimizer": "lbfgs"}, out=tmp_path / "run")
+
+
+def test_balanced_class_weights_reach_every_heads_loss(uneven):
+    """A head that learns nothing but its biases says each class alike, or as often as it is there."""
+    examples = uneven(6)
+    examples = MemoryExamples(
+        {"rgb": examples.arrays["rgb"] * 0}, examples.rows, examples.labels, device=torch.device("cpu")
+    )
+    groups = np.arange(90)
+    found = {}
+    for weights in ("none", "balanced"):
+        head = build_head("consensus", examples.shapes, 3, options={"dropout": 0})
+        training = dataclasses.replace(
+            head.defaults, class_weights=weights, batch_size=0, steps=150, lr=0.1, weight_decay=0.0
+        )
+        train(head, examples, groups, training=training, groups=groups, names=groups.astype(str), seed=0)
+        found[weights] = np.exp(predict(head, examples, groups[:1])["rgb"][0])
+    np.testing.assert_allclose(found["none"], [1 / 2, 1 / 3, 1 / 6], atol=0.02)
+    np.testing.assert_allclose(found["balanced"], [1 / 3] * 3, atol=0.02)
+
+
+def test_a_training_ends_where_its_loss_is_nil(uneven):
+    examples = uneven(300)
+    groups = np.arange(90)
+    head = build_head("consensus", examples.shapes, 3, options={"dropout": 0})
+    training = dataclasses.replace(head.defaults, weight_decay=0.0, epochs=500, lr=0.1, schedule="constant")
+    rows = train(head, examples, groups, training=training, groups=groups, names=groups.astype(str), seed=0).rows
+    assert len(rows) < 100
+    assert rows[-1]["loss"] < 1e-4 <= rows[-2]["loss"]

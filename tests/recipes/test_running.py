@@ -53,7 +53,7 @@ def test_what_is_done_is_not_done_again_and_changed_settings_are(toy_store, tmp_
 
 def test_a_row_of_several_splits_trains_each_and_late_fusion_rows_share(toy_store, tmp_path):
     # enough for the linear rows, which tell the classes at once; what coattention learns does not matter here
-    outcome = quick("stilt-table4", toy_store, tmp_path, training={"epochs": 4, "lr": 0.05})
+    outcome = quick("stilt-table4", toy_store, tmp_path, training={"epochs": 12, "lr": 0.05})
     assert [len(measured.values) for measured in outcome.rows] == [2] * 8
     spatial, temporal, two_stream, *_ = (np.mean(list(m.values.values())) for m in outcome.rows)
     # each stream alone leaves two classes to choose between (50 %, by chance more), both together tell all four

@@ -16,6 +16,7 @@ from avr.store import FeatureStore, finished_runs, is_run, read_head_record, rea
 VERSIONS = sorted((Path(__file__).parents[1] / "data").glob("runs-v*"))
 HEADS = ("linear-toy-1", "stfn-toy-1")
 TRAINING = {"epochs": 6, "min_steps": 0, "batch_size": 6, "lr": 0.02}
+STEPS = {"optimizer": "adamw", "weight_decay": 3.0, "schedule": "cosine", "views": "one"}  # as `linear` had it then
 
 
 @pytest.fixture(params=VERSIONS, ids=lambda path: path.name)
@@ -104,11 +105,12 @@ def test_an_old_fusion_is_predicted_with_where_its_runs_lie(old):
 def test_an_interrupted_head_goes_on(old):
     """Its splits are those asked for now; what is finished stays, to the byte."""
     kept = (old / "runs/linear-toy-2/split-1/scores.h5").read_bytes()
-    result = train_run(Path("features/toy.h5"), "linear", split="all", folds=0, training=TRAINING, seed=2)
+    told = {"split": "all", "folds": 0, "training": TRAINING | STEPS, "seed": 2}
+    result = train_run(Path("features/toy.h5"), "linear", **told)
     assert result.folder == Path("runs/linear-toy-2")
     assert read_record(result.folder).complete
     assert (old / "runs/linear-toy-2/split-1/scores.h5").read_bytes() == kept
-    whole = train_run(Path("features/toy.h5"), "linear", split="all", folds=0, training=TRAINING, seed=2, out=Path("w"))
+    whole = train_run(Path("features/toy.h5"), "linear", **told, out=Path("w"))
     assert whole.summary.pop("multiply")["top1"] >= 0.5  # which the old splits do not tell
     assert whole.summary == result.summary
 
