@@ -178,10 +178,8 @@ class EndToEndTask(Task):
         refuse_unused(weights, [origin.settings])
         for stream, settings in origin.settings.items():
             if open_backbone(settings.backbone).local:
-                raise UsageError(
-                    f"stream {stream} is of {settings.backbone}, a local folder's network: only networks by name are "
-                    "trained end to end, as what comes of them is no such folder"
-                )
+                which = f"stream {stream} is of {settings.backbone}, a local folder's network"
+                raise UsageError(f"{which}: only networks by name are trained end to end; what comes is no such folder")
         networks = origin.restore_networks(weights)
         dataset = origin.restore_dataset(root)
         if split not in dataset.splits:
@@ -238,10 +236,10 @@ class EndToEndTask(Task):
             save_tensors(files[stream], reader.trunk_state(), own)
         source = self._write_head(folder, network.head)
         outputs = self.outputs(network, self.videos[1])
-        kept = {name: values for name, values in outputs.items() if name not in UNTRAINED}
+        kept = {name: value for name, value in outputs.items() if name not in UNTRAINED}
         keep_vectors(self, network, folder)
-        made = {"store": source, "options": self.trained.metadata["options"], "seed": self.seed}
-        self.write_scores(folder, kept, head=self.trained.metadata["head"], provenance=made)
+        trained, made = self.trained.metadata, {"store": source, "seed": self.seed}
+        self.write_scores(folder, kept, head=trained["head"], provenance=made | {"options": trained["options"]})
         return SplitRecord(
             results=self.accuracies(outputs),
             seconds=round(sum(row["seconds"] for row in fitted.history), 3),
@@ -269,7 +267,6 @@ class EndToEndTask(Task):
     def _write_head(self, folder: Path, head: Head, *, store: str = "") -> dict[str, Any]:
         """Write the head; gives what it remembers of its features: how they were made, where its videos are found."""
         metadata, files = self.trained.metadata, self._files(folder)
-        before = metadata["store"]
         tuned = {
             name: self.streams[name].change(weights=path.name, weights_sha256=sha256_of(path))
             for name, path in files.items()
@@ -279,7 +276,7 @@ class EndToEndTask(Task):
             "digest": "",
             "dataset": self.dataset.name,
             "streams": {name: settings.to_dict() for name, settings in tuned.items()},
-            "videos": before.get("path") or before.get("videos", ""),
+            "videos": metadata["store"].get("path") or metadata["store"].get("videos", ""),
         }
         about = {**metadata, "training": asdict(self.training), "seed": self.seed, "store": source}
         if not isinstance(head, SeparateHeads):

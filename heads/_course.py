@@ -90,3 +90,19 @@ class Course:
             torch.cuda.set_rng_state(state["cuda"], device)
         self.started, self.warm = (time.monotonic() - before for before in state["seconds"])
         return True
+
+
+def repeated(training: Training, rows: Sequence[EpochRow]) -> Training:
+    """A training's settings without its validation part: as many steps, the rate dropping after as many."""
+    drops = tuple(
+        int(before["step"]) for before, after in itertools.pairwise(rows) if after["lr"] < 0.99 * before["lr"]
+    )
+    return replace(
+        training,
+        steps=int(rows[-1]["step"]),
+        schedule="step" if drops else "constant",
+        drop_at=drops or None,
+        validation=0.0,
+        early_stopping=0,
+        refit=False,
+    )

@@ -83,19 +83,18 @@ def train(  # noqa: PLR0913 (all that a training is told, keyword-only)
     set_loss(head, training, examples.labels[videos], device)
     course.schedule = schedule = course_of(training, examples, videos)
     with deterministic(device, seed=seed, threads=num_threads(head, examples, videos, training)):
-        wanted = not head.keeps_statistics and (training.standardise or head.needs_statistics)
-        if not course.go_on(state, device) and wanted:
+        if not course.go_on(state, device) and not head.keeps_statistics:
             set_statistics(head, examples, videos, course.generator, names=names, standardise=training.standardise)
         if training.optimizer == "lbfgs" and head.linear_layers():
             rows = solve(head.eval(), examples, videos, training=training, groups=groups, seed=seed, on_epoch=on_epoch)
             return Trained(rows, time.monotonic() - course.started, int(rows[-1]["step"]))
         for row in course.rows:
             on_epoch(row)
-        every, size = training.views == "all", training.batch_size
+        told = {"batch_size": training.batch_size, "every_view": training.views == "all"}
         while not schedule.ended:
             if schedule.begins_stage:
                 course.begin_stage()
-            drawn = examples.epoch(videos, batch_size=size, generator=course.generator, every_view=every)
+            drawn = examples.epoch(videos, generator=course.generator, **told)
             row, first = run_epoch(head, course.optimizer, drawn, schedule, training=training, names=names)
             course.warm = course.warm or first
             if len(held_out):
@@ -237,9 +236,13 @@ def set_statistics(
 ) -> None:
     """Give a head mean and deviation of each channel over (at most 2048 of) the training videos, every view.
 
+    Not where it neither is to standardise nor needs them.
+
     Raises:
         WorkError: features that are no numbers; names their videos.
     """
+    if not standardise and not head.needs_statistics:
+        return
     if len(videos) > STATISTICS_VIDEOS:
         videos = np.sort(generator.choice(videos, STATISTICS_VIDEOS, replace=False))
     views = int(examples.rows[videos].sum())

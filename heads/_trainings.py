@@ -4,9 +4,8 @@ So it can be done in this process, in a child of it or on another machine. The n
 many CPU threads compute is told with the training, and follows from the run, not from where it is done.
 """
 
-import itertools
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -19,7 +18,7 @@ from torch import Tensor
 from avr.training import Training, deterministic, settings_of
 
 from ._base import Head, Shapes, build_head, head_class
-from ._course import EpochRow
+from ._course import EpochRow, repeated
 from ._examples import Examples, MemoryExamples
 from ._loop import course_of, hold_out, train
 from ._predicting import predict
@@ -236,22 +235,6 @@ def train_task(task: Task, material: Material, on_epoch: Callable[[EpochRow], No
     state = head.state_dict() if task.fold is None else {}
     weights = {name: value.detach().cpu().numpy() for name, value in state.items()}
     return Outcome(scores, trained.rows, trained.seconds, weights, vectors)
-
-
-def repeated(training: Training, rows: Sequence[EpochRow]) -> Training:
-    """A training's settings without its validation part: as many steps, the rate dropping after as many."""
-    drops = tuple(
-        int(before["step"]) for before, after in itertools.pairwise(rows) if after["lr"] < 0.99 * before["lr"]
-    )
-    return replace(
-        training,
-        steps=int(rows[-1]["step"]),
-        schedule="step" if drops else "constant",
-        drop_at=drops or None,
-        validation=0.0,
-        early_stopping=0,
-        refit=False,
-    )
 
 
 def make_tasks(  # noqa: PLR0913 (all that a task is told, keyword-only)

@@ -18,8 +18,8 @@ PUBLIC = {
     "LogisticStacking LpBeta Maximum Multiply Svm Table Weighted apply_fusion compare expected_calibration_error "
     "fit_temperature fuse fuse_features gather load_fuser make_fuser mcnemar_p paired_bootstrap reliability_table "
     "save_fuser",
-    "heads": "Epoch FeatureDataset Head RunRequest RunResult TensorBoard TrainedRun Training build_head load_head "
-    "load_run train_run train_runs",
+    "heads": "Epoch FeatureDataset Head RunRequest RunResult TensorBoard TrainedRun Training Trial Tuned build_head "
+    "load_head load_run train_run train_runs tune_run",
     "predict": "OnnxFile Prediction Predictor Window draw_prediction export_onnx write_table",
     "store": "TEST_VIDEO TRAINED_ON UNLABELLED FeatureStore Imported ImportedFeatures Laying Reading RunRecord Scores "
     "ShardWriter SplitRecord StoreWriter StreamLayer Videos describe drop export finished_runs import_features "
