@@ -55,10 +55,11 @@ def test_a_row_of_several_splits_trains_each_and_late_fusion_rows_share(toy_stor
     # enough for the linear rows, which tell the classes at once; what coattention learns does not matter here
     outcome = quick("stilt-table4", toy_store, tmp_path, training={"epochs": 12, "lr": 0.05})
     assert [len(measured.values) for measured in outcome.rows] == [2] * 8
-    spatial, temporal, two_stream, *_ = (np.mean(list(m.values.values())) for m in outcome.rows)
+    spatial, temporal, two_stream, product, *_ = (np.mean(list(m.values.values())) for m in outcome.rows)
     # each stream alone leaves two classes to choose between (50 %, by chance more), both together tell all four
     assert max(spatial, temporal) < 75
-    assert two_stream > 85
+    assert product > 85
+    assert product >= two_stream > max(spatial, temporal)
     # linear once, coattention once, in both splits of the paper's protocol
     assert len(list((tmp_path / "runs").glob("*/seed-0-split-*"))) == 4
 
