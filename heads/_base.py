@@ -252,22 +252,6 @@ def with_average(outputs: dict[str, NDArray]) -> dict[str, NDArray]:
     }
 
 
-def spread_segments(stored: int, wanted: int) -> list[int]:
-    """`wanted` of `stored` segments, evenly spread: the middles of `wanted` equal parts.
-
-    With 7 stored and 3 wanted: `.x.x.x.` gives [1, 3, 5]; 0 wanted takes all.
-
-    Raises:
-        UsageError: more wanted than stored.
-    """
-    if wanted > stored or wanted < 0:
-        raise UsageError(
-            f"segments={wanted}, but the store holds {stored} a video: take at most {stored}, or extract again with "
-            f"--segments {wanted}"
-        )
-    return [(2 * i + 1) * stored // (2 * wanted) for i in range(wanted)] if wanted else list(range(stored))
-
-
 def width_of(shape: tuple[int, ...]) -> int:
     """Channels of a view's features: D of `(N, D)` and `(N, P, D)`, C of `(N, C, H, W)`."""
     return shape[1] if len(shape) == 4 else shape[-1]

@@ -1,8 +1,11 @@
 """How far a training has come, and its state on disk: what goes on ends with the same weights as what never stopped."""
 
 import copy
+import itertools
 import json
 import time
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np

@@ -15,7 +15,7 @@ from torch.nn import functional as F
 from avr.core import NonNegativeInt, PositiveFloat, PositiveInt, Share, UsageError
 from avr.training import Training
 
-from ._base import Head, Shapes, fuse_probabilities, spread_segments, width_of
+from ._base import Head, Shapes, fuse_probabilities, width_of
 from ._features import over_positions
 
 
@@ -280,6 +280,18 @@ class Stfn(Head):
         if self.fusion in ("average", "scaled"):
             return stacked.mean(dim=0)
         return stacked.amax(dim=0) if self.fusion == "maximum" else stacked.prod(dim=0)
+
+
+def spread_segments(stored: int, wanted: int) -> list[int]:
+    """`wanted` of `stored` segments, the middles of equal parts (3 of 7: `.x.x.x.`); 0 wanted takes all.
+
+    Raises:
+        UsageError: more wanted than stored.
+    """
+    if not 0 <= wanted <= stored:
+        advice = f"take at most {stored}, or extract again with --segments {wanted}"
+        raise UsageError(f"segments={wanted}, but the store holds {stored} a video: {advice}")
+    return [(2 * i + 1) * stored // (2 * wanted) for i in range(wanted)] if wanted else list(range(stored))
 
 
 HEAD = Stfn

@@ -6,8 +6,9 @@ import torch
 
 from avr.core import UsageError, item_names, options_of
 from avr.heads import Head, MemoryExamples, build_head, head_class, head_options
-from avr.heads._base import fuse_probabilities, spread_segments
+from avr.heads._base import fuse_probabilities
 from avr.heads._loop import set_statistics
+from avr.heads.stfn import spread_segments
 from avr.training import Training, read_training
 
 
