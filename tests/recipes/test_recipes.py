@@ -12,8 +12,9 @@ from avr.extract import read_streams
 from avr.fusion import make_fuser
 from avr.heads import head_class, head_options
 from avr.recipes import StoreSpec, load_recipe, recipe_names
-from avr.recipes.planning import VIDEOS, Pace, plan_recipe, seconds_a_video, store_slug, view_shapes
-from avr.recipes.reading import STORE_SETTINGS
+from avr.recipes.folder import store_slug
+from avr.recipes.planning import Pace, plan_recipe, seconds_a_video, view_shapes
+from avr.recipes.reading import STORE_SETTINGS, VIDEOS
 from avr.training import read_training
 
 PACE = Pace({"tvl1": 0.1, "dis": 0.01}, 100.0)
