@@ -3,10 +3,10 @@
     python benchmarks/recipes.py stilt-table4 --work benchmarks-work/recipes -- --dataset shapes --extract segments=3 …
 
 Runs `avr recipe plan` and then `avr recipe run` of the recipe with `--finetune` and the options behind `--`, in the
-folder --work. The run is killed with SIGKILL, process group and all, once in every stage (or in those of --kill): while
-a network is fine-tuned, while a store is extracted, while a head is trained, while all are trained end to end, and while
-rows are measured. After each kill the same command runs again. Printed: the commands, what was there at each kill and
-whether it was made again, and the table.
+folder --work. The run is killed with SIGKILL, process group and all, once in every stage (or in those of --kill):
+while a network is fine-tuned, while a store is extracted, while a head is trained, while all are trained end to end,
+and while rows are measured. After each kill the same command runs again. Printed: the commands, what was there at each
+kill and whether it was made again, and the table.
 """
 
 import argparse
@@ -60,10 +60,10 @@ def main() -> None:
     parser.add_argument("recipe")
     parser.add_argument("--work", type=Path, default=Path("benchmarks-work/recipes"))
     parser.add_argument("--kill", default=",".join(INSIDE), help="Stages with commas; '' kills in none.")
-    parser.add_argument("options", nargs="*", help="Of avr recipe run, behind --.")
-    chosen = parser.parse_args()
+    own, _, options = " ".join(map(shlex.quote, sys.argv[1:])).partition(" -- ")  # those behind -- are avr's
+    chosen = parser.parse_args(shlex.split(own))
     work: Path = chosen.work
-    told = [chosen.recipe, "--finetune", *chosen.options]
+    told = [chosen.recipe, "--finetune", *shlex.split(options)]
     told += ["--stages", str(work / "stages"), "--cache", str(work / "cache"), "--out", str(work / "out")]
     print(f"$ {shlex.join(['avr', 'recipe', 'plan', *told])}", flush=True)
     subprocess.run([AVR, "recipe", "plan", *told], check=True)

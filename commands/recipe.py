@@ -128,8 +128,9 @@ def _show_steps(steps: "list[Step]") -> None:
         costs = [f"{step.gigabytes:.3g} GB"] if step.gigabytes is not None else []
         costs += [f"about {step.hours:.3g} hours here"] if step.hours is not None else ["hours not estimated"]
         cost = "there already" if step.done else ", ".join(costs)
+        rows = ", ".join(step.rows[:2]) + (f" and {len(step.rows) - 2} more" if len(step.rows) > 2 else "")
         print_lines(
-            f"{step.stage}{of_split}: {', '.join(step.rows[:2])}{f' and {len(step.rows) - 2} more rows' * (len(step.rows) > 2)}",
+            f"{step.stage}{of_split}: {rows}",
             f"  {step.command or 'frames and flow, kept once for all (100 frames of 320×240 a video assumed)'}",
             f"  {cost}",
         )

@@ -172,7 +172,7 @@ class Bench:
             kept = read_json(place)
             if kept["key"] != self._key(row, job, seed, split):
                 return None
-            found = {name: float(kept[name]) for name in ("top1", "before") if name in kept}
+            found: dict[str, float] = {name: float(kept[name]) for name in ("top1", "before") if name in kept}
         except (WorkError, ValueError, KeyError, TypeError):
             found = {"top1": math.nan}
         if not all(0 <= value <= 100 for value in found.values()):

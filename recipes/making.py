@@ -78,5 +78,5 @@ def tuned_together(head: str, spec: StoreSpec, making: Making, *, paper: bool) -
     """How a head and its networks are trained end to end; crops are drawn as the section's networks have them."""
     own = head_class(head).end_to_end or PAPER
     settled = Tuned(own if paper else END_TO_END, END_TO_END_TUNING)
-    crops = {name: (spec.finetune or {})[name] for name in ("augmentation", "mirror") if name in (spec.finetune or {})}
+    crops = {name: value for name, value in (spec.finetune or {}).items() if name in ("augmentation", "mirror")}
     return settled.change(crops).change(making.end_to_end)

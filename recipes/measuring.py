@@ -108,11 +108,14 @@ def _joined(training: Scores, scores: Scores) -> Scores:
     def both(a: NDArray, b: NDArray) -> NDArray:
         return np.concatenate([a[learn], b[test]])
 
-    columns = {
-        name: both(getattr(training, name), getattr(scores, name)) for name in ("ids", "labels", "groups", "fold")
-    }
-    streams = {name: both(training.streams[name], scores.streams[name]) for name in scores.streams}
-    return dataclasses.replace(scores, streams=streams, **columns)
+    return dataclasses.replace(
+        scores,
+        ids=both(training.ids, scores.ids),
+        labels=both(training.labels, scores.labels),
+        groups=both(training.groups, scores.groups),
+        fold=both(training.fold, scores.fold),
+        streams={name: both(training.streams[name], scores.streams[name]) for name in scores.streams},
+    )
 
 
 def _of(scores: Scores, output: str) -> NDArray:

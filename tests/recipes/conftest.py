@@ -79,6 +79,6 @@ def untrained(monkeypatch) -> list[RunRequest]:
             write_record(request.out, RunRecord("head", complete=True))
         return [None for _ in requests]
 
-    monkeypatch.setattr("avr.recipes.running.train_runs", train)
-    monkeypatch.setattr("avr.recipes.running.accuracy_of", lambda *_, **__: 0.5)
+    monkeypatch.setattr("avr.recipes.bench.train_runs", train)
+    monkeypatch.setattr("avr.recipes.bench.accuracy_of", lambda *_, **__: 0.5)
     return asked

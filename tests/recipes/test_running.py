@@ -10,7 +10,7 @@ import pytest
 from avr.cli import main
 from avr.core import UsageError, read_json, top_k_accuracy
 from avr.recipes import Changes, as_object, load_recipe, run_recipe
-from avr.recipes.running import Measured, Outcome
+from avr.recipes.outcome import Measured, Outcome
 from avr.recipes.tables import as_markdown, table_rows
 from avr.store import read_scores
 
@@ -45,7 +45,7 @@ def test_what_is_done_is_not_done_again_and_changed_settings_are(toy_store, tmp_
     assert len(list((tmp_path / "runs").glob("*/seed-0-split-1"))) == 1
     with monkeypatch.context() as patch:
         patch.setattr("avr.heads._run.open_examples", None)  # cannot be called
-        patch.setattr("avr.recipes.running.accuracy_of", None)
+        patch.setattr("avr.recipes.bench.accuracy_of", None)
         assert quick("stilt-table5", toy_store, tmp_path, splits="first").rows == first.rows
     quick("stilt-table5", toy_store, tmp_path, splits="first", training={"lr": 0.002})
     assert len(list((tmp_path / "runs").glob("*/seed-0-split-1"))) == 2
@@ -107,7 +107,7 @@ def test_recipes_on_maps_run_too(toy_store, tmp_path, name):
 
 
 def test_bad_requests_are_refused(toy_store, tmp_path):
-    with pytest.raises(UsageError, match="no split '7'; it holds 1, 2"):
+    with pytest.raises(UsageError, match="no split '7'; they hold 1, 2, or say all"):
         quick("stfn-table2", toy_store, tmp_path, splits="7")
     with pytest.raises(UsageError, match="unknown training setting 'epoch'"):
         quick("stfn-table2", toy_store, tmp_path, training={"epoch": 1})
@@ -125,7 +125,8 @@ def test_the_command_prints_a_table_and_writes_it(runner, toy_store, tmp_path):
     lines = finished.stdout.splitlines()
     assert lines[0] == "STFN table 2: fusion operations"
     assert lines[1] == "toy, split 1, seed 0, 1, settings for small data"
-    assert [line.split("  ")[0] for line in lines[-3:]] == ["Average", "Maximum", "Multiplication"]
+    assert [line.split("  ")[0] for line in lines[-4:-1]] == ["Average", "Maximum", "Multiplication"]
+    assert lines[-1] == "changed, training of heads: epochs 5, min_steps 0"
     table = list(csv.reader((out / "table.csv").read_text().splitlines()))
     assert table[0] == ["row", "paper", "mean", "deviation", "seed 0 split 1", "seed 1 split 1"]
     assert float(table[1][2]) == pytest.approx((float(table[1][4]) + float(table[1][5])) / 2)
@@ -144,7 +145,7 @@ def test_a_damaged_figure_is_measured_again_and_the_others_stay(toy_store, tmp_p
 
 
 def test_a_figure_that_is_no_number_is_a_failed_row(toy_store, tmp_path, monkeypatch):
-    monkeypatch.setattr("avr.recipes.running.accuracy_of", lambda *_, **__: float("nan"))
+    monkeypatch.setattr("avr.recipes.bench.accuracy_of", lambda *_, **__: float("nan"))
     outcome = quick("stfn-table2", toy_store, tmp_path, splits="1")
     assert all(measured.failed and "gives no accuracy" in measured.reason for measured in outcome.rows)
     assert "NaN" not in json.dumps(as_object(outcome), allow_nan=False)
@@ -197,6 +198,7 @@ def test_table_prints_mean_and_deviation_beside_the_papers_figure():
     outcome = Outcome(recipe, "hmdb51", ("1", "2", "3"), (0,), "paper", rows)
     # 50, 52, 57: mean 53, deviation √((9 + 1 + 16)/2) = 3.61
     assert table_rows(outcome) == [
+        ("row", "paper", "measured", "runs"),
         ("Global Pooling", "51.11", "53.0 ± 3.6", "3"),
         ("Statistic-based Attention", "52.2", "50.0", "1"),
         ("Learning-based Attention", "-", "-", "0"),
