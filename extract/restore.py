@@ -129,7 +129,7 @@ class Origin:
 
 
 def weights_files(store: FeatureStore) -> dict[str, str]:
-    """Stream -> where its network's weights file, or folder, was when the features were made, of those that have one."""
+    """Stream -> where its network's weights file, or folder, was when the features were made; none of other streams."""
     known: dict[str, str] = {}
     for name in store.streams:
         made = store.provenance.get("streams", {}).get(name, store.provenance)

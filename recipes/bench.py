@@ -30,6 +30,7 @@ class Bench:
     device: str = "auto"
     engine: Engine | None = None
     failures: dict[Path, AvrError] = field(default_factory=dict)  # a stage's folder -> what ended it
+    made: set[Path] = field(default_factory=set)  # stages' folders, in this run
     reasons: dict[str, tuple[str, bool]] = field(
         default_factory=dict
     )  # row -> why it went no further, and if it failed
@@ -88,14 +89,15 @@ class Bench:
     def _make(self, stage: BackboneStage | StoreStage | TunedStage) -> None:
         if stage.folder in self.failures:
             raise self.failures[stage.folder]
-        if stage.done:
-            return
+        if stage.folder in self.made or (not isinstance(stage, StoreStage) and stage.done):
+            return  # of a store nobody knows but who extracts it
         note(f"making {stage.folder}")
         try:
             stage.make(device=self.device)
         except AvrError as error:
             self.failures[stage.folder] = error
             raise
+        self.made.add(stage.folder)
 
     def _train(self, runs: Sequence[tuple[int, str]]) -> None:
         """Train all heads that rows lack; what fails is told when a row asks for it."""
@@ -249,6 +251,7 @@ class Bench:
                     gone = source.path.with_name(f".{source.path.name}")  # half a store is never found
                     shutil.rmtree(gone, ignore_errors=True)
                     shutil.rmtree(source.path.rename(gone))
+                    self.made.discard(source.path)
 
 
 def is_trained(folder: Path) -> bool:

@@ -105,9 +105,9 @@ def _work(store: StoreStage, streams: tuple[str, ...]) -> float:
 
 def _training_hours(tuned: Tuned, videos: int, work: float, pace: Pace) -> float:
     """Hours of a training on so many videos, at most, with so much work a view of one."""
-    size = min(tuned.training.batch_size or videos, videos)
-    steps = Schedule(tuned.training, math.ceil(videos / size)).total_steps
-    return BACKWARD * steps * size * work / pace.gflops / 3600
+    an_epoch = math.ceil(videos / min(tuned.training.batch_size or videos, videos))
+    epochs = Schedule(tuned.training, an_epoch).total_steps / an_epoch
+    return BACKWARD * epochs * videos * work / pace.gflops / 3600
 
 
 def _frames(store: StoreStage, row: Row, pace: Pace) -> Step:

@@ -28,6 +28,7 @@ def write_store(
     settings: dict | None = None,
     split_names: Sequence[str] = ("1", "2"),
     steps=STEPS,
+    weights_files: dict | None = None,
 ) -> Path:
     """48 videos of four classes, appearance × motion: rgb tells the one, flow the other; two splits by group."""
     arrays = {array: (steps, *shape[1:]) for array, shape in ARRAYS.items()}
@@ -53,9 +54,8 @@ def write_store(
             signal = prototypes[("rgb", "flow").index(stream), kinds[stream]]
             signal = signal.reshape(8, *[1] * (len(shape) - 2))
             made[array] = (signal + 0.3 * generator.normal(size=(1, *shape))).astype(np.float32)
-    with StoreWriter(
-        folder, dataset, arrays=arrays, provenance={"settings": settings or {"backbone": "toy"}}
-    ) as writer:
+    provenance = {"settings": settings or {"backbone": "toy"}, "weights_files": weights_files or {}}
+    with StoreWriter(folder, dataset, arrays=arrays, provenance=provenance) as writer:
         for shard in writer.shards():
             for video in shard.video_ids:
                 shard.add(video, features[video], frames=20)
