@@ -223,6 +223,8 @@ class Bench:
         # What was not there when the first figures were measured is named where it is not as it was.
         if needs_folds(row.fuse) and row.fit == "training":
             key["fit"] = row.fit
+        if row.features != "store":
+            key["features"] = row.features
         if row.measure != "top1":
             key["measure"] = row.measure
         stage = self.plan.tuned(row, job, self.run(job, seed, split), seed=seed, split=split)

@@ -15,6 +15,8 @@ from avr.training import choose_device
 
 from .reading import Measure, Row
 
+ATTENDED = "attended"  # a head's vectors: a packed store beside its scores, and the layer in it
+
 
 def needs_folds(rule: str) -> bool:
     """Whether a rule learns from scores, and so needs those of training videos; "" does not."""
@@ -25,7 +27,9 @@ def reads_features(row: Row) -> bool:
     """Whether measuring a row takes its store, not the scores of its runs alone."""
     if not row.fuse:
         return False
-    return not isinstance(make_fuser(row.fuse, **row.fuse_options), Fuser) or _learns_from_training(row)
+    if not isinstance(make_fuser(row.fuse, **row.fuse_options), Fuser):
+        return row.features == "store"
+    return _learns_from_training(row)
 
 
 def _learns_from_training(row: Row) -> bool:
@@ -62,6 +66,8 @@ def accuracy_of(
         return _measure(row.measure, _of(scores, output)[test], scores.labels[test])
     fuser = make_fuser(row.fuse, **row.fuse_options)
     if not isinstance(fuser, Fuser):
+        if row.features == "head":
+            store, layers = _vectors(folder, scores), dict.fromkeys(layers, ATTENDED)
         with FeatureStore(store, streams=list(layers)) as opened:
             train, tested = opened.split(scores.split)
             features = pooled_features(opened, layers)
@@ -88,6 +94,18 @@ def accuracy_of(
 def _measure(name: Measure, scores: NDArray, labels: NDArray) -> float:
     found = measure(scores, labels)
     return (found["top1"] + found["top5"]) / 2 if name == "average" else found[name]
+
+
+def _vectors(folder: Path, scores: Scores) -> Path:
+    """The store of the vectors that a head made of its split's videos, beside its scores.
+
+    Raises:
+        UsageError: the head keeps none.
+    """
+    place = folder / f"{ATTENDED}.h5"
+    if not place.is_file():
+        raise UsageError(f"head {scores.head} keeps no vectors in {folder}, which features = \"head\" reads")
+    return place
 
 
 def _training_scores(folder: Path, scores: Scores, store: Path, layers: Mapping[str, str]) -> Scores:

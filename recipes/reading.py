@@ -18,7 +18,8 @@ notes                    what a reader must know to compare
                          output: whose accuracy counts (none: the head's prediction); or fuse, fuse_options: a rule on
                          its outputs, of (none: all but the prediction) and scores: outside files, by the names under
                          which --scores gives them; fit: what a rule learns from, "out-of-fold" scores of the training
-                         videos or those of the head that was trained on them ("training");
+                         videos or those of the head that was trained on them ("training"); features: what a rule that
+                         reads features takes, the "store"'s, or the vectors that the "head" made of them;
                          measure: "top1", "top5", "average" of both, or "mean_class", mean accuracy of the classes;
                          figures: the paper's, in percent, by data set
 """
@@ -53,7 +54,7 @@ STORE_SETTINGS: dict[str, Any] = {
 }
 # As published: how many videos, and of those that are split three ways, how many splits a paper's mean is over.
 VIDEOS = {"hmdb51": 6766, "ucf101": 13320, "ucf11": 1600, "ucf-sports": 150, "kinetics": 260_000, "weizmann": 90}
-VIDEOS |= {"shapes": 432}
+VIDEOS |= {"shapes": 432, "kinetics-600": 500_000}
 SPLITS = {"hmdb51": 3, "ucf101": 3}
 EVERY_DATASET = "any"  # of [training.any.HEAD]
 Fit = Literal["out-of-fold", "training"]
@@ -135,6 +136,7 @@ class Row:
     of: tuple[str, ...] = ()
     scores: tuple[str, ...] = ()
     fit: Fit = "out-of-fold"
+    features: Literal["store", "head"] = "store"
     measure: Measure = "top1"
     figures: dict[str, float] = field(default_factory=dict)
 

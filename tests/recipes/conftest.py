@@ -29,9 +29,10 @@ def write_store(
     split_names: Sequence[str] = ("1", "2"),
     steps=STEPS,
     weights_files: dict | None = None,
+    shapes: dict | None = None,
 ) -> Path:
     """48 videos of four classes, appearance × motion: rgb tells the one, flow the other; two splits by group."""
-    arrays = {array: (steps, *shape[1:]) for array, shape in ARRAYS.items()}
+    arrays = {array: (steps, *shape[1:]) for array, shape in (shapes or ARRAYS).items()}
     generator = np.random.default_rng(3)
     videos = tuple(
         Video(f"class{label}/g{group}_{take}", Path(f"/nowhere/class{label}/g{group}_{take}.avi"), label, f"g{group}")

@@ -99,6 +99,12 @@ PAPER = {
         ("Early fusion model (GS + GL)", 54.51, 84.29),
         ("Early fusion model (GS + GL + GP)", 56.21, 84.71),
     ),
+    "glka-table6": (
+        ("kinetics", "kinetics-600"),
+        ("Our model, top-1", 69.2, 70.0),
+        ("Our model, top-5", 88.5, 89.4),
+        ("Our model, average of both", 78.9, 79.7),
+    ),
     # Ou & Sun 2019, tables 1-2
     "frame-attention-table1": (("ucf101",), ("Ours (VGG-16-3Dconv-2LSTM)", 95.3)),
     "frame-attention-table2": (("ucf11", "ucf-sports"), ("Ours (VGG-16-3Dconv-2LSTM)", 100.0, 100.0)),

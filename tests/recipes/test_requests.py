@@ -3,9 +3,11 @@
 import json
 
 import pytest
+import torch
 
 from avr.cli import main
 from avr.core import FolderLock, UsageError, WorkError
+from avr.heads import save_tensors
 from avr.recipes import Changes, load_recipe, run_recipe
 from avr.recipes.jobs import jobs_of
 from avr.recipes.serving import Source
@@ -183,6 +185,27 @@ def test_what_the_store_has_otherwise_than_the_paper_is_said_beside_its_figures(
     ]
     without = go("stfn-table1", write_store(tmp_path / "toy", settings=settings), tmp_path / "out")
     assert foot_lines(without) == []  # no figure of the paper's beside
+
+
+def test_a_section_may_have_a_store_for_each_split(toy_store, tmp_path, untrained):
+    other = write_store(tmp_path / "other")
+    stores = [("main@1", toy_store), ("main@2", other)]
+    outcome = go("stfn-table2", None, tmp_path / "out", stores=stores, splits="all")
+    assert {(request.split, request.store) for request in untrained} == {(("1",), toy_store), (("2",), other)}
+    assert [len(measured.values) for measured in outcome.rows] == [2] * 3
+    with pytest.raises(UsageError, match="the store has no split '3'"):
+        go("stfn-table2", None, tmp_path / "out", stores=[("main@3", toy_store)])
+    with pytest.raises(UsageError, match="two stores for section main@1"):
+        go("stfn-table2", None, tmp_path / "out", stores=[("main@1", toy_store), ("main@1", other)])
+
+
+def test_a_store_of_networks_that_saw_a_split_serves_that_split_alone(tmp_path, untrained):
+    weights = tmp_path / "weights.safetensors"
+    save_tensors(weights, {"a": torch.zeros(1)}, {"dataset": "toy", "split": "1"})
+    store = write_store(tmp_path / "store", weights_files={"rgb": str(weights)})
+    assert go("stfn-table2", store, tmp_path / "out", splits="all").splits == ("1",)
+    with pytest.raises(UsageError, match="trained on split 1, and have seen test videos of split 2"):
+        go("stfn-table2", None, tmp_path / "out", stores=[("main@2", store)])
 
 
 # --- files and folders ------------------------------------------------------------------------------------------------

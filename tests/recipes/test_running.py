@@ -11,8 +11,10 @@ from avr.cli import main
 from avr.core import UsageError, read_json, top_k_accuracy
 from avr.recipes import Changes, as_object, load_recipe, run_recipe
 from avr.recipes.outcome import Measured, Outcome
-from avr.recipes.tables import as_markdown, table_rows
-from avr.store import read_scores
+from avr.recipes.tables import as_markdown, foot_lines, table_rows
+from avr.store import pack, read_scores
+
+from .conftest import write_store
 
 QUICK = {"epochs": 2, "min_steps": 0, "lr": 0.01}  # where it does not matter what is learnt
 
@@ -97,6 +99,49 @@ def test_outside_scores_are_averaged_in(toy_store, tmp_path):
     both = run_recipe(recipe, **given, changes=changes)
     # a perfect stream has all the weight that averaging gives it: its class has at least 1/2
     assert both.rows[1].values[0, "1"] == 100.0
+    # the file says of which split it is: the other one is left out, before anything is trained for it
+    split_2 = f"{both.rows[1].row.name}: no outside scores of split 2: give --scores mifs@2=FILE"
+    given = {**given, "splits": "all"}
+    for scores in ({"mifs": tmp_path / "mifs.h5"}, {"mifs@1": tmp_path / "mifs.h5"}):
+        two = run_recipe(recipe, **given, changes=Changes(training=QUICK, scores=scores))
+        assert two.rows[1].values == both.rows[1].values
+        assert len(two.rows[0].values) == 2
+        assert split_2 in foot_lines(two)
+    with pytest.raises(UsageError, match="these are of split 1"):
+        run_recipe(recipe, **given, changes=Changes(training=QUICK, scores={"mifs@2": tmp_path / "mifs.h5"}))
+
+
+def test_a_rule_reads_the_stores_features_or_the_vectors_that_a_head_made_of_them(toy_store, tmp_path):
+    """Vectors in which rgb tells the class, beside features of which it tells but half."""
+    path = tmp_path / "mine.toml"
+    row = '[[rows]]\nname = "{0}"\nhead = "linear"\nstreams = ["rgb"]\nfuse = "early-svm"\nfeatures = "{0}"\n'
+    head = 'title = "t"\npaper = "p"\nmetric = "m"\nsplit = "first"\n'
+    head += '[stores.main]\nbackbone = "resnet50"\nstreams = ["rgb"]\nlayers = ["pooled"]\n'
+    path.write_text(head + row.format("store") + row.format("head"))
+    first = quick(str(path), toy_store, tmp_path / "out")
+    assert first.rows[0].values[0, "1"] < 75
+    assert first.rows[1].reason.startswith("head linear keeps no vectors in ")
+    folder = next((tmp_path / "out" / "runs").glob("*/*/split-1"))
+    write_store(tmp_path / "vectors", shapes={"rgb/attended": (1, 8), "flow/attended": (1, 8)}, steps=1)
+    pack(tmp_path / "vectors", folder / "attended.h5")
+    again = quick(str(path), toy_store, tmp_path / "out")
+    assert again.rows[0].values == first.rows[0].values
+    assert again.rows[1].reason == ""
+
+
+def test_rows_of_one_training_may_measure_it_differently(toy_store, tmp_path):
+    path = tmp_path / "mine.toml"
+    row = '[[rows]]\nname = "{0}"\nhead = "linear"\noutput = "rgb"\nmeasure = "{0}"\n'
+    head = 'title = "t"\npaper = "p"\nmetric = "m"\nsplit = "first"\n'
+    head += '[stores.main]\nbackbone = "resnet50"\nstreams = ["rgb"]\nlayers = ["pooled"]\n'
+    path.write_text(head + "".join(map(row.format, ("top1", "top5", "average", "mean_class"))))
+    outcome = quick(str(path), toy_store, tmp_path / "out")
+    top1, top5, average, mean_class = (measured.mean for measured in outcome.rows)
+    assert top5 == 100  # of four classes
+    assert average == (top1 + top5) / 2
+    assert mean_class == pytest.approx(top1)  # as many test videos a class
+    assert len(list((tmp_path / "out" / "runs").glob("*/*"))) == 1
+    assert as_object(outcome)["rows"][1]["runs"] == [{"seed": 0, "split": "1", "top5": 100.0}]
 
 
 @pytest.mark.parametrize("name", ["glka-table4", "frame-attention-table1", "temporal-pyramid-table1"])
