@@ -1,6 +1,7 @@
 """`avr recipe`: the papers' tables, run by one command."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -51,7 +52,10 @@ def show(name: str) -> Reply:
 def _show(recipe: "Recipe") -> None:
     print_lines(recipe.title, recipe.paper, recipe.metric, *(f"note: {text}" for text in recipe.notes))
     for section, spec in recipe.stores.items():
-        click.echo(f"store {section}: " + ", ".join(f"{key} {as_text(value)}" for key, value in spec.settings.items()))
+        trained = "" if spec.finetune is None else ", the paper trains its networks"
+        trained += f" ({_pairs(spec.finetune)})" if spec.finetune else ""
+        told = ", ".join(f"{key} {as_text(value)}" for key, value in spec.settings.items())
+        click.echo(f"store {section}: {told}{trained}")
     for dataset, by_head in recipe.training.items():
         for head, changes in by_head.items():
             click.echo(f"paper's training, {dataset}, {head}: {_pairs(changes)}")
@@ -60,7 +64,8 @@ def _show(recipe: "Recipe") -> None:
     for row in recipe.rows:
         fused = f"{row.fuse} {_pairs(row.fuse_options)}".strip()
         figures = [row.figures.get(dataset, "-") for dataset in recipe.datasets]
-        settings = (_pairs(row.options) or "-", _pairs(row.training) or "-")
+        training = _pairs(row.training) + " end to end" * row.end_to_end
+        settings = (_pairs(row.options) or "-", training.strip() or "-")
         rows.append((row.name, row.head, *settings, fused or row.output or "-", row.store, *figures))
     header = ("row", "head", "options", "training", "fused by or output", "store", *recipe.datasets)
     print_table(header, rows, align="llllll" + "r" * len(recipe.datasets))
@@ -89,6 +94,8 @@ def plan(name: str, videos: int, **options: Any) -> Reply:
         recipe.planned(options["dataset"], videos)
         from avr.recipes import plan_recipe  # torch, after what needs none
 
+        changed = {key: spec.changed(options["extract"]) for key, spec in recipe.stores.items()}
+        recipe = replace(recipe, stores=changed)
         extractions = plan_recipe(recipe, pace=_pace(recipe, {}), dataset=options["dataset"], videos=videos)
         return Reply({"recipe": name, "extractions": extractions}, lambda: _show_plan(extractions))
     if not options["dataset"]:

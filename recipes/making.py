@@ -26,7 +26,6 @@ class Making:
         end_to_end: changes to the trainings end to end.
         cache: of decoded frames and flow.
         keep_stores: they stay when their rows are measured.
-        seed: of the backbones; heads have seeds of their own.
     """
 
     dataset: Dataset
@@ -37,7 +36,6 @@ class Making:
     backbones: Mapping[str, str] = field(default_factory=dict)
     end_to_end: Mapping[str, str] = field(default_factory=dict)
     keep_stores: bool = False
-    seed: int = 0
 
 
 @dataclass(frozen=True)

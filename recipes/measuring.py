@@ -104,7 +104,7 @@ def _vectors(folder: Path, scores: Scores) -> Path:
     """
     place = folder / f"{ATTENDED}.h5"
     if not place.is_file():
-        raise UsageError(f"head {scores.head} keeps no vectors in {folder}, which features = \"head\" reads")
+        raise UsageError(f'head {scores.head} keeps no vectors in {folder}, which features = "head" reads')
     return place
 
 

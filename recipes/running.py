@@ -24,9 +24,11 @@ from .folder import check_folder, mark_folder
 from .jobs import Changes
 from .making import Making
 from .outcome import Measured, Outcome
-from .reading import SPLITS, Recipe
+from .reading import SPLITS, VIDEOS, Recipe
 from .serving import lacking_stores, store_differences
 from .settling import Plan, settle
+
+SOME_GONE = 0.9  # of the videos that were published, this share may still be had
 
 
 def run_recipe(  # noqa: PLR0913 (the stage's one entry: all it can be told, keyword-only)
@@ -89,9 +91,12 @@ def _aside(measured: Measured, plan: Plan) -> Measured:
         reasons.append(f"{done} of {count} splits")
     if recipe.stores[row.store].finetune is not None and not plan.finetunes(row):
         reasons.append("frozen networks, the paper's are trained")
-    settings = plan.sources[plan.splits[0]][row.store].settings(recipe.stores[row.store].streams)
-    if any(own.get("weights") == "random" for own in settings):
+    source = plan.sources[next(split for _, split in measured.values)][row.store]
+    if any(own.get("weights") == "random" for own in source.settings(recipe.stores[row.store].streams)):
         reasons.append("random weights")
+    videos = VIDEOS.get(plan.dataset, 0)
+    if source.num_videos < SOME_GONE * videos:
+        reasons.append(f"{source.num_videos} videos, as published {videos}")
     return dataclasses.replace(measured, aside=", ".join(reasons))
 
 

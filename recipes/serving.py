@@ -58,6 +58,14 @@ class Source:
             return bool(_trained_splits(store))
 
     @property
+    def num_videos(self) -> int:
+        """How many videos the data set has, as far as the store tells."""
+        if self.made:
+            return len(self.made.making.dataset.videos)
+        with quiet(), FeatureStore(self.path) as store:
+            return len(store.ids)
+
+    @property
     def lacking(self) -> str:
         """What a store at hand lacked when it was read."""
         if self.made:

@@ -26,6 +26,7 @@ from .folder import key_of, store_slug
 from .making import Making, Tuned, tuned_backbone
 from .reading import Recipe, StoreSpec
 
+SEED = 0  # of the networks' fine-tuning; heads have seeds of their own
 NETWORK = ("kind", "backbone", "stack", "clip_frames", "frame_stride", "flow", "flow_size", "resize", "crop")
 
 
@@ -50,7 +51,7 @@ class BackboneStage:
         """Of the videos, the network, where it starts, and how it is trained."""
         videos = {video.id: video for video in self.making.dataset.videos}
         train = [(name, videos[name].label, videos[name].group) for name in self._split.train]
-        how = [asdict(self.tuned.training), self.tuned.tuning.identity(), self.making.seed]
+        how = [asdict(self.tuned.training), self.tuned.tuning.identity(), SEED]
         return key_of([self.making.dataset.name, train, told(self.asked), *how])
 
     @property
@@ -86,7 +87,7 @@ class BackboneStage:
             training=self.tuned.training,
             tuning=self.tuned.tuning,
             split=self.split,
-            seed=self.making.seed,
+            seed=SEED,
             out=self.folder,
             cache=self.making.cache,
             device=device,

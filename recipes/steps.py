@@ -18,7 +18,7 @@ from .making import Tuned
 from .planning import Pace, look, store_words
 from .reading import Row
 from .settling import Plan
-from .stages import BackboneStage, StoreStage, TunedStage
+from .stages import SEED, BackboneStage, StoreStage, TunedStage
 
 BACKWARD = 3.0  # a step of training costs about three forward passes
 FRAMES, SHORT, LONG = 100, 240, 320  # of a video, as most of HMDB51 and UCF101 have them
@@ -148,7 +148,7 @@ def _backbone(stage: BackboneStage, where: str) -> str:
         if getattr(asked, name) and (asked.kind == "flow" or name in ("resize", "crop")):
             words += [f"--{name}", as_text(getattr(asked, name))]
     words += _settings(stage.tuned, BACKBONE, Tuning())
-    words += ["--seed", str(stage.making.seed), "--cache", str(stage.making.cache), "--out", str(stage.folder)]
+    words += ["--seed", str(SEED), "--cache", str(stage.making.cache), "--out", str(stage.folder)]
     return f"avr finetune backbone {where} {shlex.join(words)}"
 
 

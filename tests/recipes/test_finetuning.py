@@ -134,7 +134,7 @@ def test_the_table_says_what_was_before_and_what_keeps_it_from_the_papers(whole)
     assert table_rows(whole)[0] == ("row", "paper", "before", "measured", "runs")
     assert [row[1] for row in table_rows(whole)[1:]] == ["(50.0)", "(60.0)", "-", "-"]
     assert foot_lines(whole) == [
-        "paper's figure in brackets: random weights",
+        "paper's figure in brackets: random weights, 18 videos, as published 432",
         "before: with the fine-tuned networks frozen; measured: head and networks trained end to end",
         "rules are fitted on the scores that heads had before they were trained end to end",
         "changed, training of heads: epochs 1, min_steps 0",
@@ -158,6 +158,17 @@ def test_a_rule_may_learn_from_the_scores_of_the_trained_on(recipe, whole, work)
     after = read_scores(next(folder.glob("tuned/*/seed-0-split-1/split-1/scores.h5")))
     found = rule.predict(np.stack([after.streams["rgb"], after.streams["flow"]], axis=1))
     assert whole.rows[3].values[0, "1"] == pytest.approx(100 * np.mean(found == after.labels))
+
+
+def test_without_fine_tuning_one_store_serves_every_split(recipe, clips, work):
+    folder = work / "frozen"
+    outcome = run(recipe, clips, folder, finetune=False)
+    assert [name.split("/")[1] for name in stages(folder)] == ["heads"] * 1 + ["stores"]
+    assert [len(measured.values) for measured in outcome.rows] == [2] * 4
+    assert table_rows(outcome)[0] == ("row", "paper", "measured", "runs")
+    assert foot_lines(outcome)[0].startswith(
+        "paper's figure in brackets: frozen networks, the paper's are trained, random"
+    )
 
 
 KILLS = {

@@ -178,7 +178,7 @@ def test_what_the_store_has_otherwise_than_the_paper_is_said_beside_its_figures(
     store = write_store(tmp_path / "store", name="hmdb51", settings=settings)
     outcome = go("stfn-table1", store, tmp_path / "out")
     assert foot_lines(outcome) == [
-        "paper's figure in brackets: frozen networks, the paper's are trained",
+        "paper's figure in brackets: frozen networks, the paper's are trained, 48 videos, as published 6766",
         "store main: backbone squeezenet1_1, the paper's resnet101",
         "store main: segments 3, the paper's 5",
         "store main: flow dis, the paper's tvl1",
