@@ -1,17 +1,17 @@
-"""Recipes from one command to the printed table, killed in the middle and continued.
+"""A recipe that fine-tunes, from one command to the printed table, killed in every stage and continued.
 
-    python benchmarks/recipes.py --work benchmarks-work/recipes
+    python benchmarks/recipes.py stilt-table4 --work benchmarks-work/recipes -- --dataset shapes --extract segments=3 …
 
-Draws shapes, extracts it with a SqueezeNet 1.1 from random weights, and runs `stfn-table2` and `stilt-table5` on all
-three splits as a user would type them. Each is killed with SIGKILL, process group and all: the first once four of its
-nine figures are there, the second inside its first training. It is then run again with the same command. Printed: the
-commands, what was there when it was killed and whether it was touched again, and the tables.
+Runs `avr recipe plan` and then `avr recipe run` of the recipe with `--finetune` and the options behind `--`, in the
+folder --work. The run is killed with SIGKILL, process group and all, once in every stage (or in those of --kill):
+while a network is fine-tuned, while a store is extracted, while a head is trained, while all are trained end to end,
+and while rows are measured. After each kill the same command runs again. Printed: the commands, what was there at each
+kill and whether it was made again, and the table.
 """
 
 import argparse
 import os
 import shlex
-import shutil
 import signal
 import subprocess
 import sys
@@ -19,67 +19,74 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from avr.store import score_paths
-
 AVR = str(Path(sys.executable).with_name("avr"))
-EXTRACT = "--backbone squeezenet1_1 --weights random --segments 4 --stack 5 --resize 96 --crop 84"
 
 
-def figures(out: Path) -> dict[Path, int]:
-    """Measured figures and finished trainings, with their times of change."""
-    trained = [path for run in (out / "runs").glob("*/seed-*") for path in score_paths(run)]
-    found = [*(out / "rows").rglob("*.json"), *trained]
+def made(work: Path) -> dict[Path, int]:
+    """Finished networks, trainings and figures, with their times of change."""
+    found = [*work.glob("stages/backbones/*/weights.safetensors"), *work.glob("out/rows/*/*.json")]
+    found += [*work.glob("stages/heads/*/*/split-*/scores.h5"), *work.glob("stages/tuned/*/*/split-*/scores.h5")]
     return {path: path.stat().st_mtime_ns for path in found}
 
 
-def four_figures(out: Path) -> bool:
-    return len(list((out / "rows").rglob("*.json"))) >= 4
+def grew(work: Path, pattern: str) -> bool:
+    return any(True for _ in work.glob(pattern))
 
 
-def inside_a_training(out: Path) -> bool:
-    """Two seconds after the first training has begun."""
-    begun = list((out / "runs").glob("*/seed-*"))
-    return bool(begun) and time.time() - begun[0].stat().st_ctime > 2
+INSIDE: dict[str, Callable[[Path], bool]] = {
+    "backbone": lambda work: grew(work, "stages/backbones/*/state.pt"),
+    "store": lambda work: grew(work, "stages/stores/*/*/shard-*.h5"),
+    "head": lambda work: grew(work, "stages/heads/*/*/.begun/*"),
+    "end to end": lambda work: grew(work, "stages/tuned/*/*/split-*/state.pt"),
+    "measuring": lambda work: grew(work, "out/rows/*/*.json"),
+}
 
 
-KILLED_WHEN: dict[str, Callable[[Path], bool]] = {"stfn-table2": four_figures, "stilt-table5": inside_a_training}
-
-
-def run(recipe: str, store: Path, work: Path, training: list[str]) -> None:
-    out = work / recipe
-    shutil.rmtree(out, ignore_errors=True)
-    command = [AVR, "recipe", "run", recipe, "--store", str(store), "--splits", "all", "--out", str(out), *training]
-    print(f"\n$ {shlex.join(['avr', *command[1:]])}", flush=True)
+def kill_inside(command: list[str], work: Path, stage: str) -> bool:
+    """Run the command until it is inside a stage, and kill it; False where it was over before."""
     with subprocess.Popen(
         command, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL, start_new_session=True
-    ) as first:
-        while first.poll() is None and not KILLED_WHEN[recipe](out):
+    ) as running:
+        while running.poll() is None and not INSIDE[stage](work):
             time.sleep(0.02)
-        if first.poll() is not None:
-            raise SystemExit(f"{recipe} was over before it could be killed (exit code {first.returncode})")
-        os.killpg(first.pid, signal.SIGKILL)
-    kept = figures(out)
-    started = time.perf_counter()
-    done = subprocess.run(command, stderr=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True, check=True)
-    seconds = time.perf_counter() - started
-    after = figures(out)
-    again = [path for path in kept if after.get(path) != kept[path]]
-    print(f"killed with {len(kept)} figures and trainings there; continued in {seconds:.0f} s to {len(after)};")
-    print(f"made again of those that were there: {len(again)}\n\n{done.stdout}", flush=True)
+        if running.poll() is not None:
+            return False
+        os.killpg(running.pid, signal.SIGKILL)
+    return True
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("recipe")
     parser.add_argument("--work", type=Path, default=Path("benchmarks-work/recipes"))
-    parser.add_argument("--training", action="append", default=[], metavar="SETTING=VALUE", help="As of recipe run.")
-    chosen = parser.parse_args()
-    store = chosen.work / "store"
-    command = [AVR, "extract", "--dataset", "shapes", "--root", str(chosen.work / "shapes"), *EXTRACT.split()]
-    print(f"$ avr extract --dataset shapes {EXTRACT}", flush=True)
-    subprocess.run([*command, "--out", str(store)], check=True)
-    training = [text for value in chosen.training for text in ("--training", value)]
-    for recipe in KILLED_WHEN:
-        run(recipe, store, chosen.work, training)
+    parser.add_argument("--kill", default=",".join(INSIDE), help="Stages with commas; '' kills in none.")
+    own, _, options = " ".join(map(shlex.quote, sys.argv[1:])).partition(" -- ")  # those behind -- are avr's
+    chosen = parser.parse_args(shlex.split(own))
+    work: Path = chosen.work
+    told = [chosen.recipe, "--finetune", *shlex.split(options)]
+    told += ["--stages", str(work / "stages"), "--cache", str(work / "cache"), "--out", str(work / "out")]
+    print(f"$ {shlex.join(['avr', 'recipe', 'plan', *told])}", flush=True)
+    subprocess.run([AVR, "recipe", "plan", *told], check=True)
+    command = [AVR, "recipe", "run", *told]
+    print(f"\n$ {shlex.join(['avr', *command[1:]])}", flush=True)
+    before: dict[Path, int] = {}
+    started = time.perf_counter()
+    for stage in filter(None, chosen.kill.split(",")):
+        if not kill_inside(command, work, stage):
+            print(f"was over before it could be killed in stage {stage}", flush=True)
+            continue
+        there = made(work)
+        again = [path for path, when in before.items() if there.get(path) != when]
+        print(f"killed in stage {stage}: {len(there)} results there, {len(again)} made again", flush=True)
+        before = there
+    done = subprocess.run(command, stderr=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True, check=True)
+    there = made(work)
+    again = [path for path, when in before.items() if there.get(path) != when]
+    print(
+        f"continued to the end: {len(there)} results there, {len(again)} made again, "
+        f"{time.perf_counter() - started:.0f} s in all\n\n{done.stdout}",
+        flush=True,
+    )
 
 
 if __name__ == "__main__":

@@ -234,7 +234,9 @@ dataset_option = click.option(
 )
 
 
-def set_option(flag: str, text: str, *, name: str = "", bare: str = "", free: bool = False) -> Callable[[F], F]:
+def set_option(
+    flag: str, text: str, *, name: str = "", bare: str = "", free: bool = False, unit: str = ""
+) -> Callable[[F], F]:
     """An option NAME=VALUE that is repeated: a dict of texts. With `bare`, NAME is left out where a value is for all.
 
     Args:
@@ -243,13 +245,17 @@ def set_option(flag: str, text: str, *, name: str = "", bare: str = "", free: bo
         name: of the command's argument, if not the flag's.
         bare: what NAME is called there, such as "STREAM"; a value without it is under "".
         free: NAME is the user's own; else it is an option's, whose "-" stands for "_".
+        unit: what may be named behind NAME, such as "SPLIT" in "NAME@SPLIT".
     """
 
     def pairs(_: click.Context, __: click.Parameter, values: tuple[str, ...]) -> dict[str, str]:
         found = dict(named_value(flag, value, bare=bool(bare)) for value in values)
-        return found if bare or free else {name.replace("-", "_"): value for name, value in found.items()}
+        if bare or free:
+            return found
+        parts = {name: name.partition("@") for name in found}
+        return {"".join((own.replace("-", "_"), *rest)): found[name] for name, (own, *rest) in parts.items()}
 
-    metavar = f"[{bare}=]VALUE" if bare else "NAME=VALUE"
+    metavar = f"[{bare}=]VALUE" if bare else f"NAME[@{unit}]=VALUE" if unit else "NAME=VALUE"
     names = (flag, name) if name else (flag,)
     return click.option(*names, multiple=True, metavar=metavar, callback=pairs, help=text)
 

@@ -1,20 +1,21 @@
 """`avr recipe`: the papers' tables, run by one command."""
 
 from collections.abc import Mapping
-from pathlib import Path
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from avr.core import WorkError, as_text
+from avr.core import UsageError, WorkError, as_text
 from avr.training import Engine
 
-from ._options import PATH, chosen_store, device_option, list_option, named_value, record_options, set_option
+from ._options import device_option, record_options
 from ._output import Reply, answering, print_lines, print_table
+from ._recipe_options import run_options, told
 from ._shell import Group, among_recipes
 
 if TYPE_CHECKING:
-    from avr.recipes import Extraction, Outcome, Recipe
+    from avr.recipes import Extraction, Outcome, Pace, Recipe, Step
 
 
 @click.group(cls=Group)
@@ -52,7 +53,10 @@ def show(name: str) -> Reply:
 def _show(recipe: "Recipe") -> None:
     print_lines(recipe.title, recipe.paper, recipe.metric, *(f"note: {text}" for text in recipe.notes))
     for section, spec in recipe.stores.items():
-        click.echo(f"store {section}: " + ", ".join(f"{key} {as_text(value)}" for key, value in spec.settings.items()))
+        trained = "" if spec.finetune is None else ", the paper trains its networks"
+        trained += f" ({_pairs(spec.finetune)})" if spec.finetune else ""
+        told = ", ".join(f"{key} {as_text(value)}" for key, value in spec.settings.items())
+        click.echo(f"store {section}: {told}{trained}")
     for dataset, by_head in recipe.training.items():
         for head, changes in by_head.items():
             click.echo(f"paper's training, {dataset}, {head}: {_pairs(changes)}")
@@ -61,7 +65,8 @@ def _show(recipe: "Recipe") -> None:
     for row in recipe.rows:
         fused = f"{row.fuse} {_pairs(row.fuse_options)}".strip()
         figures = [row.figures.get(dataset, "-") for dataset in recipe.datasets]
-        settings = (_pairs(row.options) or "-", _pairs(row.training) or "-")
+        training = _pairs(row.training) + " end to end" * row.end_to_end
+        settings = (_pairs(row.options) or "-", training.strip() or "-")
         rows.append((row.name, row.head, *settings, fused or row.output or "-", row.store, *figures))
     header = ("row", "head", "options", "training", "fused by or output", "store", *recipe.datasets)
     print_table(header, rows, align="llllll" + "r" * len(recipe.datasets))
@@ -73,25 +78,45 @@ def _pairs(values: Mapping[str, object]) -> str:
 
 @command.command()
 @click.argument("name", shell_complete=among_recipes)
-@click.option("--dataset", default="", help="Data set to extract.  [default: those of the paper's table]")
 @click.option("--videos", type=click.IntRange(min=0), default=0, help="How many it has.  [default: as published]")
+@run_options
 @answering
-def plan(name: str, dataset: str, videos: int) -> Reply:
-    """Say what recipe NAME needs extracted: the commands, and what they cost in disk and time.
+def plan(name: str, videos: int, **options: Any) -> Reply:
+    """Say what recipe NAME needs: the commands, and what they cost in disk and time.
 
+    Without --finetune these are the stores to extract, of --dataset or of the paper's data sets as published. With it,
+    they are all stages of `avr recipe run` with the same options: networks, stores, heads, trainings end to end.
     Hours are estimated from a few seconds of timing on this machine: flow pairs of 320x240 and convolutions.
     """
-    from avr.core import note
     from avr.recipes import load_recipe
 
     recipe = load_recipe(name)
-    from avr.recipes import measure_pace, plan_recipe  # torch, after what needs none
+    if not options["finetune"]:
+        recipe.planned(options["dataset"], videos)
+        from avr.recipes import plan_recipe  # torch, after what needs none
 
-    pace = measure_pace({str(spec["flow"]) for spec in recipe.stores.values()})
+        changed = {key: spec.changed(options["extract"]) for key, spec in recipe.stores.items()}
+        recipe = replace(recipe, stores=changed)
+        extractions = plan_recipe(recipe, pace=_pace(recipe, {}), dataset=options["dataset"], videos=videos)
+        return Reply({"recipe": name, "extractions": extractions}, lambda: _show_plan(extractions))
+    if not options["dataset"]:
+        raise UsageError("--finetune trains on videos: say of which data set, --dataset")
+    asked = told(recipe, options)
+    from avr.recipes import plan_stages, settle
+
+    settled = settle(recipe, **asked.request)
+    steps = plan_stages(settled, asked.out, pace=_pace(recipe, asked.request["making"].extract), where=asked.where)
+    return Reply({"recipe": name, "stages": steps}, lambda: _show_steps(steps))
+
+
+def _pace(recipe: "Recipe", changes: dict[str, str]) -> "Pace":
+    from avr.core import note
+    from avr.recipes import measure_pace
+
+    pace = measure_pace({str(spec.changed(changes)["flow"]) for spec in recipe.stores.values()})
     flow = ", ".join(f"{method} {1000 * seconds:.3g} ms a pair" for method, seconds in pace.flow_seconds.items())
     note(f"timed here: {flow}; {pace.gflops:.3g} GFLOP/s in a convolution")
-    extractions = plan_recipe(recipe, pace=pace, dataset=dataset, videos=videos)
-    return Reply({"recipe": name, "extractions": extractions}, lambda: _show_plan(extractions))
+    return pace
 
 
 def _show_plan(extractions: "list[Extraction]") -> None:
@@ -105,71 +130,56 @@ def _show_plan(extractions: "list[Extraction]") -> None:
         )
 
 
+def _show_steps(steps: "list[Step]") -> None:
+    for step in steps:
+        of_split = f" of split {step.split}" if step.split else ""
+        costs = [f"{step.gigabytes:.3g} GB"] if step.gigabytes is not None else []
+        costs += [f"about {step.hours:.3g} hours here"] if step.hours is not None else ["hours not estimated"]
+        cost = "there already" if step.done else ", ".join(costs)
+        rows = ", ".join(step.rows[:2]) + (f" and {len(step.rows) - 2} more" if len(step.rows) > 2 else "")
+        print_lines(
+            f"{step.stage}{of_split}: {rows}",
+            f"  {step.command or 'frames and flow, kept once for all (100 frames of 320×240 a video assumed)'}",
+            f"  {cost}",
+        )
+    left = [step for step in steps if not step.done]
+    stores = [(step.gigabytes or 0.0, step.split) for step in left if step.stage == "store"]
+    at_once = max((sum(size for size, own in stores if own == split) for _, split in stores), default=0.0)
+    kept = sum(step.gigabytes or 0.0 for step in left if step.stage == "frames")
+    hours = sum(step.hours or 0.0 for step in left)
+    print_lines(
+        f"in all: {len(left)} of {len(steps)} stages to do, about {hours:.3g} hours here besides the heads', "
+        f"{kept:.3g} GB of frames and flow, and {at_once:.3g} GB of stores at a time"
+    )
+
+
 @command.command()
 @click.argument("table", metavar="NAME", shell_complete=among_recipes)
-@click.option(
-    "--store",
-    "stores",
-    multiple=True,
-    metavar="[SECTION=]PATH",
-    help="Feature store, for the rows it fits that no other serves, or for those of one section; repeat.  "
-    "[default: the newest under features/]",
-)
-@click.option("--splits", default="", help='Names with commas, "first" or "all".  [default: the paper\'s]')
-@list_option(
-    "--seeds",
-    "seeds",
-    tuple[int, ...],
-    default="0",
-    unit="NUMBERS",
-    text="With commas: each row is trained once a seed.",
-)
-@click.option(
-    "--settings",
-    type=click.Choice(["auto", "paper", "small"]),
-    default="auto",
-    show_default=True,
-    help="Training settings: the paper's, those for small data, or the paper's on the paper's data sets.",
-)
-@set_option("--set", "Change an option of the heads that have it; repeat.", name="options")
-@set_option("--training", "Change a training setting; repeat.")
-@set_option("--layer", "Read another layer than the head's own; repeat.", name="layers", bare="STREAM")
-@set_option("--scores", "Outside scores that a row asks for, a file by its name; repeat.", free=True)
-@click.option("--out", type=PATH, help="Folder of the run.  [default: runs/recipe-NAME-DATASET]")
+@run_options
 @device_option
 @record_options("engine", Engine, flags={"name": "--engine"})
 @answering
-def run(
-    table: str, stores: tuple[str, ...], settings: Any, out: Path | None, scores: dict[str, str], **options: Any
-) -> Reply:
-    """Train the rows of recipe NAME on stores and print one table: row, paper, measured mean ± deviation.
+def run(table: str, engine: Engine, device: str, **options: Any) -> Reply:
+    """Train the rows of recipe NAME and print one table: row, paper, measured mean ± deviation.
 
-    What is in --out already, from the same settings and store, is not trained again: a run that was stopped goes on.
-    The table is also written there as table.csv, table.md and table.json. A row whose work fails says so, the others
+    The rows read stores at hand, or with --dataset those that the run makes; with --finetune their networks are trained
+    first, and head and networks together where the paper does so (`avr recipe plan` with the same options tells each
+    stage). What is there already, from the same settings and videos, is not made again: a run that was stopped goes on.
+    The table is also written to --out as table.csv, table.md and table.json. A row whose work fails says so, the others
     still run, and the exit code is 1.
     """
     from avr.core import note
     from avr.recipes import load_recipe
-    from avr.store import RUNS, FeatureStore
 
     recipe = load_recipe(table)
-    named = [named_value("--store", text, bare=True) for text in stores]
-    paths = [(key, chosen_store(Path(value))) for key, value in named] or [("", chosen_store(None))]
-    if out is None:
-        with FeatureStore(paths[0][1]) as store:
-            out = RUNS / f"recipe-{recipe.name}-{store.dataset}"
-    note(f"out: {out}")
-    from avr.recipes import Changes, as_object, run_recipe, write_tables  # torch, after what needs none
+    asked = told(recipe, options)
+    note(f"out: {asked.out}")
+    from avr.recipes import as_object, run_recipe, write_tables  # torch, after what needs none
 
-    changes = Changes(
-        settings=settings,
-        scores={key: Path(value) for key, value in scores.items()},
-        **{key: options.pop(key) for key in ("options", "training", "layers")},
-    )
-    outcome = run_recipe(recipe, stores=paths, out=out, changes=changes, **options)
+    outcome = run_recipe(recipe, **asked.request, out=asked.out, device=device, engine=engine)
     unwritten = None
     try:
-        write_tables(outcome, out)
+        write_tables(outcome, asked.out)
     except WorkError as error:
         unwritten = error
     failed = any(measured.failed for measured in outcome.rows)
@@ -177,8 +187,9 @@ def run(
 
 
 def _show_outcome(outcome: "Outcome") -> None:
-    from avr.recipes import HEADER, foot_lines, head_lines, table_rows
+    from avr.recipes import foot_lines, head_lines, table_rows
 
+    header, *rows = table_rows(outcome)
     print_lines(*head_lines(outcome), "")
-    print_table(HEADER, table_rows(outcome))
+    print_table(header, rows)
     print_lines(*foot_lines(outcome))

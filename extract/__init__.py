@@ -16,10 +16,10 @@ if TYPE_CHECKING:
     from .extractor import Extractor
     from .networks import Networks, build_backbone, load_networks
     from .preprocess import channels_last, crop_images, lay_out
-    from .restore import Origin, refuse_unused, restore_video
+    from .restore import Origin, refuse_unused, restore_video, weights_files
     from .run import Summary, extract
     from .streams import Stream, open_streams
-    from .weights import find_state, fit_state, load_weights
+    from .weights import find_state, fit_state, load_weights, trained_on
 else:
     __getattr__, __dir__ = lazy(__name__)
 

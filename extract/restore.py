@@ -96,15 +96,10 @@ class Origin:
 
     def _known_files(self) -> dict[str, str]:
         """Where each stream's weights file was when its features were made."""
-        known: dict[str, str] = {}
         # A store that is gone tells nothing; the files may lie in the folders.
         with contextlib.suppress(AvrError), FeatureStore(self.stores, streams=list(self.settings)) as store:
-            for name in self.settings:
-                made = store.provenance.get("streams", {}).get(name, store.provenance)
-                for own, file in made.get("weights_files", {}).items():
-                    if f"-{name}".endswith(f"-{own}"):  # a store's name may stand before it
-                        known[name] = file
-        return known
+            return weights_files(store)
+        return {}
 
     def restore_dataset(self, root: Path | None = None) -> Dataset:
         """The videos, with the labels, groups and splits that the store keeps.
@@ -131,6 +126,17 @@ class Origin:
         if self.dataset not in item_names("avr.datasets"):
             raise UsageError(f"only the run's store knows the videos and splits of {self.dataset}, and it is gone")
         return index_dataset(self.dataset, root)
+
+
+def weights_files(store: FeatureStore) -> dict[str, str]:
+    """Stream -> where its network's weights file, or folder, was when the features were made; none of other streams."""
+    known: dict[str, str] = {}
+    for name in store.streams:
+        made = store.provenance.get("streams", {}).get(name, store.provenance)
+        for own, file in made.get("weights_files", {}).items():
+            if f"-{name}".endswith(f"-{own}"):  # a store's name may stand before it
+                known[name] = file
+    return known
 
 
 def _dataset_of(store: FeatureStore, root: Path | None) -> Dataset:

@@ -17,7 +17,7 @@ from avr.core import lazy
 from .tuning import BACKBONE, END_TO_END, END_TO_END_TUNING, UNREAD, Tuning
 
 if TYPE_CHECKING:
-    from .backbone import BackboneResult, finetune_backbone
+    from .backbone import PAPER, BackboneResult, finetune_backbone
     from .end_to_end import EndToEndResult, finetune_end_to_end
 else:
     __getattr__, __dir__ = lazy(__name__)
@@ -26,6 +26,7 @@ __all__ = [
     "BACKBONE",
     "END_TO_END",
     "END_TO_END_TUNING",
+    "PAPER",
     "UNREAD",
     "BackboneResult",
     "EndToEndResult",

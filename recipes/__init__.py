@@ -13,20 +13,26 @@ from .reading import Recipe, Row, StoreSpec, load_recipe, recipe_names
 
 if TYPE_CHECKING:
     from .jobs import Changes
+    from .making import Making
+    from .outcome import Outcome
     from .pace import measure_pace
-    from .planning import Extraction, plan_recipe
-    from .running import Outcome, run_recipe
-    from .tables import HEADER, as_object, foot_lines, head_lines, table_rows, write_tables
+    from .planning import Extraction, Pace, plan_recipe
+    from .running import run_recipe
+    from .settling import settle
+    from .steps import Step, plan_stages
+    from .tables import as_object, foot_lines, head_lines, table_rows, write_tables
 else:
     __getattr__, __dir__ = lazy(__name__)  # what needs torch: listing recipes is instant
 
 __all__ = [
-    "HEADER",
     "Changes",
     "Extraction",
+    "Making",
     "Outcome",
+    "Pace",
     "Recipe",
     "Row",
+    "Step",
     "StoreSpec",
     "as_object",
     "foot_lines",
@@ -34,8 +40,10 @@ __all__ = [
     "load_recipe",
     "measure_pace",
     "plan_recipe",
+    "plan_stages",
     "recipe_names",
     "run_recipe",
+    "settle",
     "table_rows",
     "write_tables",
 ]

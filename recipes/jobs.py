@@ -1,19 +1,19 @@
 """What a recipe's rows need, settled before anything is trained: which layers, options and training settings."""
 
-import hashlib
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
 from avr.core import UsageError, check_known, options_of, sha256_of
-from avr.heads import choose_layers, head_class, head_options
-from avr.store import FeatureStore
+from avr.heads import head_class, head_options
 from avr.training import Training, read_training, settings_of
 
+from .folder import key_of
 from .measuring import needs_folds
 from .reading import Recipe, Row
+from .scores import ScoreFiles
+from .serving import Source
 
 FOLDS = 5  # for the rows whose rule learns
 Regime = Literal["auto", "paper", "small"]
@@ -28,7 +28,7 @@ class Changes:
         options: changes to the heads' options, for the heads that have them.
         training: changes to the training settings.
         layers: stream -> layer to read instead of the heads' own; "" stands for every stream.
-        scores: outside score files by the name rows call them.
+        scores: outside score files by the name rows call them, or by "name@split".
     """
 
     settings: Regime = "auto"
@@ -43,14 +43,14 @@ class Job:
     """What the rows of one training share, settled.
 
     Attributes:
-        store: path. head: name.
+        source: what serves the features. head: name.
         layers: stream -> layer, in the head's order.
         options: all of the head's.
         files: option -> SHA-256 of the file it names, of the options that do.
-        training: settings. digest: the store's content. folds: for out-of-fold scores.
+        training: settings. digest: of the features. folds: for out-of-fold scores.
     """
 
-    store: Path
+    source: Source
     head: str
     layers: dict[str, str]
     options: dict[str, Any]
@@ -64,16 +64,14 @@ class Job:
         """Twelve hexadecimal digits of everything but seed and split; a file counts by what it holds."""
         options = {**self.options, **self.files}
         parts = [self.head, list(self.layers.items()), options, settings_of(self.training), self.folds]
-        text = json.dumps([*parts, self.digest], sort_keys=True, default=list)
-        return hashlib.sha256(text.encode()).hexdigest()[:12]
+        return key_of([*parts, self.digest])
 
 
 def check_changes(recipe: Recipe, changes: Changes) -> None:
     """Refuse changes that no row could take, or that would make rows of the table one.
 
     Raises:
-        UsageError: an option no row's head has, an option or training setting in which rows of one head differ, outside
-            scores that no row asks for, or a score file that is not there.
+        UsageError: an option no row's head has, or an option or training setting in which rows of one head differ.
     """
     types = {row.head: options_of(head_class(row.head)) for row in recipe.rows}
     known = sorted({option for options in types.values() for option in options})
@@ -83,11 +81,6 @@ def check_changes(recipe: Recipe, changes: Changes) -> None:
         _check_alike(recipe, option, given, "--set")
     for setting in changes.training:
         _check_alike(recipe, setting, [(r.head, r.training.get(setting)) for r in recipe.rows], "--training")
-    asked = sorted({name for row in recipe.rows for name in row.scores})
-    for name, path in changes.scores.items():
-        check_known(f"outside scores of {recipe.name}", name, asked)
-        if not path.is_file():
-            raise UsageError(f"--scores {name}={path}: no such file")
 
 
 def _check_alike(recipe: Recipe, name: str, values: Sequence[tuple[str, object]], how: str) -> None:
@@ -101,24 +94,34 @@ def _check_alike(recipe: Recipe, name: str, values: Sequence[tuple[str, object]]
             )
 
 
-def jobs_of(recipe: Recipe, *, served: Mapping[str, Path], dataset: str, changes: Changes) -> dict[str, Job | str]:
-    """Each row's training by the row's name, or why it cannot be run.
+def jobs_of(
+    recipe: Recipe,
+    *,
+    sources: Mapping[str, Source],
+    dataset: str,
+    changes: Changes,
+    split: str = "",
+    scores: ScoreFiles | None = None,
+) -> dict[str, Job | str]:
+    """Each row's training in one split by the row's name, or why it cannot be run.
 
     Raises:
         UsageError: an unknown training setting or option value, or an option's file that is not there.
     """
     jobs: dict[str, Job | str] = {}
     for row in recipe.rows:
-        missing = [name for name in row.scores if name not in changes.scores]
-        if row.store not in served:
+        missing = [name for name in row.scores if scores is None or scores.file(name, split) is None]
+        if row.store not in sources:
             jobs[row.name] = f"no store for it: give --store {row.store}=PATH (see avr recipe plan {recipe.name})"
         elif missing:
-            jobs[row.name] = f"no outside scores: give --scores {missing[0]}=FILE"
+            given = scores is not None and scores.knows(missing[0])
+            of, place = (f" of split {split}", f"@{split}") if given else ("", "")
+            jobs[row.name] = f"no outside scores{of}: give --scores {missing[0]}{place}=FILE"
         else:
             papers = recipe.paper_training(row.head, dataset) if changes.settings == "paper" else {}
             streams = row.streams or tuple(recipe.stores[row.store].streams)
-            jobs[row.name] = _job(row, streams, store=served[row.store], changes=changes, papers=papers)
-    learning = (jobs[row.name] for row in recipe.rows if needs_folds(row.fuse))
+            jobs[row.name] = _job(row, streams, source=sources[row.store], changes=changes, papers=papers)
+    learning = (jobs[row.name] for row in recipe.rows if needs_folds(row.fuse) and row.fit == "out-of-fold")
     folded = {job.key for job in learning if isinstance(job, Job)}
     # Rows of one training take its out-of-fold scores with it, so that it is not trained with and without them.
     return {
@@ -127,7 +130,9 @@ def jobs_of(recipe: Recipe, *, served: Mapping[str, Path], dataset: str, changes
     }
 
 
-def _job(row: Row, streams: tuple[str, ...], *, store: Path, changes: Changes, papers: Mapping[str, Any]) -> Job | str:
+def _job(
+    row: Row, streams: tuple[str, ...], *, source: Source, changes: Changes, papers: Mapping[str, Any]
+) -> Job | str:
     """A row's training, or which layer its store lacks."""
     made = head_class(row.head)
     known = options_of(made)
@@ -135,9 +140,7 @@ def _job(row: Row, streams: tuple[str, ...], *, store: Path, changes: Changes, p
     told = {**row.layers, **{stream: layer for stream, layer in chosen.items() if layer}}
     wanted = {stream: layer for stream, layer in told.items() if stream in streams}
     try:
-        with FeatureStore(store, streams=streams) as opened:
-            layers = choose_layers(opened, made, streams=streams, layers=wanted)
-            digest = opened.digest
+        layers, digest = source.settle(made, streams, wanted)
     except UsageError as error:
         return str(error)
     options = head_options(row.head, {**row.options, **{k: v for k, v in changes.options.items() if k in known}})
@@ -148,7 +151,7 @@ def _job(row: Row, streams: tuple[str, ...], *, store: Path, changes: Changes, p
         if not file.is_file():
             raise UsageError(f"{option}: no file {file}")
     return Job(
-        store=store,
+        source=source,
         head=row.head,
         layers=layers,
         options=options,

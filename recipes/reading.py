@@ -5,30 +5,39 @@ split                    "first" or "all": the splits the paper's figures are ov
 varies                   what its stores differ in ("segments", "backbone"), where they do
 datasets                 data sets of the paper's table; those of the rows' figures are added
 notes                    what a reader must know to compare
-[stores.NAME]            what the rows read: the settings of `avr extract`
+[stores.NAME]            what the rows read: the settings of `avr extract`; finetune: the paper trains these networks
+                         too, with so many segments, this augmentation … (fields of `avr.finetune.Tuning`), and with
+                         changes to STFN's settings, which are read where the paper's settings are; where networks that
+                         a paper trains are frozen, its figures are in brackets
 [training.DATASET.HEAD]  changes to the head's paper settings on one data set, or with "any" on all; read with
                          --settings paper alone
 [[rows]]                 name: as the paper prints it; head, options, store (its section), streams (those to read; none:
                          all), layers (stream = layer, where it is not the head's default): one training;
                          training: changes to its settings, the paper's and those for small data alike;
+                         end_to_end: the paper trains head and networks together in the end;
                          output: whose accuracy counts (none: the head's prediction); or fuse, fuse_options: a rule on
                          its outputs, of (none: all but the prediction) and scores: outside files, by the names under
-                         which --scores gives them;
+                         which --scores gives them; fit: what a rule learns from, "out-of-fold" scores of the training
+                         videos or those of the head that was trained on them ("training"); features: what a rule that
+                         reads features takes, the "store"'s, or the vectors that the "head" made of them;
+                         measure: "top1", "top5", "average" of both, or "mean_class", mean accuracy of the classes;
                          figures: the paper's, in percent, by data set
 """
 
+import difflib
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from avr.core import UsageError, check_fields, check_known
+from avr.core import UsageError, check_fields, check_known, options_of, read_value
+from avr.extract import Settings, read_streams
 
 FOLDER = Path(__file__).parent
 # The settings of an extraction that a paper fixes, under the names `avr extract` gives them, and what stands where a
 # recipe leaves one out.
-STORE_SETTINGS = {
+STORE_SETTINGS: dict[str, Any] = {
     "streams": ("rgb", "flow"),
     "backbone": "resnet50",
     "weights": "DEFAULT",
@@ -43,7 +52,13 @@ STORE_SETTINGS = {
     "resize": 0,  # the weights' own
     "crop": 0,
 }
+# As published: how many videos, and of those that are split three ways, how many splits a paper's mean is over.
+VIDEOS = {"hmdb51": 6766, "ucf101": 13320, "ucf11": 1600, "ucf-sports": 150, "kinetics": 260_000, "weizmann": 90}
+VIDEOS |= {"shapes": 432, "kinetics-600": 500_000}
+SPLITS = {"hmdb51": 3, "ucf101": 3}
 EVERY_DATASET = "any"  # of [training.any.HEAD]
+Fit = Literal["out-of-fold", "training"]
+Measure = Literal["top1", "top5", "average", "mean_class"]
 
 
 @dataclass(frozen=True)
@@ -53,10 +68,12 @@ class StoreSpec:
     Attributes:
         name: of the section.
         settings: those the recipe names, as `avr extract` takes them.
+        finetune: how the paper trains its networks; None: it does not, or does not say.
     """
 
     name: str
     settings: dict[str, Any]
+    finetune: dict[str, Any] | None = None
 
     def __getitem__(self, setting: str) -> Any:
         return self.settings.get(setting, STORE_SETTINGS[setting])
@@ -71,6 +88,28 @@ class StoreSpec:
     def steps(self) -> int:
         """N of one view."""
         return int(self["segments"]) * int(self["per_segment"])
+
+    def read(self) -> dict[str, Settings]:
+        """Each stream's settings, as `avr extract` reads them."""
+        given = {name: self[name] for name in STORE_SETTINGS if name not in ("streams", "layers")}
+        layers = [f"{stream}={','.join(self.layers_of(stream))}" for stream in self.streams]
+        return read_streams(self["streams"], {**given, "layers": layers})
+
+    def changed(self, changes: Mapping[str, str]) -> "StoreSpec":
+        """The section with other settings, told as texts by setting or by "setting@section".
+
+        Raises:
+            UsageError: no such setting or value.
+        """
+        known, settings = options_of(Settings), dict(self.settings)
+        for place, text in sorted(changes.items(), key=lambda item: "@" in item[0]):  # a section's own last
+            setting, _, section = place.partition("@")
+            names = [name for name in STORE_SETTINGS if name not in ("streams", "layers")]
+            check_known("setting of a store", setting, names)
+            value = read_value(setting, text, known[setting].hint)
+            if section in ("", self.name):
+                settings[setting] = value
+        return replace(self, settings=settings)
 
     def layers_of(self, stream: str) -> tuple[str, ...]:
         """Layers of one stream: entries such as "flow=conv4_2", for it alone, or else those such as "map", for all."""
@@ -87,6 +126,7 @@ class Row:
     head: str
     options: dict[str, Any] = field(default_factory=dict)
     training: dict[str, Any] = field(default_factory=dict)
+    end_to_end: bool = False
     store: str = "main"
     streams: tuple[str, ...] = ()
     layers: dict[str, str] = field(default_factory=dict)
@@ -95,6 +135,9 @@ class Row:
     fuse_options: dict[str, Any] = field(default_factory=dict)
     of: tuple[str, ...] = ()
     scores: tuple[str, ...] = ()
+    fit: Fit = "out-of-fold"
+    features: Literal["store", "head"] = "store"
+    measure: Measure = "top1"
     figures: dict[str, float] = field(default_factory=dict)
 
 
@@ -113,6 +156,25 @@ class Recipe:
     notes: tuple[str, ...] = ()
     datasets: tuple[str, ...] = ()
     training: dict[str, dict[str, dict[str, Any]]] = field(default_factory=dict)
+
+    def planned(self, dataset: str = "", videos: int = 0) -> dict[str, int]:
+        """Data sets to plan for, and how many videos each has: one, those of the paper's table, or UCF101 without any.
+
+        Raises:
+            UsageError: the number of videos is not known, or below 0.
+        """
+        if videos < 0:
+            raise UsageError(f"--videos must be at least 1, not {videos}")
+        names = (dataset,) if dataset else self.datasets or ("ucf101",)
+        for name in names:
+            if not videos and name not in VIDEOS:
+                close = difflib.get_close_matches(name, VIDEOS, n=1)
+                hint = f" (did you mean {close[0]}?)" if close else ""
+                raise UsageError(
+                    f"the number of videos in {name} is not known here{hint}: give it with --videos; known of: "
+                    f"{', '.join(VIDEOS)}"
+                )
+        return {name: videos or VIDEOS[name] for name in names}
 
     def paper_training(self, head: str, dataset: str) -> dict[str, Any]:
         """What the paper changes of a head's paper settings on a data set."""
@@ -161,7 +223,9 @@ def _recipe(name: str, table: Mapping[str, Any], path: Path) -> Recipe:
 
 def _store(name: str, table: Mapping[str, Any], path: Path) -> StoreSpec:
     where = f"{path}: stores.{name}"
-    spec = StoreSpec(name, _entries(table, set(STORE_SETTINGS), {"backbone", "streams", "layers"}, where))
+    known = {*STORE_SETTINGS, "finetune"}
+    settings = _entries(table, known, {"backbone", "streams", "layers"}, where)
+    spec = StoreSpec(name, settings, settings.pop("finetune", None))
     for entry in ("streams", "layers"):
         if not isinstance(spec[entry], tuple):
             raise UsageError(f"{where}: {entry} is no list")

@@ -8,22 +8,32 @@ from typing import Any
 
 from avr.core import write_whole
 
-from .running import Outcome
+from .measuring import needs_folds
+from .outcome import Outcome, Runs, deviation_of, mean_of
 
 TABLES = ("table.csv", "table.md", "table.json")
-HEADER = ("row", "paper", "measured", "runs")
 
 
-def table_rows(outcome: Outcome) -> list[tuple[str, str, str, str]]:
-    """The table's cells as printed: row, paper, measured ± spread, runs; "-" where there is none."""
-    rows = []
+def table_rows(outcome: Outcome) -> list[tuple[str, ...]]:
+    """The table's cells as printed, its header first: row, paper, measured ± spread, runs; "-" where there is none.
+
+    The paper's figure is in brackets where it is no measure of the row, and why is a line below the table. What rows
+    had before they were trained end to end has a column of its own, where there is such a row.
+    """
+    tuned = any(measured.before for measured in outcome.rows)
+    rows: list[tuple[str, ...]] = [("row", "paper", *(("before",) if tuned else ()), "measured", "runs")]
     for measured in outcome.rows:
-        mean, spread = measured.mean, measured.deviation
         # two decimals where the paper prints two
         figure = "-" if measured.figure is None else f"{measured.figure:.2f}".removesuffix("0")
-        shown = "-" if mean is None else f"{mean:.1f}" if spread is None else f"{mean:.1f} ± {spread:.1f}"
-        rows.append((measured.row.name, figure, shown, str(len(measured.values))))
+        figure = f"({figure})" if measured.aside else figure
+        before = (_shown(measured.before),) if tuned else ()
+        rows.append((measured.row.name, figure, *before, _shown(measured.values), str(len(measured.values))))
     return rows
+
+
+def _shown(values: Runs) -> str:
+    mean, spread = mean_of(values), deviation_of(values)
+    return "-" if mean is None else f"{mean:.1f}" if spread is None else f"{mean:.1f} ± {spread:.1f}"
 
 
 def head_lines(outcome: Outcome) -> list[str]:
@@ -32,6 +42,8 @@ def head_lines(outcome: Outcome) -> list[str]:
         f"{outcome.dataset}, split {', '.join(outcome.splits)}, seed {', '.join(map(str, outcome.seeds))}, "
         f"{'the paper' + chr(39) + 's training settings' if outcome.settings == 'paper' else 'settings for small data'}"
     )
+    if outcome.finetuned:
+        conditions += ", networks fine-tuned on each split's training part"
     lines = [outcome.recipe.title, conditions]
     if any(measured.figure is not None for measured in outcome.rows):
         lines.append(f"paper: {outcome.recipe.metric}")
@@ -43,7 +55,23 @@ def head_lines(outcome: Outcome) -> list[str]:
 def foot_lines(outcome: Outcome) -> list[str]:
     """What stands below it: rows that were left out or failed, and why, and where the stores are not the paper's."""
     reasons = [f"{measured.row.name}: {measured.reason}" for measured in outcome.rows if measured.reason]
-    return [*reasons, *outcome.differences]
+    asides: dict[str, list[str]] = {}
+    for measured in outcome.rows:
+        if measured.aside:
+            asides.setdefault(measured.aside, []).append(measured.row.name)
+    rows = [m for m in outcome.rows if m.figure is not None]
+    for aside, names in asides.items():
+        reasons.append(
+            f"paper's figure in brackets: {aside}" + (f" ({', '.join(names)})" if len(names) < len(rows) else "")
+        )
+    if any(measured.before for measured in outcome.rows):
+        reasons.append("before: with the fine-tuned networks frozen; measured: head and networks trained end to end")
+    learning = [m for m in outcome.rows if m.values and outcome.finetuned and needs_folds(m.row.fuse)]
+    if any(m.row.fit == "out-of-fold" for m in learning):
+        reasons.append("rules are fitted on out-of-fold scores of heads, but fine-tuned networks have seen every fold")
+    if any(m.before for m in learning):
+        reasons.append("rules are fitted on the scores that heads had before they were trained end to end")
+    return [*reasons, *outcome.differences, *outcome.changed]
 
 
 def as_csv(outcome: Outcome) -> str:
@@ -61,8 +89,8 @@ def as_csv(outcome: Outcome) -> str:
 def as_markdown(outcome: Outcome) -> str:
     """The printed table in Markdown."""
     lines = [f"## {outcome.recipe.title}", "", *head_lines(outcome)[1:], ""]
-    lines += ["| " + " | ".join(HEADER) + " |", "|" + " --- |" * len(HEADER)]
-    lines += ["| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in table_rows(outcome)]
+    header, *rows = ("| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in table_rows(outcome))
+    lines += [header, "|" + " --- |" * len(table_rows(outcome)[0]), *rows]
     below = foot_lines(outcome)
     return "\n".join([*lines, *([""] if below else []), *(f"- {line}" for line in below)]) + "\n"
 
@@ -75,7 +103,13 @@ def as_object(outcome: Outcome) -> dict[str, Any]:
             "paper": measured.figure,
             "mean": measured.mean,
             "deviation": measured.deviation,
-            "runs": [{"seed": seed, "split": split, "top1": top1} for (seed, split), top1 in measured.values.items()],
+            "measure": measured.row.measure,
+            "aside": measured.aside or None,
+            "runs": [
+                {"seed": seed, "split": split, measured.row.measure: value}
+                | ({"before": measured.before[seed, split]} if (seed, split) in measured.before else {})
+                for (seed, split), value in measured.values.items()
+            ],
             "reason": measured.reason or None,
             "failed": measured.failed,
         }
@@ -88,7 +122,9 @@ def as_object(outcome: Outcome) -> dict[str, Any]:
         "splits": list(outcome.splits),
         "seeds": list(outcome.seeds),
         "settings": outcome.settings,
+        "finetuned": outcome.finetuned,
         "differences": list(outcome.differences),
+        "changed": list(outcome.changed),
         "rows": rows,
     }
 

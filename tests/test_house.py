@@ -39,14 +39,13 @@ MAY_IMPORT = {
     "report": {"core", "fusion", "store"},
     "finetune": {"core", "datasets", "extract", "heads", "store", "training", "video"},
     "predict": {"core", "datasets", "extract", "fusion", "heads", "store", "training", "video"},
-    "recipes": {"core", "fusion", "heads", "report", "store", "training"},
+    "recipes": {"core", "datasets", "extract", "finetune", "fusion", "heads", "report", "store", "training"},
     "commands": EVERY_ROOM,
 }
 # One file of these rooms needs more than its room may.
 ALSO = {
     "report/attention.py": {"datasets", "extract", "heads", "video"},
     "report/pictures.py": {"extract", "heads", "video"},
-    "recipes/pace.py": {"extract"},
 }
 # What another room takes from below a face: flow methods, which extract's face does not list.
 BELOW_THE_FACE = {"recipes/pace.py": {"extract.flow"}}

@@ -28,9 +28,11 @@ def write_store(
     settings: dict | None = None,
     split_names: Sequence[str] = ("1", "2"),
     steps=STEPS,
+    weights_files: dict | None = None,
+    shapes: dict | None = None,
 ) -> Path:
     """48 videos of four classes, appearance × motion: rgb tells the one, flow the other; two splits by group."""
-    arrays = {array: (steps, *shape[1:]) for array, shape in ARRAYS.items()}
+    arrays = {array: (steps, *shape[1:]) for array, shape in (shapes or ARRAYS).items()}
     generator = np.random.default_rng(3)
     videos = tuple(
         Video(f"class{label}/g{group}_{take}", Path(f"/nowhere/class{label}/g{group}_{take}.avi"), label, f"g{group}")
@@ -53,9 +55,8 @@ def write_store(
             signal = prototypes[("rgb", "flow").index(stream), kinds[stream]]
             signal = signal.reshape(8, *[1] * (len(shape) - 2))
             made[array] = (signal + 0.3 * generator.normal(size=(1, *shape))).astype(np.float32)
-    with StoreWriter(
-        folder, dataset, arrays=arrays, provenance={"settings": settings or {"backbone": "toy"}}
-    ) as writer:
+    provenance = {"settings": settings or {"backbone": "toy"}, "weights_files": weights_files or {}}
+    with StoreWriter(folder, dataset, arrays=arrays, provenance=provenance) as writer:
         for shard in writer.shards():
             for video in shard.video_ids:
                 shard.add(video, features[video], frames=20)
@@ -79,6 +80,6 @@ def untrained(monkeypatch) -> list[RunRequest]:
             write_record(request.out, RunRecord("head", complete=True))
         return [None for _ in requests]
 
-    monkeypatch.setattr("avr.recipes.running.train_runs", train)
-    monkeypatch.setattr("avr.recipes.running.accuracy_of", lambda *_, **__: 0.5)
+    monkeypatch.setattr("avr.recipes.bench.train_runs", train)
+    monkeypatch.setattr("avr.recipes.bench.accuracy_of", lambda *_, **__: 0.5)
     return asked

@@ -3,11 +3,14 @@
 import json
 
 import pytest
+import torch
 
 from avr.cli import main
 from avr.core import FolderLock, UsageError, WorkError
+from avr.heads import save_tensors
 from avr.recipes import Changes, load_recipe, run_recipe
 from avr.recipes.jobs import jobs_of
+from avr.recipes.serving import Source
 from avr.recipes.tables import foot_lines, head_lines
 from avr.store import RunRecord, write_record
 
@@ -59,7 +62,10 @@ def test_a_rows_training_always_applies_and_the_papers_with_its_settings(toy_sto
     path.write_text(MINE + row("one", head='"linear"', training="{ lr = 0.5 }") + row("two", head='"linear"'))
     for settings in ("small", "paper"):
         jobs = jobs_of(
-            load_recipe(str(path)), served={"main": toy_store}, dataset="toy", changes=Changes(settings=settings)
+            load_recipe(str(path)),
+            sources={"main": Source(toy_store)},
+            dataset="toy",
+            changes=Changes(settings=settings),
         )
         one, two = (jobs[name].training for name in ("one", "two"))
         assert one.lr == 0.5 != two.lr
@@ -76,8 +82,8 @@ def test_rows_that_read_other_features_share_no_threads(toy_store, tmp_path, mon
             write_record(request.out, RunRecord("head", complete=True))
         return [None for _ in requests]
 
-    monkeypatch.setattr("avr.recipes.running.train_runs", train)
-    monkeypatch.setattr("avr.recipes.running.accuracy_of", lambda *_, **__: 0.5)
+    monkeypatch.setattr("avr.recipes.bench.train_runs", train)
+    monkeypatch.setattr("avr.recipes.bench.accuracy_of", lambda *_, **__: 0.5)
     path = tmp_path / "mine.toml"
     rows = [("one", "rgb", 0.1), ("two", "flow", 0.1), ("three", "flow", 0.2), ("four", "flow", 0.2)]
     text = [row(n, head='"linear"', streams=f'["{s}"]', training=f"{{ lr = {lr} }}") for n, s, lr in rows]
@@ -122,7 +128,9 @@ def test_a_file_enters_the_key_by_what_it_holds(toy_store, tmp_path):
 
     def key(path):
         changes = Changes(settings="small", options={"fc6_weights": str(path)})
-        return jobs_of(recipe, served={"main": toy_store}, dataset="toy", changes=changes)[recipe.rows[0].name].key
+        return jobs_of(recipe, sources={"main": Source(toy_store)}, dataset="toy", changes=changes)[
+            recipe.rows[0].name
+        ].key
 
     first.write_text("weights")
     second.write_text("weights")
@@ -159,7 +167,7 @@ def test_splits_are_those_that_all_stores_have(tmp_path, untrained):
     stores = [("", named["a"]), ("", named["b"])]
     assert go("stfn-table4", None, tmp_path / "out", stores=stores, splits="all").splits == ("2",)
     assert go("stfn-table4", None, tmp_path / "out", stores=stores).splits == ("2",)  # the first of them
-    with pytest.raises(UsageError, match="no split '1'"):
+    with pytest.raises(UsageError, match="no split '1'; they hold 1, 2, 3"):
         go("stfn-table4", None, tmp_path / "out", stores=stores, splits="1")
     with pytest.raises(UsageError, match="no split in common"):
         go("stfn-table4", None, tmp_path / "out", stores=[*stores, ("", named["c"])])
@@ -170,12 +178,34 @@ def test_what_the_store_has_otherwise_than_the_paper_is_said_beside_its_figures(
     store = write_store(tmp_path / "store", name="hmdb51", settings=settings)
     outcome = go("stfn-table1", store, tmp_path / "out")
     assert foot_lines(outcome) == [
+        "paper's figure in brackets: frozen networks, the paper's are trained, 48 videos, as published 6766",
         "store main: backbone squeezenet1_1, the paper's resnet101",
         "store main: segments 3, the paper's 5",
         "store main: flow dis, the paper's tvl1",
     ]
     without = go("stfn-table1", write_store(tmp_path / "toy", settings=settings), tmp_path / "out")
     assert foot_lines(without) == []  # no figure of the paper's beside
+
+
+def test_a_section_may_have_a_store_for_each_split(toy_store, tmp_path, untrained):
+    other = write_store(tmp_path / "other")
+    stores = [("main@1", toy_store), ("main@2", other)]
+    outcome = go("stfn-table2", None, tmp_path / "out", stores=stores, splits="all")
+    assert {(request.split, request.store) for request in untrained} == {(("1",), toy_store), (("2",), other)}
+    assert [len(measured.values) for measured in outcome.rows] == [2] * 3
+    with pytest.raises(UsageError, match="the store has no split '3'"):
+        go("stfn-table2", None, tmp_path / "out", stores=[("main@3", toy_store)])
+    with pytest.raises(UsageError, match="two stores for section main@1"):
+        go("stfn-table2", None, tmp_path / "out", stores=[("main@1", toy_store), ("main@1", other)])
+
+
+def test_a_store_of_networks_that_saw_a_split_serves_that_split_alone(tmp_path, untrained):
+    weights = tmp_path / "weights.safetensors"
+    save_tensors(weights, {"a": torch.zeros(1)}, {"dataset": "toy", "split": "1"})
+    store = write_store(tmp_path / "store", weights_files={"rgb": str(weights)})
+    assert go("stfn-table2", store, tmp_path / "out", splits="all").splits == ("1",)
+    with pytest.raises(UsageError, match="trained on split 1, and have seen test videos of split 2"):
+        go("stfn-table2", None, tmp_path / "out", stores=[("main@2", store)])
 
 
 # --- files and folders ------------------------------------------------------------------------------------------------
@@ -223,7 +253,7 @@ def test_a_row_whose_work_fails_does_not_end_the_run(runner, toy_store, tmp_path
                 write_record(request.out, RunRecord("head", complete=True))
         return [WorkError("the loss is no number at epoch 3") if head == "coattention" else None for head in tried]
 
-    monkeypatch.setattr("avr.recipes.running.train_runs", train)
+    monkeypatch.setattr("avr.recipes.bench.train_runs", train)
     arguments = ["recipe", "run", "stilt-table4", "--store", str(toy_store), "--splits", "1", "--out", str(tmp_path)]
     result = runner.invoke(main, arguments)
     assert result.exit_code == 1

@@ -10,9 +10,11 @@ import pytest
 from avr.cli import main
 from avr.core import UsageError, read_json, top_k_accuracy
 from avr.recipes import Changes, as_object, load_recipe, run_recipe
-from avr.recipes.running import Measured, Outcome
-from avr.recipes.tables import as_markdown, table_rows
-from avr.store import read_scores
+from avr.recipes.outcome import Measured, Outcome
+from avr.recipes.tables import as_markdown, foot_lines, table_rows
+from avr.store import pack, read_scores
+
+from .conftest import write_store
 
 QUICK = {"epochs": 2, "min_steps": 0, "lr": 0.01}  # where it does not matter what is learnt
 
@@ -45,7 +47,7 @@ def test_what_is_done_is_not_done_again_and_changed_settings_are(toy_store, tmp_
     assert len(list((tmp_path / "runs").glob("*/seed-0-split-1"))) == 1
     with monkeypatch.context() as patch:
         patch.setattr("avr.heads._run.open_examples", None)  # cannot be called
-        patch.setattr("avr.recipes.running.accuracy_of", None)
+        patch.setattr("avr.recipes.bench.accuracy_of", None)
         assert quick("stilt-table5", toy_store, tmp_path, splits="first").rows == first.rows
     quick("stilt-table5", toy_store, tmp_path, splits="first", training={"lr": 0.002})
     assert len(list((tmp_path / "runs").glob("*/seed-0-split-1"))) == 2
@@ -98,6 +100,49 @@ def test_outside_scores_are_averaged_in(toy_store, tmp_path):
     both = run_recipe(recipe, **given, changes=changes)
     # a perfect stream has all the weight that averaging gives it: its class has at least 1/2
     assert both.rows[1].values[0, "1"] == 100.0
+    # the file says of which split it is: the other one is left out, before anything is trained for it
+    split_2 = f"{both.rows[1].row.name}: no outside scores of split 2: give --scores mifs@2=FILE"
+    given = {**given, "splits": "all"}
+    for scores in ({"mifs": tmp_path / "mifs.h5"}, {"mifs@1": tmp_path / "mifs.h5"}):
+        two = run_recipe(recipe, **given, changes=Changes(training=QUICK, scores=scores))
+        assert two.rows[1].values == both.rows[1].values
+        assert len(two.rows[0].values) == 2
+        assert split_2 in foot_lines(two)
+    with pytest.raises(UsageError, match="these are of split 1"):
+        run_recipe(recipe, **given, changes=Changes(training=QUICK, scores={"mifs@2": tmp_path / "mifs.h5"}))
+
+
+def test_a_rule_reads_the_stores_features_or_the_vectors_that_a_head_made_of_them(toy_store, tmp_path):
+    """Vectors in which rgb tells the class, beside features of which it tells but half."""
+    path = tmp_path / "mine.toml"
+    row = '[[rows]]\nname = "{0}"\nhead = "linear"\nstreams = ["rgb"]\nfuse = "early-svm"\nfeatures = "{0}"\n'
+    head = 'title = "t"\npaper = "p"\nmetric = "m"\nsplit = "first"\n'
+    head += '[stores.main]\nbackbone = "resnet50"\nstreams = ["rgb"]\nlayers = ["pooled"]\n'
+    path.write_text(head + row.format("store") + row.format("head"))
+    first = quick(str(path), toy_store, tmp_path / "out")
+    assert first.rows[0].values[0, "1"] < 75
+    assert first.rows[1].reason.startswith("head linear keeps no vectors in ")
+    folder = next((tmp_path / "out" / "runs").glob("*/*/split-1"))
+    write_store(tmp_path / "vectors", shapes={"rgb/attended": (1, 8), "flow/attended": (1, 8)}, steps=1)
+    pack(tmp_path / "vectors", folder / "attended.h5")
+    again = quick(str(path), toy_store, tmp_path / "out")
+    assert again.rows[0].values == first.rows[0].values
+    assert again.rows[1].reason == ""
+
+
+def test_rows_of_one_training_may_measure_it_differently(toy_store, tmp_path):
+    path = tmp_path / "mine.toml"
+    row = '[[rows]]\nname = "{0}"\nhead = "linear"\noutput = "rgb"\nmeasure = "{0}"\n'
+    head = 'title = "t"\npaper = "p"\nmetric = "m"\nsplit = "first"\n'
+    head += '[stores.main]\nbackbone = "resnet50"\nstreams = ["rgb"]\nlayers = ["pooled"]\n'
+    path.write_text(head + "".join(map(row.format, ("top1", "top5", "average", "mean_class"))))
+    outcome = quick(str(path), toy_store, tmp_path / "out")
+    top1, top5, average, mean_class = (measured.mean for measured in outcome.rows)
+    assert top5 == 100  # of four classes
+    assert average == (top1 + top5) / 2
+    assert mean_class == pytest.approx(top1)  # as many test videos a class
+    assert len(list((tmp_path / "out" / "runs").glob("*/*"))) == 1
+    assert as_object(outcome)["rows"][1]["runs"] == [{"seed": 0, "split": "1", "top5": 100.0}]
 
 
 @pytest.mark.parametrize("name", ["glka-table5", "frame-attention-table1", "temporal-pyramid-table1"])
@@ -113,7 +158,7 @@ def test_recipes_on_maps_run_too(toy_store, tmp_path, name):
 
 
 def test_bad_requests_are_refused(toy_store, tmp_path):
-    with pytest.raises(UsageError, match="no split '7'; it holds 1, 2"):
+    with pytest.raises(UsageError, match="no split '7'; they hold 1, 2, or say all"):
         quick("stfn-table2", toy_store, tmp_path, splits="7")
     with pytest.raises(UsageError, match="unknown training setting 'epoch'"):
         quick("stfn-table2", toy_store, tmp_path, training={"epoch": 1})
@@ -131,7 +176,8 @@ def test_the_command_prints_a_table_and_writes_it(runner, toy_store, tmp_path):
     lines = finished.stdout.splitlines()
     assert lines[0] == "STFN table 2: fusion operations"
     assert lines[1] == "toy, split 1, seed 0, 1, settings for small data"
-    assert [line.split("  ")[0] for line in lines[-3:]] == ["Average", "Maximum", "Multiplication"]
+    assert [line.split("  ")[0] for line in lines[-4:-1]] == ["Average", "Maximum", "Multiplication"]
+    assert lines[-1] == "changed, training of heads: epochs 5, min_steps 0"
     table = list(csv.reader((out / "table.csv").read_text().splitlines()))
     assert table[0] == ["row", "paper", "mean", "deviation", "seed 0 split 1", "seed 1 split 1"]
     assert float(table[1][2]) == pytest.approx((float(table[1][4]) + float(table[1][5])) / 2)
@@ -150,7 +196,7 @@ def test_a_damaged_figure_is_measured_again_and_the_others_stay(toy_store, tmp_p
 
 
 def test_a_figure_that_is_no_number_is_a_failed_row(toy_store, tmp_path, monkeypatch):
-    monkeypatch.setattr("avr.recipes.running.accuracy_of", lambda *_, **__: float("nan"))
+    monkeypatch.setattr("avr.recipes.bench.accuracy_of", lambda *_, **__: float("nan"))
     outcome = quick("stfn-table2", toy_store, tmp_path, splits="1")
     assert all(measured.failed and "gives no accuracy" in measured.reason for measured in outcome.rows)
     assert "NaN" not in json.dumps(as_object(outcome), allow_nan=False)
@@ -203,6 +249,7 @@ def test_table_prints_mean_and_deviation_beside_the_papers_figure():
     outcome = Outcome(recipe, "hmdb51", ("1", "2", "3"), (0,), "paper", rows)
     # 50, 52, 57: mean 53, deviation √((9 + 1 + 16)/2) = 3.61
     assert table_rows(outcome) == [
+        ("row", "paper", "measured", "runs"),
         ("Global Pooling", "51.11", "53.0 ± 3.6", "3"),
         ("Statistic-based Attention", "52.2", "50.0", "1"),
         ("Statistic-based Attention, sharpness learnt", "-", "-", "0"),

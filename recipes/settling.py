@@ -1,0 +1,122 @@
+"""What a run will do, settled before anything is made or trained."""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from avr.core import UsageError, as_text
+from avr.datasets import choose_split
+
+from .jobs import Changes, Job, check_changes, jobs_of
+from .making import Making, tuned_together
+from .reading import Recipe, Row
+from .scores import ScoreFiles
+from .serving import Given, Source, assign_stores, look_at, sources_at
+from .stages import StoreStage, TunedStage, stores_of
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A run, settled.
+
+    Attributes:
+        sources: split -> section -> what serves it.
+        jobs: split -> row -> its training, or why it cannot be run.
+        making: what the run makes itself; None: nothing.
+    """
+
+    recipe: Recipe
+    dataset: str
+    splits: tuple[str, ...]
+    seeds: tuple[int, ...]
+    changes: Changes
+    scores: ScoreFiles
+    sources: Mapping[str, Mapping[str, Source]]
+    jobs: Mapping[str, Mapping[str, Job | str]]
+    making: Making | None = None
+
+    def finetunes(self, row: Row) -> bool:
+        """Whether a row's networks are trained too."""
+        return all(row.store in of_split and of_split[row.store].finetuned for of_split in self.sources.values())
+
+    @property
+    def changed(self) -> tuple[str, ...]:
+        """What the run changes of the recipe, a line each."""
+        making = self.making
+        told: dict[str, Mapping[str, object]] = {
+            "options of heads": self.changes.options,
+            "training of heads": self.changes.training,
+            "layers": self.changes.layers,
+            "fine-tuning": making.backbones if making and making.finetune else {},
+            "end to end": making.end_to_end if making and making.finetune else {},
+        }
+        return tuple(
+            f"changed, {what}: " + ", ".join(f"{name or 'all'} {as_text(value)}" for name, value in given.items())
+            for what, given in told.items()
+            if given
+        )
+
+    def tuned(self, row: Row, job: Job, run: Path, *, seed: int, split: str) -> TunedStage | None:
+        """The training end to end that a row ends with, which begins from a head's run; None without one."""
+        if not (self.making and self.making.finetune and row.end_to_end):
+            return None
+        spec = job.source.made.spec if job.source.made else self.recipe.stores[row.store]
+        made = job.source.made.backbones if job.source.made else {}
+        return TunedStage(
+            self.making,
+            run,
+            split,
+            seed,
+            job.key,
+            job.head,
+            tuned_together(job.head, spec, self.making, paper=self.changes.settings == "paper"),
+            {stream: made[stream].weights for stream in job.layers if stream in made},
+        )
+
+
+def settle(
+    recipe: Recipe,
+    *,
+    stores: Sequence[tuple[str, Path]] = (),
+    making: Making | None = None,
+    splits: str = "",
+    seeds: Sequence[int] = (0,),
+    changes: Changes,
+) -> Plan:
+    """What a run will do, settled before anything is made.
+
+    Raises:
+        UsageError: as `run_recipe`.
+    """
+    check_changes(recipe, changes)
+    served = assign_stores(recipe, stores)
+    dataset, names = _data(recipe, served, making, splits or recipe.split)
+    if changes.settings == "auto":
+        changes = dataclasses.replace(changes, settings="paper" if dataset in recipe.datasets else "small")
+    scores = ScoreFiles.of(recipe, changes.scores)
+    jobs: dict[str, dict[str, Job | str]] = {}
+    sources: dict[str, dict[str, Source]] = {}
+    for name in names:
+        made: dict[str, StoreStage] = {}
+        if making:
+            made = stores_of(recipe, making, name, layers=changes.layers, paper=changes.settings == "paper")
+        sources[name] = sources_at(served, made, name)
+        jobs[name] = jobs_of(recipe, sources=sources[name], dataset=dataset, changes=changes, split=name, scores=scores)
+    return Plan(recipe, dataset, names, tuple(seeds), changes, scores, sources, jobs, making)
+
+
+def _data(recipe: Recipe, served: Given, making: Making | None, splits: str) -> tuple[str, tuple[str, ...]]:
+    """The data set's name, and the splits to run."""
+    if making is None:
+        return look_at(served, splits)
+    dataset = making.dataset
+    if served and look_at(served, "all")[0] != dataset.name:
+        raise UsageError(f"a store of another data set than {dataset.name}: run one at a time")
+    if not dataset.splits:
+        choose_split(dataset)
+    known = tuple(dataset.splits)
+    names = known if splits in ("all", "first") else tuple(splits.split(","))
+    for name in names:
+        choose_split(dataset, name)
+    return dataset.name, names[:1] if splits == "first" else names

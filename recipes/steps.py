@@ -1,0 +1,190 @@
+"""The stages of a run that makes its stores: each one's command, and what it will cost in disk and time."""
+
+import math
+import shlex
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from avr.core import as_text
+from avr.finetune import BACKBONE, END_TO_END, END_TO_END_TUNING, Tuning
+from avr.heads import head_class, store_bytes
+from avr.training import Schedule, Training
+
+from .bench import Bench, is_trained
+from .jobs import Job
+from .making import Tuned
+from .planning import Pace, look, store_words
+from .reading import Row
+from .settling import Plan
+from .stages import SEED, BackboneStage, StoreStage, TunedStage
+
+BACKWARD = 3.0  # a step of training costs about three forward passes
+FRAMES, SHORT, LONG = 100, 240, 320  # of a video, as most of HMDB51 and UCF101 have them
+
+
+@dataclass(frozen=True)
+class Step:
+    """One stage of a run.
+
+    Attributes:
+        stage: "frames", "backbone", "store", "head" or "end to end".
+        split: whose; "" is of all.
+        rows: names of the rows that need it.
+        command: what would make it alone; "" of frames and flow, which the first stage keeps.
+        gigabytes: 10⁹ bytes on disk while it is there; None where it is little.
+        hours: of networks and flow, about; None where nobody knows, as of heads.
+        done: it is there already.
+    """
+
+    stage: str
+    split: str
+    rows: tuple[str, ...]
+    command: str
+    gigabytes: float | None
+    hours: float | None
+    done: bool
+
+
+def plan_stages(plan: Plan, out: Path, *, pace: Pace, where: str) -> list[Step]:
+    """The stages of a run that makes its stores, in their order, each once.
+
+    Args:
+        plan: settled.
+        out: the run's folder.
+        pace: of the machine.
+        where: what finds the data set's videos, as a command's words: "--dataset hmdb51 --root videos".
+    """
+    found: dict[Path, Step] = {}
+    bench = Bench(plan, out)
+    for split in plan.splits:
+        for row in plan.recipe.rows:
+            job = plan.jobs[split][row.name]
+            if isinstance(job, str) or job.source.made is None:
+                continue
+            for folder, step in _steps(bench, row, job, split, pace=pace, where=where):
+                rows = found[folder].rows if folder in found else ()
+                found[folder] = replace(step, rows=(*dict.fromkeys((*rows, *step.rows)),))
+    return list(found.values())
+
+
+def _steps(bench: Bench, row: Row, job: Job, split: str, *, pace: Pace, where: str) -> Iterator[tuple[Path, Step]]:
+    """Folder and step of all that one row needs in one split."""
+    store, plan = job.source.made, bench.plan
+    assert store is not None
+    if store.backbones:
+        yield store.making.cache, _frames(store, row, pace)
+    for backbone in store.backbones.values():
+        hours = _training_hours(backbone.tuned, _videos(store)[0], _work(store, (backbone.stream,)), pace)
+        hours *= backbone.tuned.segments / store.spec.steps
+        yield (
+            backbone.folder,
+            Step("backbone", split, (row.name,), _backbone(backbone, where), None, hours, backbone.done),
+        )
+    yield store.folder, _store(store, row, pace, where)
+    for seed in plan.seeds:
+        run = bench.run(job, seed, split)
+        yield run, Step("head", split, (row.name,), _head(job, run, seed, split), None, None, is_trained(run))
+        tuned = plan.tuned(row, job, run, seed=seed, split=split)
+        if tuned:
+            hours = _training_hours(tuned.tuned, _videos(store)[0], _work(store, tuple(job.layers)), pace)
+            yield tuned.folder, Step("end to end", split, (row.name,), _tuned(tuned), None, hours, tuned.done)
+
+
+def _videos(store: StoreStage) -> tuple[int, int]:
+    """Training videos of the store's split, or of the first, and all that are extracted."""
+    split = next(iter(store.dataset.splits.values()))
+    return len(split.train), len(store.dataset.videos)
+
+
+def _work(store: StoreStage, streams: tuple[str, ...]) -> float:
+    """10⁹ operations of the networks on one view of a video."""
+    return sum(store.spec.steps * look(store.settings[stream])[0] for stream in streams)
+
+
+def _training_hours(tuned: Tuned, videos: int, work: float, pace: Pace) -> float:
+    """Hours of a training on so many videos, at most, with so much work a view of one."""
+    an_epoch = math.ceil(videos / min(tuned.training.batch_size or videos, videos))
+    epochs = Schedule(tuned.training, an_epoch).total_steps / an_epoch
+    return BACKWARD * epochs * videos * work / pace.gflops / 3600
+
+
+def _frames(store: StoreStage, row: Row, pace: Pace) -> Step:
+    side = min(SHORT, *(own.resize[0] for own in store.settings.values() if own.resize), SHORT)
+    pixels = FRAMES * side * side * LONG / SHORT
+    kinds = [own.kind for own in store.settings.values()]
+    videos = len(store.making.dataset.videos)
+    size = videos * pixels * sum(2 if kind == "flow" else 3 for kind in dict.fromkeys(kinds)) / 1e9
+    flows = {own.flow for own in store.settings.values() if own.kind == "flow"}
+    hours = videos * FRAMES * sum(pace.flow_seconds[flow] for flow in flows) / 3600
+    return Step("frames", "", (row.name,), "", size, hours, False)
+
+
+def _store(store: StoreStage, row: Row, pace: Pace, where: str) -> Step:
+    shapes = {f"{s}/{layer}": look(own)[1][layer] for s, own in store.settings.items() for layer in own.layers}
+    videos, views = _videos(store)[1], int(store.spec["views"])
+    hours = videos * views * _work(store, tuple(store.settings)) / pace.gflops / 3600
+    if not store.backbones:  # else its frames and flow are there
+        frames = videos * views * store.spec.steps * int(store.spec["stack"])
+        hours += frames * sum(pace.flow_seconds[o.flow] for o in store.settings.values() if o.kind == "flow") / 3600
+    words = [*store_words(store.spec), "--out", str(store.folder)]
+    if store.backbones:
+        at = words.index("--weights") if "--weights" in words else len(words)
+        del words[at : at + 2]
+        for stream, backbone in store.backbones.items():
+            words += ["--weights", f"{stream}={backbone.weights}"]
+        words += ["--cache", str(store.making.cache)]
+    command = f"avr extract {where} {shlex.join(words)}"
+    size = store_bytes(shapes, videos=videos, views=views) / 1e9
+    return Step("store", store.split, (row.name,), command, size, hours, store.done)
+
+
+def _backbone(stage: BackboneStage, where: str) -> str:
+    asked = stage.asked
+    words = ["--stream", f"{stage.stream}={asked.kind}", "--split", stage.split, "--weights", asked.weights]
+    words += ["--segments", str(asked.segments), "--backbone", asked.backbone]
+    for name in ("stack", "flow", "resize", "crop"):
+        if getattr(asked, name) and (asked.kind == "flow" or name in ("resize", "crop")):
+            words += [f"--{name}", as_text(getattr(asked, name))]
+    words += _settings(stage.tuned, BACKBONE, Tuning())
+    words += ["--seed", str(SEED), "--cache", str(stage.making.cache), "--out", str(stage.folder)]
+    return f"avr finetune backbone {where} {shlex.join(words)}"
+
+
+def _head(job: Job, run: Path, seed: int, split: str) -> str:
+    words = ["avr", "heads", "train", job.head, "--store", str(job.source.path), "--split", split]
+    words += ["--stream", ",".join(job.layers)]
+    for stream, layer in job.layers.items():
+        words += ["--layer", f"{stream}={layer}"]
+    for name, value in job.options.items():
+        words += ["--set", f"{name}={as_text(value)}"]
+    words += _changed(job.training, head_class(job.head).defaults)
+    return shlex.join([*words, "--folds", str(job.folds), "--seed", str(seed), "--out", str(run)])
+
+
+def _tuned(stage: TunedStage) -> str:
+    words = ["avr", "finetune", "end-to-end", "--run", str(stage.run), "--split", stage.split]
+    for stream, file in stage.weights.items():
+        words += ["--weights", f"{stream}={file}"]
+    words += _settings(stage.tuned, END_TO_END, END_TO_END_TUNING)
+    words += ["--seed", str(stage.seed), "--cache", str(stage.making.cache), "--out", str(stage.folder)]
+    return shlex.join(words)
+
+
+def _settings(tuned: Tuned, training: Training, tuning: Tuning) -> list[str]:
+    """What differs from a command's own settings, as its options."""
+    words = _changed(tuned.training, training)
+    for name, value in asdict(tuned.tuning).items():
+        if value != getattr(tuning, name):
+            flag = name.replace("_", "-")
+            words += (
+                [f"--{flag}" if value else f"--no-{flag}"] if isinstance(value, bool) else [f"--{flag}", str(value)]
+            )
+    return words
+
+
+def _changed(training: Training, usual: Any) -> list[str]:
+    given = asdict(training)
+    changed = [name for name, value in given.items() if value != getattr(usual, name)]
+    return [word for name in changed for word in ("--training", f"{name}={as_text(given[name])}")]
