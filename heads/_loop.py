@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -90,7 +91,7 @@ def train(  # noqa: PLR0913 (all that a training is told, keyword-only)
             return Trained(rows, time.monotonic() - course.started, int(rows[-1]["step"]))
         for row in course.rows:
             on_epoch(row)
-        told = {"batch_size": training.batch_size, "every_view": training.views == "all"}
+        told: dict[str, Any] = {"batch_size": training.batch_size, "every_view": training.views == "all"}
         while not schedule.ended:
             if schedule.begins_stage:
                 course.begin_stage()

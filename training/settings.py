@@ -45,7 +45,11 @@ OPTIMIZERS = {
 }
 
 
-LATER = {"class_weights": "none"}  # settings that the first runs do not have, and what they did
+LATER = {
+    "class_weights": "none",
+    "drop_at": None,
+    "refit": False,
+}  # settings that the first runs do not have, and what they did
 LBFGS = (
     "optimizer lbfgs solves a convex problem: the head linear, or consensus over=average, with dropout=0; "
     "choose another --optimizer"
