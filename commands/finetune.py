@@ -6,14 +6,16 @@ from pathlib import Path
 from typing import Any
 
 import click
+from click.core import ParameterSource
 
-from avr.core import UsageError
+from avr.core import UsageError, options_of
 from avr.extract import Settings, read_streams
 from avr.finetune import BACKBONE, END_TO_END, END_TO_END_TUNING, UNREAD, Tuning
 
 from ._options import PATH, dataset_option, dataset_options, device_option, record_options, training_options
 from ._output import Reply, answering, print_lines, print_table
 
+TUNING = [name for name, option in options_of(Tuning).items() if option.about.text]
 SETTINGS = ("backbone", "stack", "clip_frames", "frame_stride", "flow", "flow_size", "resize", "crop")  # read here
 
 
@@ -95,14 +97,14 @@ def backbone(
 @click.option("--weights", multiple=True, metavar="STREAM=FILE", help="The backbones' weights, if not where they were.")
 @click.option("--paper", is_flag=True, help="The end-to-end settings of the head's paper.")
 @training_options(END_TO_END, unread=UNREAD)
-@record_options("tuning", Tuning, defaults=END_TO_END_TUNING)
+@record_options("tuning", Tuning, only=TUNING, defaults=END_TO_END_TUNING)
 @click.option("--seed", default=0, show_default=True, help="Of order, frames, crops, dropout.")
 @click.option("--out", type=PATH, help="The new run.  [default: runs/<head>-<dataset>-tuned-<k>]")
 @click.option("--store", type=PATH, help="Also write a fresh store with the new backbones.")
 @click.option("--cache", type=PATH, help="Frames and flow.  [default: cache/<dataset>]")
 @device_option
 @answering
-def end_to_end(run: Path, **options: Any) -> Reply | None:
+def end_to_end(run: Path, tuning: dict[str, Any], **options: Any) -> Reply | None:
     """Train a run's head and its backbones together; writes backbones, head and scores as a new run."""
     from avr.store import read_head_record, warn_unfinished
 
@@ -111,7 +113,9 @@ def end_to_end(run: Path, **options: Any) -> Reply | None:
         warn_unfinished(run)
     from avr.finetune import finetune_end_to_end
 
-    result = finetune_end_to_end(run, **options)
+    source = click.get_current_context().get_parameter_source
+    given = {name: value for name, value in tuning.items() if source(name) is ParameterSource.COMMANDLINE}
+    result = finetune_end_to_end(run, tuning=given, **options)
     if result is None or not _speaks():
         return None
     rows = [

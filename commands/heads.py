@@ -75,13 +75,18 @@ def _reads(reads: Mapping[str, str]) -> str:
 @click.option(
     "--folds", type=int, help="Folds for out-of-fold scores, 0 for none.  [default: 5, if under a minute in all]"
 )
+@click.option("--start-from", type=PATH, help="Start from the weights of a trained RUN, or RUN/split-NAME.")
+@list_option("--freeze", "freeze", tuple[str, ...], unit="NAMES", text="Parts of the head that do not learn.")
+@click.option("--keep-statistics", is_flag=True, help="Standardise by the statistics of the run started from.")
 @click.option("--seed", default=0, show_default=True, help="Of weights, order of videos, dropout, folds.")
 @click.option("--out", type=PATH, help="Run folder; an unfinished one goes on.  [default: runs/<head>-<dataset>-<k>]")
 @device_option
 @click.option("--memory-gb", type=float, help="Features held in memory, at most.  [default: half of what is free]")
 @record_options("engine", Engine, flags={"name": "--engine"})
 @answering
-def train(head: str, stores: tuple[Path, ...], streams: tuple[str, ...] | None, **options: Any) -> Reply:
+def train(
+    head: str, stores: tuple[Path, ...], streams: tuple[str, ...] | None, freeze: tuple[str, ...] | None, **options: Any
+) -> Reply:
     """Train HEAD (`avr heads list`) on a store, or several; write checkpoints, logs and scores to a run folder.
 
     A run that was interrupted goes on after its finished splits when the same command is given again. How many of its
@@ -96,7 +101,7 @@ def train(head: str, stores: tuple[Path, ...], streams: tuple[str, ...] | None, 
     stores = chosen_stores(stores)
     from avr.heads import train_run
 
-    result = train_run(stores, head, streams=streams or (), **options)
+    result = train_run(stores, head, streams=streams or (), freeze=freeze or (), **options)
     splits = {
         name: {"results": split.results, "scores": score_path(split_folder(result.folder, name)), "folds": split.folds}
         for name, split in result.splits.items()

@@ -1,10 +1,13 @@
-"""Splits: one by its name; and where there are no official ones, drawn by group or k folds, from a seed, balanced."""
+"""Splits: one by its name; and where there are no official ones, drawn by group or k folds, from a seed, balanced.
+
+Or drawn by video, as some papers do (`by=video`).
+"""
 
 import hashlib
 from collections import Counter, defaultdict
 from collections.abc import Collection, Container, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Annotated
+from dataclasses import dataclass, replace
+from typing import Annotated, Literal
 
 from avr.core import About, UsageError, note, warn
 
@@ -23,22 +26,32 @@ class Drawing:
         folds: as many splits, named "1", "2", …: in each the videos of one fold test and all others train.
         test_share: share of the videos that test, about, in each class of a drawn split.
         num_splits: how many splits are drawn, named "1", "2", …, from seed, seed + 1, ….
+        by: "group" keeps groups whole. "video" draws videos alone, class by class, in splits named "video-1", …, and in
+            place of given ones too: clips of one scene are then on both sides, and figures higher than on new scenes.
         seed: of folds and draws.
     """
 
     folds: Annotated[int | None, About("splits 1 … K instead, each video tested in one, groups whole: folds=5")] = None
     test_share: Annotated[float, About("of each class in a drawn split: test_share=0.2")] = 0.3
     num_splits: Annotated[int, About("that are drawn: num_splits=3")] = 1
+    by: Annotated[Literal["group", "video"], About("what is drawn; video puts clips of one scene on both sides")] = (
+        "group"
+    )
     seed: Annotated[int, About("of folds and drawn splits: seed=1")] = 0
 
 
 def group_splits(videos: Sequence[Video], tests: Mapping[str, Container[str]]) -> dict[str, Split]:
     """Splits by name whose test videos are those of some groups; all others train."""
-    splits = {}
+    splits: dict[str, Split] = {}
     for name, groups in tests.items():
-        train, test = (tuple(v.id for v in videos if (v.group in groups) is tested) for tested in (False, True))
-        splits[name] = Split(name, train, test)
+        splits |= _two_parts(name, [(video, video.group in groups) for video in videos])
     return splits
+
+
+def _two_parts(name: str, videos: Sequence[tuple[Video, bool]]) -> dict[str, Split]:
+    """A split by its name, of videos and whether they test."""
+    train, test = (tuple(video.id for video, tested in videos if tested is part) for part in (False, True))
+    return {name: Split(name, train, test)}
 
 
 def draw_groups(videos: Sequence[Video], *, test_share: float, seed: int) -> set[str]:
@@ -73,6 +86,26 @@ def draw_groups(videos: Sequence[Video], *, test_share: float, seed: int) -> set
     return test_groups
 
 
+def draw_videos(videos: Sequence[Video], *, test_share: float, seed: int) -> set[str]:
+    """Ids of the videos that test: of each class `test_share`, rounded, in an order of the seed and their ids alone.
+
+    Raises:
+        UsageError: the share is not between 0 and 1, or one side came out empty.
+    """
+    if not 0 < test_share < 1:
+        raise UsageError(f"the test share is {test_share}; it must lie between 0 and 1")
+    by_class: dict[int, list[str]] = defaultdict(list)
+    for video in videos:
+        by_class[video.label].append(video.id)
+    test = set[str]()
+    for ids in by_class.values():
+        ids.sort(key=lambda name: hashlib.sha256(f"{seed}:{name}".encode()).digest())
+        test.update(ids[: round(test_share * len(ids))])
+    if len(test) in (0, len(videos)):
+        raise UsageError(f"{len(videos)} videos cannot be split: one side is empty; try another test_share")
+    return test
+
+
 def fold_groups(dataset: Dataset, *, folds: int, seed: int) -> list[set[str]]:
     """The groups that test in each fold: every group in one, classes even."""
     import numpy as np
@@ -105,6 +138,17 @@ def make_splits(dataset: Dataset, drawing: Drawing, given: Collection[str] = ())
     """
     unread = ("num_splits", "test_share", *(("seed",) if drawing.folds is None else ()))
     idle = ", ".join(option for option in unread if option in given)
+    if drawing.num_splits < 1:
+        raise UsageError(f"{drawing.num_splits} splits were asked for; at least one is needed")
+    if drawing.by == "video":
+        if drawing.folds is not None:
+            raise UsageError(f"folds={drawing.folds} keeps groups whole: leave by=video out, or folds")
+        draws: dict[str, Split] = {}
+        for number in range(drawing.num_splits):
+            test = draw_videos(dataset.videos, test_share=drawing.test_share, seed=drawing.seed + number)
+            draws |= _two_parts(f"video-{number + 1}", [(video, video.id in test) for video in dataset.videos])
+        _say_shared(replace(dataset, splits=draws))
+        return draws
     if drawing.folds is not None:
         if idle:
             raise UsageError(f"folds={drawing.folds} says all of the splits: leave {idle} out")
@@ -118,8 +162,6 @@ def make_splits(dataset: Dataset, drawing: Drawing, given: Collection[str] = ())
             )
         _say_shared(dataset)
         return dataset.splits
-    if drawing.num_splits < 1:
-        raise UsageError(f"{drawing.num_splits} splits were asked for; at least one is needed")
     _say_single(dataset)
     drawn = {
         str(number + 1): draw_groups(dataset.videos, test_share=drawing.test_share, seed=drawing.seed + number)

@@ -17,11 +17,13 @@ from pathlib import Path
 from avr.core import UsageError
 
 from ._lists import Told, find_lists, official, read_list
+from ._splits import Drawing
 from ._types import Dataset
 
 DESCRIPTION = "101 actions, 13320 clips; three official splits"
 LAYOUT = "<root>/<Class>/v_<Class>_gNN_cNN.avi, ucfTrainTestlist/ under the root or --splits"
 SOURCE = "https://www.crcv.ucf.edu/data/UCF101.php"
+DRAWING = Drawing(num_splits=3)  # folds, or draws by video, in place of the official splits
 LISTS = "ucfTrainTestlist"
 FOLDERS = {"HandStandPushups": "HandstandPushups"}  # a class as clips are named -> as folder and classInd.txt have it
 

@@ -115,17 +115,29 @@ class ClipCache:
                 progress.advance()
         return failures
 
+    def num_clips(self, video: Video, streams: Mapping[str, Settings]) -> int:
+        """How many views a video has in some streams, by the frames that it has."""
+        name, settings = next(iter(streams.items()))
+        return len(sample_steps(settings.sampling, len(self._known(video, name)["numbers"]), key=video.id).views)
+
     def decoded(
-        self, video: Video, streams: Mapping[str, Settings], *, generator: np.random.Generator | None = None
+        self,
+        video: Video,
+        streams: Mapping[str, Settings],
+        *,
+        generator: np.random.Generator | None = None,
+        clip: int | None = None,
     ) -> Decoded:
-        """What `avr.video.decode` gives for the sampling of some streams, out of the files, their images made."""
+        """What `avr.video.decode` gives for the sampling of some streams, out of the files, their images made; of plan
+        clips one that the generator draws, or `clip`."""
         answers = {}
         drawn: dict[Sampling, Steps] = {}
         for name, settings in streams.items():
             known, need = self._known(video, name), self.streams[name].need
             sampling = settings.sampling
             if sampling not in drawn:
-                drawn[sampling] = sample_steps(sampling, len(known["numbers"]), key=video.id, generator=generator)
+                count = len(known["numbers"])
+                drawn[sampling] = sample_steps(sampling, count, key=video.id, generator=generator, clip=clip)
             steps = drawn[sampling]
             pairs = steps.pairs(need.pairs) if need.pairs else None
             chosen, stacks = (pairs.firsts, pairs.stacks) if pairs else steps.clips(need.frames, need.stride)

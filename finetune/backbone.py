@@ -23,7 +23,7 @@ from avr.training import Training
 from .distributed import claim_together, join_processes
 from .draws import DropoutKeys
 from .loop import LAST_GOOD, STATE, Fitted
-from .networks import SegmentNetwork, build_classifier, classifier_of, redraw, set_dropout
+from .networks import SegmentNetwork, build_classifier, classifier_of, redraw, set_dropout, start_flow
 from .task import Task
 from .tuning import BACKBONE, Tuning, settle_training
 
@@ -146,6 +146,8 @@ class _BackboneTask(Task):
         )
         if self.seed != seed:
             redraw(classifier_of(model), self.seed)
+        if self.tuning.flow_start == "random" and settings.kind == "flow":
+            start_flow(model, self.seed)
         set_dropout(model, keys, self.tuning.dropout)
         lay_out(model.to(self.processes.device))
         smoothing = self.training.label_smoothing

@@ -28,9 +28,10 @@ from .backbone import PAPER
 from .distributed import claim_together, join_processes
 from .draws import DropoutKeys, key_dropout
 from .loop import STATE, Fitted
-from .networks import EndToEnd, TunedNetwork
+from .networks import EndToEnd, TunedNetwork, start_flow
 from .task import Task
-from .tuning import END_TO_END, END_TO_END_TUNING, Tuning, settle_training
+from .tuning import END_TO_END, END_TO_END_TUNING, Tuning, is_fresh, settle_training, settle_tuning
+from .vectors import keep_vectors
 
 
 @dataclass(frozen=True)
@@ -59,7 +60,7 @@ def finetune_end_to_end(  # noqa: PLR0913 (the stage's one entry: all it can be 
     weights: tuple[str, ...] = (),
     training: Training | Mapping[str, object] | None = None,
     paper: bool = False,
-    tuning: Tuning = END_TO_END_TUNING,
+    tuning: Tuning | Mapping[str, object] | None = None,
     seed: int = 0,
     out: Path | None = None,
     store: Path | None = None,
@@ -70,13 +71,14 @@ def finetune_end_to_end(  # noqa: PLR0913 (the stage's one entry: all it can be 
     """Train a run's head and its backbones together. An interrupted run, started again, goes on.
 
     Args:
-        run: of `avr heads train`, or of this function.
+        run: of `avr heads train`, or of this function. The head of a run of no epochs, `--epochs 0`, starts at random:
+            head and backbones are then trained together from the start.
         split: a split of the run; "" is its first, "all" every one.
         root: the data set's folder; None takes the videos where the run's store says they are.
         weights: where the backbones' weights lie now, "rgb=FILE", if not where they were.
         training: changes to the defaults (or to the paper's settings), or whole settings.
-        paper: start from the paper's settings of this head.
-        tuning: augmentation, batch norm, memory.
+        paper: start from the paper's settings of this head, which are other ones where the head was not trained yet.
+        tuning: changes to the defaults (or to what the paper says of augmentation and batch norm), or a whole record.
         seed: of order, frames, crops, dropout, validation part.
         out: the new run's folder; default the next `runs/<head>-<dataset>-tuned-<k>`.
         store: also extract a fresh store there, with the new backbones (with several splits `<store>-<split>`). It
@@ -92,11 +94,12 @@ def finetune_end_to_end(  # noqa: PLR0913 (the stage's one entry: all it can be 
     """
     run = Path(run)
     about = read_head_record(run)
+    made = head_class(about.head)
     # The head's own end-to-end settings in its paper; the two-stream ConvNet's where it has none.
-    base = (head_class(about.head).end_to_end or PAPER) if paper else END_TO_END
+    papers = made.paper if is_fresh(about.training) else made.end_to_end or PAPER
     settled: dict[str, Any] = {
-        "training": settle_training(base, training),
-        "tuning": tuning,
+        "training": settle_training(papers if paper else END_TO_END, training),
+        "tuning": settle_tuning(replace(END_TO_END_TUNING, **made.end_to_end_tuning if paper else {}), tuning),
         "seed": seed,
         "cache_folder": cache,
     }
@@ -198,7 +201,9 @@ class EndToEndTask(Task):
     def network(self) -> EndToEnd:
         """Head and backbones as the run has them, ready to train: the very ones that were opened."""
         keys, device = DropoutKeys(self.seed), self.processes.device
-        for reader in self.networks.readers.values():
+        for stream, reader in self.networks.readers.items():
+            if self.tuning.flow_start == "random" and self.streams[stream].kind == "flow":
+                start_flow(reader, self.seed)
             reader.requires_grad_(True)
             key_dropout(reader, keys, p=self.tuning.dropout)
             lay_out(reader.to(device))
@@ -231,6 +236,7 @@ class EndToEndTask(Task):
         source = self._write_head(folder, network.head)
         outputs = self.outputs(network, self.videos[1])
         kept = {name: values for name, values in outputs.items() if name not in UNTRAINED}
+        keep_vectors(self, network, folder)
         made = {"store": source, "options": self.trained.metadata["options"], "seed": self.seed}
         self.write_scores(folder, kept, head=self.trained.metadata["head"], provenance=made)
         return SplitRecord(

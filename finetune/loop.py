@@ -24,7 +24,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from avr.core import Progress, Stopped, UsageError, WorkError, ahead, unbroken
+from avr.core import Progress, Stopped, WorkError, ahead, note, unbroken
 from avr.heads import save_tensors
 from avr.store import write_log
 from avr.training import (
@@ -82,8 +82,6 @@ class Loop:
         folder: Path | None = None,
         settings: Mapping[str, Any] | None = None,
     ) -> None:
-        if training.views != "one":
-            raise UsageError("views=all is of heads on a store: an epoch of fine-tuning draws one view a video")
         self.network, self.samples, self.validate, self.folder = network, samples, validate, folder
         self.training, self.tuning, self.seed = training, tuning, seed
         count, ids = len(samples.names), hashlib.sha256("\n".join(samples.names).encode()).hexdigest()
@@ -108,6 +106,8 @@ class Loop:
         self.processes = processes
         self._continue()
         until = math.inf if stop_after is None else self.schedule.step + stop_after
+        if processes.first:
+            note(f"{len(self.samples.names)} samples an epoch, {self.schedule.total_steps} steps at most")
         network = processes.wrap(self.network)
         with (
             deterministic(processes.device),

@@ -173,14 +173,22 @@ class EndToEnd(TunedNetwork):
         As from a store: only the backbones run in the extraction's precision, features are rounded to fp16, and the
         head reads them in float32. `avr predict` gives the same.
         """
-        device = next(iter(inputs.values())).device.type
-        layers = {}
-        for stream, images in inputs.items():
-            with torch.autocast(device, torch.bfloat16, enabled=bf16[stream]):
-                layers[stream] = self.features(stream, images)
-        outputs: Outputs = self.head({stream: layer.half() for stream, layer in layers.items()})
+        outputs: Outputs = self.head(self._stored(inputs, bf16))
         means = {name: torch.softmax(scores.double(), dim=1).mean(0, keepdim=True) for name, scores in outputs.items()}
         return {name: torch.log(mean.clamp_min(1e-300)) for name, mean in means.items()}
+
+    def vectors(self, inputs: Inputs, *, bf16: Mapping[str, bool]) -> dict[str, Tensor]:
+        """What the head makes of one video, `(D,)` by stream, the mean over its views; none of most heads."""
+        kept = self.head.standardise(self.head.keep(self._stored(inputs, bf16)))
+        return {stream: vectors.mean(0) for stream, vectors in self.head.vectors(kept).items()}
+
+    def _stored(self, inputs: Inputs, bf16: Mapping[str, bool]) -> dict[str, Tensor]:
+        """What a store of these images holds, by stream."""
+        layers = {}
+        for stream, images in inputs.items():
+            with torch.autocast(images.device.type, torch.bfloat16, enabled=bf16[stream]):
+                layers[stream] = self.features(stream, images).half()
+        return layers
 
     def begin(self, mode: Mode) -> None:
         """Training mode; `mode` is for the backbones' batch norm, and the head's, which is local for partial.
@@ -238,6 +246,11 @@ def _brings_classifier(model: nn.Module, name: str, weights: str) -> bool:
     backbone = open_backbone(name)
     contents, _ = load_weights(backbone, weights)
     return f"{path}.weight" in find_state(model, contents, backbone).fitting
+
+
+def start_flow(network: nn.Module, seed: int) -> None:
+    """Draw the first convolution of a flow network anew, as Ou and Sun have it, in place of the mean over RGB's."""
+    redraw(next(module for module in network.modules() if isinstance(module, nn.Conv2d)), seed)
 
 
 def redraw(layer: Classifier, seed: int) -> None:

@@ -28,12 +28,17 @@ class Drawn:
 
 
 class VideoSamples:
-    """Training videos: one random view and one random crop each, anew in each epoch.
+    """Training videos: one random view and one random crop each, anew in each epoch; or every clip of each.
 
     Args:
         videos: the training videos, all in the cache.
         streams: an extraction's, filled in: the plan whose random form is drawn, the crop's side, normalisation. Sizes
             of crops are relative to what the first stream is tested with.
+        every_clip: of plan clips, every clip of a video is a sample ("for expanding the scale of samples", GLKA); else,
+            and of other plans always, a view is drawn.
+
+    Attributes:
+        names: of each sample, its video's id.
     """
 
     def __init__(
@@ -44,20 +49,25 @@ class VideoSamples:
         streams: Mapping[str, Settings],
         tuning: Tuning,
         seed: int = 0,
+        every_clip: bool = False,
     ) -> None:
-        self.videos, self.cache = list(videos), cache
-        self.names = [video.id for video in videos]
+        self.cache = cache
         self.streams = {name: _random(settings) for name, settings in streams.items()}
+        self.samples: list[tuple[Video, int | None]] = [(video, None) for video in videos]
+        if every_clip and all(settings.plan == "clips" for settings in streams.values()):
+            counted = [(video, cache.num_clips(video, self.streams)) for video in videos]
+            self.samples = [(video, clip) for video, count in counted for clip in range(count)]
+        self.names = [video.id for video, _ in self.samples]
         self.tuning, self.seed = tuning, seed
 
-    def read(self, videos: Sequence[int], epoch: int) -> list[Drawn]:
-        """Draw and read some videos for an epoch; a video's draws depend on seed, epoch and its number alone."""
-        return [self._draw(index, epoch) for index in videos]
+    def read(self, samples: Sequence[int], epoch: int) -> list[Drawn]:
+        """Draw and read some samples for an epoch; a sample's draws depend on seed, epoch and its number alone."""
+        return [self._draw(index, epoch) for index in samples]
 
     def _draw(self, index: int, epoch: int) -> Drawn:
         generator = generator_for(self.seed, "sample", epoch, index)
-        video = self.videos[index]
-        decoded = self.cache.decoded(video, self.streams, generator=generator)
+        video, clip = self.samples[index]
+        decoded = self.cache.decoded(video, self.streams, generator=generator, clip=clip)
         first = next(iter(self.streams.values()))
         tested = min(1.0, first.crop / min(first.resize))
         how, size = self.tuning, _drawn_size(decoded)

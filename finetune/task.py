@@ -98,7 +98,14 @@ class Task(ABC):
             train = [video for video, out in zip(train, apart, strict=True) if not out]
         if self.tuning.compile:
             network.run = {stream: compiled(part) for stream, part in network.run.items()}
-        samples = VideoSamples(train, self.cache, streams=self.streams, tuning=self.tuning, seed=self.seed)
+        samples = VideoSamples(
+            train,
+            self.cache,
+            streams=self.streams,
+            tuning=self.tuning,
+            seed=self.seed,
+            every_clip=self.training.views == "all",
+        )
         loop = Loop(
             network,
             samples,

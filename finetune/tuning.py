@@ -1,10 +1,20 @@
 """The settings of a fine-tuning beside those of extraction and optimisation; no torch: command lines read them."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Annotated, Any, Literal
 
-from avr.core import About, NonNegativeInt, OneOf, PositiveFloat, Share, UsageError, check_fields
+from avr.core import (
+    About,
+    NonNegativeInt,
+    OneOf,
+    PositiveFloat,
+    Share,
+    UsageError,
+    check_fields,
+    options_of,
+    read_options,
+)
 from avr.training import Training, read_training
 
 from .augmentation import AUGMENTATIONS
@@ -13,8 +23,8 @@ Mode = Literal["local", "sync", "partial", "frozen"]
 # Settings of a training that are of heads on a store; here there is another way, or none.
 UNREAD = {
     "standardise": "the features' standardisation stays that of the head's training",
+    "refit": "it is of heads on a store",
     "bf16": "a fine-tuning has a bf16 of its own: --bf16 or --no-bf16",
-    "views": "an epoch draws one view a video",
 }
 
 
@@ -37,6 +47,9 @@ class Tuning:
     micro_batch: Annotated[NonNegativeInt, About("Videos at once in a process; gradients are added up. 0: all.")] = 0
     recompute: Annotated[bool, About("End to end: hold one video's activations only.")] = False
     bf16: Annotated[bool, About("bfloat16 on CUDA.")] = True
+    flow_start: Annotated[
+        Literal["rgb", "random"], About("First convolution of flow's network: the mean over RGB's, or drawn anew.")
+    ] = "rgb"
     compile: Annotated[bool, About("torch.compile the backbones; not worth it on a CPU.")] = False
     save_every: Annotated[NonNegativeInt, About("Write the state every so many steps too. 0: after epochs alone.")] = 0
 
@@ -74,6 +87,22 @@ END_TO_END = Training(epochs=10, batch_size=16, optimizer="adamw", lr=1e-4, weig
 END_TO_END_TUNING = Tuning(batch_norm="frozen", new_factor=1.0)
 
 
+def is_fresh(training: Mapping[str, object]) -> bool:
+    """Whether a head is as it was drawn, by the settings of its training: it had no epochs."""
+    return not any(training.get(length, True) for length in ("epochs", "steps"))
+
+
+def settle_tuning(base: Tuning, given: Tuning | Mapping[str, object] | None) -> Tuning:
+    """A whole record as it is, or a base's with some fields changed.
+
+    Raises:
+        UsageError: unknown field or value, or fields that contradict one another.
+    """
+    if isinstance(given, Tuning):
+        return given
+    return replace(base, **read_options(options_of(Tuning), given or {}, kind="setting of fine-tuning"))
+
+
 def settle_training(base: Training, given: Training | Mapping[str, object] | None) -> Training:
     """Whole settings as they are, or a base's with some changed.
 
@@ -81,9 +110,14 @@ def settle_training(base: Training, given: Training | Mapping[str, object] | Non
         UsageError: unknown setting or value, settings that contradict one another, or a change of one that fine-tuning
             does not read.
     """
-    if isinstance(given, Training):
-        return given
-    for name in given or {}:
+    training = given if isinstance(given, Training) else _changed(base, given or {})
+    if not (training.epochs or training.min_steps or training.steps):
+        raise UsageError("epochs=0 trains nothing: a fine-tuning takes one at least")
+    return training
+
+
+def _changed(base: Training, given: Mapping[str, object]) -> Training:
+    for name in given:
         if name in UNREAD:
             raise UsageError(f"training setting {name}: fine-tuning does not read it ({UNREAD[name]})")
-    return read_training(base, given or {})
+    return read_training(base, given)

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from avr.core import About, PositiveFloat, PositiveInt, UsageError, check_fields, check_known, log_softmax, note
-from avr.store import TEST_VIDEO, UNTRAINED, FeatureStore, default_store, is_test
+from avr.store import ATTENDED, TEST_VIDEO, UNTRAINED, FeatureStore, default_store, is_test
 
 from ._base import Rule, make_fuser
 from ._fuse import claimed, conclude
@@ -20,7 +20,7 @@ from ._trials import Evaluation, Judged, Trial, of_split
 from .svm import fit_linear_svm, unit_rows
 
 NAME = "early-svm"
-LAYER = "pooled"
+LAYERS = "pooled", ATTENDED  # of a stream the first that it has: a store's own vectors, or those that a head made
 VIDEOS_AT_ONCE = 64  # maps of all videos need not fit in memory
 
 
@@ -29,6 +29,9 @@ class EarlySvm(Rule):
 
     `X` holds features `(M, S, D)`, not scores: one vector a video and stream, narrower streams filled up with zeros.
     Each stream's vector is first scaled to length one, so that no stream outweighs another by its units.
+
+    Of a store the layer `pooled` is read; of the vectors that `coattention` makes of each video, which a run keeps in
+    its split's `attended.h5`, the layer `attended`: the paper's "STIL + Early" is `--store RUN/split-1/attended.h5`.
 
     Departure from the paper: it gives neither the SVM's penalty, nor its multi-class form, nor a normalisation; ours
     are C = 1, one against rest, and unit length.
@@ -107,14 +110,14 @@ def fuse_features(
     Args:
         store: a feature store, or several of one data set, joined by video; None: the newest under `features/`.
         split: one split's name; None: every split with features of training and test videos.
-        streams: which streams; None: all with a layer `pooled`.
+        streams: which streams; None: all with a layer `pooled`, or `attended`.
         C: inverse strength of the SVM's penalty.
         out: the run folder to write, which may hold this very fusion; None: the next `runs/fuse-early-svm-<k>`.
         seed: of the bootstrap.
         bootstrap: samples of the paired bootstrap.
 
     Raises:
-        UsageError: no `pooled` layer of a stream, no such split.
+        UsageError: no such layer of a stream, no such split.
     """
     evaluation, trials = Evaluation(seed=seed, bootstrap=bootstrap), []
     tables = feature_tables(store, split=split, streams=streams)
@@ -122,7 +125,8 @@ def fuse_features(
         for table in tables:
             train, test = np.flatnonzero(table.fold == 0), np.flatnonzero(is_test(table.fold))
             text = f"fitted on the features of {len(train)} training videos, judged on {len(test)} test videos"
-            note(f"fuse{of_split(table.split)}: {', '.join(table.streams)}; {text}")
+            read = ", ".join(f"{source['stream']}/{source['layer']}" for source in table.sources)
+            note(f"fuse{of_split(table.split)}: {read}; {text}")
             trials.append(Trial(table, [(train, test)], text))
             try_streams(trials[-1], C=C)
         return conclude(NAME, trials, evaluation, calibration={}, out=folder)
@@ -136,16 +140,17 @@ def feature_tables(
     places = default_store() if store is None else store
     if not streams:  # videos need not have what is not read
         with FeatureStore(places) as whole:
-            streams = [name for name in whole.streams if LAYER in whole.layers(name)]
+            streams = [name for name in whole.streams if {*LAYERS} & {*whole.layers(name)}]
     with FeatureStore(places, streams=streams) as opened:
-        there = [name for name in opened.streams if LAYER in opened.layers(name)]
+        read = {name: next((layer for layer in LAYERS if layer in opened.layers(name)), "") for name in opened.streams}
+        there = [name for name, layer in read.items() if layer]
         there.sort(key=lambda name: (stream_rank(name), name))
         wanted = list(streams) if given else there
         if not wanted:
             raise UsageError(f"{opened.path}: no pooled features of any stream")
         for name in wanted:
             check_known("stream with pooled features", name, there, where=f"{opened.path}: ")
-        X = pooled_features(opened, dict.fromkeys(wanted, LAYER))
+        X = pooled_features(opened, {name: read[name] for name in wanted})
         place = ", ".join(map(str, opened.places))
         tables = []
         for name in opened.split_names if split is None else [split]:
@@ -164,7 +169,7 @@ def feature_tables(
                 class_names=tuple(opened.class_names),
                 split=name,
                 dataset=opened.dataset,
-                sources=tuple({"store": place, "stream": s, "layer": LAYER} for s in wanted),
+                sources=tuple({"store": place, "stream": s, "layer": read[s]} for s in wanted),
                 lacking=opened.lacking,
             )
             tables.append(table)

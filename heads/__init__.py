@@ -24,6 +24,7 @@ from ._trained import (
     save_tensors,
 )
 from ._trainings import num_trainings
+from ._vectors import write_vectors
 
 __all__ = [
     "CHECKPOINT",
@@ -53,4 +54,5 @@ __all__ = [
     "train_run",
     "train_runs",
     "with_average",
+    "write_vectors",
 ]

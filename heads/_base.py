@@ -6,7 +6,7 @@ binds it to the module name `HEAD`; `build_head` makes one of a name and options
 
 import math
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import torch
 from numpy.typing import NDArray
@@ -32,16 +32,18 @@ class Head(nn.Module):
         needs_maps: it reads layers of maps alone.
         same_length: the streams must hold as many segments a video as one another.
         starting: options that say where weights start; a trained head is built again without them.
+        before: what options are in checkpoints of before, which do not name them, where that is not the default.
         defaults: the command's settings, which train well on small data sets (torch keeps the name `training`).
         paper: the paper's settings (`--paper`, recipes).
         end_to_end: the paper's of training backbones and head together; None: those of the two-stream ConvNet.
+        end_to_end_tuning: what the paper says of augmentation and batch norm there (fields of `avr.finetune.Tuning`).
 
     Options are the keyword-only parameters of `__init__`, each with a default and an annotation that says what it takes
     (`avr.core.options`): `Literal["a", "b"]`, `PositiveInt`, `Share`, … The command line finds them there
     (`--set design=b`).
 
     Calling a head takes the features through `keep`, standardises them with the statistics of its training videos, if
-    it has any, and then runs `forward`; `forward` and `attention` always see kept, standardised features.
+    it has any, and then runs `forward`; `forward`, `attention` and `vectors` see kept, standardised ones.
     """
 
     source: ClassVar[str] = ""
@@ -51,11 +53,15 @@ class Head(nn.Module):
     needs_maps: ClassVar[bool] = False
     same_length: ClassVar[bool] = False
     starting: ClassVar[tuple[str, ...]] = ()
+    before: ClassVar[Mapping[str, object]] = {}
     defaults: ClassVar[Training] = Training()
     paper: ClassVar[Training] = Training()
     end_to_end: ClassVar[Training | None] = None
+    end_to_end_tuning: ClassVar[Mapping[str, Any]] = {}
 
     label_smoothing: float = 0.0  # set by the training loop
+    keeps_statistics: bool = False  # those that it has stay when it is trained
+    frozen: tuple[str, ...] = ()  # names of parts that do not learn
 
     def __init__(self, shapes: Shapes, num_classes: int) -> None:
         """Check the streams and remember them.
@@ -118,6 +124,13 @@ class Head(nn.Module):
         """The output that is the head's prediction: "fused", or its only stream."""
         return FUSED if self.joint else self.streams[0]
 
+    def train(self, mode: bool = True) -> Self:
+        """As torch has it, but for frozen parts, which always work as when predicting: no dropout, fixed batch norm."""
+        super().train(mode)
+        for name in self.frozen:
+            self.get_submodule(name).eval()
+        return self
+
     def keep(self, features: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """The head's first steps, as far as no weight takes part: means over segments or positions; by default none.
 
@@ -149,6 +162,10 @@ class Head(nn.Module):
         """Attention weights by name, `(B, N, H, W)` over positions or `(B, N)` over segments; none by default."""
         return {}
 
+    def vectors(self, features: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """One vector a stream, `(B, D)`, that a run keeps of each video for fusers of features; none by default."""
+        return {}
+
     def loss(self, outputs: dict[str, Tensor], labels: Tensor) -> Tensor:
         """Mean loss of a batch, a scalar: the cross-entropy of the prediction, unless a head says otherwise.
 
@@ -166,12 +183,19 @@ class Head(nn.Module):
         """Shift and scale each channel by the training videos' statistics; as they are where none were set."""
         return {stream: self._standardise(stream, features[stream]) for stream in self.shapes}
 
-    def set_statistics(self, stream: str, mean: Tensor, deviation: Tensor) -> None:
+    @property
+    def needs_statistics(self) -> bool:
+        """Whether `set_statistics` is called without standardising too."""
+        return False
+
+    def set_statistics(self, stream: str, mean: Tensor, deviation: Tensor, *, standardise: bool = True) -> None:
         """Remember mean and standard deviation `(D,)` or `(C,)` of a stream's channels over the training videos.
 
         A deviation counts as at least 0.3 of the stream's root mean square deviation: a channel that hardly moved in
         training would else be blown up where it moves in a test video.
         """
+        if not standardise:
+            return
         floor = 0.3 * deviation.square().mean().sqrt()
         scale = 1 / deviation.clamp_min(floor) if floor > 0 else torch.ones_like(deviation)
         self.get_buffer(f"mean_{stream}").copy_(mean)

@@ -13,7 +13,7 @@ from avr.core import note
 from ._trained import read_tensors, save_tensors
 from ._trainings import Outcome, Task, as_tensor
 
-WEIGHT, SCORE = "weight/", "score/"
+WEIGHT, SCORE, VECTOR = "weight/", "score/", "vector/"
 
 
 def keep_outcome(task: Task, outcome: Outcome) -> None:
@@ -24,9 +24,11 @@ def keep_outcome(task: Task, outcome: Outcome) -> None:
     """
     tensors = {f"{WEIGHT}{name}": as_tensor(value) for name, value in outcome.weights.items()}
     tensors |= {f"{SCORE}{name}": as_tensor(value) for name, value in outcome.scores.items()}
+    tensors |= {f"{VECTOR}{name}": as_tensor(value) for name, value in outcome.vectors.items()}
     save_tensors(_file(task), tensors, {"rows": outcome.rows, "seconds": outcome.seconds, "names": list(tensors)})
-    if task.state is not None:
-        task.state.unlink(missing_ok=True)
+    for state in (task.state, task.second_state):
+        if state is not None:
+            state.unlink(missing_ok=True)
 
 
 def kept_outcome(task: Task) -> Outcome | None:
@@ -37,11 +39,11 @@ def kept_outcome(task: Task) -> Outcome | None:
     try:
         tensors, about = read_tensors(path)
         found = {name: tensors[name].numpy() for name in about["names"]}  # in their order
-        weights, scores = (
+        weights, scores, vectors = (
             {name.removeprefix(kind): value for name, value in found.items() if name.startswith(kind)}
-            for kind in (WEIGHT, SCORE)
+            for kind in (WEIGHT, SCORE, VECTOR)
         )
-        return Outcome(scores, list(about["rows"]), float(about["seconds"]), weights)
+        return Outcome(scores, list(about["rows"]), float(about["seconds"]), weights, vectors)
     except (SafetensorError, KeyError, ValueError, TypeError, OSError) as error:
         note(f"{path} is damaged ({' '.join(str(error).split())}); the training is done again")
         return None
@@ -49,7 +51,7 @@ def kept_outcome(task: Task) -> Outcome | None:
 
 def drop_outcome(task: Task) -> None:
     """Remove what was kept of a training, which is now written elsewhere."""
-    for path in (_file(task), task.state):
+    for path in (_file(task), task.state, task.second_state):
         if path is not None:
             path.unlink(missing_ok=True)
 

@@ -82,8 +82,9 @@ def train(  # noqa: PLR0913 (all that a training is told, keyword-only)
     videos, held_out = hold_out(examples, videos, groups=groups, share=training.validation, seed=seed)
     course.schedule = schedule = course_of(training, examples, videos)
     with deterministic(device, seed=seed, threads=num_threads(head, examples, videos, training)):
-        if not course.go_on(state, device) and training.standardise:
-            set_statistics(head, examples, videos, course.generator, names=names)
+        wanted = not head.keeps_statistics and (training.standardise or head.needs_statistics)
+        if not course.go_on(state, device) and wanted:
+            set_statistics(head, examples, videos, course.generator, names=names, standardise=training.standardise)
         for row in course.rows:
             on_epoch(row)
         while not schedule.ended:
@@ -212,7 +213,13 @@ class Meter:
 
 @torch.no_grad()
 def set_statistics(
-    head: Head, examples: Examples, videos: NDArray, generator: np.random.Generator, *, names: NDArray
+    head: Head,
+    examples: Examples,
+    videos: NDArray,
+    generator: np.random.Generator,
+    *,
+    names: NDArray,
+    standardise: bool = True,
 ) -> None:
     """Give a head mean and deviation of each channel over (at most 2048 of) the training videos, every view.
 
@@ -232,4 +239,5 @@ def set_statistics(
                 raise WorkError(f"{what}; extract these videos again: {listed}")
             mean = mean + means.double().sum(dim=0) / views
             square = square + (means.double().square() + variances).sum(dim=0) / views
-        head.set_statistics(stream, mean.float(), (square - mean.square()).clamp_min(0).sqrt().float())
+        deviation = (square - mean.square()).clamp_min(0).sqrt().float()
+        head.set_statistics(stream, mean.float(), deviation, standardise=standardise)

@@ -10,7 +10,8 @@ from avr.store import FeatureStore, RunRecord
 from avr.training import Training, read_training
 
 from ._base import Head, head_class, head_options
-from ._choices import choose_layers, choose_splits
+from ._choices import APPEARANCE, choose_layers, choose_splits
+from ._starting import Start
 from ._trainings import Plan
 
 
@@ -29,6 +30,9 @@ class RunRequest:
     folds: int | None = None
     seed: int = 0
     out: Path | None = None
+    start_from: Path | None = None
+    freeze: tuple[str, ...] = ()
+    keep_statistics: bool = False
 
 
 class Planned(NamedTuple):
@@ -55,21 +59,63 @@ def settle(number: int, request: RunRequest, store: FeatureStore) -> Planned:
     if not isinstance(training, Training):
         training = read_training(made.paper if request.paper else made.defaults, training or {})
     layers = choose_layers(store, made, streams=request.streams, layers=request.layers or {})
+    splits = choose_splits(store, request.split)
+    start = Start.of(
+        request.start_from and Path(request.start_from),
+        dataset=store.dataset,
+        splits=splits,
+        freeze=request.freeze,
+        keep_statistics=request.keep_statistics,
+    )
     plan = Plan(
         head=request.head,
-        options=head_options(request.head, request.options or {}),
+        options=_started(made, head_options(request.head, request.options or {}), store, layers),
         training=training,
         layers=layers,
-        folds=request.folds,
+        folds=_folds(request.folds, start),
         seed=request.seed,
         store=_about(store, layers),
-        splits=choose_splits(store, request.split),
+        splits=splits,
+        start=start,
     )
     shapes = {stream: store.array(stream, layer).shape for stream, layer in layers.items()}
     outline = plan.outline(shapes, len(store.class_names))  # what heads refuse is told before anything is read
     identity = {"streams": list(layers), "digest": store.digest, "folds": plan.folds, "splits": list(plan.splits)}
+    if start is not None:
+        start.look(outline)
+        identity |= start.identity(plan.networks)
     record = RunRecord(kind="head", identity=identity, layers=layers, **plan.facts())
     return Planned(number, plan, store, outline, record, request.out)
+
+
+def _folds(asked: int | None, start: Start | None) -> int | None:
+    """Folds that are asked for; none where the weights that all of them start from have seen every fold.
+
+    Raises:
+        UsageError: some are asked for all the same.
+    """
+    if start is None or not start.own:
+        return asked
+    if asked:
+        raise UsageError(
+            "start_from is a run of this data set, whose weights have seen the videos of every fold: leave folds out"
+        )
+    return 0
+
+
+def _started(made: type[Head], options: dict[str, Any], store: FeatureStore, streams: Iterable[str]) -> dict[str, Any]:
+    """Options that say where weights start, "store" replaced by the weights of the store's network for appearance.
+
+    Raises:
+        UsageError: the store does not say which.
+    """
+    for option in (name for name in made.starting if options[name] == "store"):
+        kept = [store.settings(stream) for stream in streams if store.kind(stream) == APPEARANCE]
+        named = [str(settings["weights"]) for settings in kept if settings.get("weights")]
+        if not named:
+            raise UsageError(f"{option}=store: the store does not say with which weights its {APPEARANCE} was made")
+        options = options | {option: named[0]}
+    return options
 
 
 def _about(store: FeatureStore, streams: Iterable[str]) -> dict[str, Any]:

@@ -69,6 +69,9 @@ def train_run(  # noqa: PLR0913 (the stage's one entry: all it can be told, keyw
     device: str = "auto",
     memory_gb: float | None = None,
     engine: Engine | None = None,
+    start_from: Path | None = None,
+    freeze: tuple[str, ...] = (),
+    keep_statistics: bool = False,
 ) -> RunResult:
     """Train a head on one or more splits of a store; write checkpoints, logs and scores.
 
@@ -90,13 +93,18 @@ def train_run(  # noqa: PLR0913 (the stage's one entry: all it can be told, keyw
         memory_gb: largest size of features held in memory, in 10⁹ bytes; None is half of what is free. Larger ones
             stream from disk.
         engine: where the trainings of splits, folds and networks run; default this machine, as many as pay.
+        start_from: a trained run, or one of its splits, whose tensors of equal name and shape the weights start from.
+            Of a run of the same data set each split starts from its own, and there are no folds.
+        freeze: names of the head's parts that do not learn, such as "learned".
+        keep_statistics: standardise by the statistics of that run, not by those of this store's training videos.
 
     Raises:
         UsageError: unknown head, option, setting, stream, layer or split; a folder that holds something else or another
             run, or that another process works in.
         WorkError: damaged features, or a loss that is no number; says in which training.
     """
-    request = RunRequest(store, head, streams, layers, split, options, training, paper, folds, seed, out)
+    asked = (store, head, streams, layers, split, options, training, paper, folds, seed, out)
+    request = RunRequest(*asked, start_from=start_from, freeze=tuple(freeze), keep_statistics=keep_statistics)
     (result,) = train_runs([request], device=device, memory_gb=memory_gb, engine=engine)
     if isinstance(result, AvrError):
         raise result

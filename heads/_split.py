@@ -29,6 +29,7 @@ from ._base import with_average
 from ._kept import drop_outcome
 from ._trained import CHECKPOINT, save_tensors
 from ._trainings import Outcome, Plan, Task, as_tensor
+from ._vectors import videos_of, write_vectors
 
 
 class Split:
@@ -91,7 +92,12 @@ class Split:
             for name, (task, outcome) in own.items():
                 weights = {key: as_tensor(value) for key, value in outcome.weights.items()}
                 save_tensors(folder / name / CHECKPOINT, weights, _describe(task, store))
-                write_log(folder / name, outcome.rows)
+                if outcome.rows:
+                    write_log(folder / name, outcome.rows)
+                if outcome.vectors:
+                    seen = np.concatenate([task.videos, task.scored])
+                    about = {s: {"kind": store.kind(s), "store": store.digests[s]} for s in outcome.vectors}
+                    write_vectors(folder, videos_of(store, seen, self.name), outcome.vectors, about=about)
             if scores:
                 self._write_scores(folder, scores, at=self.test, fold=np.full(len(self.test), TEST_VIDEO))
         self.published = True

@@ -164,8 +164,9 @@ def load_checkpoint(path: Path) -> tuple[Head, dict[str, Any]]:
     try:
         tensors, metadata = read_tensors(path)
         shapes = {stream: tuple(shape) for stream, shape in metadata["shapes"].items()}
-        started = head_class(metadata["head"]).starting  # from files that may be gone by now
-        options = {name: value for name, value in metadata["options"].items() if name not in started}
+        made = head_class(metadata["head"])
+        options = {**made.before, **metadata["options"]}
+        options = {name: value for name, value in options.items() if name not in made.starting}  # files may be gone
         with torch.random.fork_rng(devices=[]):  # fresh weights are drawn, and at once replaced
             head = build_head(metadata["head"], shapes, len(metadata["class_names"]), options=options)
         head.load_state_dict(tensors)

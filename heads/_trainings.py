@@ -5,9 +5,10 @@ many CPU threads compute is told with the training, and follows from the run, no
 """
 
 import dataclasses
+import itertools
 import warnings
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,8 @@ from ._course import EpochRow
 from ._examples import Examples, MemoryExamples
 from ._loop import course_of, hold_out, train
 from ._predicting import predict
+from ._starting import Start
+from ._vectors import read_vectors
 
 
 @dataclass(frozen=True)
@@ -35,6 +38,7 @@ class Plan:
         folds: asked for; None lets the cost decide.
         store: what checkpoints and scores say of it.
         splits: those the run trains.
+        start: where weights come from and which stay; None: all are fresh and learn.
     """
 
     head: str
@@ -45,6 +49,7 @@ class Plan:
     seed: int
     store: dict[str, Any]
     splits: tuple[str, ...]
+    start: Start | None = None
 
     @property
     def networks(self) -> dict[str, tuple[str, ...]]:
@@ -150,6 +155,11 @@ class Task:
         return None if self.kept is None else self.kept.with_name(f"{self.kept.name}.state")
 
     @property
+    def second_state(self) -> Path | None:
+        """The same of a training that is done anew on all videos."""
+        return None if self.kept is None else self.kept.with_name(f"{self.kept.name}.refit-state")
+
+    @property
     def name(self) -> str:
         """How a person knows it: "linear, rgb, split 1, fold 2"."""
         network = f", {self.network}" if self.network else ""
@@ -172,12 +182,14 @@ class Outcome:
         rows: the log, one an epoch.
         seconds: a training like it takes.
         weights: the network's by name, and its statistics; of a fold none, which is not kept.
+        vectors: stream -> those of its head `(len(videos) + len(scored), D)`, training videos first; of a fold none.
     """
 
     scores: dict[str, NDArray[np.float32]]
     rows: list[EpochRow]
     seconds: float
     weights: dict[str, NDArray] = field(default_factory=dict)
+    vectors: dict[str, NDArray[np.float32]] = field(default_factory=dict)
 
 
 def train_task(task: Task, material: Material, on_epoch: Callable[[EpochRow], None]) -> Outcome:
@@ -189,22 +201,43 @@ def train_task(task: Task, material: Material, on_epoch: Callable[[EpochRow], No
     plan, part = task.plan, material.parts[task.part]
     # The fresh weights are drawn on the CPU, from the seed.
     with deterministic(part.device, seed=plan.seed, threads=task.threads):
-        head = plan.build(task.shapes, len(material.class_names))
-        trained = train(
-            head,
-            part,
-            task.videos,
-            training=plan.training,
-            groups=material.groups,
-            names=material.ids,
-            seed=plan.seed,
-            on_epoch=on_epoch,
-            state=task.state,
-        )
+
+        def begin() -> Head:
+            head = plan.build(task.shapes, len(material.class_names))
+            if plan.start is not None:
+                plan.start.begin(head, task.split, task.network)
+            return head
+
+        head = begin()
+        told: dict[str, Any] = {"groups": material.groups, "names": material.ids, "seed": plan.seed}
+        told |= {"on_epoch": on_epoch}
+        trained = train(head, part, task.videos, training=plan.training, state=task.state, **told)
+        if plan.training.refit:
+            head, again = begin(), repeated(plan.training, trained.rows)
+            second = train(head, part, task.videos, training=again, state=task.second_state, **told)
+            trained = replace(second, rows=trained.rows + second.rows, seconds=trained.seconds + second.seconds)
         scores = predict(head, part, task.scored, names=material.ids) if len(task.scored) else {}
+        seen = np.concatenate([task.videos, task.scored])
+        vectors = read_vectors(head, part, seen) if task.fold is None else {}
     state = head.state_dict() if task.fold is None else {}
     weights = {name: value.detach().cpu().numpy() for name, value in state.items()}
-    return Outcome(scores, trained.rows, trained.seconds, weights)
+    return Outcome(scores, trained.rows, trained.seconds, weights, vectors)
+
+
+def repeated(training: Training, rows: Sequence[EpochRow]) -> Training:
+    """A training's settings without its validation part: as many steps, the rate dropping after as many."""
+    drops = tuple(
+        int(before["step"]) for before, after in itertools.pairwise(rows) if after["lr"] < 0.99 * before["lr"]
+    )
+    return replace(
+        training,
+        steps=int(rows[-1]["step"]),
+        schedule="step" if drops else "constant",
+        drop_at=drops or None,
+        validation=0.0,
+        early_stopping=0,
+        refit=False,
+    )
 
 
 def num_trainings(head: str, streams: int, *, splits: int = 1, folds: int = 0) -> int:

@@ -1,8 +1,7 @@
 """GLKA: global pooling, statistic-based and learning-based attention as three streams (Zheng et al. 2020)."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import replace
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
@@ -11,7 +10,7 @@ from torch import Tensor, nn
 from avr.core import PositiveInt, Share
 from avr.training import Training
 
-from ._base import Head, Shapes
+from ._base import Head, Shapes, fuse_probabilities
 from ._features import positions_of
 from .layers import SRU
 
@@ -23,15 +22,42 @@ COMPOSITES: dict[Composite, Callable[[Tensor, Tensor], Tensor]] = {
     "multiply": torch.mul,
     "average": lambda first, second: (first + second) / 2,
 }
-ScoreFusion = Literal["average", "max", "multiply"]
 
 
 def statistic_attention(maps: Tensor) -> Tensor:
     """T_SA (eq. 3-4): softmax over positions of M = Σ_c |F_c|². `(B, N, C, H, W)` to `(B, N, H, W)`; no parameters."""
-    # Σ|F|² over 512 channels leaves the range of fp16
+    return over_map(energy_of(maps).sum(2)).to(maps.dtype)
+
+
+def energy_of(maps: Tensor) -> Tensor:
+    """|F|² of every value; Σ|F|² over 512 channels leaves the range of fp16."""
     wide = maps.to(torch.promote_types(maps.dtype, torch.float32))
-    energy = (wide * wide).sum(2)  # (B, N, H, W); a CPU squares several times slower
-    return torch.softmax(energy.flatten(2), dim=2).view_as(energy).to(maps.dtype)
+    return wide * wide  # a CPU squares several times slower
+
+
+def over_map(scores: Tensor) -> Tensor:
+    """Softmax over the positions of each map, `(B, N, H, W)`."""
+    return torch.softmax(scores.flatten(2), dim=2).view_as(scores)
+
+
+class StatisticAttention(nn.Module):
+    """T_SA with a learnt sharpness: softmax over positions of s · E / Ē. `(B, N, C, H, W)` to `(B, N, H, W)`.
+
+    E is the mean of |F_c|² over the channels of a map as it is in the store, Ē that mean over the training videos, so
+    that the maps' scale has no part; s starts at 1. The sum of eq. 3 puts all weight on one position of real maps; the
+    authors' published code takes the mean over channels and learns its scale, as here.
+    """
+
+    mean_energy: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.sharpness = nn.Parameter(torch.ones(()))  # s
+        self.register_buffer("mean_energy", torch.ones(()))  # Ē
+
+    def forward(self, maps: Tensor) -> Tensor:
+        energy = energy_of(maps).mean(2) / self.mean_energy
+        return over_map(self.sharpness * energy).to(maps.dtype)
 
 
 class LearnedAttention(nn.Module):
@@ -41,37 +67,25 @@ class LearnedAttention(nn.Module):
         channels: C.
         hidden: rows of W_0, the paper's 128. The paper omits the biases from its formula "for simplicity": W_0 has one.
             W_1's would cancel in the softmax.
+        bounded: another tanh behind W_1, which then has a bias, as in the authors' published code.
     """
 
-    def __init__(self, channels: int, *, hidden: int = 128) -> None:
+    def __init__(self, channels: int, *, hidden: int = 128, bounded: bool = False) -> None:
         super().__init__()
         self.first = nn.Linear(channels, hidden)
-        self.second = nn.Linear(hidden, 1, bias=False)
+        self.second = nn.Linear(hidden, 1, bias=bounded)
+        self.bounded = bounded
 
     def forward(self, maps: Tensor) -> Tensor:
         B, N, _, H, W = maps.shape
         scores = self.second(torch.tanh(self.first(positions_of(maps)))).squeeze(-1)  # (B, N, H·W)
+        scores = torch.tanh(scores) if self.bounded else scores
         return torch.softmax(scores, dim=2).view(B, N, H, W)
 
 
 def weighted_sum(maps: Tensor, weights: Tensor) -> Tensor:
     """Σ over positions of weight × vector (eq. 5, 8): `(B, N, C, H, W)` and `(B, N, H, W)` to `(B, N, C)`."""
     return torch.einsum("bnchw,bnhw->bnc", maps, weights)
-
-
-def combine(scores: Mapping[str, Tensor], form: ScoreFusion) -> Tensor:
-    """Fuse the softmax scores of several logits `(B, K)` (eq. 19-20; tables III and V): log-probabilities `(B, K)`.
-
-    "average" is the paper's 1/3 each; "max" and "multiply" are normalised to probabilities again.
-    """
-    logs = torch.stack([F.log_softmax(logits.float(), dim=-1) for logits in scores.values()])  # (branches, B, K)
-    if form == "average":
-        fused = torch.logsumexp(logs, dim=0)
-    elif form == "max":
-        fused = logs.amax(0)
-    else:
-        fused = logs.sum(0)
-    return F.log_softmax(fused, dim=-1)
 
 
 class AttentionStreams(Head):
@@ -83,7 +97,10 @@ class AttentionStreams(Head):
     `branches=gp+sa+la` is the late fusion model (eq. 20), which has no composites and no regulariser.
 
     Loss (eq. 17-18): cross-entropy of the fused prediction, plus for GS and for GL
-    `max(0, P_GP − P_att + margin)` on the probabilities of the true class, mean over the batch.
+    `max(0, P_GP − P_att + margin)` on the probabilities of the true class, mean over the batch. Without composites the
+    branches are models of their own whose scores are fused when they are finished (section IV-E): the loss is the sum
+    of their cross-entropies, whose gradients do not meet, and under Adam each learns as if alone (`clip_norm` would tie
+    them). `avr fuse maximum` and `multiply` of their outputs are the paper's other two forms of score fusion.
 
     Departure from the paper:
         - It trains in stages (table II: convolutions and attention "well-trained" before, then frozen); here the maps
@@ -93,6 +110,12 @@ class AttentionStreams(Head):
           no part in the prediction.
         - `regularise` says nothing to branches without attention to compare (GP, and SA or LA alone: late fusion).
         - Several input streams (rgb, flow): each has its own branches; the fused prediction averages over all of them.
+        - SA's sharpness is learnt (`sa = learnt`): with eq. 3's sum over 512 channels, `sa = sum`, the softmax is an
+          argmax on real maps. With standardised features (not the paper's settings) the sum is of squared distances
+          from the mean; `learnt` always looks at the maps as they are stored.
+
+    The authors' published code (github.com/ZhenxingZheng/attention-network) differs from the paper's text, and can be
+    had by options: `sa=learnt`, `la_tanh=true`, `fusion=logits`, `dropout=0.5`, `readout_dropout=0.5`, `rescale=true`.
 
     Outputs are named `<stream>-<branch>`, and "fused".
 
@@ -101,13 +124,17 @@ class AttentionStreams(Head):
         num_classes: K.
         branches: which branches there are (tables I-V).
         composite: how GS and GL join their two vectors (tables II, III).
-        fusion: how the branches' scores are fused (tables II, III, V).
+        fusion: mean of the branches' probabilities (eq. 19, 20), or of their logits.
+        sa: see above.
+        la_tanh: a second tanh, behind W_1 of LA's attention.
         regularise: the global-attention regulariser (table IV).
         margin: of the regulariser.
         attention_hidden: units of LA's first layer.
         hidden: units of each SRU layer.
         layers: SRU layers.
         dropout: of the SRU's matrix products.
+        readout_dropout: of the SRU's states before the linear layer.
+        rescale: the SRU's highway times √3 (see SRULayer).
 
     Raises:
         UsageError: a stream whose layer is no map.
@@ -129,7 +156,9 @@ class AttentionStreams(Head):
         drop_every=8,
         standardise=False,
     )
-    end_to_end = replace(paper, views="one")  # an epoch of fine-tuning draws one clip a video
+    end_to_end = paper  # the paper trains all at once
+    end_to_end_tuning: ClassVar[Mapping[str, Any]] = {"augmentation": "random-resized"}
+    before: ClassVar[Mapping[str, object]] = {"sa": "sum"}
 
     def __init__(  # noqa: PLR0913 (one parameter an option)
         self,
@@ -138,32 +167,50 @@ class AttentionStreams(Head):
         *,
         branches: Literal["gs+gl+gp", "gs+gl", "gp+sa+la", "gp+sa", "gp+la", "gp", "sa", "la", "gs", "gl"] = "gs+gl+gp",
         composite: Composite = "concatenate",
-        fusion: ScoreFusion = "average",
+        fusion: Literal["average", "logits"] = "average",
+        sa: Literal["learnt", "sum"] = "learnt",
+        la_tanh: bool = False,
         regularise: bool = True,
         margin: float = 0.1,
         attention_hidden: PositiveInt = 128,
         hidden: PositiveInt = 1024,
         layers: PositiveInt = 3,
         dropout: Share = 0.6,
+        readout_dropout: Share = 0.0,
+        rescale: bool = False,
     ) -> None:
         super().__init__(shapes, num_classes)
         self.branches = tuple(branches.split("+"))
-        self.composite, self.fusion, self.margin = composite, fusion, margin
+        self.composite, self.fusion, self.margin, self.readout_dropout = composite, fusion, margin, readout_dropout
         self.regularised = tuple(name for name in self.branches if regularise and name in ("gs", "gl"))
         trained = self.branches if not self.regularised or "gp" in self.branches else (*self.branches, "gp")
         self.reference_apart = len(trained) > len(self.branches)  # a GP that only the regulariser looks at
 
-        self.learned = nn.ModuleDict()
-        self.recurrent = nn.ModuleDict()
-        self.readouts = nn.ModuleDict()
+        pooled = {part for name in trained for part in POOLED_BY[name]}
+        self.statistic, self.learned = nn.ModuleDict(), nn.ModuleDict()
+        self.recurrent, self.readouts = nn.ModuleDict(), nn.ModuleDict()
         for stream, (_, channels, _, _) in shapes.items():
-            if any("la" in POOLED_BY[name] for name in trained):
-                self.learned[stream] = LearnedAttention(channels, hidden=attention_hidden)
+            if "sa" in pooled and sa == "learnt":
+                self.statistic[stream] = StatisticAttention()
+            if "la" in pooled:
+                self.learned[stream] = LearnedAttention(channels, hidden=attention_hidden, bounded=la_tanh)
             for name in trained:
                 joined = 2 if name in ("gs", "gl") and composite == "concatenate" else 1
                 branch = f"{stream}-{name}"
-                self.recurrent[branch] = SRU(joined * channels, hidden, layers=layers, dropout=dropout)
+                self.recurrent[branch] = SRU(joined * channels, hidden, layers=layers, dropout=dropout, rescale=rescale)
                 self.readouts[branch] = nn.Linear(hidden, num_classes)
+
+    @property
+    def needs_statistics(self) -> bool:
+        """The learnt statistic-based attention asks for Ē."""
+        return len(self.statistic) > 0
+
+    def set_statistics(self, stream: str, mean: Tensor, deviation: Tensor, *, standardise: bool = True) -> None:
+        """Also Ē, the mean of |F|²: mean² + deviation², over channels."""
+        super().set_statistics(stream, mean, deviation, standardise=standardise)
+        energy = (mean.square() + deviation.square()).mean()
+        if stream in self.statistic and energy > 0:
+            self.get_buffer(f"statistic.{stream}.mean_energy").copy_(energy)
 
     def forward(self, features: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Logits `(B, K)` by `<stream>-<branch>`, and "fused", the log-probabilities of their fusion."""
@@ -175,12 +222,18 @@ class AttentionStreams(Head):
                 if of == stream:
                     states = self.recurrent[branch](self._join([pooled[part] for part in POOLED_BY[name]]))
                     # mean over steps of a linear layer = linear layer of the mean (eq. 16)
+                    if self.readout_dropout:
+                        states = F.dropout(states, self.readout_dropout, self.training)
                     outputs[branch] = self.readouts[branch](states.mean(1))
         fused = {branch: scores for branch, scores in outputs.items() if branch.rsplit("-", 1)[1] in self.branches}
-        return outputs | {"fused": combine(fused, self.fusion)}
+        if self.fusion == "logits":
+            return outputs | {"fused": torch.stack(list(fused.values())).mean(0)}
+        return outputs | {"fused": fuse_probabilities(fused)}
 
     def loss(self, outputs: dict[str, Tensor], labels: Tensor) -> Tensor:
-        """Cross-entropy of the fused prediction and the global-attention regulariser (eq. 17-18)."""
+        """Cross-entropy of the fused prediction and the global-attention regulariser (eq. 17-18); see the class."""
+        if not {"gs", "gl"} & set(self.branches):
+            return torch.stack([self.cross_entropy(outputs[branch], labels) for branch in self.recurrent]).sum()
         total = self.cross_entropy(outputs["fused"], labels)
         for stream in self.streams if self.regularised else ():
             reference = outputs[f"{stream}-gp"].float()
@@ -198,7 +251,7 @@ class AttentionStreams(Head):
         weights = {}
         for stream in self.streams:
             if any("sa" in POOLED_BY[name] for name in self.branches):
-                weights[f"{stream}-sa"] = statistic_attention(features[stream])
+                weights[f"{stream}-sa"] = self._attend_by_statistic(stream, features[stream])
             if any("la" in POOLED_BY[name] for name in self.branches):
                 weights[f"{stream}-la"] = self.learned[stream](features[stream])
         return weights
@@ -208,10 +261,18 @@ class AttentionStreams(Head):
         wanted = {part for branch in self.recurrent for part in POOLED_BY[branch.rsplit("-", 1)[1]]}
         pooled = {"gp": maps.mean((3, 4))}
         if "sa" in wanted:
-            pooled["sa"] = weighted_sum(maps, statistic_attention(maps))
+            pooled["sa"] = weighted_sum(maps, self._attend_by_statistic(stream, maps))
         if "la" in wanted:
             pooled["la"] = weighted_sum(maps, self.learned[stream](maps))
         return pooled
+
+    def _attend_by_statistic(self, stream: str, maps: Tensor) -> Tensor:
+        """T_SA `(B, N, H, W)`; the learnt one of the maps as they were before they were standardised."""
+        if stream not in self.statistic:
+            return statistic_attention(maps)
+        mean, scale = self.get_buffer(f"mean_{stream}"), self.get_buffer(f"scale_{stream}")
+        weights: Tensor = self.statistic[stream](maps / scale[:, None, None] + mean[:, None, None])
+        return weights
 
     def _join(self, vectors: list[Tensor]) -> Tensor:
         """A composite feature from its parts (eq. 9-10 and tables II, III); one part stays itself."""

@@ -140,13 +140,15 @@ class CoAttention(Head):
 
     def forward(self, features: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Logits `(B, K)` of each stream, and "fused", the log of their mean probability."""
+        outputs = {stream: self.readouts[stream](vector) for stream, vector in self.vectors(features).items()}
+        return outputs | {"fused": fuse_probabilities(outputs)}
+
+    def vectors(self, features: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """The attended vectors ŝ, t̂ by stream, `(B, D)`: what early fusion (table 5) concatenates."""
         attended, _ = self.alternate(self.items(features))
         B = next(iter(features.values())).shape[0]
-        outputs = {}
-        for stream, vector in attended.items():
-            # positions: one vector a segment -> (B, D)
-            outputs[stream] = self.readouts[stream](vector.view(B, -1, vector.shape[-1]).mean(1))
-        return outputs | {"fused": fuse_probabilities(outputs)}
+        # positions: one vector a segment
+        return {stream: vector.view(B, -1, vector.shape[-1]).mean(1) for stream, vector in attended.items()}
 
     def loss(self, outputs: dict[str, Tensor], labels: Tensor) -> Tensor:
         """Sum of the streams' cross-entropies: two softmax loss layers (section 3.1)."""

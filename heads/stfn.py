@@ -6,13 +6,13 @@ second block each; the readouts' softmax scores are added (eq. 1, figures 2 to 5
 
 import functools
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from avr.core import NonNegativeInt, PositiveInt, Share, UsageError
+from avr.core import NonNegativeInt, PositiveFloat, PositiveInt, Share, UsageError
 from avr.training import Training
 
 from ._base import Head, Shapes, fuse_probabilities, spread_segments, width_of
@@ -92,7 +92,15 @@ class ResInc(nn.Module):
     multiple of the number of kernels, the first ones get a channel more.
     """
 
-    def __init__(self, width: int, *, out: int = 0, kernels: Sequence[int] = (2, 3, 4, 5), skip: int = 2) -> None:
+    def __init__(
+        self,
+        width: int,
+        *,
+        out: int = 0,
+        kernels: Sequence[int] = (2, 3, 4, 5),
+        skip: int = 2,
+        bottleneck: int = 0,
+    ) -> None:
         """Build the block.
 
         Args:
@@ -100,23 +108,39 @@ class ResInc(nn.Module):
             out: D of the output; 0 is as the input.
             kernels: kernel sizes of the inception branches.
             skip: kernel size of the skip convolution; 0 adds the input itself (then `out` must be `width`).
+            bottleneck: channels after a convolution of kernel 1, with batch norm and ReLU, before each inception
+                branch; 0 has none.
         """
         super().__init__()
         out = out or width
         share, more = divmod(out, len(kernels))
         self.branches = nn.ModuleList(
-            SameConv(width, share + (index < more), kernel=kernel) for index, kernel in enumerate(kernels)
+            SameConv(bottleneck or width, share + (index < more), kernel=kernel) for index, kernel in enumerate(kernels)
         )
+        self.reduced = nn.ModuleList(SameConv(width, bottleneck, kernel=1) for _ in kernels if bottleneck)
         self.skip = SameConv(width, out, kernel=skip) if skip else nn.Identity()
 
     def forward(self, sequence: Tensor) -> Tensor:
         """`(N, B, width)` to `(N, B, out)`."""
-        inception = torch.cat([F.relu(branch(sequence)) for branch in self.branches], dim=2)  # (N, B, out)
+        seen = [F.relu(reduce(sequence)) for reduce in self.reduced] or [sequence] * len(self.branches)
+        made = [F.relu(branch(given)) for branch, given in zip(self.branches, seen, strict=True)]
+        inception = torch.cat(made, dim=2)  # (N, B, out)
         return F.relu(inception + self.skip(sequence))
 
 
+class Scaling(nn.Module):
+    """A signal times a learnt number, plus one: a 1×1 convolution of one channel; at first the signal itself."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.factor, self.shift = nn.Parameter(torch.ones(())), nn.Parameter(torch.zeros(()))
+
+    def forward(self, signal: Tensor) -> Tensor:
+        return self.factor * signal + self.shift
+
+
 class Stfn(Head):
-    """STFN with every choice that tables 1 to 4 of the paper vary; the paper's best row is the default.
+    """STFN with every choice that tables 1 to 4 and the text of the paper vary; the paper's best row is the default.
 
     Designs (figure 4): `a` Res-Inc a stream, fusion, Res-Inc a stream; `b` without the second Res-Inc; `c` the streams'
     features concatenated, then one Res-Inc of width S·D.
@@ -146,9 +170,11 @@ class Stfn(Head):
         schedule="plateau",
         min_lr=1e-7,
         patience=5,
-        validation=0.2,
+        validation=0.1,
         standardise=False,
     )
+
+    end_to_end_tuning: ClassVar[Mapping[str, Any]] = {"batch_norm": "local"}  # its second step fixes nothing
 
     def __init__(  # noqa: PLR0913 (what the paper's tables vary)
         self,
@@ -156,11 +182,14 @@ class Stfn(Head):
         num_classes: int,
         *,
         design: Literal["a", "b", "c"] = "a",
-        fusion: Literal["average", "maximum", "multiply"] = "average",
+        fusion: Literal["average", "maximum", "multiply", "weighted", "scaled"] = "average",
+        weights: tuple[PositiveFloat, ...] | None = None,
         direction: Literal["both", "a<-m", "a->m"] = "both",
         segments: NonNegativeInt = 0,
         kernels: tuple[PositiveInt, ...] = (2, 3, 4, 5),
         skip: NonNegativeInt = 2,
+        blocks: PositiveInt = 2,
+        bottleneck: NonNegativeInt = 0,
         dropout: Share = 0.5,
     ) -> None:
         """Build the network.
@@ -169,21 +198,30 @@ class Stfn(Head):
             shapes: stream -> `(N, D)`, or `(N, P, D)` or `(N, C, H, W)`, of which the mean over positions is taken.
             num_classes: K.
             design: figure 4 (table 1).
-            fusion: eq. 4, 6 or 5 (table 2); design c concatenates instead and does not read it.
+            fusion: eq. 4, 6 or 5 (table 2); of the text (section 4.3) `weighted`, the average by `weights`, and
+                `scaled`, the average after each stream's signal was scaled and shifted by a learnt number each (a 1×1
+                convolution of one channel). Design c concatenates instead and does not read it.
+            weights: of each stream under `fusion = weighted`; the paper's are the accuracies of the streams' networks.
             direction: figure 5 (table 3); not read by design c.
             segments: N to use (table 4), evenly spread over the stored ones; 0 takes all.
             kernels: kernel sizes of the inception branches.
             skip: kernel size of the skip convolution; 0 adds the block's input itself.
+            blocks: Res-Inc blocks that a stream passes in design a, one before the fusion and the others behind it
+                (section 4.3: "from two to four").
+            bottleneck: channels of a convolution of kernel 1 before each branch (section 3.2); 0 has none.
             dropout: share of the mean vector's values dropped before each readout, in training.
 
         Raises:
-            UsageError: one stream alone, streams with unequal N, more segments than stored.
+            UsageError: one stream alone, streams with unequal N, more segments than stored, not a weight a stream.
         """
         super().__init__(shapes, num_classes)
         self.chosen = spread_segments(next(iter(shapes.values()))[0], segments)
         self.design, self.fusion, self.direction, self.dropout = design, fusion, direction, dropout
         widths = [width_of(shape) for shape in self.shapes.values()]
-        block = functools.partial(ResInc, kernels=kernels, skip=skip)
+        block = functools.partial(ResInc, kernels=kernels, skip=skip, bottleneck=bottleneck)
+        self.weights = dict(zip(shapes, weights or (), strict=False))
+        if (fusion == "weighted") != bool(weights) or len(weights or shapes) != len(shapes):
+            raise UsageError(f"stfn fusion=weighted takes a weight a stream, such as weights=54,62, for {len(shapes)}")
         if design == "c":
             self.concatenated = block(sum(widths))
             self.readouts = nn.ModuleDict({"fused": nn.Linear(sum(widths), num_classes)})
@@ -192,7 +230,10 @@ class Stfn(Head):
             raise UsageError("stfn skip=0 adds a block's input to its output: that needs streams of equal width")
         width = widths[0]
         self.first = nn.ModuleDict({s: block(d, out=width) for s, d in zip(shapes, widths, strict=True)})
-        self.second = nn.ModuleDict({s: block(width) for s in shapes} if design == "a" else {})
+        behind = blocks - 1 if design == "a" else 0
+        later = {s: [block(width) for _ in range(behind)] for s in shapes if behind}
+        self.second = nn.ModuleDict({s: made[0] if behind == 1 else nn.Sequential(*made) for s, made in later.items()})
+        self.scales = nn.ModuleDict({s: Scaling() for s in shapes if fusion == "scaled"})
         self.readouts = nn.ModuleDict({s: nn.Linear(width, num_classes) for s in shapes})
 
     def keep(self, features: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -208,7 +249,7 @@ class Stfn(Head):
             return {"fused": self._read("fused", mixed)}
         dynamics = {stream: self.first[stream](sequence) for stream, sequence in sequences.items()}
         mixed = self._fuse(dynamics)
-        if self.design == "a":
+        if self.second:
             mixed = {stream: self.second[stream](sequence) for stream, sequence in mixed.items()}
         outputs = {stream: self._read(stream, sequence) for stream, sequence in mixed.items()}
         return outputs | {"fused": fuse_probabilities(outputs)}
@@ -222,16 +263,21 @@ class Stfn(Head):
         """G of eq. 1 (eq. 4 to 6) along the fusion direction (figure 5); `(N, B, D)` a stream in and out."""
         appearance, *motion = dynamics
         if self.direction == "a->m":
-            injected = {stream: self._mix([dynamics[appearance], dynamics[stream]]) for stream in motion}
+            injected = {s: self._mix({appearance: dynamics[appearance], s: dynamics[s]}) for s in motion}
             return {appearance: dynamics[appearance]} | injected
-        fused = self._mix(list(dynamics.values()))
+        fused = self._mix(dynamics)
         if self.direction == "a<-m":
             return {appearance: fused} | {stream: dynamics[stream] for stream in motion}
         return dict.fromkeys(dynamics, fused)
 
-    def _mix(self, signals: list[Tensor]) -> Tensor:
-        stacked = torch.stack(signals)  # (S, N, B, D)
-        if self.fusion == "average":
+    def _mix(self, signals: Mapping[str, Tensor]) -> Tensor:
+        if self.scales:
+            signals = {stream: self.scales[stream](signal) for stream, signal in signals.items()}
+        stacked = torch.stack(list(signals.values()))  # (S, N, B, D)
+        if self.fusion == "weighted":
+            weights = stacked.new_tensor([self.weights[stream] for stream in signals])
+            return torch.einsum("s,snbd->nbd", weights / weights.sum(), stacked)
+        if self.fusion in ("average", "scaled"):
             return stacked.mean(dim=0)
         return stacked.amax(dim=0) if self.fusion == "maximum" else stacked.prod(dim=0)
 

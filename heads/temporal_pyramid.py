@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from avr.core import NonNegativeInt, PositiveInt, Share
 
 from ._base import Shapes
-from .layers import FactorisedConv3d, Fusion3d, LayerNormLSTM, MultiScaleConv3d, narrow_last, temporal_pyramid
+from .layers import Cell, FactorisedConv3d, Fusion3d, LayerNormLSTM, MultiScaleConv3d, narrow_last, temporal_pyramid
 from .layers.maps import MapsHead, MatchChannels, shrink
 
 
@@ -41,11 +41,12 @@ class TemporalPyramid(MapsHead):
 
     The temporal stream's conv4_2 maps go through four 3-D layers (fig. 2-3) and meet the spatial stream's conv5_3 at
     14×14. Both are interleaved and fused by a 3-D convolution (as in frame-attention), pooled to 8 steps of 7×7×512,
-    and averaged over 1, 2 and 4 spans: 7 vectors of 25 088. A bidirectional LN-LSTM of hidden size K reads the seven.
+    and averaged over 1, 2 and 4 spans: 7 vectors of 25 088. A bidirectional LN-LSTM reads the seven.
 
     Departure from the paper:
         - Its text prints the pyramid's size as "1756167 * 7 *7 * 512": 7·7·7·512 = 175 616.
         - How 24×14×14 becomes 8×7×7 is not said: maximum over the window, as VGG's pool5.
+        - The LSTM's units, and `cell`: as in frame-attention.
         - How the two directions become K scores is garbled: the last state of each, concatenated, through a linear
           layer (`readout = linear`, default); `readout = hidden` is the softmax of their sum, nearest to the paper.
         - The spatial kernels of MST-3D are in its figure alone: 1, 3, 5. So is pool4's place: after the first layer.
@@ -60,17 +61,18 @@ class TemporalPyramid(MapsHead):
             stream or more, of equal N.
         num_classes: K.
         readout: see above.
-        hidden: units of each direction; 0 is the paper's K, with `readout = linear` at least 32 (see frame-attention).
+        hidden: units of each direction; 0 is the paper's 101, with `readout = linear` K and at least 32.
+        cell: what the LSTM normalises (see `layers.ln_lstm`).
         spatial: the stream without a temporal tail, by name; the first, if there is none of that name.
         reduce: channels of every stream after a learnt 1×1 convolution; 0 (the paper) keeps the spatial stream's.
         steps: time steps that enter the pyramid.
         size: height and width that enter the pyramid.
         fusion_start: "sum" or "random", see Fusion3d.
         dropout: between pyramid and LSTM.
-        lstm_dropout: of the LSTM's output.
+        lstm_dropout: of the LSTM's output; with `cell = tensorflow` of its candidate, as there.
 
     Raises:
-        UsageError: pooled layers, streams of different lengths, `readout=hidden` with another hidden size than K.
+        UsageError: pooled layers, streams of different lengths, `readout=hidden` with fewer units than classes.
     """
 
     source: ClassVar[str] = "Ou & Sun (TPN-BiLSTM)"
@@ -85,6 +87,7 @@ class TemporalPyramid(MapsHead):
         *,
         readout: Literal["linear", "hidden"] = "linear",
         hidden: NonNegativeInt = 0,
+        cell: Cell = "gates+candidate",
         spatial: str = "",
         reduce: NonNegativeInt = 0,
         steps: PositiveInt = 8,
@@ -112,8 +115,9 @@ class TemporalPyramid(MapsHead):
         self.fusion = Fusion3d(channels, streams=len(shapes), start=fusion_start)
         self.pyramid_size = (min(steps, frames), min(size, self.map_size[0]), min(size, self.map_size[1]))
         values = channels * self.pyramid_size[1] * self.pyramid_size[2]
-        self.dropout, self.lstm_dropout = nn.Dropout(dropout), nn.Dropout(lstm_dropout)
-        self.lstm = LayerNormLSTM(values, hidden, bidirectional=True)
+        inside, outside = (lstm_dropout, 0.0) if cell == "tensorflow" else (0.0, lstm_dropout)
+        self.dropout, self.lstm_dropout = nn.Dropout(dropout), nn.Dropout(outside)
+        self.lstm = LayerNormLSTM(values, hidden, bidirectional=True, cell=cell, dropout=inside)
         self.classifier = nn.Linear(2 * hidden, num_classes) if readout == "linear" else nn.Identity()
 
     def keep(self, features: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -132,7 +136,7 @@ class TemporalPyramid(MapsHead):
         _, last = self.lstm(self.dropout(spans))  # (B, 2·hidden)
         last = self.lstm_dropout(last)
         if self.readout == "hidden":
-            last = torch.stack(last.split(self.hidden, dim=-1)).sum(0)
+            last = self.read_units(torch.stack(last.split(self.hidden, dim=-1)).sum(0))
         return {"fused": self.classifier(last)}
 
 

@@ -145,7 +145,8 @@ def _job(
         return str(error)
     options = head_options(row.head, {**row.options, **{k: v for k, v in changes.options.items() if k in known}})
     base = made.paper if changes.settings == "paper" else made.defaults
-    files = {option: Path(options[option]) for option in made.starting if options.get(option)}
+    named = {option: Path(options[option]) for option in made.starting}
+    files = {option: path for option, path in named.items() if path.suffix}  # others are names of weights
     for option, file in files.items():
         if not file.is_file():
             raise UsageError(f"{option}: no file {file}")

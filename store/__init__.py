@@ -19,6 +19,7 @@ from .matching import match_ids
 from .newest import finished_runs, lack_of_store, warn_unfinished
 from .records import Figures, RunRecord, SplitRecord, mean_figures
 from .runs import (
+    ATTENDED,
     RUNS,
     begun_folder,
     files_below,
@@ -33,6 +34,7 @@ from .runs import (
     score_paths,
     split_folder,
     split_names,
+    vectors_path,
     write_log,
     write_record,
 )
@@ -58,6 +60,7 @@ from .scores.found import SCORE_WORDS, Reading
 from .scores.importing import Imported, import_scores
 
 __all__ = [
+    "ATTENDED",
     "AVERAGE",
     "FUSED",
     "LABEL_SUFFIXES",
@@ -119,6 +122,7 @@ __all__ = [
     "score_paths",
     "split_folder",
     "split_names",
+    "vectors_path",
     "verify",
     "videos_of",
     "warn_unfinished",

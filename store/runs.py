@@ -35,6 +35,7 @@ from .records import Figures, RunRecord, SplitRecord, mean_figures
 
 RUNS = Path("runs")  # where runs are looked for, and written to, when no folder is named
 RECORD, SCORES, LOG = "run.json", "scores.h5", "log.csv"
+ATTENDED = "attended"  # the store of vectors that a head makes, and its layer
 SPLIT, BEGUN = "split-", ".begun"
 GO_ON = "run the command that began it again, and it goes on"
 
@@ -128,6 +129,11 @@ def find_split(path: Path, split: str | None = None) -> Path:
 def score_path(folder: Path) -> Path:
     """Where a split's folder, or a run's, keeps its scores."""
     return folder / SCORES
+
+
+def vectors_path(folder: Path) -> Path:
+    """Where a split's folder keeps the vectors that its head makes of each video, a packed store; few heads do."""
+    return folder / f"{ATTENDED}.h5"
 
 
 def score_paths(run: Path) -> list[Path]:

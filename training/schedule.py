@@ -22,7 +22,7 @@ class Schedule:
         steps_per_epoch: optimiser steps of one pass over the training videos, at least 1.
 
     Attributes:
-        stages: (steps, learning rate) of each; one, or two under two-stage.
+        stages: (steps, learning rate) of each; one, or two under two-stage; none where there are no epochs.
         step: steps taken, of all stages.
         epoch: epochs ended, of all stages.
         step_of_epoch: steps taken of the epoch that goes on.
@@ -31,8 +31,9 @@ class Schedule:
     def __init__(self, training: Training, steps_per_epoch: int) -> None:
         self.training, self.steps_per_epoch = training, steps_per_epoch
         wanted = max(training.epochs, math.ceil(training.min_steps / steps_per_epoch)) * steps_per_epoch
-        self.stages = [(training.steps or wanted, training.lr)]
-        if training.schedule == "two-stage":
+        length = training.steps or wanted
+        self.stages = [(length, training.lr)] if length else []
+        if training.schedule == "two-stage" and self.stages:
             self.stages.append((training.second_epochs * steps_per_epoch, training.lr / 10))
         self.stage = self.step = self.step_of_stage = self.step_of_epoch = self.epoch = 0
         self.lowest, self.waited = math.inf, 0

@@ -59,7 +59,10 @@ def cosine(training: "Training", at: Place) -> float:
 
 
 def drops(training: "Training", at: Place) -> float:
-    """× 0.1 every `drop_every`: lr 1e-3, drop_every 2 epochs of 5 steps: 1e-3 for steps 0-9, 1e-4 for 10-19, …"""
+    """× 0.1 every `drop_every`: lr 1e-3, drop_every 2 epochs of 5 steps: 1e-3 for steps 0-9, 1e-4 for 10-19, …; or
+    after each of the steps of `drop_at`."""
+    if training.drop_at:
+        return training.lr * float(0.1 ** sum(at.step >= step for step in training.drop_at))
     unit = at.epoch if training.drop_unit == "epochs" else 1
     return training.lr * float(0.1 ** (at.step // (training.drop_every * unit)))
 
@@ -85,17 +88,18 @@ class Training:
     Schedules, of the learning rate `lr`:
         constant: `lr` throughout.
         cosine: from `lr` to `min_lr` along half a cosine, step by step.
-        step: × 0.1 every `drop_every` epochs or steps (`drop_unit`).
+        step: × 0.1 every `drop_every` epochs or steps (`drop_unit`), or after the steps of `drop_at`.
         plateau: × 0.1 when the loss on the validation part has not fallen for `patience` epochs; the training ends
             when it stops falling at `min_lr`. Needs `validation` > 0.
         two-stage: `epochs` at `lr`, then `second_epochs` from those weights at `lr` / 10 with a fresh optimiser.
 
     A validation part (`validation` > 0) is that share of the training videos, whole groups only, drawn by the seed; the
     weights of the epoch with its lowest loss are the ones kept. `early_stopping` > 0 also ends a stage (the training,
-    where it has one) after that many epochs without a lower loss.
+    where it has one) after that many epochs without a lower loss. Under plateau, `refit` gives the part back: a fresh
+    head is trained on all training videos, in as many steps and with the rate dropping after as many as before.
     """
 
-    epochs: Annotated[PositiveInt, About("Passes over the training videos.")] = 30
+    epochs: Annotated[NonNegativeInt, About("Passes over the training videos; 0: weights stay as drawn.")] = 30
     min_steps: Annotated[NonNegativeInt, About("Optimiser steps, at least.")] = 0
     steps: Annotated[NonNegativeInt, About("Length in optimiser steps instead.")] = 0
     batch_size: Annotated[NonNegativeInt, About("Videos a step, of all processes together; 0: all.")] = 32
@@ -108,10 +112,12 @@ class Training:
     min_lr: Annotated[NonNegativeFloat, About("Where cosine and plateau end.")] = 0.0
     drop_every: Annotated[NonNegativeInt, About("Epochs or steps between two drops, under step.")] = 0
     drop_unit: Annotated[Literal["epochs", "steps"], About("What drop_every counts.")] = "epochs"
+    drop_at: Annotated[tuple[PositiveInt, ...] | None, About("Steps after which it drops instead, under step.")] = None
     patience: Annotated[NonNegativeInt, About("Epochs without a lower loss before a drop, under plateau.")] = 5
     second_epochs: Annotated[NonNegativeInt, About("Length of the second stage, under two-stage.")] = 0
     validation: Annotated[Share, About("Share of the training videos, by whole groups.")] = 0.0
     early_stopping: Annotated[NonNegativeInt, About("Epochs without a lower validation loss; 0: never.")] = 0
+    refit: Annotated[bool, About("Under plateau: then train anew on all videos, with its drops.")] = False
     label_smoothing: Annotated[Share, About("Of the cross-entropy.")] = 0.0
     clip_norm: Annotated[NonNegativeFloat, About("Largest norm of a step's gradient; 0 leaves it.")] = 0.0
     standardise: Annotated[bool, About("Each channel to mean 0 and deviation 1 in training.")] = True
@@ -120,8 +126,10 @@ class Training:
     def __post_init__(self) -> None:
         """Refuse values that a setting does not take, and settings that contradict one another."""
         check_fields(self)
-        if self.schedule == "step" and self.drop_every <= 0:
+        if self.schedule == "step" and self.drop_every <= 0 and not self.drop_at:
             raise UsageError("schedule step needs drop_every: the epochs or steps (drop_unit) between two drops")
+        if self.refit and self.schedule != "plateau":
+            raise UsageError("refit repeats the drops of schedule plateau: leave it out, or set schedule=plateau")
         if self.schedule == "two-stage" and self.second_epochs <= 0:
             raise UsageError("schedule two-stage needs second_epochs: the length of its second stage")
         for needy, there in (("schedule plateau", self.schedule == "plateau"), ("early_stopping", self.early_stopping)):

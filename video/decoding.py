@@ -179,7 +179,12 @@ def _decode(
 
 
 def sample_steps(
-    sampling: Sampling, num_frames: int, *, key: str = "", generator: np.random.Generator | None = None
+    sampling: Sampling,
+    num_frames: int,
+    *,
+    key: str = "",
+    generator: np.random.Generator | None = None,
+    clip: int | None = None,
 ) -> Steps:
     """The steps that are sampled of a video.
 
@@ -187,10 +192,13 @@ def sample_steps(
         num_frames: at least 1.
         key: the video's id, which random views are drawn by.
         generator: draws them instead, for training; of plan clips, one of the video's clips.
+        clip: of plan clips this one, by its number.
     """
     views = sampling.sample(num_frames, key=key, generator=generator)
-    if sampling.plan == "clips" and generator is not None:
-        views = views[[int(generator.integers(len(views)))]]
+    if sampling.plan == "clips" and clip is None and generator is not None:
+        clip = int(generator.integers(len(views)))
+    if sampling.plan == "clips" and clip is not None:
+        views = views[[clip]]
     return Steps.of(views, num_frames)
 
 

@@ -160,13 +160,14 @@ def random_strided(num_frames: int, num_wanted: int, generator: np.random.Genera
 
         F = 11, T = 3, stride 4, start 1:   .x...x...x.
 
-    Where not even the smallest stride fits, the test frames (`strided`).
+    Where not even the smallest stride fits, neighbouring frames from a start that is drawn; of fewer frames than T the
+    test frames (`strided`).
     """
     _check(num_frames, num_wanted=num_wanted)
-    smallest, largest = 2, min(10, (num_frames - 1) // max(1, num_wanted - 1))
-    if largest < smallest:
+    if num_frames < num_wanted:
         return strided(num_frames, num_wanted)
-    stride = int(generator.integers(smallest, largest + 1))
+    largest = min(10, (num_frames - 1) // max(1, num_wanted - 1))
+    stride = int(generator.integers(min(2, largest), largest + 1))
     start = int(generator.integers(0, num_frames - (num_wanted - 1) * stride))
     return [start + stride * index for index in range(num_wanted)]
 

@@ -4,15 +4,19 @@ Source: Ou & Sun 2019, section 3.3 (eq. 3-6), and Ou & Sun, TPN-BiLSTM, section 
 Kiros & Hinton 2016. The equations are labelled BN and speak of samples, the text and the titles of layer normalisation:
 avr normalises over the units of a gate, so that a video's result does not depend on its batch.
 
-Departure from the paper: the text names the inputs of the sigmoids alone; the candidate's input is normalised too, as
-in Ba et al. and in TensorFlow's LayerNormBasicLSTMCell (the papers' framework). With 100 352-wide inputs its tanh would
-saturate otherwise.
+What is normalised is a choice (`Cell`): the text names the inputs of the sigmoids alone (`printed`); TensorFlow's
+LayerNormBasicLSTMCell, the papers' framework, all four and the new cell state too (`tensorflow`), as Ba et al. do;
+`gates+candidate` all four.
 """
+
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+Cell = Literal["gates+candidate", "printed", "tensorflow"]
+CANDIDATE = 2
 GATES = 4  # input, forget, candidate, output: torch.nn.LSTM's order
 
 
@@ -20,25 +24,37 @@ class LayerNormLSTM(nn.Module):
     """A sequence `(B, N, D)` to its hidden states `(B, N, hidden)`, or `(B, N, 2·hidden)` in two directions.
 
     With z = W x + U h + b, cut into the four gates' parts, and LN over the units of one part:
-    `i = σ(LN(z_i))`, `f = σ(LN(z_f))`, `g = tanh(LN(z_g))`, `o = σ(LN(z_o))`, `c = f c + i g`, `h = o tanh(c)`.
+    `i = σ(LN(z_i))`, `f = σ(LN(z_f))`, `g = tanh(LN(z_g))`, `o = σ(LN(z_o))`, `c = f c + i g`, `h = o tanh(c)`;
+    `printed`: `g = tanh(z_g)`; `tensorflow`: `c = LN(f c + i g)`, which is carried on.
     The inputs of all steps and both directions are projected in one matrix product; only `U h` is left to the scan.
 
     Args:
         input_size: D.
         hidden_size: units of one direction.
         bidirectional: also read the sequence from its end; the states of both directions at a step are concatenated.
+        cell: see above.
+        dropout: of the candidate g in training, drawn anew at each step, as TensorFlow's cell has it.
     """
 
-    def __init__(self, input_size: int, hidden_size: int, *, bidirectional: bool = False) -> None:
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        *,
+        bidirectional: bool = False,
+        cell: Cell = "gates+candidate",
+        dropout: float = 0.0,
+    ) -> None:
         super().__init__()
-        self.hidden_size = hidden_size
+        self.hidden_size, self.cell, self.dropout = hidden_size, cell, dropout
         self.directions = 2 if bidirectional else 1
         width = GATES * hidden_size
         self.input_weight = nn.Parameter(torch.empty(self.directions * width, input_size))
         self.hidden_weight = nn.Parameter(torch.empty(self.directions, width, hidden_size))
         # b of z is left out: the normalisation removes what is common to a gate, and its own shift does the rest.
-        self.scale = nn.Parameter(torch.empty(self.directions, GATES, hidden_size))
-        self.shift = nn.Parameter(torch.empty(self.directions, GATES, hidden_size))
+        norms = GATES + (cell == "tensorflow")
+        self.scale = nn.Parameter(torch.empty(self.directions, norms, hidden_size))
+        self.shift = nn.Parameter(torch.empty(self.directions, norms, hidden_size))
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
@@ -80,7 +96,15 @@ class LayerNormLSTM(nn.Module):
     def _step(self, pre_activation: Tensor, cell: Tensor) -> tuple[Tensor, Tensor]:
         """One step from `W x + U h` `(directions, B, 4·hidden)` and the cell `(directions, B, hidden)`."""
         gates = pre_activation.view(*cell.shape[:2], GATES, self.hidden_size)  # (directions, B, 4, hidden)
-        gates = F.layer_norm(gates, (self.hidden_size,)) * self.scale[:, None] + self.shift[:, None]
-        enter, forget, candidate, leave = gates.unbind(2)
-        cell = torch.sigmoid(forget) * cell + torch.sigmoid(enter) * torch.tanh(candidate)
+        scale, shift = self.scale[:, None, :GATES], self.shift[:, None, :GATES]
+        normed = F.layer_norm(gates, (self.hidden_size,)) * scale + shift
+        enter, forget, candidate, leave = normed.unbind(2)
+        if self.cell == "printed":
+            candidate = gates[:, :, CANDIDATE] + shift[:, :, CANDIDATE]  # the shift is b of z then
+        candidate = torch.tanh(candidate)
+        if self.dropout:
+            candidate = F.dropout(candidate, self.dropout, self.training)
+        cell = torch.sigmoid(forget) * cell + torch.sigmoid(enter) * candidate
+        if self.cell == "tensorflow":
+            cell = F.layer_norm(cell, (self.hidden_size,)) * self.scale[:, None, GATES] + self.shift[:, None, GATES]
         return torch.sigmoid(leave) * torch.tanh(cell), cell

@@ -13,10 +13,11 @@ from avr.heads._features import at_least_float32, cut
 from avr.training import Training
 
 FEWEST_UNITS = 32  # that layer norm works well over
+PAPERS_UNITS = 101  # "the hidden state dimension of all LSTM networks is 101" (sections 3.6), on all three data sets
 
 
 class MapsHead(Head):
-    """Base of the two heads of Ou & Sun: maps of equally long streams, and layer-normalised LSTMs of K units.
+    """Base of the two heads of Ou & Sun: maps of equally long streams, and layer-normalised LSTMs.
 
     Attributes:
         narrow: by stream, what brings its maps to other channels as they are standardised: `forward` sees them so.
@@ -42,17 +43,24 @@ class MapsHead(Head):
         return torch.cat([self.narrow[stream](plain(stream, part)) for part in cut(array)])
 
     def hidden_units(self, readout: str, hidden: int) -> int:
-        """Units of an LSTM before a readout: `hidden`, or for 0 the papers' K, at least 32 where the readout is linear.
+        """Units of an LSTM before a readout: `hidden`, or for 0 the papers' 101, and K where that is more; of a linear
+        readout K, at least 32.
 
         Raises:
-            UsageError: the papers' readout with a hidden size that is not K.
+            UsageError: the papers' readout with fewer units than classes.
         """
         K = self.num_classes
         if not hidden:
-            return K if readout == "hidden" else max(K, FEWEST_UNITS)
-        if readout == "hidden" and hidden != K:
-            raise UsageError(f"readout=hidden reads one unit a class: hidden must be {K} (or 0), not {hidden}")
+            return max(K, PAPERS_UNITS if readout == "hidden" else FEWEST_UNITS)
+        if readout == "hidden" and hidden < K:
+            raise UsageError(f"readout=hidden reads one unit a class: hidden must be at least {K} (or 0), not {hidden}")
         return hidden
+
+    def read_units(self, states: Tensor) -> Tensor:
+        """Scores of the papers' readout from states `(B, hidden)`: the softmax is over all units, of which those behind
+        the first K are never a target; a trained head gives the first K, `(B, K)`, whose softmax is theirs alone.
+        """
+        return states if self.training else states[:, : self.num_classes]
 
 
 class MatchChannels(nn.Module):

@@ -23,10 +23,13 @@ class SRULayer(nn.Module):
         hidden_size: width of the state.
         dropout: share of the input's units that the matrix product does not see in training, the same units at every
             step; the highway sees all of them.
+        rescale: the highway's input times √3 where it is not projected, which keeps the variance through the layers
+            (Lei et al., section 3.2, for a bias of 0); eq. 15 has no factor.
     """
 
-    def __init__(self, input_size: int, hidden_size: int, *, dropout: float = 0.0) -> None:
+    def __init__(self, input_size: int, hidden_size: int, *, dropout: float = 0.0, rescale: bool = False) -> None:
         super().__init__()
+        self.factor = 3**0.5 if rescale else 1.0
         self.input_size, self.hidden_size, self.dropout = input_size, hidden_size, dropout
         parts = 3 if input_size == hidden_size else 4  # R̃, f, r and, where the widths differ, the highway
         self.weight = nn.Parameter(torch.empty(parts * hidden_size, input_size))
@@ -43,7 +46,7 @@ class SRULayer(nn.Module):
         parts = F.linear(seen, self.weight).chunk(len(self.weight) // self.hidden_size, dim=-1)  # of (B, N, hidden)
         forget = torch.sigmoid(parts[1] + self.bias[0])
         reset = torch.sigmoid(parts[2] + self.bias[1])
-        highway = parts[3] if len(parts) == 4 else sequence
+        highway = parts[3] if len(parts) == 4 else sequence if self.factor == 1 else self.factor * sequence
         entering = (1 - forget) * parts[0]
         cell = torch.zeros_like(entering[:, 0])
         cells = []
@@ -60,13 +63,15 @@ class SRU(nn.Module):
         input_size: D.
         hidden_size: width of every layer's state.
         layers: how many.
-        dropout: of each layer's matrix product (see SRULayer).
+        dropout, rescale: of each layer (see SRULayer).
     """
 
-    def __init__(self, input_size: int, hidden_size: int, *, layers: int = 3, dropout: float = 0.0) -> None:
+    def __init__(
+        self, input_size: int, hidden_size: int, *, layers: int = 3, dropout: float = 0.0, rescale: bool = False
+    ) -> None:
         super().__init__()
-        widths = [input_size] + [hidden_size] * layers
-        self.layers = nn.ModuleList(SRULayer(width, hidden_size, dropout=dropout) for width in widths[:-1])
+        made = ((width, hidden_size) for width in [input_size, *[hidden_size] * (layers - 1)])
+        self.layers = nn.ModuleList(SRULayer(*sizes, dropout=dropout, rescale=rescale) for sizes in made)
 
     def forward(self, sequence: Tensor) -> Tensor:
         for layer in self.layers:

@@ -1,6 +1,7 @@
 """folder, list, kinetics, weizmann, ucf11, ucf-sports: layouts, groups, splits, bad input."""
 
 import re
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -310,6 +311,27 @@ def test_ucf11_groups_are_of_a_class(tree):
     for split in dataset.splits.values():
         assert (len(split.train), len(split.test)) == (28, 12)
         assert not {videos[name].group for name in split.train} & {videos[name].group for name in split.test}
+
+
+def test_splits_drawn_by_video_are_stratified_and_of_a_seed(tree, capsys):
+    """Ou & Sun's protocol: seven of ten videos of each class train, whatever their scene."""
+    names = [
+        f"{name}/v_{name}_{g:02d}/v_{name}_{g:02d}_{c:02d}.mpg" for name in "ab" for g in range(9) for c in (1, 2, 3)
+    ]
+    root = tree(names[:-4])  # 27 and 23 videos
+    one, same, other = (index_dataset("ucf11", root, by="video", seed=seed) for seed in (3, 3, 4))
+    assert one.name == "ucf11"
+    assert list(one.splits) == ["video-1", "video-2", "video-3"]
+    assert one.splits == same.splits
+    assert other.splits["video-1"].test == one.splits["video-2"].test  # of seed + 1
+    assert one.splits["video-1"].test != one.splits["video-2"].test
+    for split in one.splits.values():
+        assert {*split.train} | {*split.test} == {video.id for video in one.videos}
+        tested = Counter(name[0] for name in split.test)
+        assert (tested["a"], tested["b"]) == (round(0.3 * 27), round(0.3 * 23))
+    assert "groups have videos in train and test" in capsys.readouterr().err
+    with pytest.raises(UsageError, match="folds=3 keeps groups whole: leave by=video out"):
+        index_dataset("ucf11", root, by="video", folds=3)
 
 
 def test_ucf_sports_classes_and_tapes(tree, capsys):

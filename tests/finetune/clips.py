@@ -61,10 +61,9 @@ def make_dataset(root: Path) -> Dataset:
     return Dataset("tiny", root, CLASSES, tuple(videos), parts)
 
 
-def make_run(folder: Path, dataset: Dataset, head: str, *, folds: int = 0, **options) -> Path:
+def make_run(folder: Path, dataset: Dataset, head: str, *, folds: int = 0, name: str = "", **options) -> Path:
     """A store of the clips and a head trained on it for a moment."""
     if not (folder / "store").exists():
         extract(dataset, folder / "store", streams=SETTINGS)
-    out = folder / head
-    training = {"epochs": 2, "min_steps": 0, "batch_size": 8}
-    return train_run(folder / "store", head, training=training, folds=folds, out=out, device="cpu", **options).folder
+    options = {"training": {"epochs": 2, "min_steps": 0, "batch_size": 8}, **options}
+    return train_run(folder / "store", head, folds=folds, out=folder / (name or head), device="cpu", **options).folder

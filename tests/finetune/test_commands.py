@@ -36,7 +36,7 @@ def test_backbone_prints_json_and_nothing_else(runner, folder_data):
     [
         (["--split", "7"], "folder has no split '7'; it has"),
         (["--training", "moment=1"], "unknown training setting 'moment' (did you mean momentum?); known: epochs"),
-        (["--training", "views=all"], "training setting views: fine-tuning does not read it"),
+        (["--training", "refit=true"], "training setting refit: fine-tuning does not read it"),
         (["--backbone", "resnet9"], "unknown backbone 'resnet9'"),
         (["--seed", "-1"], "the seed must be at least 0, not -1"),
         (["--device", "mps"], "unknown device 'mps'; known: auto, cpu, cuda"),
@@ -79,3 +79,18 @@ def test_the_same_command_under_torchrun_trains_the_same(runner, folder_data, tm
     losses = {name: read_record(tmp_path / name).splits["1"].losses for name in ("one", "two")}
     assert len(losses["one"]) >= 10
     np.testing.assert_allclose(losses["two"][:10], losses["one"][:10], atol=1e-5)
+
+
+def test_options_that_are_given_are_told_apart_from_defaults(runner, monkeypatch, tmp_path):
+    """So that --paper's augmentation and batch norm hold where none is given, and what is given wins."""
+    import avr.finetune
+    import avr.store
+
+    told = {}
+    monkeypatch.setattr(avr.store, "read_head_record", lambda run: None)
+    monkeypatch.setattr(avr.store, "warn_unfinished", lambda run: None)
+    monkeypatch.setattr(avr.finetune, "finetune_end_to_end", lambda run, **given: told.update(given), raising=False)
+    command = ["finetune", "end-to-end", "--run", str(tmp_path), "--paper", "--augmentation", "corners", "--no-mirror"]
+    done = runner.invoke(main, [*command, "--flow-start", "random"])
+    assert done.exit_code == 0, done.output
+    assert told["tuning"] == {"augmentation": "corners", "mirror": False, "flow_start": "random"}

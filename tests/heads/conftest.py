@@ -12,10 +12,11 @@ from avr.store import StoreWriter
 SEGMENTS, WIDTH = 4, 12
 
 
-def write_store(folder: Path, *, views: int = 1, class_of_person: bool = False, backbone: str = "") -> Path:
+def write_store(folder: Path, *, views: int = 1, class_of_person: bool = False, **made: str) -> Path:
     """Write a store of 80 videos and 4 classes; a group ("person", of 8) has a look of its own in both streams.
 
-    With `class_of_person` a video's class is its person's and shows in nothing but the person's look.
+    With `class_of_person` a video's class is its person's and shows in nothing but the person's look. `made` are more
+    of the settings that the store was made with, such as its backbone.
     """
     videos, people, noise = 80, 8, 0.5
     random = np.random.default_rng(0)
@@ -40,7 +41,7 @@ def write_store(folder: Path, *, views: int = 1, class_of_person: bool = False, 
     }
     dataset = Dataset("toy", folder, ("a", "b", "c", "d"), listed, splits)
     arrays = {"rgb/pooled": (SEGMENTS, WIDTH), "flow/pooled": (SEGMENTS, WIDTH), "rgb/map": (SEGMENTS, WIDTH, 2, 2)}
-    provenance = {"settings": {"made": "by the tests", **({"backbone": backbone} if backbone else {})}}
+    provenance = {"settings": {"made": "by the tests", **made}}
     features = {}
     for i, video in enumerate(listed):
         made = features[video.id] = {}

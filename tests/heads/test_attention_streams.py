@@ -5,14 +5,15 @@ import pytest
 import torch
 
 from avr.core import UsageError
+from avr.heads import load_checkpoint, save_tensors
 from avr.heads.attention_streams import HEAD as AttentionStreams
-from avr.heads.attention_streams import combine, statistic_attention, weighted_sum
+from avr.heads.attention_streams import statistic_attention, weighted_sum
 
 SHAPE = (4, 6, 3, 2)  # N, C, H, W
 
 
 def make(shapes=None, **options):
-    settings = {"hidden": 5, "layers": 2, "attention_hidden": 7, **options}
+    settings = {"hidden": 5, "layers": 2, "attention_hidden": 7, "sa": "sum", **options}
     head = AttentionStreams(shapes or {"rgb": SHAPE}, 3, **settings).double().eval()
     with torch.no_grad():
         for parameter in head.parameters():
@@ -81,12 +82,54 @@ def test_composites_join_global_and_local(composite, join):
     torch.testing.assert_close(head({"rgb": maps})["rgb-gs"][0], per_step.mean(0), rtol=0, atol=1e-10)
 
 
-def test_score_fusion_forms():
-    p, q = np.array([[0.7, 0.2, 0.1]]), np.array([[0.1, 0.6, 0.3]])
-    scores = {"a": torch.tensor(np.log(p)) + 3.0, "b": torch.tensor(np.log(q))}  # logits: a shift changes nothing
-    for form, expected in (("average", (p + q) / 2), ("max", np.maximum(p, q)), ("multiply", p * q)):
-        fused = combine(scores, form).exp().numpy()
-        np.testing.assert_allclose(fused, expected / expected.sum(), rtol=1e-5)  # in float32
+def test_learnt_statistic_attention_is_a_softmax_of_the_raw_maps_relative_energy():
+    head, raw = make(branches="sa", sa="learnt"), torch.randn(2, *SHAPE).double() + 1
+    mean, deviation = torch.randn(6).double(), torch.rand(6).double() + 1
+    head.set_statistics("rgb", mean, deviation)
+    weights = head.attend({"rgb": raw})["rgb-sa"].detach().numpy()  # which standardises first
+    s, expected = head.statistic["rgb"].sharpness.item(), np.zeros((2, 4, 3, 2))
+    mean_energy = np.mean([mean[c] ** 2 + deviation[c] ** 2 for c in range(6)])
+    for video, step in np.ndindex(2, 4):
+        energy = [np.mean(raw[video, step, :, h, w].numpy() ** 2) for h in range(3) for w in range(2)]
+        expected[video, step] = softmax(s * np.array(energy) / mean_energy).reshape(3, 2)
+    np.testing.assert_allclose(weights, expected, rtol=0, atol=1e-6)  # buffers are float32 once
+
+
+def test_learnt_statistic_attention_does_not_see_the_maps_scale_and_learns_its_sharpness():
+    head, maps = make(branches="sa", sa="learnt"), torch.randn(2, *SHAPE).double()
+    mean, deviation = torch.zeros(6).double(), torch.ones(6).double()
+    seen = []
+    for scale in (1.0, 100.0):
+        head.set_statistics("rgb", scale * mean, scale * deviation, standardise=False)
+        assert (head.mean_rgb == 0).all()
+        assert (head.scale_rgb == 1).all()
+        seen.append(head.attend({"rgb": scale * maps})["rgb-sa"])
+    torch.testing.assert_close(seen[0], seen[1], rtol=1e-6, atol=1e-8)
+    head.loss(head({"rgb": 100 * maps}), torch.tensor([2, 0])).backward()
+    assert head.statistic["rgb"].sharpness.grad.abs() > 0
+
+
+def test_fusion_is_the_mean_of_probabilities_or_of_logits():
+    batch = {"rgb": torch.randn(2, *SHAPE).double()}
+    for fusion, expected in (("average", lambda z: z.softmax(-1).mean(0)), ("logits", lambda z: z.mean(0).softmax(-1))):
+        outputs = make(branches="gp+sa+la", fusion=fusion)(batch)
+        logits = torch.stack([outputs[f"rgb-{name}"] for name in ("gp", "sa", "la")])
+        torch.testing.assert_close(outputs["fused"].softmax(1).double(), expected(logits), rtol=1e-5, atol=1e-6)
+
+
+def test_options_of_the_published_code():
+    maps = torch.randn(2, *SHAPE).double()
+    head = make(branches="la", la_tanh=True)
+    layer = head.learned["rgb"]
+    scores = np.tanh(
+        maps.permute(0, 1, 3, 4, 2).numpy() @ layer.first.weight.detach().numpy().T + layer.first.bias.detach().numpy()
+    )
+    scores = np.tanh(scores @ layer.second.weight.detach().numpy()[0] + layer.second.bias.item())
+    expected = np.exp(scores) / np.exp(scores).sum((2, 3), keepdims=True)
+    np.testing.assert_allclose(layer(maps).detach(), expected, rtol=0, atol=1e-12)
+    dropping = make(branches="gp", readout_dropout=1.0, dropout=0.0).train()
+    bias = dropping.readouts["rgb-gp"].bias
+    torch.testing.assert_close(dropping({"rgb": maps})["rgb-gp"], bias.expand(2, -1))
 
 
 def test_loss_adds_the_hinge_on_the_true_class_for_each_attention_branch():
@@ -102,13 +145,30 @@ def test_loss_adds_the_hinge_on_the_true_class_for_each_attention_branch():
     np.testing.assert_allclose(head.loss(outputs, labels).item(), expected, rtol=1e-5)  # in float32
 
 
-def test_without_regulariser_or_in_late_fusion_the_loss_is_cross_entropy_alone():
-    labels = torch.tensor([2, 0])
-    for options in ({"regularise": False}, {"branches": "gp+sa+la"}):
-        head = make(**options)
-        outputs = head({"rgb": torch.randn(2, *SHAPE).double()})
-        expected = torch.nn.functional.nll_loss(outputs["fused"], labels)
-        torch.testing.assert_close(head.loss(outputs, labels), expected)
+def test_without_regulariser_the_loss_is_cross_entropy_alone():
+    head, labels = make(regularise=False), torch.tensor([2, 0])
+    outputs = head({"rgb": torch.randn(2, *SHAPE).double()})
+    torch.testing.assert_close(head.loss(outputs, labels), torch.nn.functional.nll_loss(outputs["fused"], labels))
+
+
+@pytest.mark.parametrize("branches", ["gp+sa+la", "gp+la"])
+def test_branches_without_composites_learn_as_if_alone(branches):
+    """The loss is the sum of their own, and no branch's gradient depends on another's weights."""
+    head, labels, batch = make(branches=branches), torch.tensor([2, 0]), {"rgb": torch.randn(2, *SHAPE).double()}
+
+    def gradients() -> list[torch.Tensor]:
+        parts = (head.recurrent["rgb-la"], head.readouts["rgb-la"], head.learned["rgb"])
+        weights = [weight for part in parts for weight in part.parameters()]
+        return torch.autograd.grad(head.loss(head(batch), labels), weights)
+
+    outputs, before = head(batch), gradients()
+    expected = sum(torch.nn.functional.cross_entropy(outputs[f"rgb-{name}"].float(), labels) for name in head.branches)
+    torch.testing.assert_close(head.loss(outputs, labels), expected)
+    with torch.no_grad():
+        head.readouts["rgb-gp"].weight.add_(1.0)
+    for one, other in zip(before, gradients(), strict=True):
+        assert one.abs().sum() > 0
+        assert torch.equal(one, other)
 
 
 def test_a_reference_apart_learns_by_its_own_loss_and_not_from_the_hinge():
@@ -144,3 +204,14 @@ def test_defaults_are_the_papers_sizes():
 def test_pooled_layers_are_refused():
     with pytest.raises(UsageError, match=r"layer read of rgb is pooled: .* --layers pooled,map$"):
         AttentionStreams({"rgb": (4, 512)}, 3)
+
+
+def test_a_checkpoint_of_before_has_the_attention_that_it_was_trained_with(tmp_path):
+    options = {"branches": "sa", "hidden": 5, "layers": 1, "sa": "sum"}
+    head = AttentionStreams({"rgb": SHAPE}, 3, **options).eval()
+    about = {"head": "attention-streams", "shapes": {"rgb": list(SHAPE)}, "class_names": ["a", "b", "c"]}
+    about["options"] = {name: value for name, value in options.items() if name != "sa"}  # which it does not name
+    save_tensors(tmp_path / "checkpoint.safetensors", head.state_dict(), about)
+    again, _ = load_checkpoint(tmp_path / "checkpoint.safetensors")
+    maps = {"rgb": torch.randn(2, *SHAPE)}
+    assert torch.equal(again(maps)["fused"], head(maps)["fused"])

@@ -1,11 +1,17 @@
 """Co-attention against plain NumPy written from Liu et al. 2022, eq. 1-3 and Algorithm 1."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 import torch
 
 from avr.core import UsageError
+from avr.fusion import fuse_features
+from avr.heads import train_run
 from avr.heads.coattention import HEAD as CoAttention
+from avr.heads.coattention import CoAttentionOperation
+from avr.store import FeatureStore, vectors_path
 
 TIGHT = {"rtol": 0, "atol": 1e-10}  # float64: only the order of additions differs
 
@@ -140,3 +146,37 @@ def test_maps_are_averaged_for_attention_over_segments():
 def test_what_cannot_be_attended_to_is_refused(shapes, options, message):
     with pytest.raises(UsageError, match=message):
         CoAttention(shapes, 4, **options)
+
+
+def test_a_run_keeps_its_attended_vectors_and_early_fusion_reads_them(toy_store_of_views, tmp_path):
+    """With w_hk = 0 attention is uniform, so that what is kept are the store's own means; other weights keep others."""
+    store = toy_store_of_views
+    training = {"epochs": 1, "min_steps": 0, "lr": 1e-12, "weight_decay": 0.0, "standardise": False}
+    run = partial(train_run, store, "coattention", options={"hidden": 4, "start": "uniform"}, folds=0, device="cpu")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(CoAttentionOperation, "forward", lambda self, items, guidance: uniform(items))
+        kept = vectors_path(run(training=training, out=tmp_path / "even").folder / "split-1")
+    other = vectors_path(
+        run(training=training | {"lr": 0.1, "min_steps": 5}, out=tmp_path / "other").folder / "split-1"
+    )
+    with FeatureStore(store) as whole, FeatureStore(kept) as own, FeatureStore(other) as others:
+        assert own.split_names == ("1",)
+        assert set(own.arrays) == {"rgb/attended", "flow/attended"}
+        places = [whole.ids.tolist().index(video) for video in own.ids]
+        assert np.array_equal(np.array(whole.split("1"))[:, places], own.split("1"))
+        assert np.array_equal(whole.labels[places], own.labels)
+        assert np.array_equal(whole.groups[places], own.groups)
+        means = whole.read("rgb", "pooled", np.array(places)).reshape(len(places), -1, 12).mean(1, dtype=np.float64)
+        found = own.read("rgb", "attended", np.arange(len(own)))[:, 0]
+        np.testing.assert_allclose(found, means, rtol=0, atol=2e-3)  # both are fp16
+        assert np.abs(others.read("rgb", "attended", np.arange(len(own)))[:, 0] - means).max() > 0.02
+    ours, stores = (
+        fuse_features(path, split="1", bootstrap=20, out=tmp_path / name) for path, name in ((kept, "a"), (store, "b"))
+    )
+    assert [row["top1"] for row in ours.rows] == [row["top1"] for row in stores.rows]
+    assert [row["log_loss"] for row in ours.rows] == pytest.approx([row["log_loss"] for row in stores.rows], abs=1e-3)
+
+
+def uniform(items):
+    weights = torch.full(items.shape[:2], 1 / items.shape[1])
+    return items.mean(1), weights

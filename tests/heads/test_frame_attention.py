@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from avr.core import UsageError
-from avr.heads import build_head
+from avr.core import UsageError, WorkError
+from avr.heads import build_head, train_run
 from avr.heads.frame_attention import HEAD as FrameAttention
 
 SHAPES = {"rgb": (3, 4, 6, 6), "flow": (3, 4, 6, 6)}
@@ -17,7 +17,7 @@ def features(shapes, B=2):
 
 def test_wiring_is_the_papers_two_branches_and_a_third_lstm():
     """Eq. 1-2 and 7-12, from the head's own layers, one video and one step at a time."""
-    head, batch = FrameAttention(SHAPES, 5, fc6_width=7, readout="hidden").eval(), features(SHAPES)
+    head, batch = FrameAttention(SHAPES, 5, fc6_width=7, hidden=8, readout="hidden").eval(), features(SHAPES)
     outputs = head(batch)
     for video in range(2):
         fused = head.fusion([batch[stream][video : video + 1] for stream in ("rgb", "flow")])[0]  # (N, C, H, W)
@@ -28,7 +28,7 @@ def test_wiring_is_the_papers_two_branches_and_a_third_lstm():
         h_fc, _ = head.lstm_fc(x_fc[None])
         both = torch.stack([head.join(torch.cat([h_conv[0, t], h_fc[0, t]])) for t in range(3)])
         states, _ = head.lstm_joined(both[None])
-        torch.testing.assert_close(outputs["fused"][video], states[0, -1], rtol=1e-5, atol=1e-5)
+        torch.testing.assert_close(outputs["fused"][video], states[0, -1, :5], rtol=1e-5, atol=1e-5)
     assert outputs["fused"].abs().max() < 1  # a hidden state: why the paper's readout caps confidence
 
 
@@ -79,6 +79,33 @@ def test_fc6_starts_from_a_file_of_vgg16_weights(tmp_path, suffix):
         FrameAttention(SHAPES, 5, fc6_width=8, fc6_weights=str(path))
 
 
+def test_fc6_starts_from_torchvisions_weights_by_name(monkeypatch):
+    from torchvision.models import VGG16_Weights
+
+    state = {"classifier.0.weight": torch.randn(7, 4 * 3 * 3), "classifier.0.bias": torch.randn(7)}
+    monkeypatch.setattr(VGG16_Weights, "get_state_dict", lambda self, **_: state)
+    for name in ("DEFAULT", "IMAGENET1K_V1"):
+        head = FrameAttention(SHAPES, 5, fc6_width=7, fc6_weights=name)
+        assert torch.equal(head.fc6.weight, state["classifier.0.weight"])
+
+    def offline(self, **_):
+        raise OSError("no route to host")
+
+    monkeypatch.setattr(VGG16_Weights, "get_state_dict", offline)
+    with pytest.raises(WorkError, match=r"cannot be had \(no route to host\): give its file, fc6_weights=vgg16-"):
+        FrameAttention(SHAPES, 5, fc6_weights="DEFAULT")
+
+
+def test_fc6_starts_from_what_the_store_names(make_store, tmp_path):
+    store = make_store(tmp_path / "store", backbone="vgg16", weights="vgg.pth")
+    named = {"options": {"fc6_weights": "store", "fc6_width": 7}, "streams": ("rgb",), "layers": {"": "map"}}
+    with pytest.raises(UsageError, match=r"fc6_weights: no file vgg\.pth; or say DEFAULT"):
+        train_run(store, "frame-attention", **named, out=tmp_path / "run")
+    nameless = make_store(tmp_path / "nameless")
+    with pytest.raises(UsageError, match="fc6_weights=store: the store does not say with which weights its rgb was"):
+        train_run(nameless, "frame-attention", **named, out=tmp_path / "run")
+
+
 def test_bad_requests_are_refused(tmp_path):
     with pytest.raises(UsageError, match="no file"):
         FrameAttention(SHAPES, 5, fc6_weights=str(tmp_path / "none.pth"))
@@ -89,11 +116,29 @@ def test_bad_requests_are_refused(tmp_path):
         FrameAttention({"rgb": (3, 4, 6, 6), "flow": (3, 4)}, 5)
     with pytest.raises(UsageError, match="lengths differ: rgb 3, flow 4"):
         FrameAttention({"rgb": (3, 4, 6, 6), "flow": (4, 4, 6, 6)}, 5)
-    with pytest.raises(UsageError, match=r"hidden must be 5 \(or 0\), not 8"):
-        FrameAttention(SHAPES, 5, readout="hidden", hidden=8)
+    with pytest.raises(UsageError, match=r"hidden must be at least 5 \(or 0\), not 4"):
+        FrameAttention(SHAPES, 5, readout="hidden", hidden=4)
 
 
-@pytest.mark.parametrize(("classes", "readout", "units"), [(2, "linear", 32), (2, "hidden", 2), (51, "linear", 51)])
+@pytest.mark.parametrize("name", ["frame-attention", "temporal-pyramid"])
+def test_units_behind_the_classes_are_pressed_down_and_have_no_score(name):
+    """The loss is over all 101 units; a trained head scores the first K, and their probabilities sum to one."""
+    head, batch = build_head(name, SHAPES, 5, options={"readout": "hidden"}), features(SHAPES)
+    head.train()
+    outputs = head(batch)
+    outputs["fused"].retain_grad()
+    loss = head.loss(outputs, torch.tensor([0, 2]))
+    loss.backward()
+    assert outputs["fused"].shape == (2, 101)
+    expected = -torch.log_softmax(outputs["fused"], 1)[[0, 1], [0, 2]].mean()
+    torch.testing.assert_close(loss, expected)
+    assert (outputs["fused"].grad[:, 5:] > 0).all()  # a step against the gradient lowers them
+    assert head.eval()(batch)["fused"].shape == (2, 5)
+
+
+@pytest.mark.parametrize(
+    ("classes", "readout", "units"), [(2, "linear", 32), (2, "hidden", 101), (51, "linear", 51), (120, "hidden", 120)]
+)
 def test_few_classes_get_more_units_before_a_linear_readout(classes, readout, units):
     shapes = {"rgb": (3, 8, 4, 4), "flow": (3, 8, 4, 4)}
     for name in ("frame-attention", "temporal-pyramid"):

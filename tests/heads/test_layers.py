@@ -1,11 +1,14 @@
 """The shared layers against references written from the papers' equations."""
 
+from typing import get_args
+
 import numpy as np
 import pytest
 import torch
 
 from avr.heads.layers import (
     SRU,
+    Cell,
     Fusion3d,
     LayerNormLSTM,
     MultiScaleConv3d,
@@ -41,19 +44,22 @@ def reference_ln_lstm(layer: LayerNormLSTM, sequence: torch.Tensor, direction: i
     states = []
     for step in range(sequence.shape[1]):
         z = sequence[:, step] @ cell_weights.weight_ih.T + h @ cell_weights.weight_hh.T
-        i, f, g, o = (
-            normalised(z[:, k * hidden_size : (k + 1) * hidden_size]) * layer.scale[direction, k]
-            + layer.shift[direction, k]
-            for k in range(4)
-        )
+        parts = [z[:, k * hidden_size : (k + 1) * hidden_size] for k in range(4)]
+        scale, shift = layer.scale[direction], layer.shift[direction]
+        i, f, g, o = (normalised(parts[k]) * scale[k] + shift[k] for k in range(4))
+        if layer.cell == "printed":  # Ou & Sun 2019, section 3.3: "the parameters of each input sigmoid function"
+            g = parts[2] + shift[2]
         c = torch.sigmoid(f) * c + torch.sigmoid(i) * torch.tanh(g)
+        if layer.cell == "tensorflow":  # LayerNormBasicLSTMCell: new_c is normalised, and is the next step's c
+            c = normalised(c) * scale[4] + shift[4]
         h = torch.sigmoid(o) * torch.tanh(c)
         states.append(h)
     return states
 
 
-def test_layer_norm_lstm_is_lstm_algebra_with_normalised_gates():
-    layer = LayerNormLSTM(6, 5).double()
+@pytest.mark.parametrize("cell", get_args(Cell))
+def test_layer_norm_lstm_is_lstm_algebra_with_normalised_gates(cell):
+    layer = LayerNormLSTM(6, 5, cell=cell).double()
     randomise(layer)
     sequence = torch.randn(3, 7, 6, dtype=torch.float64)
     states, last = layer(sequence)
@@ -74,6 +80,14 @@ def test_layer_norm_lstm_in_two_directions_reads_the_sequence_from_both_ends():
     torch.testing.assert_close(states[..., :3], torch.stack(forward, 1), rtol=0, atol=1e-10)
     torch.testing.assert_close(states[..., 3:], torch.stack(backward[::-1], 1), rtol=0, atol=1e-10)
     torch.testing.assert_close(last, torch.cat([forward[-1], backward[-1]], 1), rtol=0, atol=1e-10)
+
+
+def test_dropout_of_the_candidate_forgets_what_enters():
+    """With all candidates dropped nothing enters a cell, which begins at 0."""
+    layer = LayerNormLSTM(6, 5, dropout=1.0).train()
+    states, _ = layer(torch.randn(3, 7, 6))
+    assert (states == 0).all()
+    assert (layer.eval()(torch.randn(3, 7, 6))[0] != 0).any()
 
 
 def test_lstm_without_the_norm_is_torchs_own(monkeypatch):
@@ -121,6 +135,16 @@ def test_sru_layer_is_the_papers_loop(width):
     sequence = torch.randn(2, 5, width, dtype=torch.float64)
     expected = reference_sru(sequence.numpy(), layer.weight.detach().numpy(), layer.bias.detach().numpy(), 4)
     np.testing.assert_allclose(layer(sequence).detach().numpy(), expected, rtol=0, atol=1e-10)
+
+
+def test_sru_rescales_a_highway_that_is_not_projected():
+    """Shut gates, f = r = 0, let the highway through alone."""
+    for width, factor in ((4, 3**0.5), (6, 1.0)):
+        layer, sequence = SRULayer(width, 4, rescale=True), torch.randn(2, 5, width)
+        with torch.no_grad():
+            layer.bias.fill_(-30.0)
+        highway = sequence if width == 4 else sequence @ layer.weight[-4:].T
+        torch.testing.assert_close(layer(sequence), factor * highway)
 
 
 def test_sru_stacks_its_layers():

@@ -223,6 +223,39 @@ def test_fusion_operations_are_equations_4_to_6(fusion, expected):
     assert fused["rgb"].flatten().tolist() == fused["flow"].flatten().tolist() == expected
 
 
+def test_weighted_and_scaled_fusion_are_means_by_hand():
+    signals = {"rgb": torch.tensor([1.0, 4.0]).view(2, 1, 1), "flow": torch.tensor([3.0, 2.0]).view(2, 1, 1)}
+    weighted = made(fusion="weighted", weights="60,20")._fuse(signals)
+    assert weighted["rgb"].flatten().tolist() == weighted["flow"].flatten().tolist() == [1.5, 3.5]  # 3/4 and 1/4
+    head = made(fusion="scaled")
+    assert head._fuse(signals)["rgb"].flatten().tolist() == [2.0, 3.0]  # at first the mean
+    with torch.no_grad():
+        head.scales["flow"].factor.fill_(2.0)
+        head.scales["rgb"].shift.fill_(-1.0)
+    assert head._fuse(signals)["rgb"].flatten().tolist() == [3.0, 3.5]
+
+
+def test_more_blocks_follow_one_another_behind_the_fusion():
+    head, features = made(blocks=3), {stream: torch.randn(2, *shape) for stream, shape in TWO.items()}
+    dynamics = {stream: head.first[stream](features[stream].transpose(0, 1)) for stream in TWO}
+    mixed = head._fuse(dynamics)
+    for stream in TWO:
+        first, second = head.second[stream]
+        expected = head.readouts[stream](second(first(mixed[stream])).mean(0))
+        torch.testing.assert_close(head(features)[stream], expected)
+    assert set(made(blocks=1).state_dict()) == set(made(design="b").state_dict())
+
+
+def test_a_bottleneck_is_a_convolution_of_kernel_one_before_each_branch():
+    block = ResInc(8, kernels=(2, 3), bottleneck=3).double().eval()
+    sequence = torch.randn(8, 5, dtype=torch.float64)
+    reduced = [np.maximum(same_conv_by_loops(sequence.numpy(), layer), 0) for layer in block.reduced]
+    made = [np.maximum(same_conv_by_loops(x, layer), 0) for x, layer in zip(reduced, block.branches, strict=True)]
+    expected = np.maximum(np.concatenate(made) + same_conv_by_loops(sequence.numpy(), block.skip), 0)
+    found = block(sequence.T[:, None])[:, 0].T
+    np.testing.assert_allclose(found.detach().numpy(), expected, rtol=1e-12, atol=1e-12)
+
+
 def test_design_a_has_a_second_block_a_stream_and_b_has_none():
     assert set(made().second) == {"rgb", "flow"}
     assert len(made(design="b").second) == 0
@@ -265,6 +298,8 @@ def test_maps_are_averaged_over_positions():
         (TWO, {"segments": 9}, "the store holds 7 a video"),
         (TWO, {"design": "d"}, "design takes a|b|c"),
         ({"rgb": (7, 8), "flow": (7, 12)}, {"skip": 0}, "equal width"),
+        (TWO, {"fusion": "weighted"}, "takes a weight a stream"),
+        (TWO, {"fusion": "weighted", "weights": "1,2,3"}, "takes a weight a stream"),
     ],
 )
 def test_what_cannot_be_built_is_refused(shapes, options, message):

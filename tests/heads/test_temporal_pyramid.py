@@ -29,13 +29,13 @@ def test_sizes_are_the_papers():
 
 def test_wiring_from_fusion_to_readout():
     shapes = {"rgb": (8, 3, 4, 4), "flow": (8, 3, 8, 8)}
-    head, batch = TemporalPyramid(shapes, 5, readout="hidden", size=2, steps=4).eval(), features(shapes)
+    head, batch = TemporalPyramid(shapes, 5, readout="hidden", hidden=6, size=2, steps=4).eval(), features(shapes)
     fused = head.fusion([batch["rgb"], head.tails["flow"](batch["flow"])])
     # 8×4×4 to 4×2×2 by maxima over windows of 2×2×2
     pooled = fused.view(2, 4, 2, 3, 2, 2, 2, 2).amax((2, 5, 7))
     spans = temporal_pyramid(pooled).reshape(2, 7, -1)
     states, _ = head.lstm(spans)
-    expected = states[:, -1, :5] + states[:, 0, 5:]  # each direction after all seven
+    expected = (states[:, -1, :6] + states[:, 0, 6:])[:, :5]  # each direction after all seven; of 6 units 5 classes
     torch.testing.assert_close(head(batch)["fused"], expected, rtol=1e-5, atol=1e-5)
 
 
@@ -83,5 +83,5 @@ def test_bad_requests_are_refused():
         TemporalPyramid({"rgb": (3, 4, 6, 6), "flow": (4, 4, 6, 6)}, 5)
     with pytest.raises(UsageError, match="layer read of rgb is pooled"):
         TemporalPyramid({"rgb": (3, 4)}, 5)
-    with pytest.raises(UsageError, match=r"hidden must be 5 \(or 0\), not 8"):
-        TemporalPyramid({"rgb": (3, 4, 6, 6)}, 5, readout="hidden", hidden=8)
+    with pytest.raises(UsageError, match=r"hidden must be at least 5 \(or 0\), not 4"):
+        TemporalPyramid({"rgb": (3, 4, 6, 6)}, 5, readout="hidden", hidden=4)

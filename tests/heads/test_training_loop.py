@@ -12,11 +12,14 @@ from avr.heads import (
     MemoryExamples,
     StreamedExamples,
     Training,
+    _trainings,
     build_head,
     head_class,
+    load_head,
     open_examples,
     predict,
     train,
+    train_run,
 )
 from avr.heads._course import Course
 from avr.heads._examples import even_parts
@@ -400,3 +403,33 @@ def test_batches_differ_by_one_video_at_most():
     assert even_parts(33, 32) == [slice(0, 16), slice(16, 33)]  # never a batch of one
     assert even_parts(5, 0) == [slice(0, 5)]
     assert even_parts(4, 9) == [slice(0, 4)]
+
+
+def test_refit_gives_the_validation_part_back_and_repeats_the_drops(toy_store, tmp_path, monkeypatch):
+    """The second training sees all videos, in as many steps as the first, with the rate dropping after as many."""
+    seen = []
+    plain = _trainings.train
+
+    def spied(head, examples, videos, *, training, **told):
+        trained = plain(head, examples, videos, training=training, **told)
+        seen.append((training, trained.rows, {name: value.clone() for name, value in head.state_dict().items()}))
+        return trained
+
+    monkeypatch.setattr(_trainings, "train", spied)
+    training = {"epochs": 40, "schedule": "plateau", "patience": 1, "validation": 0.3, "min_lr": 5e-3, "lr": 0.5}
+    run = train_run(
+        toy_store, "consensus", streams=("rgb",), training=training | {"refit": True}, folds=0, out=tmp_path / "run"
+    )
+    (first, rows, _), (second, again, weights) = seen
+    assert (first.validation, second.validation, second.refit) == (0.3, 0.0, False)
+    rates, steps = ([row[name] for row in rows] for name in ("lr", "step"))
+    drops = [step for step, one, next_one in zip(steps, rates, rates[1:], strict=False) if next_one < one / 2]
+    assert len(drops) == 2  # 0.5, 0.05, 0.005
+    assert list(second.drop_at) == [int(step) for step in drops]
+    assert again[-1]["step"] == steps[-1]
+    assert "validation_loss" not in again[0]
+    kept, _ = load_head(run.folder / "split-1")
+    for name, value in kept.heads["rgb"].state_dict().items():
+        assert torch.equal(value, weights[name])
+    with pytest.raises(UsageError, match="refit repeats the drops of schedule plateau"):
+        Training(refit=True)

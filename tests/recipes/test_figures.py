@@ -57,6 +57,7 @@ PAPER = {
         ("STILT (ResNet-34)", 93.7, 69.3, 68.4),
         ("STILT (ResNet-50)", 95.6, 72.1, 72.4),
     ),
+    "stfn-text": (HMDB_UCF, ("two Res-Inc blocks (fig. 4a), average", 70.4, 93.5)),
     # Zheng et al. 2020, tables I-V
     "glka-table1": (
         HMDB_UCF,
@@ -105,6 +106,8 @@ PAPER = {
         ("Our model, top-5", 88.5, 89.4),
         ("Our model, average of both", 78.9, 79.7),
     ),
+    "glka-published-code": (HMDB_UCF,),
+    **dict.fromkeys(("glka-table7", "glka-table8"), (HMDB_UCF, ("Ours (early fusion) + I3D", 81.1, 98.2))),
     # Ou & Sun 2019, tables 1-2
     "frame-attention-table1": (("ucf101",), ("Ours (VGG-16-3Dconv-2LSTM)", 95.3)),
     "frame-attention-table2": (("ucf11", "ucf-sports"), ("Ours (VGG-16-3Dconv-2LSTM)", 100.0, 100.0)),

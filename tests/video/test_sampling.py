@@ -75,7 +75,10 @@ def test_random_strided_draws_every_stride_that_fits():
         assert frames[-1] <= 99
         strides |= gaps
     assert strides == {2, 3, 4, 5, 6}  # 16 gaps of 6 span 96 frames, of 7 they do not fit
-    assert sampling.random_strided(32, 17, generator) == sampling.strided(32, 17)  # not even stride 2 fits
+    assert sampling.random_strided(16, 17, generator) == sampling.strided(16, 17)
+    # not even stride 2 fits: a start is drawn, and all of them are
+    drawn = {tuple(sampling.random_strided(32, 17, generator)) for _ in range(300)}
+    assert drawn == {tuple(range(start, start + 17)) for start in range(16)}
     assert np.diff(sampling.random_strided(33, 17, generator)).tolist() == [2] * 16
 
 
