@@ -74,7 +74,8 @@ def tuned_backbone(spec: StoreSpec, making: Making, *, paper: bool) -> Tuned:
 
 def tuned_together(head: str, spec: StoreSpec, making: Making, *, paper: bool) -> Tuned:
     """How a head and its networks are trained end to end; crops are drawn as the section's networks have them."""
-    own = head_class(head).end_to_end or PAPER
-    settled = Tuned(own if paper else END_TO_END, END_TO_END_TUNING)
+    made = head_class(head)
+    settled = Tuned((made.end_to_end or PAPER) if paper else END_TO_END, END_TO_END_TUNING)
+    settled = settled.change(made.end_to_end_tuning if paper else {})
     crops = {name: value for name, value in (spec.finetune or {}).items() if name in ("augmentation", "mirror")}
     return settled.change(crops).change(making.end_to_end)

@@ -10,12 +10,20 @@ from numpy.typing import NDArray
 from avr.core import UsageError, measure
 from avr.fusion import Fuser, gather, make_fuser, pooled_features
 from avr.heads import load_run, open_examples, predict
-from avr.store import AVERAGE, TRAINED_ON, FeatureStore, Scores, is_test, read_scores, score_path
+from avr.store import (
+    ATTENDED,
+    AVERAGE,
+    TRAINED_ON,
+    FeatureStore,
+    Scores,
+    is_test,
+    read_scores,
+    score_path,
+    vectors_path,
+)
 from avr.training import choose_device
 
 from .reading import Measure, Row
-
-ATTENDED = "attended"  # a head's vectors: a packed store beside its scores, and the layer in it
 
 
 def needs_folds(rule: str) -> bool:
@@ -102,7 +110,7 @@ def _vectors(folder: Path, scores: Scores) -> Path:
     Raises:
         UsageError: the head keeps none.
     """
-    place = folder / f"{ATTENDED}.h5"
+    place = vectors_path(folder)
     if not place.is_file():
         raise UsageError(f'head {scores.head} keeps no vectors in {folder}, which features = "head" reads')
     return place

@@ -45,6 +45,7 @@ class Plan:
         """What the run changes of the recipe, a line each."""
         making = self.making
         told: dict[str, Mapping[str, object]] = {
+            "stores": making.extract if making else {},
             "options of heads": self.changes.options,
             "training of heads": self.changes.training,
             "layers": self.changes.layers,
