@@ -18,6 +18,9 @@ from ._base import Head, Shapes, width_of
 from ._features import over_positions
 
 
+TINY = 1e-12  # the root of 0 has no gradient, which training end to end would end on
+
+
 class StatisticsPooling(Head):
     """Of each stream `[√ mean_n x_n, √ mean_n |x_{n+1} − x_n|]` (√ keeps the sign), one linear layer, and the product.
 
@@ -48,7 +51,7 @@ class StatisticsPooling(Head):
 
     def standardise(self, features: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """As they are, for their roots; what the layers read of them is standardised where these are solved."""
-        return {stream: features[stream].float() for stream in self.streams}
+        return {stream: features[stream].to(self.classifiers[stream].weight.dtype) for stream in self.streams}
 
     def linear_inputs(self, features: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """The statistics, `(B, 2 D)`, of segments `(B, N, D)`."""
@@ -57,7 +60,7 @@ class StatisticsPooling(Head):
             segments = features[stream]
             change = segments.diff(dim=1).abs().sum(dim=1) / max(segments.shape[1] - 1, 1)
             pooled = torch.cat([segments.mean(dim=1), change], dim=1)
-            found[stream] = pooled.sign() * pooled.abs().sqrt()
+            found[stream] = pooled.sign() * (pooled.abs() + TINY).sqrt()
         return found
 
     def linear_layers(self) -> dict[str, nn.Linear]:

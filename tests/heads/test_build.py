@@ -20,6 +20,9 @@ def test_every_option_gets_a_value():
         "segments": 0,
         "kernels": (3, 5),
         "skip": 2,
+        "blocks": 2,
+        "bottleneck": 0,
+        "weights": None,
         "dropout": 0.5,
     }
 

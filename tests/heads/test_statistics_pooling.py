@@ -22,6 +22,9 @@ def test_one_segment_changes_nothing_and_a_map_is_read_by_its_mean():
     vectors = head.linear_inputs(head.keep({"rgb": maps}))["rgb"]
     mean = maps.mean(dim=(1, 3, 4))
     torch.testing.assert_close(vectors, torch.cat([mean.sign() * mean.abs().sqrt(), torch.zeros(2, 5)], 1))
+    still = torch.zeros(1, 1, 5, 2, 2, requires_grad=True)  # backbones end in a ReLU
+    head.loss(head({"rgb": still}), torch.tensor([1])).backward()
+    assert still.grad.isfinite().all()
 
 
 def test_fused_is_the_product_of_streams_that_do_not_know_one_another():
