@@ -269,8 +269,14 @@ def content(path: Path) -> object:
     if path.name == "run.json":
         return _without_time(json.loads(path.read_text()))
     if path.name == "log.csv":
-        return [{k: v for k, v in row.items() if k != "seconds"} for row in csv.DictReader(path.open())]
+        return _without_seconds(path)
+    if path.name == "epochs.csv":  # trainings that run side by side end their epochs in any order
+        return sorted(sorted(row.items()) for row in _without_seconds(path))
     return path.read_bytes()
+
+
+def _without_seconds(path: Path) -> list[dict[str, str]]:
+    return [{name: value for name, value in row.items() if name != "seconds"} for row in csv.DictReader(path.open())]
 
 
 def files(out: Path) -> dict[str, Path]:

@@ -1,4 +1,4 @@
-"""`avr report`: one HTML page about runs: accuracies, calibration, classes, confusion, curves, videos."""
+"""`avr report`: one HTML page about runs: accuracy, classes, curves, videos."""
 
 import webbrowser
 from pathlib import Path

@@ -24,7 +24,7 @@ def test_names_are_completed(monkeypatch, runner, tmp_path):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "runs/stfn-clips-1").mkdir(parents=True)
     assert completed(monkeypatch, runner, "avr recipe show stfn-t")[0] == "stfn-table1"
-    assert completed(monkeypatch, runner, "avr heads train st") == ["stfn"]
+    assert completed(monkeypatch, runner, "avr heads train stf") == ["stfn"]
     assert completed(monkeypatch, runner, "avr extract --dataset hm") == ["hmdb51"]
     assert completed(monkeypatch, runner, "avr datasets show wei") == ["weizmann"]
     assert completed(monkeypatch, runner, "avr fuse mult") == ["multiply"]

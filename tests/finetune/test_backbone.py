@@ -159,7 +159,8 @@ class Ramps:
     def __init__(self, rgb, flow, settings):
         self.rgb, self.flow, self.streams = rgb, flow, open_streams(settings)
 
-    def decoded(self, video, streams, *, generator=None):
+    def decoded(self, video, streams, *, generator=None, clip=None):
+        assert clip is None
         steps = sample_steps(streams["rgb"].sampling, 9, generator=generator)
         pairs = steps.pairs(streams["flow"].stack)
 
@@ -350,7 +351,7 @@ def test_wrong_requests_say_what_is_known(dataset, workplace):
         tune(dataset, workplace, "never", tuning=Tuning(recompute=True, batch_norm="frozen"))
 
 
-@pytest.mark.parametrize("name", ["standardise", "bf16", "views"])
+@pytest.mark.parametrize("name", ["standardise", "bf16", "refit"])
 def test_settings_that_fine_tuning_does_not_read_are_refused(dataset, workplace, name):
     with pytest.raises(UsageError, match=f"training setting {name}: fine-tuning does not read it"):
         tune(dataset, workplace, "never", training={name: "false"})

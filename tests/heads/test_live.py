@@ -8,7 +8,7 @@ from avr.cli import main
 from avr.heads import Epoch, train_run
 from avr.store import EpochTable
 
-QUICK = {"epochs": 2, "min_steps": 0, "validation": 0.25}
+QUICK = {"epochs": 2, "min_steps": 0, "validation": 0.25, "optimizer": "adam"}
 
 
 def rows_of(run):
