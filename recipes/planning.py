@@ -81,12 +81,15 @@ def plan_recipe(recipe: Recipe, *, pace: Pace, dataset: str = "", videos: int = 
     return plans
 
 
-@cache
 def look(settings: Settings) -> tuple[float, dict[str, tuple[int, ...]]]:
-    """10⁹ operations of a stream's network on one frame, stack or clip, and the shape of one view of each layer.
+    """10⁹ operations of a stream's network on one frame, stack or clip, and the shape of one view of each layer."""
+    operations, shapes = _look(settings.change(segments=1, per_segment=1, views=1))
+    return operations, {name: (settings.num_steps, *shape[1:]) for name, shape in shapes.items()}
 
-    Nothing is computed, and the network has no memory.
-    """
+
+@cache
+def _look(settings: Settings) -> tuple[float, dict[str, tuple[int, ...]]]:
+    """The same of one step. Nothing is computed, and the network has no memory."""
     with torch.device("meta"):
         networks = load_networks({settings.kind: settings.change(weights="random")})
     with FlopCounterMode(display=False) as counter:

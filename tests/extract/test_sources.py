@@ -66,10 +66,12 @@ def test_video_networks_of_torchvision(name):
     backbone = open_backbone(name)
     assert (backbone.frames, backbone.frame_rate) == (clip, rate)
     own, transforms = backbone.preprocessing("DEFAULT"), models.get_model_weights(name).DEFAULT.transforms()
-    model = build_backbone(backbone, weights="random")
     video = frames(length)
     inputs = transforms(video)  # (3, T, H, W)
     same(prepared(video, own, exact=True).transpose(0, 1), inputs)
+    if name in ("mvit_v1_b", "swin3d_s", "swin3d_b"):  # larger ones of a kind
+        return
+    model = build_backbone(backbone, weights="random")
     if name.startswith("swin3d"):
         inputs = inputs[..., ::4, ::4]  # its windows move over clips of any size
     seen = {}
