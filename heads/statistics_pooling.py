@@ -17,7 +17,6 @@ from avr.training import Training
 from ._base import Head, Shapes, width_of
 from ._features import over_positions
 
-
 TINY = 1e-12  # the root of 0 has no gradient, which training end to end would end on
 
 
