@@ -7,8 +7,9 @@ streams: MobileNetV2 on rgb, flow (dis) and difference, and SqueezeNet on rgb, a
 after the other into one store; each time and size is written down, and that the older streams' bytes are as they were.
 
 Then linear and attentive heads (a network a stream), the rules average, multiply and awf over two, three and four
-streams, and stfn, which reads them together, on two and on all four. awf learns from out-of-fold scores of five grouped
-folds, on JHMDB alone: Weizmann's nine splits would be 54 trainings a stream. Every setting is avr's default. What is in
+streams, and the joint heads, which read streams together: stfn two and all four, statistics-pooling every set. awf
+learns from out-of-fold scores of five grouped folds, on JHMDB alone: Weizmann's nine splits would be 54 trainings a
+stream. Every setting is avr's default. What is in
 --work already is not done again, so a stopped run goes on.
 """
 
@@ -41,6 +42,7 @@ SETS = (
     ("rgb", "flow", "difference", "rgb2"),
 )
 PROBES = ("linear", "attentive")  # a network a stream
+JOINT = {"stfn": (SETS[0], SETS[-1]), "statistics-pooling": SETS}  # by the streams that they read
 RULES = ("average", "multiply", "awf")
 
 
@@ -96,10 +98,10 @@ def measure(dataset: str, head: str, streams: Sequence[str], seed: int, work: Pa
     if found is not None:
         return found
     note(name)
-    folds = 5 if head != "stfn" and dataset == "jhmdb" else 0
+    folds = 5 if head in PROBES and dataset == "jhmdb" else 0
     run = train_run(work / "store", head, streams=tuple(streams), split="all", folds=folds, seed=seed, out=work / name)
     outputs = {output: figures.get("top1_pooled", figures["top1"]) for output, figures in run.summary.items()}
-    for members in SETS if head != "stfn" else ():
+    for members in SETS if head in PROBES else ():
         if folds:
             rows = fuse("awf", [run.folder], streams=members, out=work / f"{name}-{'-'.join(members)}").rows
             found = {row["name"]: row["top1"] for row in rows}
@@ -134,18 +136,19 @@ def tables(name: str, dataset: Dataset, costs: dict[str, Any], measured: dict[st
     for stream, cost in costs.items():
         same = "as before" if cost["others as before"] else "CHANGED"
         lines.append(f"| {stream} | {cost['seconds']:.0f} | {cost['cpu']:.0f} | {cost['bytes'] / 1e6:.2f} | {same} |")
-    lines += ["", "| streams | linear | attentive | stfn |", "|---|---|---|---|"]
+    lines += ["", f"| streams | {' | '.join([*PROBES, *JOINT])} |", f"|{'---|' * (1 + len(PROBES) + len(JOINT))}"]
     for stream in costs:
         cells = [spread([run[stream] for run in measured[head]]) if head in measured else "" for head in PROBES]
-        lines.append(f"| {stream} | {' | '.join(cells)} | |")
+        lines.append(f"| {stream} | {' | '.join(cells)} |{' |' * len(JOINT)}")
     for members in SETS:
         cells = []
         for head in PROBES:
             keys = {rule: f"{rule} {' '.join(members)}" for rule in RULES}
             shown = {rule: key for rule, key in keys.items() if head in measured and key in measured[head][0]}
             cells.append(", ".join(f"{r} {spread([run[key] for run in measured[head]])}" for r, key in shown.items()))
-        together = measured.get(f"stfn {' '.join(members)}")
-        cells.append(spread([run["fused"] for run in together]) if together else "")
+        for head in JOINT:
+            together = measured.get(f"{head} {' '.join(members)}")
+            cells.append(spread([run["fused"] for run in together]) if together else "")
         lines.append(f"| {' + '.join(members)} | {' | '.join(cells)} |")
     return "\n".join([*lines, ""])
 
@@ -159,7 +162,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("streams.md"))
     parser.add_argument("--datasets", default=",".join(DATASETS))
     parser.add_argument("--seeds", default="0,1,2")
-    parser.add_argument("--heads", default="linear,attentive,stfn")
+    parser.add_argument("--heads", default=",".join([*PROBES, *JOINT]))
     chosen = parser.parse_args()
     seeds = [int(seed) for seed in chosen.seeds.split(",")]
     streams = streams_of(chosen.weights.resolve())
@@ -174,10 +177,10 @@ def main() -> None:
         dataset, store = index_dataset(DATASETS[name], chosen.data.resolve() / name), work / "store"
         costs = grow(dataset, streams, store, work)
         trained = {head: (head, tuple(streams)) for head in PROBES}
-        trained |= {f"stfn {' '.join(members)}": ("stfn", members) for members in (SETS[0], SETS[-1])}
+        trained |= {f"{head} {' '.join(members)}": (head, members) for head, sets in JOINT.items() for members in sets}
         chosen_heads = chosen.heads.split(",")
         for head in chosen_heads:
-            check_known("head", head, (*PROBES, "stfn"))
+            check_known("head", head, (*PROBES, *JOINT))
         measured = {
             key: [measure(name, head, members, seed, work) for seed in seeds]
             for key, (head, members) in trained.items()
