@@ -38,7 +38,8 @@ from avr.video import Decoder
 import avr.extract.run
 avr.extract.run._commit = lambda _: ""
 torch.set_num_threads(1)
-os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})  # one core: how far the stages run ahead depends on it
+if hasattr(os, "sched_setaffinity"):
+    os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})  # one core: how far the stages run ahead depends on it
 dataset, settings, running = pickle.load(open(sys.argv[1], "rb"))
 decode = Decoder.__call__
 def logged(self, video, needs):
