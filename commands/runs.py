@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from avr.core import as_text
+from avr.core import UsageError, as_text
 
 from ._options import PATH
 from ._output import Reply, answering, print_lines, print_table
@@ -21,21 +21,29 @@ COLUMNS = "run kind head dataset store splits output videos top1 low high mean_c
 @click.group(cls=Group, invoke_without_command=True)
 @click.option("--under", type=PATH, help="Folder to look in, at any depth.  [default: runs]")
 @click.option("--csv", "table", type=PATH, help="Write the list as a table, all figures in full.")
+@click.option("--overwrite", is_flag=True, help="Replace a file that is there.")
 @click.pass_context
 @answering
-def command(ctx: click.Context, under: Path | None, table: Path | None) -> Reply | None:
+def command(ctx: click.Context, under: Path | None, table: Path | None, overwrite: bool) -> Reply | None:
     """List the runs: what each is, its test accuracy with an interval, whether it is whole.
 
     Heads, fusions, and trainings end to end; the newest last. Accuracies are of the run's prediction, over the test
     videos of all its splits together, with the 95 % interval over their groups.
     """
     if ctx.invoked_subcommand:
+        if any(ctx.params.values()):
+            name = ctx.invoked_subcommand
+            raise UsageError(
+                f"what stands before '{name}' is of the list alone: give its options after 'avr runs {name}'"
+            )
         return None
-    from avr.core import write_csv
+    from avr.core import claim_file, write_csv
     from avr.report import list_runs
     from avr.store import RUNS
 
-    lines = list_runs(under or RUNS)
+    if table is not None:
+        claim_file(table, overwrite=overwrite)
+    lines = list_runs(under or RUNS) if under or RUNS.is_dir() else []
     found = [_plain(line) for line in lines]
     if table is not None:
         cells = [["; ".join(row["splits"]) if name == "splits" else row[name] for name in COLUMNS] for row in found]
@@ -105,9 +113,8 @@ def repeats(run: Path, record: "RunRecord") -> list[str]:
     """Commands that repeat a run: of a head by its record, of others the one that began it, where that was kept."""
     import shlex
 
-    command = vars(record).get("command", "")
     told = [f"avr heads train --config {shlex.quote(str(run))}"] if record.kind == "head" else []
-    return told + ([command] if command else [])
+    return told + ([record.command] if record.command else [])
 
 
 def _show_run(run: Path, record: "RunRecord", again: list[str]) -> None:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from ._fuse import compare, fuse
     from ._inputs import Table, gather
     from ._probabilities import fit_temperature
-    from ._report import expected_calibration_error, mcnemar_p, paired_bootstrap, reliability_table
+    from ._report import expected_calibration_error, figures, mcnemar_p, paired_bootstrap, reliability_table
     from ._results import Applied, Comparison, FusionResult
     from ._saving import about_scores, find_fusion, load_fuser, save_fuser
     from ._trials import Evaluation

@@ -1,4 +1,4 @@
-"""Charts laid out: what `charts.html` draws as inline SVG. Everything is in pixels, of floats rounded to a tenth."""
+"""Charts laid out: what `macros.html` draws as inline SVG. Everything is in pixels, of floats rounded to a tenth."""
 
 import math
 from collections.abc import Mapping, Sequence

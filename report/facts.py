@@ -22,7 +22,7 @@ def run_facts(outcome: Outcome) -> list[tuple[str, str]]:
     about = made.get("store")
     store: Mapping[str, Any] = record.store if record is not None else about if isinstance(about, dict) else {}
     splits = [split for split in outcome.splits if split]
-    groups = len(np.unique(outcome.groups))
+    videos = f"{len(outcome.labels)} {outcome.judged_on} of {len(np.unique(outcome.groups))} groups"
     facts = {
         "What": KINDS[record.kind] if record is not None else "a score file",
         "Head or rule": record.head if record is not None else "",
@@ -30,7 +30,7 @@ def run_facts(outcome: Outcome) -> list[tuple[str, str]]:
         "Command": record.command if record is not None else "",
         "Data set": outcome.dataset,
         "Splits": ", ".join(splits),
-        "Judged on": f"{len(outcome.labels)} test videos of {groups} groups, {len(outcome.class_names)} classes",
+        "Judged on": f"{videos}, {len(outcome.class_names)} classes",
         "Protocol": str(made.get("protocol", "")),
         "Main output": outcome.main,
         "Seed": str(record.seed if record is not None else made.get("seed", "")),

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from avr.core import measure
-from avr.fusion import expected_calibration_error, mcnemar_p, paired_bootstrap, told_apart
+from avr.fusion import figures as figures_of
+from avr.fusion import mcnemar_p, paired_bootstrap, told_apart
 from avr.store import UNTRAINED
 
 from .reading import Outcome
@@ -56,13 +56,10 @@ def judge(outcome: Outcome) -> dict[str, Figures]:
     judged = {}
     for (name, values), low, high in zip(found.items(), lows, highs, strict=True):
         each = [rows[name]["top1"] for rows in outcome.rows.values()]
-        of_label = values[np.arange(len(values)), outcome.labels]
         judged[name] = Figures(
-            **measure(values, outcome.labels),
+            **figures_of(values, values, outcome.labels),
             low=low,
             high=high,
-            log_loss=float(-np.log(np.maximum(of_label, 1e-15)).mean()),
-            ece=expected_calibration_error(values, outcome.labels),
             spread=float(np.std(each, ddof=1)) if len(each) > 1 else None,
         )
     return judged
@@ -94,11 +91,11 @@ def baselines(outcome: Outcome) -> dict[str, str]:
     Both are chosen on the judged videos themselves, so that a comparison is never in the main output's favour.
     """
     streams = [name for name in next(iter(outcome.splits.values())).streams if name in outcome.outputs]
-    untrained = [name for name in reversed(UNTRAINED) if name in outcome.outputs and name != outcome.main]
+    untrained = [name for name in reversed(UNTRAINED) if name in outcome.outputs and name not in streams]
     found = {}
     for what, names in (("the best stream", streams), ("the better untrained rule", untrained)):
         others = [name for name in names if name != outcome.main]
-        if others and (what != "the best stream" or len(streams) > 1 or outcome.main not in streams):
+        if others:
             found[what] = max(others, key=lambda name: float(right_by_video(outcome, name).mean()))
     return found
 
@@ -142,7 +139,7 @@ def verdict(family: Sequence[Outcome], figures: Mapping[str, Mapping[str, Figure
     text = (
         f"{best.name}{f' is the best of {len(family)} runs:' if several else ':'} its output {best.main} is right on "
     )
-    text += f"{_percent(own.top1)} of {len(best.labels)} test videos (95 % interval {_percent(own.low)} to "
+    text += f"{_percent(own.top1)} of {len(best.labels)} {best.judged_on} (95 % interval {_percent(own.low)} to "
     text += f"{_percent(own.high)}). "
     found = own_differences(best)
     if several:

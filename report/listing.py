@@ -4,12 +4,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
-from avr.core import WorkError, log_softmax, measure, softmax
+from avr.core import AvrError, measure
 from avr.fusion import FEWEST_GROUPS, paired_bootstrap
 from avr.store import (
-    MULTIPLY,
     RUNS,
     UNLABELLED,
     RunRecord,
@@ -21,6 +19,8 @@ from avr.store import (
     runs_below,
     score_paths,
 )
+
+from .outputs import check_alike, outputs_of
 
 
 @dataclass(frozen=True)
@@ -78,12 +78,14 @@ def read_line(run: Path) -> RunLine:
     record, scores = RunRecord("head"), list[Scores]()
     try:
         lack, record = lack_of(run), read_record(run)
-        scores = [read_scores(path) for path in score_paths(run)]
-    except WorkError as error:
+        found = [read_scores(path) for path in score_paths(run)]
+        check_alike(run, found)
+        scores = found
+    except AvrError as error:
         lack = str(error)
     output = scores[0].prediction if scores else ""
     judged = [is_test(one.fold) & (one.labels != UNLABELLED) for one in scores]
-    values = np.concatenate([values_of(one, output)[mask] for one, mask in zip(scores, judged, strict=True)] or [[]])
+    values = np.concatenate([outputs_of(one)[output][mask] for one, mask in zip(scores, judged, strict=True)] or [[]])
     labels = np.concatenate([one.labels[mask] for one, mask in zip(scores, judged, strict=True)] or [[]])
     groups = np.concatenate([one.groups[mask] for one, mask in zip(scores, judged, strict=True)] or [[]])
     figures = measure(values, labels) if len(labels) else {}
@@ -106,15 +108,3 @@ def read_line(run: Path) -> RunLine:
         lack=lack,
         written=record.written,
     )
-
-
-def values_of(scores: Scores, output: str) -> NDArray:
-    """Probabilities `(M, K)` of one output, which may be the streams' average or product."""
-    streams = scores.streams.values() if output not in scores.streams else [scores.streams[output]]
-    logits = scores.kind == "logits"
-    if output == MULTIPLY:
-        tiny = np.finfo(np.float64).tiny
-        logs = [log_softmax(one) if logits else np.log(np.maximum(one, tiny, dtype=np.float64)) for one in streams]
-        return softmax(np.mean(logs, axis=0))
-    mean: NDArray = np.mean([softmax(one) if logits else one for one in streams], axis=0)
-    return mean

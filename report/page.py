@@ -4,6 +4,7 @@ import base64
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -70,7 +71,8 @@ def write_report(paths: list[Path], out: Path = Path("report.html"), *, overwrit
     Shown: what was run and a verdict; accuracies with intervals, and paired differences from the untrained rules and
     between runs of the same videos; calibration; a fusion's weights; accuracy, precision and gain by class; confusion;
     learning curves; the hardest and the most confidently wrong videos, with pictures and attention where the videos are
-    at hand; how extraction went. Tables sort and filter, and each has its numbers as CSV in the page.
+    at hand; how extraction went. Tables sort and filter, and each, but for those of single videos, has its numbers as
+    CSV in the page.
 
     Args:
         paths: run folders or score files.
@@ -150,7 +152,7 @@ def _sections(outcomes: Sequence[Outcome]) -> dict[str, Any]:
 
 def _differences(outcomes: Sequence[Outcome], together: Sequence[Sequence[Outcome]]) -> list[Table]:
     own = [(outcome.name, found) for outcome in outcomes for found in own_differences(outcome)]
-    tables = [difference_table("Main outputs against what needs no training", own)] if own else []
+    tables = [difference_table("Main outputs against their best stream and what needs no training", own)] if own else []
     for best, *others in together:
         found = [(best.name, difference(_main(best), _main(other), (best.name, other.name))) for other in others]
         if found:
@@ -180,7 +182,8 @@ def _album(outcomes: Sequence[Outcome], looks: Mapping[str, tuple[list[Video], l
 
     album = Album()
     for outcome in outcomes:
-        album.take(outcome, [video for found in looks[outcome.name] for video in found])
+        in_turn = zip_longest(*looks[outcome.name])  # as there may not be room for all
+        album.take(outcome, [video for pair in in_turn for video in pair if video is not None])
     return album
 
 

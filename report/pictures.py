@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from avr.core import AvrError
+from avr.core import AvrError, WorkError
 from avr.store import FeatureStore
 from avr.video import open_frames
 
@@ -48,7 +48,7 @@ class Album:
     size: int = 0
 
     def take(self, outcome: Outcome, videos: Sequence[Video]) -> None:
-        """Take the pictures of a run's videos; what cannot be had is left out, and why is said of the run."""
+        """Take the pictures of a run's videos, in their order; what cannot be had is left out, and why is said."""
         if not outcome.stores:
             self.lack[outcome.name] = "these scores do not say where their videos are"
             return
@@ -72,8 +72,11 @@ class Album:
         places = {one: place for place, one in enumerate(store.ids.tolist())}
         for video in videos:
             try:
-                if video.id in places and self.size < MOST_BYTES:
-                    take(outcome, store, places[video.id], video)
+                if video.id not in places:
+                    raise WorkError(f"the store does not hold {video.id}")
+                if self.size >= MOST_BYTES:
+                    raise WorkError(f"a page holds {MOST_BYTES / 1e6:g} MB of them at most")
+                take(outcome, store, places[video.id], video)
             except AvrError as error:
                 self.lack.setdefault(outcome.name, str(error))
 

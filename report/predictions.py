@@ -6,7 +6,7 @@ from pathlib import Path
 from avr.core import UsageError, claim_file, write_csv
 from avr.store import UNLABELLED, Scores, is_test, read_scores, score_paths
 
-from .listing import values_of
+from .outputs import outputs_of
 
 
 def write_predictions(run: Path, out: Path, *, output: str = "", overwrite: bool = False) -> int:
@@ -33,7 +33,7 @@ def write_predictions(run: Path, out: Path, *, output: str = "", overwrite: bool
         raise UsageError(f"{run}: holds no scores: name a run's folder or a score file")
     scores = [read_scores(path) for path in paths]
     for path, one in zip(paths, scores, strict=True):
-        known = [*one.streams, *(() if one.prediction in one.streams else (one.prediction,))]
+        known = outputs_of(one)
         if output and output not in known:
             raise UsageError(f"{path}: has no output '{output}'; it holds {', '.join(known)}")
         if one.class_names != scores[0].class_names:
@@ -45,7 +45,7 @@ def write_predictions(run: Path, out: Path, *, output: str = "", overwrite: bool
 
 
 def _rows(scores: Scores, output: str) -> Iterator[list[object]]:
-    values, names = values_of(scores, output), scores.class_names
+    values, names = outputs_of(scores)[output], scores.class_names
     for place in is_test(scores.fold).nonzero()[0]:
         label = scores.labels[place]
         yield [

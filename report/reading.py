@@ -9,11 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from avr.core import AvrError, UsageError, WorkError, confusion_matrix, measure, note, softmax
+from avr.core import AvrError, UsageError, WorkError, confusion_matrix, measure, note
 from avr.store import (
-    AVERAGE,
     FUSED,
-    MULTIPLY,
     RUNS,
     UNLABELLED,
     RunRecord,
@@ -30,6 +28,7 @@ from avr.store import (
 )
 
 from .curves import Curve, read_curve
+from .outputs import check_alike, probabilities, with_untrained
 
 
 @dataclass(frozen=True)
@@ -43,6 +42,7 @@ class Judged:
         streams: which of them are single streams.
         folder: of the score file, with what else is kept of the split.
         weights: of a fusion with weights by class: names of S streams, weights of classes and streams (K, S).
+        out_of_fold: they are training videos, since there are scores of no others.
     """
 
     ids: NDArray[np.str_]
@@ -52,6 +52,7 @@ class Judged:
     streams: tuple[str, ...]
     folder: Path
     weights: tuple[list[str], NDArray[np.float64]] | None = None
+    out_of_fold: bool = False
 
 
 @dataclass
@@ -89,6 +90,13 @@ class Outcome:
     def videos(self) -> dict[str, int]:
         """Test videos by split."""
         return {split: len(judged.labels) for split, judged in self.splits.items()}
+
+    @property
+    def judged_on(self) -> str:
+        """What its videos are, in words."""
+        kinds = {judged.out_of_fold for judged in self.splits.values()}
+        test = "test videos" if False in kinds else ""
+        return " and ".join(filter(None, [test, "training videos (out-of-fold scores)" if True in kinds else ""]))
 
     @cached_property
     def rows(self) -> dict[str, dict[str, dict[str, float]]]:
@@ -172,9 +180,8 @@ def _read_outcome(path: Path, name: str) -> Outcome:
         provenance=first.provenance,
         stores=_stores(first.provenance),
     )
+    check_alike(path, found)
     for file, scores in zip(files, found, strict=True):
-        if scores.class_names != first.class_names:
-            raise UsageError(f"{file}: has other classes than {files[0]}; report on them one by one")
         _add(outcome, scores, file)
     outcome.curves = [curve for log in logs if (curve := read_curve(log, log.parent.relative_to(path).as_posix()))]
     return outcome
@@ -192,7 +199,8 @@ def _add(outcome: Outcome, scores: Scores, file: Path) -> None:
     """Take the test videos of one score file into the outcome."""
     known = scores.labels != UNLABELLED
     test = is_test(scores.fold) & known
-    if not test.any():
+    out_of_fold = not test.any()
+    if out_of_fold:
         test = (scores.fold >= 0) & known
         if not test.any():
             why = "holds scores of videos that its head was trained on alone" if known.any() else "holds no label"
@@ -202,22 +210,17 @@ def _add(outcome: Outcome, scores: Scores, file: Path) -> None:
     if split in outcome.splits:
         told = f"split {split}" if split else "no split"
         raise UsageError(f"{file}: the run has scores of {told} already; name the score files one by one")
-    own = {name: _probabilities(values[test], scores.kind) for name, values in scores.streams.items()}
+    own = {name: probabilities(values[test], scores.kind) for name, values in scores.streams.items()}
     streams = {name: values for name, values in own.items() if name != scores.fused}
     if not streams and any("file" in source for source in scores.provenance.get("sources", ())):
         streams, stores = _sources(scores, scores.ids[test], file)
         outcome.stores = tuple(dict.fromkeys([*outcome.stores, *stores]))
-    outputs = dict(streams)
-    if len(streams) > 1:
-        every = list(streams.values())
-        outputs[AVERAGE] = np.mean(every, axis=0)
-        outputs[MULTIPLY] = softmax(np.mean(np.log(np.maximum(every, np.finfo(np.float64).tiny)), axis=0))
+    outputs = with_untrained(streams)
     if scores.fused is not None:
         outputs[outcome.main] = own[scores.fused]
     weights = read_weights(scores, file) if scores.provenance.get("weights") else None
-    outcome.splits[split] = Judged(
-        scores.ids[test], scores.labels[test], scores.groups[test], outputs, tuple(streams), file.parent, weights
-    )
+    videos = scores.ids[test], scores.labels[test], scores.groups[test]
+    outcome.splits[split] = Judged(*videos, outputs, tuple(streams), file.parent, weights, out_of_fold)
 
 
 def _sources(scores: Scores, ids: NDArray[np.str_], file: Path) -> tuple[dict[str, NDArray], list[Path]]:
@@ -238,7 +241,7 @@ def _sources(scores: Scores, ids: NDArray[np.str_], file: Path) -> tuple[dict[st
             rows = [ours[place] for place in range(len(ids))]
             if read[path].class_names != scores.class_names:
                 raise WorkError(f"{path} has other classes by now")
-            found[str(name)] = _probabilities(read[path].streams[source["stream"]][rows], read[path].kind)
+            found[str(name)] = probabilities(read[path].streams[source["stream"]][rows], read[path].kind)
             stores += _stores(read[path].provenance)
     except (AvrError, KeyError, TypeError, ValueError) as error:
         why = error if isinstance(error, AvrError) else "they are not told, or hold other videos by now"
@@ -262,10 +265,6 @@ def read_weights(scores: Scores, file: Path) -> tuple[list[str], NDArray[np.floa
     if not fit:
         raise WorkError(f"{file}: damaged (its weights are not those of its classes and streams)")
     return streams, weights
-
-
-def _probabilities(values: NDArray, kind: str) -> NDArray[np.float64]:
-    return softmax(values) if kind == "logits" else values.astype(np.float64)
 
 
 def newest_runs(folder: Path = RUNS) -> list[Path]:

@@ -1,4 +1,4 @@
-"""The page's tables: rows of plain values with what kind each column is, from which `charts.html` and CSV are made."""
+"""The page's tables: rows of plain values with what kind each column is, from which `macros.html` and CSV are made."""
 
 import base64
 import csv
@@ -215,6 +215,7 @@ def confusion_table(outcome: Outcome) -> Table:
     kept, counts = cut_confusion(outcome.confusion, MOST_CLASSES)
     names = [outcome.class_names[k] for k in kept] + ["other"] * (len(counts) > len(kept))
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    shares[len(kept) :, len(kept) :] = 0  # right, or another of the classes left out: no colour tells which
     rows = [
         [
             name,
@@ -233,7 +234,10 @@ def confusion_table(outcome: Outcome) -> Table:
     ]
     columns: list[tuple[str, Kind]] = [("true class", "text"), *((name, "heat") for name in names)]
     less = len(every) - len(kept)
-    told = f"The {len(kept)} of {len(every)} classes with the most wrong videos; the other {less} together are “other”."
+    told = (
+        f"The {len(kept)} of {len(every)} classes with the most wrong videos; the other {less} together are “other”, "
+    )
+    told += "whose own cell holds what is right and what is taken for another of them: it has no colour."
     return Table(caption, columns, rows, picture=True, whole=csv_link(caption, whole), notes=[told] * (less > 0))
 
 

@@ -20,7 +20,7 @@ from avr.core import (
     write_json,
 )
 
-from .records import KINDS, RunRecord
+from .records import KINDS, RunRecord, command_line
 from .runs import RECORD, TUNING, drop_begun, is_run, read_record, score_path, split_folder, write_record
 
 LOCK, SETTINGS = ".lock", "settings.json"
@@ -55,13 +55,16 @@ def claim_run(out: Path | None, prefix: Path | str, record: RunRecord) -> Iterat
         lock = FolderLock(make_folder(folder))
     try:
         before = _begun(folder, record)  # as it is now that nobody else writes there
-        if before is not None:
+        if before is None:
+            record = replace(record, command=command_line())
+        else:
             record = replace(
                 record,
                 splits=before.splits,
                 summary=before.summary,
                 complete=before.complete,
                 written=before.written,
+                command=before.command,
             )
             note(f"continuing {folder}")
         splits = [split_folder(folder, name) for name in record.wanted]

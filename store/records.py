@@ -132,9 +132,7 @@ class RunRecord:
         return settings
 
     def to_dict(self) -> dict[str, Any]:
-        """For JSON, with the versions that write it; what is empty is left out, but for `splits`."""
-        torch = sys.modules.get("torch")
-        versions = {"avr": avr.__version__, "torch": torch.__version__} if torch else {"avr": avr.__version__}
+        """For JSON; what is empty is left out, but for `splits`."""
         content = {name: value for name, value in vars(self).items() if value not in ("", {})}
         splits = {
             name: {
@@ -144,9 +142,7 @@ class RunRecord:
             }
             for name, split in self.splits.items()
         }
-        versions["python"] = platform.python_version()
-        command = self.command or command_line()
-        return {**content, "splits": splits, "versions": versions} | ({"command": command} if command else {})
+        return {**content, "splits": splits}
 
     @classmethod
     def from_dict(cls, content: Mapping[str, Any]) -> "RunRecord":
@@ -175,6 +171,13 @@ class RunRecord:
         for name in (*record.wanted, *splits):  # they become folders, to be written and removed
             check_name("split", "_" if name == "" else name)  # scores may have a split without a name
         return record
+
+
+def versions() -> dict[str, str]:
+    """Of avr, Python, and torch where it is loaded."""
+    torch = sys.modules.get("torch")
+    own = {"avr": avr.__version__, "torch": torch.__version__} if torch else {"avr": avr.__version__}
+    return {**own, "python": platform.python_version()}
 
 
 def command_line() -> str:

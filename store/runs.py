@@ -33,7 +33,7 @@ from avr.core import (
     write_whole,
 )
 
-from .records import Figures, RunRecord, SplitRecord, mean_figures
+from .records import Figures, RunRecord, SplitRecord, mean_figures, versions
 
 RUNS = Path("runs")  # where runs are looked for, and written to, when no folder is named
 RECORD, SCORES, LOG = "run.json", "scores.h5", "log.csv"
@@ -186,8 +186,8 @@ def drop_begun(run: Path, record: RunRecord) -> None:
 
 
 def write_record(run: Path, record: RunRecord) -> None:
-    """Write a run's record, whole."""
-    write_json(run / RECORD, record.to_dict())
+    """Write a run's record, whole, with the versions that write it."""
+    write_json(run / RECORD, replace(record, versions=versions()).to_dict())
 
 
 def write_log(folder: Path, rows: Sequence[Mapping[str, float]]) -> None:

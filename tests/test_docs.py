@@ -12,6 +12,7 @@ import runpy
 import shlex
 import sys
 import tomllib
+from dataclasses import replace
 from pathlib import Path
 
 import click
@@ -20,6 +21,7 @@ import pytest
 
 from avr.cli import main
 from avr.core import AvrError
+from avr.heads import head_class
 from avr.store import FeatureStore
 
 sys.path.insert(0, str(Path(__file__).parent / "heads"))
@@ -96,8 +98,13 @@ def parse(command: click.Command, words: list[str], parent: click.Context | None
 
 @pytest.fixture
 def workplace(tmp_path, monkeypatch):
-    """A store `features/clips`, and scores that other tools wrote: what the pages that are run begin with."""
+    """A store `features/clips`, and scores that other tools wrote: what the pages that are run begin with.
+
+    Where a page leaves a training to linear's own settings, it is an epoch long.
+    """
     monkeypatch.chdir(tmp_path)
+    linear = head_class("linear")
+    monkeypatch.setattr(linear, "defaults", replace(linear.defaults, epochs=1, min_steps=0))
     write_store(tmp_path / "features/clips", name="clips")
     random = np.random.default_rng(0)
     with FeatureStore("features/clips") as store:

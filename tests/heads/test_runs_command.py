@@ -64,9 +64,25 @@ def test_runs_are_listed_with_figures_of_their_test_videos(runs, runner):
     assert "damaged" in done.stdout
 
 
+def test_the_lists_own_options_are_no_subcommands(runs, runner):
+    done = runner.invoke(main, ["runs", "--json", "--csv", "a.csv", "show", "runs/linear-toy-1"])
+    assert done.exit_code == 2
+    assert "what stands before 'show' is of the list alone: give its options after 'avr runs show'" in done.stderr
+
+
+def test_a_list_replaces_no_other_file_unasked(runs, runner):
+    Path("thesis.csv").write_text("mine")
+    done = runner.invoke(main, ["runs", "--csv", "thesis.csv"])
+    assert (done.exit_code, "thesis.csv: is there already" in done.stderr) == (2, True)
+    assert Path("thesis.csv").read_text() == "mine"
+    assert runner.invoke(main, ["runs", "--csv", "thesis.csv", "--overwrite"]).exit_code == 0
+    assert "linear-toy-1" in Path("thesis.csv").read_text()
+
+
 def test_a_run_is_shown_and_repeated_from_its_record(runs, runner):
     told = json.loads(runner.invoke(main, ["runs", "show", "runs/linear-toy-1", "--json"]).stdout)
-    assert told["repeat"][0] == "avr heads train --config runs/linear-toy-1"
+    assert told["repeat"] == ["avr heads train --config runs/linear-toy-1"]
+    assert "command" not in told["record"]  # it was begun from Python
     assert "seed" in runner.invoke(main, ["runs", "show", "runs/linear-toy-1"]).stdout
 
     done = runner.invoke(main, told["repeat"][0].split()[1:])
@@ -94,7 +110,10 @@ def test_a_run_repeated_on_other_features_is_said(runs, make_store, runner, tmp_
     assert "other: holds other features than those that runs/linear-toy-1 was made of" in done.stderr
 
 
-def test_no_runs_there(runner, tmp_path):
+def test_no_runs_there(runner, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    done = runner.invoke(main, ["runs"])
+    assert (done.exit_code, done.stdout) == (0, "no runs there: avr heads train linear makes one\n")
     assert "no runs there" in runner.invoke(main, ["runs", "--under", str(tmp_path)]).stdout
     done = runner.invoke(main, ["runs", "--under", str(tmp_path / "none")])
     assert (done.exit_code, done.stderr.strip()) == (2, f"error: {tmp_path / 'none'}: no such folder")
@@ -121,7 +140,13 @@ def test_predictions_of_each_test_video_are_a_table_that_reads_as_scores(runs, r
     done = runner.invoke(main, ["runs", "predictions", "runs/linear-toy-1", "--out", "all.csv", "--output", "rgb"])
     assert (done.exit_code, "all.csv: is there" in done.stderr) == (2, True)
     done = runner.invoke(main, ["runs", "predictions", "runs/linear-toy-1", "--out", "b.csv", "--output", "fused"])
-    assert "has no output 'fused'; it holds rgb, flow, average" in done.stderr
+    assert "has no output 'fused'; it holds rgb, flow, average, multiply" in done.stderr
+
+    out = ["--output", "multiply", "--out", "product.csv"]
+    assert runner.invoke(main, ["runs", "predictions", "runs/linear-toy-1", *out]).exit_code == 0
+    first = next(csv.DictReader(Path("product.csv").read_text().splitlines()))
+    roots = np.sqrt(np.prod([softmax(values[place]) for values in scores.streams.values()], axis=0))
+    np.testing.assert_allclose([float(first[name]) for name in scores.class_names], roots / roots.sum(), atol=1e-6)
 
 
 def test_names_that_a_spreadsheet_would_run_are_made_safe(tmp_path, capsys):

@@ -1,6 +1,7 @@
 """What the report counts, against hand counts and against the functions of `avr fuse`."""
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -19,6 +20,8 @@ from avr.report.judging import (
     verdict,
     worth_a_look,
 )
+from avr.report.page import _album
+from avr.report.pictures import MOST_BYTES, Album
 from avr.report.tables import class_figures, class_table, confusion_table, gain_table
 from avr.store import Scores, read_scores, write_scores
 
@@ -125,6 +128,23 @@ def test_videos_worth_a_look(several):
     assert [outcome.class_names[k] for k in (wrong[0].true, wrong[0].predicted)] == ["a", "b"]
 
 
+def test_pictures_are_of_both_kinds_of_videos_and_what_is_left_out_is_said(several, monkeypatch):
+    (outcome,) = read_outcomes([several])
+    taken = []
+    monkeypatch.setattr(Album, "take", lambda _, __, videos: taken.extend(video.id for video in videos))
+    looks = worth_a_look(outcome, 2)
+    _album([outcome], {outcome.name: looks})
+    assert taken == ["v00", "v06", "v03", "v09"]
+    store = SimpleNamespace(ids=np.array(["v00"]))
+    for size, video, why in (
+        (0, looks[0][1], "the store does not hold v03"),
+        (MOST_BYTES, looks[0][0], "a page holds 1.2 MB of them at most"),
+    ):
+        album = Album(size=size)
+        album._each(lambda *_: pytest.fail("there is no such picture"), outcome, store, [video])
+        assert album.lack == {outcome.name: why}
+
+
 def test_figures_of_a_class(several):
     (outcome,) = read_outcomes([several])
     first = class_figures(outcome).rows[0]
@@ -133,6 +153,14 @@ def test_figures_of_a_class(several):
     of_true = outcome.pooled("average")[outcome.labels == 0, 0].mean()
     assert class_table([outcome], sure=True).rows[0] == ["a", 10, pytest.approx(of_true)]
     assert [cell.text for cell in confusion_table(outcome).rows[0][1:]] == ["6", "4", ""]
+
+
+def test_what_is_confused_among_classes_left_out_is_not_drawn_as_right(several, monkeypatch):
+    (outcome,) = read_outcomes([several])
+    monkeypatch.setattr("avr.report.tables.MOST_CLASSES", 1)
+    (_, kept, _), (_, _, rest) = confusion_table(outcome).rows
+    assert (kept.strength > 0, kept.second) == (True, False)
+    assert (rest.strength, rest.value) == (0, outcome.confusion[1:, 1:].sum())
 
 
 def test_line_chart_places_its_points():

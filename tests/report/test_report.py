@@ -13,7 +13,7 @@ import pytest
 from avr.cli import main
 from avr.core import UsageError, WorkError
 from avr.fusion import fuse
-from avr.report import newest_runs, read_outcomes, write_report
+from avr.report import list_runs, newest_runs, read_outcomes, write_report
 from avr.report.page import render
 from avr.report.tables import csv_link, weights_table
 from avr.store import RunRecord, Scores, SplitRecord, describe, read_scores, write_record, write_scores
@@ -48,6 +48,9 @@ def test_videos_that_the_head_was_trained_on_count_nowhere(run, tmp_path):
     out_of_fold = np.array([-2, -2, 1, 0, 0, 0], dtype=np.int32)
     (outcome,) = read_outcomes([write_scores(tmp_path / "no-test.h5", replace(scores, fold=out_of_fold))])
     assert outcome.videos == {"1": 4}
+    html = render([outcome])
+    assert "<dd>4 training videos (out-of-fold scores) of 4 groups, 3 classes</dd>" in html
+    assert "% of 4 training videos (out-of-fold scores) (95 % interval" in html
     with pytest.raises(UsageError, match="scores of videos that its head was trained on alone: there"):
         read_outcomes([write_scores(tmp_path / "trained.h5", replace(scores, fold=np.full(6, -2, np.int32)))])
 
@@ -71,6 +74,36 @@ def test_the_product_of_the_streams_stands_beside_their_average(run, tmp_path):
     assert [outcome.rows["1"][name]["top1"] for name in ("average", "multiply")] == [0.2, 0.4]
     roots = np.sqrt([0.007, 0.0576, 0.045])  # the mean of two logarithms
     np.testing.assert_allclose(outcome.splits["1"].outputs["multiply"][0], roots / roots.sum(), rtol=1e-5)
+
+
+def test_a_stream_that_is_called_as_an_untrained_rule_stays_what_it_is(run, tmp_path):
+    scores = read_scores(run / "split-1" / "scores.h5")
+    wrong, right = np.roll(np.eye(3)[scores.labels], 1, axis=1), np.eye(3)[scores.labels]
+    streams = {"rgb": right, "average": wrong, "multiply": wrong}
+    path = write_scores(tmp_path / "a.h5", replace(scores, streams=streams, kind="probabilities"))
+    (outcome,) = read_outcomes([path])
+    assert {name: figures["top1"] for name, figures in outcome.rows["1"].items()} == {
+        "rgb": 1.0,
+        "average": 0.0,
+        "multiply": 0.0,
+    }
+
+
+@pytest.mark.parametrize("what", ["outputs", "classes"])
+def test_splits_that_cannot_be_taken_together_are_refused(run, what, runner):
+    """The list of runs goes on, and says so of this one."""
+    write_record(run, RunRecord("head", splits={"1": SplitRecord({}), "2": SplitRecord({})}, complete=True))
+    path = run / "split-2" / "scores.h5"
+    scores = read_scores(path)
+    other = {"streams": {"rgb": scores.streams["rgb"]}} if what == "outputs" else {"class_names": ("a", "b", "c")}
+    write_scores(path, replace(scores, **other))
+    with pytest.raises(UsageError, match=f"linear-toy-1: its splits have other {what}: report on them one by one"):
+        read_outcomes([run])
+    (line,) = list_runs(run)
+    assert (line.top1, f"its splits have other {what}" in line.lack) == (None, True)
+    path.write_bytes(b"\x89HDF\r\n\x1a\n of another tool")
+    (line,) = list_runs(run)
+    assert "no file of avr's" in line.lack
 
 
 def test_a_fusion_is_shown_with_the_streams_that_it_fused(run, tmp_path):
@@ -205,6 +238,7 @@ def test_a_page_of_101_classes_is_small_and_its_confusion_readable(tmp_path):
     picture = html[html.index('<table class="picture">') :]
     assert picture[: picture.index("</thead>")].count("<th scope") == 1 + 20 + 1
     assert "The 20 of 101 classes with the most wrong videos; the other 81 together" in picture
+    assert "it has no colour" in picture
 
 
 def test_no_cell_of_a_csv_runs_in_a_spreadsheet():

@@ -66,11 +66,15 @@ def test_a_record_reads_as_it_was_written(tmp_path):
 )
 def test_a_record_keeps_the_command_that_began_it(tmp_path, monkeypatch, arguments, command):
     monkeypatch.setattr("sys.argv", arguments)
-    write_record(tmp_path, MINE)
-    assert read_record(tmp_path).command == command
+    with claim_run(tmp_path / "run", "", MINE) as run:
+        record_split(run, "1", SplitRecord(FIGURES))
     monkeypatch.setattr("sys.argv", ["avr", "another"])
-    record_split(tmp_path, "1", SplitRecord(FIGURES))
-    assert read_record(tmp_path).command == (command or "avr another")
+    with claim_run(run, "", MINE):
+        record_split(run, "2", SplitRecord(FIGURES))
+    record = read_record(run)
+    assert record.command == command
+    assert record.to_dict().get("command", "") == command
+    assert replace(record, versions={"avr": "0.0"}).to_dict()["versions"] == {"avr": "0.0"}
 
 
 @pytest.mark.parametrize(
