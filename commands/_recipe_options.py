@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
+from click.core import ParameterSource
 
 from avr.core import UsageError
 
@@ -28,6 +29,7 @@ MAKING = (
     "cache",
     "keep_stores",
 )
+OF_TRAINED = ("backbones", "end_to_end", "cache", "keep_stores")  # of these, what frozen networks have no use for
 
 
 def run_options(function: Any) -> Any:
@@ -83,6 +85,14 @@ def run_options(function: Any) -> Any:
     )
 
 
+def typed() -> dict[str, str]:
+    """The options that stand on the command line: name -> flag."""
+    context = click.get_current_context()
+    options = [one for one in context.command.params if isinstance(one, click.Option)]
+    source = {one: context.get_parameter_source(str(one.name)) for one in options}
+    return {str(one.name): one.opts[0] for one in options if source[one] is ParameterSource.COMMANDLINE}
+
+
 class Told(NamedTuple):
     """What a run was told, read: what `run_recipe` and `settle` take, where it works, and how its videos are found."""
 
@@ -104,9 +114,12 @@ def told(recipe: "Recipe", options: dict[str, Any]) -> Told:
     paths = [(key, chosen_store(Path(value))) for key, value in named]
     out, dataset, where = options.pop("out"), None, ""
     if given["dataset"]:
+        extra = [flag for name, flag in typed().items() if name in OF_TRAINED and not given["finetune"]]
+        if extra:
+            raise UsageError(f"{extra[0]} is of networks that the run trains: say --finetune, or leave it out")
         dataset, where = _index(given)
-    elif extra := next((name for name in MAKING if given[name]), None):
-        raise UsageError(f"--{extra.replace('_', '-')} is of stores that the run makes: say of which videos, --dataset")
+    elif extra := [flag for name, flag in typed().items() if name in MAKING]:
+        raise UsageError(f"{extra[0]} is of stores that the run makes: say of which videos, --dataset")
     else:
         paths = paths or [("", chosen_store(None))]
     if out is None:

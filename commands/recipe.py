@@ -11,11 +11,16 @@ from avr.training import Engine
 
 from ._options import device_option, record_options
 from ._output import Reply, answering, print_lines, print_table
-from ._recipe_options import run_options, told
+from ._recipe_options import run_options, told, typed
 from ._shell import Group, among_recipes
 
 if TYPE_CHECKING:
     from avr.recipes import Extraction, Outcome, Pace, Recipe, Step
+
+UNTYPED = {
+    "frames": "frames and flow, kept once for all (100 frames of 320×240 a video assumed)",
+    "store": "extracted by the run, of the split's videos with the split's networks",
+}
 
 
 @click.group(cls=Group)
@@ -85,13 +90,17 @@ def plan(name: str, videos: int, **options: Any) -> Reply:
     """Say what recipe NAME needs: the commands, and what they cost in disk and time.
 
     Without --finetune these are the stores to extract, of --dataset or of the paper's data sets as published. With it,
-    they are all stages of `avr recipe run` with the same options: networks, stores, heads, trainings end to end.
+    they are all stages of `avr recipe run` with the same options that are there or lacking: networks, stores, heads,
+    trainings end to end.
     Hours are estimated from a few seconds of timing on this machine: flow pairs of 320x240 and convolutions.
     """
     from avr.recipes import load_recipe
 
     recipe = load_recipe(name)
     if not options["finetune"]:
+        unread = [flag for key, flag in typed().items() if key not in ("videos", "dataset", "extract", "as_json")]
+        if unread:
+            raise UsageError(f"{unread[0]}: without --finetune a plan is of stores alone; leave it out")
         recipe.planned(options["dataset"], videos)
         from avr.recipes import plan_recipe  # torch, after what needs none
 
@@ -101,6 +110,8 @@ def plan(name: str, videos: int, **options: Any) -> Reply:
         return Reply({"recipe": name, "extractions": extractions}, lambda: _show_plan(extractions))
     if not options["dataset"]:
         raise UsageError("--finetune trains on videos: say of which data set, --dataset")
+    if videos:
+        raise UsageError("--videos: with --finetune they are counted; leave it out")
     asked = told(recipe, options)
     from avr.recipes import plan_stages, settle
 
@@ -139,7 +150,7 @@ def _show_steps(steps: "list[Step]") -> None:
         rows = ", ".join(step.rows[:2]) + (f" and {len(step.rows) - 2} more" if len(step.rows) > 2 else "")
         print_lines(
             f"{step.stage}{of_split}: {rows}",
-            f"  {step.command or 'frames and flow, kept once for all (100 frames of 320×240 a video assumed)'}",
+            f"  {step.command or UNTYPED[step.stage]}",
             f"  {cost}",
         )
     left = [step for step in steps if not step.done]

@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from avr.core import AvrError, UsageError, WorkError, note, read_json, write_json
+from avr.core import AvrError, UsageError, WorkError, make_folder, note, read_json, write_json
 from avr.heads import RunRequest, num_trainings, train_runs
-from avr.store import is_run, read_record, split_folder
+from avr.store import split_folder
 from avr.training import Engine
 
 from .folder import slug
@@ -18,7 +18,10 @@ from .measuring import accuracy_of, needs_folds, reads_features
 from .outcome import Measured
 from .reading import Row
 from .settling import Plan
-from .stages import BackboneStage, StoreStage, TunedStage
+from .stages import BackboneStage, StoreStage, TunedStage, is_trained
+
+# In a store that a run without --keep-stores began, so that whoever goes on after a kill removes it, and no other.
+TEMPORARY = ".temporary"
 
 
 @dataclass
@@ -51,7 +54,7 @@ class Bench:
         for seed in plan.seeds:
             for split in plan.splits:
                 job = plan.jobs[split][row.name]
-                kept = None if isinstance(job, str) else self._kept(row, job, seed, split)
+                kept = None if isinstance(job, str) else self.kept(row, job, seed, split)
                 if kept:
                     values[seed, split] = kept["top1"]
                     if "before" in kept:
@@ -65,7 +68,7 @@ class Bench:
         for row in self.plan.recipe.rows:
             for seed, split in runs:
                 job = self.plan.jobs[split][row.name]
-                if not isinstance(job, str) and not self._failed(row) and self._kept(row, job, seed, split) is None:
+                if not isinstance(job, str) and not self._failed(row) and self.kept(row, job, seed, split) is None:
                     found.append((row, job, seed, split))
         return found
 
@@ -73,10 +76,8 @@ class Bench:
         """Fine-tune networks and extract the stores that rows lack."""
         wanted: dict[Path, StoreStage] = {}
         for row, job, seed, split in self._missing(runs):
-            run, made = self.run(job, seed, split), job.source.made
-            tuned = self.plan.tuned(row, job, run, seed=seed, split=split)
-            needed = not is_trained(run) or (tuned and not tuned.done) or reads_features(row)
-            if made and needed:
+            made = job.source.made
+            if made and self.needs_store(row, job, seed, split):
                 wanted[made.folder] = made
         for folder, store in wanted.items():
             try:
@@ -86,6 +87,12 @@ class Bench:
             except AvrError as error:
                 self.failures[folder] = error
 
+    def needs_store(self, row: Row, job: Job, seed: int, split: str) -> bool:
+        """Whether what is left to do for a figure takes the store."""
+        run = self.run(job, seed, split)
+        tuned = self.plan.tuned(row, job, run, seed=seed, split=split)
+        return not is_trained(run) or bool(tuned and not tuned.done) or reads_features(row)
+
     def _make(self, stage: BackboneStage | StoreStage | TunedStage) -> None:
         if stage.folder in self.failures:
             raise self.failures[stage.folder]
@@ -93,6 +100,12 @@ class Bench:
             return  # of a store nobody knows but who extracts it
         note(f"making {stage.folder}")
         try:
+            if (
+                isinstance(stage, StoreStage)
+                and stage.split
+                and not (stage.making.keep_stores or stage.folder.exists())
+            ):
+                write_json(make_folder(stage.folder) / TEMPORARY, {})
             stage.make(device=self.device)
         except AvrError as error:
             self.failures[stage.folder] = error
@@ -157,7 +170,7 @@ class Bench:
         try:
             if isinstance(job, str):
                 raise UsageError(job)
-            if self._kept(row, job, seed, split) is None:
+            if self.kept(row, job, seed, split) is None:
                 self._measure(row, job, seed, split)
         except AvrError as error:  # of this row: the others still run
             reason, failed = str(error), isinstance(error, WorkError)
@@ -165,7 +178,7 @@ class Bench:
                 note(f"{row.name}: {'failed' if failed else 'left out'}: {reason}")
             self.reasons[row.name] = reason, failed
 
-    def _kept(self, row: Row, job: Job, seed: int, split: str) -> dict[str, float] | None:
+    def kept(self, row: Row, job: Job, seed: int, split: str) -> dict[str, float] | None:
         """A figure that was measured before from the same settings, "top1", and what there was "before"."""
         place = self._place(row, seed, split)
         if not place.exists():
@@ -239,26 +252,22 @@ class Bench:
         return above / f"{job.head}-{job.key}" / f"seed-{seed}-split-{slug(split)}"
 
     def _remove_stores(self, splits: set[str]) -> None:
-        """Remove the stores of some splits whose rows are all measured, if nobody wants to keep them."""
+        """Remove the stores of some splits that are `TEMPORARY` and whose rows are all measured."""
         making = self.plan.making
-        if making is None or making.keep_stores:
+        if making is None:
             return
         for split in splits:
             for section, source in self.plan.sources[split].items():
-                rows = [row for row in self.plan.recipe.rows if row.store == section]
-                if any(map(self._failed, rows)):  # to be gone on with
+                mark = source.path / TEMPORARY
+                if not source.made or not mark.exists():
                     continue
-                if source.made and source.made.split and source.path.exists():
+                if making.keep_stores:
+                    mark.unlink()
+                elif not any(self._failed(row) for row in self.plan.recipe.rows if row.store == section):
                     note(f"{source.path}: removed, its rows are measured (--keep-stores keeps it)")
                     gone = source.path.with_name(f".{source.path.name}")  # half a store is never found
                     shutil.rmtree(gone, ignore_errors=True)
-                    shutil.rmtree(source.path.rename(gone))
+                    source.path.rename(gone)
                     self.made.discard(source.path)
-
-
-def is_trained(folder: Path) -> bool:
-    """Whether a training is finished; of one whose record is damaged, who trains tells."""
-    try:
-        return is_run(folder) and read_record(folder).finished
-    except WorkError:
-        return False
+        for gone in (making.folder / "stores").glob(".*"):  # a killed run's too
+            shutil.rmtree(gone, ignore_errors=True)

@@ -13,7 +13,7 @@ from avr.extract import Settings, load_networks
 from avr.heads import store_bytes
 
 from .folder import store_slug
-from .reading import Recipe, StoreSpec
+from .reading import CALLED, Recipe, StoreSpec
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ def plan_recipe(recipe: Recipe, *, pace: Pace, dataset: str = "", videos: int = 
     for name, count in recipe.planned(dataset, videos).items():
         for spec in recipe.stores.values():
             rows = tuple(row.name for row in recipe.rows if row.store == spec.name)
-            shapes, views = view_shapes(spec), int(spec["views"])
+            shapes, views = view_shapes(spec.read()), int(spec["views"])
             size = store_bytes(shapes, videos=count, views=views) / 1e9
             hours = seconds_a_video(spec, pace) * count / 3600
             plans.append(
@@ -98,10 +98,9 @@ def _look(settings: Settings) -> tuple[float, dict[str, tuple[int, ...]]]:
     return counter.get_total_flops() / 1e9, named
 
 
-def view_shapes(spec: StoreSpec) -> dict[str, tuple[int, ...]]:
+def view_shapes(streams: Mapping[str, Settings]) -> dict[str, tuple[int, ...]]:
     """Shape of one view by "stream/layer", `(N, D)` or `(N, C, H, W)`."""
-    streams = spec.read().items()
-    return {f"{s}/{layer}": look(own)[1][layer] for s, own in streams for layer in own.layers}
+    return {f"{s}/{layer}": look(own)[1][layer] for s, own in streams.items() for layer in own.layers}
 
 
 def seconds_a_video(spec: StoreSpec, pace: Pace) -> float:
@@ -116,7 +115,8 @@ def seconds_a_video(spec: StoreSpec, pace: Pace) -> float:
 
 def extract_command(spec: StoreSpec, dataset: str) -> str:
     """The `avr extract` command that writes the store, into a folder of its own."""
-    words = ["avr", "extract", "--dataset", dataset]
+    named = ["--name", dataset] if dataset in CALLED else []
+    words = ["avr", "extract", "--dataset", CALLED.get(dataset, dataset), *named]
     return shlex.join([*words, *store_words(spec), "--out", f"features/{dataset}-{store_slug(spec)}"])
 
 

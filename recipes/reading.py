@@ -33,6 +33,10 @@ from typing import Any, Literal
 
 from avr.core import UsageError, check_fields, check_known, options_of, read_value
 from avr.extract import Settings, read_streams
+from avr.finetune import Tuning
+from avr.training import Training
+
+from .tuned import Tuned
 
 FOLDER = Path(__file__).parent
 # The settings of an extraction that a paper fixes, under the names `avr extract` gives them, and what stands where a
@@ -56,6 +60,7 @@ STORE_SETTINGS: dict[str, Any] = {
 VIDEOS = {"hmdb51": 6766, "ucf101": 13320, "ucf11": 1600, "ucf-sports": 150, "kinetics": 260_000, "weizmann": 90}
 VIDEOS |= {"shapes": 432, "kinetics-600": 500_000}
 SPLITS = {"hmdb51": 3, "ucf101": 3}
+CALLED = {"kinetics-600": "kinetics"}  # data set of a table -> the one that avr reads it as, under this --name
 EVERY_DATASET = "any"  # of [training.any.HEAD]
 Fit = Literal["out-of-fold", "training"]
 Measure = Literal["top1", "top5", "average", "mean_class"]
@@ -226,6 +231,12 @@ def _store(name: str, table: Mapping[str, Any], path: Path) -> StoreSpec:
     known = {*STORE_SETTINGS, "finetune"}
     settings = _entries(table, known, {"backbone", "streams", "layers"}, where)
     spec = StoreSpec(name, settings, settings.pop("finetune", None))
+    if not isinstance(spec.finetune, dict | None):
+        raise UsageError(f"{where}: finetune is no table")
+    try:
+        Tuned(Training(), Tuning()).change(spec.finetune or {})
+    except UsageError as error:
+        raise UsageError(f"{where}: finetune: {error}") from None
     for entry in ("streams", "layers"):
         if not isinstance(spec[entry], tuple):
             raise UsageError(f"{where}: {entry} is no list")

@@ -171,11 +171,16 @@ def _trained_splits(store: FeatureStore) -> set[str]:
 
 
 def sources_at(served: Given, made: Mapping[str, StoreStage], split: str) -> dict[str, Source]:
-    """What serves each section in one split: a store given for it, or for all, before one that is made."""
+    """What serves each section in one split: a store given for it, or for all that it is good for, before one that is
+    made."""
     found = {section: Source(stage.folder, stage) for section, stage in made.items()}
-    for wanted in ("", split):
-        found |= {section: Source(path) for (section, own), path in served.items() if own == wanted}
-    return found
+    found |= {name: Source(path) for (name, own), path in served.items() if not own and _serves(path, split)}
+    return found | {name: Source(path) for (name, own), path in served.items() if own == split}
+
+
+def _serves(path: Path, split: str) -> bool:
+    with quiet(), FeatureStore(path) as store:
+        return split in _splits_of(store)
 
 
 def lacking_stores(sources: Iterable[Source]) -> tuple[str, ...]:

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from avr.core import UsageError, as_text
+from avr.core import UsageError, as_text, check_known
 from avr.datasets import choose_split
 
 from .jobs import Changes, Job, check_changes, jobs_of
@@ -95,6 +95,8 @@ def settle(
     dataset, names = _data(recipe, served, making, splits or recipe.split)
     if changes.settings == "auto":
         changes = dataclasses.replace(changes, settings="paper" if dataset in recipe.datasets else "small")
+    if making and making.finetune:
+        _check_end_to_end(recipe, making, paper=changes.settings == "paper")
     scores = ScoreFiles.of(recipe, changes.scores)
     jobs: dict[str, dict[str, Job | str]] = {}
     sources: dict[str, dict[str, Source]] = {}
@@ -105,6 +107,15 @@ def settle(
         sources[name] = sources_at(served, made, name)
         jobs[name] = jobs_of(recipe, sources=sources[name], dataset=dataset, changes=changes, split=name, scores=scores)
     return Plan(recipe, dataset, names, tuple(seeds), changes, scores, sources, jobs, making)
+
+
+def _check_end_to_end(recipe: Recipe, making: Making, *, paper: bool) -> None:
+    """Refuse changes to the trainings end to end that none of them takes, before anything is made."""
+    rows = [row for row in recipe.rows if row.end_to_end]
+    if making.end_to_end and not rows:
+        raise UsageError(f"no row of {recipe.name} is trained end to end: leave --end-to-end out")
+    for row in rows:
+        tuned_together(row.head, recipe.stores[row.store], making, paper=paper)
 
 
 def _data(recipe: Recipe, served: Given, making: Making | None, splits: str) -> tuple[str, tuple[str, ...]]:
@@ -119,5 +130,5 @@ def _data(recipe: Recipe, served: Given, making: Making | None, splits: str) -> 
     known = tuple(dataset.splits)
     names = known if splits in ("all", "first") else tuple(splits.split(","))
     for name in names:
-        choose_split(dataset, name)
+        check_known(f"split of {dataset.name}", name, known)
     return dataset.name, names[:1] if splits == "first" else names

@@ -15,7 +15,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from avr.core import AvrError, UsageError, check_known, name_from, quiet, sha256_of
+from avr.core import AvrError, UsageError, WorkError, check_known, name_from, quiet, sha256_of
 from avr.datasets import Dataset
 from avr.extract import Running, Settings, extract
 from avr.finetune import finetune_backbone, finetune_end_to_end
@@ -23,8 +23,9 @@ from avr.heads import Head
 from avr.store import FeatureStore, is_run, read_record
 
 from .folder import key_of, store_slug
-from .making import Making, Tuned, tuned_backbone
+from .making import Making, tuned_backbone
 from .reading import Recipe, StoreSpec
+from .tuned import Tuned
 
 SEED = 0  # of the networks' fine-tuning; heads have seeds of their own
 NETWORK = ("kind", "backbone", "stack", "clip_frames", "frame_stride", "flow", "flow_size", "resize", "crop")
@@ -72,7 +73,7 @@ class BackboneStage:
     @property
     def done(self) -> bool:
         """Whether it is there, whole."""
-        return is_run(self.folder) and read_record(self.folder).finished
+        return is_trained(self.folder)
 
     def make(self, *, device: str) -> None:
         """Make it, or go on with it.
@@ -196,7 +197,7 @@ class TunedStage:
     @property
     def done(self) -> bool:
         """Whether it is there, whole."""
-        return is_run(self.folder) and read_record(self.folder).finished
+        return is_trained(self.folder)
 
     def make(self, *, device: str) -> None:
         """Train, or go on.
@@ -257,3 +258,11 @@ def told(settings: Settings) -> dict[str, Any]:
     """A stream's settings with what a weights file holds in the place of its name."""
     file = Path(settings.weights)
     return settings.to_dict() | {"weights": sha256_of(file) if file.is_file() else settings.weights}
+
+
+def is_trained(folder: Path) -> bool:
+    """Whether a training is finished; of one whose record is damaged, who trains tells."""
+    try:
+        return is_run(folder) and read_record(folder).finished
+    except WorkError:
+        return False

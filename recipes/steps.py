@@ -1,24 +1,24 @@
-"""The stages of a run that makes its stores: each one's command, and what it will cost in disk and time."""
+"""The stages of a run that trains its networks: each one's command, and what it will cost in disk and time."""
 
 import math
 import shlex
-from collections.abc import Iterator
+from collections.abc import Collection
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from avr.core import as_text
-from avr.finetune import BACKBONE, END_TO_END, END_TO_END_TUNING, Tuning
+from avr.finetune import BACKBONE, END_TO_END, END_TO_END_TUNING, UNREAD, Tuning
 from avr.heads import head_class, store_bytes
 from avr.training import Schedule, Training
 
-from .bench import Bench, is_trained
+from .bench import Bench
 from .jobs import Job
-from .making import Tuned
-from .planning import Pace, look, store_words
+from .planning import Pace, look, view_shapes
 from .reading import Row
 from .settling import Plan
-from .stages import SEED, BackboneStage, StoreStage, TunedStage
+from .stages import SEED, BackboneStage, StoreStage, TunedStage, is_trained
+from .tuned import Tuned
 
 BACKWARD = 3.0  # a step of training costs about three forward passes
 FRAMES, SHORT, LONG = 100, 240, 320  # of a video, as most of HMDB51 and UCF101 have them
@@ -32,7 +32,8 @@ class Step:
         stage: "frames", "backbone", "store", "head" or "end to end".
         split: whose; "" is of all.
         rows: names of the rows that need it.
-        command: what would make it alone; "" of frames and flow, which the first stage keeps.
+        command: what would make it alone; "" of what the run alone makes: frames and flow, which its first stage keeps,
+            and stores, which are of a split's videos.
         gigabytes: 10⁹ bytes on disk while it is there; None where it is little.
         hours: of networks and flow, about; None where nobody knows, as of heads.
         done: it is there already.
@@ -48,7 +49,8 @@ class Step:
 
 
 def plan_stages(plan: Plan, out: Path, *, pace: Pace, where: str) -> list[Step]:
-    """The stages of a run that makes its stores, in their order, each once.
+    """The stages of a run that trains its networks, in their order, each once: what is there, and what rows without a
+    figure lack.
 
     Args:
         plan: settled.
@@ -69,27 +71,36 @@ def plan_stages(plan: Plan, out: Path, *, pace: Pace, where: str) -> list[Step]:
     return list(found.values())
 
 
-def _steps(bench: Bench, row: Row, job: Job, split: str, *, pace: Pace, where: str) -> Iterator[tuple[Path, Step]]:
+def _steps(bench: Bench, row: Row, job: Job, split: str, *, pace: Pace, where: str) -> list[tuple[Path, Step]]:
     """Folder and step of all that one row needs in one split."""
     store, plan = job.source.made, bench.plan
     assert store is not None
-    if store.backbones:
-        yield store.making.cache, _frames(store, row, pace)
+    missing = [seed for seed in plan.seeds if bench.kept(row, job, seed, split) is None]
+    needed = any(bench.needs_store(row, job, seed, split) for seed in missing)
+    steps: list[tuple[Path, Step]] = []
+
+    def add(folder: Path, step: Step, *, lacking: bool) -> None:
+        if step.done or lacking:
+            steps.append((folder, step))
+
     for backbone in store.backbones.values():
         hours = _training_hours(backbone.tuned, _videos(store)[0], _work(store, (backbone.stream,)), pace)
         hours *= backbone.tuned.segments / store.spec.steps
-        yield (
-            backbone.folder,
-            Step("backbone", split, (row.name,), _backbone(backbone, where), None, hours, backbone.done),
-        )
-    yield store.folder, _store(store, row, pace, where)
+        command = _backbone(backbone, where)
+        step = Step("backbone", split, (row.name,), command, None, hours, backbone.done)
+        add(backbone.folder, step, lacking=needed)
+    add(store.folder, _store(store, row, pace), lacking=needed)
     for seed in plan.seeds:
         run = bench.run(job, seed, split)
-        yield run, Step("head", split, (row.name,), _head(job, run, seed, split), None, None, is_trained(run))
+        step = Step("head", split, (row.name,), _head(job, run, seed, split), None, None, is_trained(run))
+        add(run, step, lacking=seed in missing)
         tuned = plan.tuned(row, job, run, seed=seed, split=split)
         if tuned:
             hours = _training_hours(tuned.tuned, _videos(store)[0], _work(store, tuple(job.layers)), pace)
-            yield tuned.folder, Step("end to end", split, (row.name,), _tuned(tuned), None, hours, tuned.done)
+            step = Step("end to end", split, (row.name,), _tuned(tuned), None, hours, tuned.done)
+            add(tuned.folder, step, lacking=seed in missing)
+    reading = any(not step.done for _, step in steps if step.stage != "head")  # frames and flow
+    return [*([(store.making.cache, _frames(store, row, pace))] if reading else []), *steps]
 
 
 def _videos(store: StoreStage) -> tuple[int, int]:
@@ -121,23 +132,11 @@ def _frames(store: StoreStage, row: Row, pace: Pace) -> Step:
     return Step("frames", "", (row.name,), "", size, hours, False)
 
 
-def _store(store: StoreStage, row: Row, pace: Pace, where: str) -> Step:
-    shapes = {f"{s}/{layer}": look(own)[1][layer] for s, own in store.settings.items() for layer in own.layers}
+def _store(store: StoreStage, row: Row, pace: Pace) -> Step:
     videos, views = _videos(store)[1], int(store.spec["views"])
-    hours = videos * views * _work(store, tuple(store.settings)) / pace.gflops / 3600
-    if not store.backbones:  # else its frames and flow are there
-        frames = videos * views * store.spec.steps * int(store.spec["stack"])
-        hours += frames * sum(pace.flow_seconds[o.flow] for o in store.settings.values() if o.kind == "flow") / 3600
-    words = [*store_words(store.spec), "--out", str(store.folder)]
-    if store.backbones:
-        at = words.index("--weights") if "--weights" in words else len(words)
-        del words[at : at + 2]
-        for stream, backbone in store.backbones.items():
-            words += ["--weights", f"{stream}={backbone.weights}"]
-        words += ["--cache", str(store.making.cache)]
-    command = f"avr extract {where} {shlex.join(words)}"
-    size = store_bytes(shapes, videos=videos, views=views) / 1e9
-    return Step("store", store.split, (row.name,), command, size, hours, store.done)
+    hours = videos * views * _work(store, tuple(store.settings)) / pace.gflops / 3600  # frames and flow are there
+    size = store_bytes(view_shapes(store.settings), videos=videos, views=views) / 1e9
+    return Step("store", store.split, (row.name,), "", size, hours, store.done)
 
 
 def _backbone(stage: BackboneStage, where: str) -> str:
@@ -174,7 +173,7 @@ def _tuned(stage: TunedStage) -> str:
 
 def _settings(tuned: Tuned, training: Training, tuning: Tuning) -> list[str]:
     """What differs from a command's own settings, as its options."""
-    words = _changed(tuned.training, training)
+    words = _changed(tuned.training, training, unread=UNREAD)
     for name, value in asdict(tuned.tuning).items():
         if value != getattr(tuning, name):
             flag = name.replace("_", "-")
@@ -184,7 +183,7 @@ def _settings(tuned: Tuned, training: Training, tuning: Tuning) -> list[str]:
     return words
 
 
-def _changed(training: Training, usual: Any) -> list[str]:
+def _changed(training: Training, usual: Any, *, unread: Collection[str] = ()) -> list[str]:
     given = asdict(training)
-    changed = [name for name, value in given.items() if value != getattr(usual, name)]
+    changed = [name for name, value in given.items() if value != getattr(usual, name) and name not in unread]
     return [word for name in changed for word in ("--training", f"{name}={as_text(given[name])}")]

@@ -79,10 +79,14 @@ def as_csv(outcome: Outcome) -> str:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     runs = sorted({run for measured in outcome.rows for run in measured.values})
-    writer.writerow(["row", "paper", "mean", "deviation", *(f"seed {seed} split {split}" for seed, split in runs)])
+    before = sorted({run for measured in outcome.rows for run in measured.before})
+    figures = [f"seed {seed} split {split}" for seed, split in runs]
+    figures += [f"before: seed {seed} split {split}" for seed, split in before]
+    writer.writerow(["row", "paper", "mean", "deviation", *figures])
     for measured in outcome.rows:
         summary = (measured.row.name, measured.figure, measured.mean, measured.deviation)
-        writer.writerow([*summary, *(measured.values.get(run) for run in runs)])
+        own = [*map(measured.values.get, runs), *map(measured.before.get, before)]
+        writer.writerow([*summary, *own])
     return text.getvalue()
 
 

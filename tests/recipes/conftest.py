@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from avr.core import make_folder
 from avr.datasets import Dataset, Split, Video
 from avr.heads import RunRequest
 from avr.store import RunRecord, StoreWriter, write_record
@@ -61,6 +62,18 @@ def write_store(
             for video in shard.video_ids:
                 shard.add(video, features[video], frames=20)
     return folder
+
+
+@pytest.fixture
+def unmade(monkeypatch, untrained) -> Dataset:
+    """A data set of two splits, of which networks, stores and trainings end to end take no time either."""
+    monkeypatch.setattr("avr.recipes.stages.extract", lambda _, out, **__: make_folder(out))
+    for name in ("backbone", "end_to_end"):
+        made = "avr.recipes.stages.finetune_" + name
+        monkeypatch.setattr(made, lambda *_, out, **__: write_record(out, RunRecord("head", complete=True)))
+    videos = tuple(Video(str(i), Path(f"/nowhere/{i}.avi"), i % 2, f"g{i}") for i in range(4))
+    splits = {"1": Split("1", ("0", "1"), ("2", "3")), "2": Split("2", ("2", "3"), ("0", "1"))}
+    return Dataset("toy", Path("/nowhere"), ("a", "b"), videos, splits)
 
 
 @pytest.fixture(scope="session")

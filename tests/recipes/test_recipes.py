@@ -40,7 +40,7 @@ def test_what_a_recipe_names_exists(name):
             assert settings.num_steps == spec.steps
             assert settings.views == spec["views"]
             assert settings.layers == spec.layers_of(stream)
-        assert view_shapes(spec)
+        assert view_shapes(spec.read())
     for row in recipe.rows:
         made = head_class(row.head)
         head_options(row.head, row.options)
@@ -64,7 +64,7 @@ def test_heads_can_be_built_on_what_a_recipe_extracts(name):
     recipe = load_recipe(name)
     for row in recipe.rows:
         spec, made = recipe.stores[row.store], head_class(row.head)
-        shapes = view_shapes(spec)
+        shapes = view_shapes(spec.read())
         read = {s: shapes[f"{s}/{made.reads.get(s) or made.reads['*']}"] for s in spec["streams"]}
         if hasattr(made, "paper_shapes") and not name.endswith(("table6", "table7", "table8", "code")):
             assert read == made.paper_shapes
@@ -113,6 +113,7 @@ def test_planned_commands_are_commands_that_avr_takes(name):
 
     for extraction in plan_recipe(load_recipe(name), pace=PACE):
         words = shlex.split(extraction.command)
+        assert "kinetics-600" not in words or words[3:6] == ["kinetics", "--name", "kinetics-600"]
         assert words[:2] == ["avr", "extract"]
         command.make_context("extract", words[2:])  # parses; refuses unknown options and choices
 
@@ -138,7 +139,7 @@ def test_the_networks_work_and_shapes_are_looked_up_without_computing():
     assert own == pytest.approx(2 * 5.71 / 100, rel=0.01)
     assert smaller < own / 3
     of_map = {"backbone": "squeezenet1_1", "streams": ("rgb",), "layers": ("map",), "segments": 2, "crop": 112}
-    assert view_shapes(StoreSpec("a", of_map)) == {"rgb/map": (2, 512, 6, 6)}
+    assert view_shapes(StoreSpec("a", of_map).read()) == {"rgb/map": (2, 512, 6, 6)}
 
 
 def test_stores_have_the_papers_weights_and_input_size():
@@ -228,6 +229,9 @@ head = "linear"
             "unknown entry 'x'|stores.main: 3 is no table",
         ),
         ('streams = ["rgb"]', 'streams = "rgb"', "stores.main: streams is no list"),
+        ("[[rows]]", "finetune = true\n[[rows]]", "mine.toml: stores.main: finetune is no table"),
+        ("[[rows]]", "finetune = { augment = 1 }\n[[rows]]", "mine.toml: stores.main: finetune: unknown .* 'augment'"),
+        ("[[rows]]", 'finetune = { mirror = "often" }\n[[rows]]', "mine.toml: stores.main: finetune: mirror=often is"),
     ],
 )
 def test_a_file_with_a_fault_is_refused_with_the_place(tmp_path, old, new, message):
