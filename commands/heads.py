@@ -6,11 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from avr.core import as_text
 from avr.training import Engine
 
 from ._options import (
-    COMMON,
     PATH,
     apply,
     chosen_stores,
@@ -23,6 +21,7 @@ from ._options import (
     training_options,
 )
 from ._output import Reply, answering, print_lines, print_table
+from ._repeating import compare_stores, record_of, repeated
 from ._shell import Group, among_items, among_runs
 
 if TYPE_CHECKING:
@@ -69,23 +68,18 @@ def _reads(reads: Mapping[str, str]) -> str:
 
 
 def _take_config(ctx: click.Context, _: click.Parameter, config: Path | None) -> Path | None:
-    """What a run's record says holds where the command line says nothing."""
+    """What a run's record says holds where the command line says nothing; of options and settings see `repeated`."""
     if config is not None:
-        from avr.store import read_head_record, run_of
-
-        record = read_head_record(run_of(config if config.is_dir() else config.parent))
-        training = {name: as_text(value) for name, value in record.training.items()}
+        record = record_of(config)
         ctx.default_map = {
             "head": record.head,
             "stores": record.store.get("paths") or [record.store.get("path", "")],
             "streams": list(record.layers),
-            "layers": [f"{stream}={layer}" for stream, layer in record.layers.items()],
             "split": record.wanted or list(record.splits),
-            "options": [f"{name}={as_text(value)}" for name, value in record.options.items()],
-            **{name: training.pop(name) for name in COMMON if name in training},
-            "training": [f"{name}={value}" for name, value in training.items()],
             "folds": record.identity.get("folds"),
             "seed": record.seed,
+            "freeze": record.identity.get("freeze") or None,
+            "keep_statistics": record.identity.get("keep_statistics", False),
         }
     return config
 
@@ -146,7 +140,11 @@ def train(
     streams: tuple[str, ...] | None,
     split: tuple[str, ...] | None,
     freeze: tuple[str, ...] | None,
-    **options: Any,
+    start_from: Path | None,
+    layers: dict[str, str],
+    options: dict[str, str],
+    training: dict[str, Any],
+    **others: Any,
 ) -> Reply:
     """Train HEAD (`avr heads list`) on a store, or several; write checkpoints, logs and scores to a run folder.
 
@@ -161,10 +159,13 @@ def train(
     stores = chosen_stores(stores)
     from avr.heads import train_run
 
+    told: dict[str, Any] = {"layers": layers, "options": options, "training": training}
     if config is not None:
-        _compare_stores(config, stores, streams or ())
+        told = repeated(config, head, streams, start_from, told)
+        compare_stores(config, stores, streams or ())
+    told |= {"streams": streams or (), "freeze": freeze or (), "start_from": start_from}
     wanted: Any = split[0] if split and len(split) == 1 else split or ""
-    result = train_run(stores, head, streams=streams or (), split=wanted, freeze=freeze or (), **options)
+    result = train_run(stores, head, split=wanted, **told, **others)
     return Reply(_found(head, result), lambda: _show(head, result))
 
 
@@ -263,17 +264,6 @@ def export(run: Path, out: Path, **options: Any) -> Reply:
     lines += [f"out: {name} (B, K){' *' * (name == made.prediction)}" for name in made.outputs]
     lines += ["* the prediction", f"written: {made.path}, as torch has it to {made.difference:.1g}"]
     return Reply(made, lambda: print_lines(*lines))
-
-
-def _compare_stores(config: Path, stores: tuple[Path, ...], streams: tuple[str, ...]) -> None:
-    """Warn where a run that is repeated was made of other features."""
-    from avr.core import warn
-    from avr.store import FeatureStore, read_record, run_of
-
-    before = read_record(run_of(config if config.is_dir() else config.parent)).identity.get("digest")
-    with FeatureStore(stores, streams=streams) as store:
-        if before not in (None, store.digest):
-            warn(f"{' and '.join(map(str, stores))}: holds other features than those that {config} was made of")
 
 
 def _show(head: str, result: "RunResult") -> None:

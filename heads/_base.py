@@ -186,8 +186,11 @@ class Head(nn.Module):
 
     def cross_entropy(self, scores: Tensor, labels: Tensor) -> Tensor:
         """Mean cross-entropy of logits or log-probabilities `(B, K)`, in float32, with the training's smoothing and
-        class weights."""
-        return F.cross_entropy(scores.float(), labels, weight=self.class_weights, label_smoothing=self.label_smoothing)
+        class weights; scores behind the first K are of no class and weigh nothing."""
+        weights = self.class_weights
+        if weights is not None:
+            weights = F.pad(weights, (0, scores.shape[1] - len(weights)))
+        return F.cross_entropy(scores.float(), labels, weight=weights, label_smoothing=self.label_smoothing)
 
     def standardise(self, features: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Shift and scale each channel by the training videos' statistics; as they are where none were set."""

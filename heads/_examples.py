@@ -205,7 +205,9 @@ class StreamedExamples(Examples):
         super().__init__(shapes, store.views, store.labels, device=device)
 
     def only(self, stream: str) -> "StreamedExamples":
-        return StreamedExamples(self.store, {stream: self.layers[stream]}, device=self.device)
+        made = StreamedExamples(self.store, {stream: self.layers[stream]}, device=self.device)
+        made.labels = self.labels  # which may be fewer than the store's
+        return made
 
     def epoch(
         self, videos: NDArray, *, batch_size: int, generator: np.random.Generator, every_view: bool = False

@@ -86,7 +86,7 @@ def train(  # noqa: PLR0913 (all that a training is told, keyword-only)
     with deterministic(device, seed=seed, threads=num_threads(head, examples, videos, training)):
         if not course.go_on(state, device) and not head.keeps_statistics:
             set_statistics(head, examples, videos, course.generator, names=names, standardise=training.standardise)
-        if training.optimizer == "lbfgs" and head.linear_layers():
+        if training.optimizer == "lbfgs" and training.epochs and head.linear_layers():
             rows = solve(head.eval(), examples, videos, training=training, groups=groups, seed=seed, on_epoch=on_epoch)
             return Trained(rows, time.monotonic() - course.started, int(rows[-1]["step"]))
         for row in course.rows:

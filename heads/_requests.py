@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from avr.core import UsageError
 from avr.store import FeatureStore, RunRecord
-from avr.training import LBFGS, Training, read_training
+from avr.training import LBFGS, Training, check_read, read_training
 
 from ._base import Head, head_class, head_options
 from ._choices import APPEARANCE, choose_layers, choose_splits
@@ -57,7 +57,9 @@ def settle(number: int, request: RunRequest, store: FeatureStore) -> Planned:
         raise UsageError(f"seed and folds must be at least 0, not {min(request.seed, request.folds or 0)}")
     training = request.training
     if not isinstance(training, Training):
-        training = read_training(made.paper if request.paper else made.defaults, training or {})
+        base, given = made.paper if request.paper else made.defaults, training or {}
+        training = read_training(base, given)
+        check_read(training, [name for name in given if getattr(training, name) != getattr(base, name)])
     layers = choose_layers(store, made, streams=request.streams, layers=request.layers or {})
     splits = choose_splits(store, request.split)
     start = Start.of(
@@ -82,6 +84,11 @@ def settle(number: int, request: RunRequest, store: FeatureStore) -> Planned:
     outline = plan.outline(shapes, len(store.class_names))  # what heads refuse is told before anything is read
     if training.optimizer == "lbfgs" and not all(head.linear_layers() for head in outline.values()):
         raise UsageError(LBFGS)
+    if training.optimizer == "lbfgs" and training.epochs and start is not None:
+        raise UsageError(
+            "optimizer lbfgs solves for all weights, wherever they start: leave start_from and freeze out, or choose "
+            "another --optimizer"
+        )
     identity = {"streams": list(layers), "digest": store.digest, "folds": plan.folds, "splits": list(plan.splits)}
     if start is not None:
         start.look(outline)

@@ -4,10 +4,10 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from avr.core import UsageError, options_of, read_options
-from avr.training import Training
+from avr.core import UsageError, as_text, options_of, read_options
+from avr.training import Training, check_read, read_training
 
-from ._base import head_class
+from ._base import head_class, head_options
 from ._trainings import Plan
 
 
@@ -53,7 +53,7 @@ def read_space(plan: Plan, given: Mapping[str, str]) -> dict[str, Dimension]:
             for one in ([low, high] if dots else text.split(","))
         ]
         if not dots:
-            space[name] = Dimension(choices=tuple(values))
+            space[name] = Dimension(choices=tuple(map(plain, values)))
         elif (
             all(isinstance(value, int | float) and not isinstance(value, bool) for value in values)
             and values[0] < values[1]
@@ -61,7 +61,14 @@ def read_space(plan: Plan, given: Mapping[str, str]) -> dict[str, Dimension]:
             space[name] = Dimension(*values)
         else:
             raise UsageError(f"--search {name}={text}: a range goes from a number to a larger one")
+    if "optimizer" not in space:
+        check_read(plan.training, [name for name in space if name in options_of(Training)])
     return space or _usual(plan)
+
+
+def plain(value: Any) -> Any:
+    """A value as JSON and Optuna give it back: a list of values is its text."""
+    return as_text(value) if isinstance(value, tuple) else value
 
 
 def _usual(plan: Plan) -> dict[str, Dimension]:
@@ -77,12 +84,12 @@ def _usual(plan: Plan) -> dict[str, Dimension]:
 
 
 def changed(plan: Plan, values: Mapping[str, Any]) -> Plan:
-    """A plan with some of its options and settings changed.
+    """A plan with some of its options and settings changed; a number of epochs then holds, as `read_training` has it.
 
     Raises:
         UsageError: settings that contradict one another.
     """
     options = {name: value for name, value in values.items() if name in plan.options}
     training = {name: value for name, value in values.items() if name not in options}
-    made = dataclasses.replace(plan.training, **training)
-    return dataclasses.replace(plan, options=plan.options | options, training=made)
+    made = read_training(plan.training, training)
+    return dataclasses.replace(plan, options=head_options(plan.head, plan.options | options), training=made)

@@ -225,7 +225,7 @@ def train_task(task: Task, material: Material, on_epoch: Callable[[EpochRow], No
         told: dict[str, Any] = {"groups": material.groups, "names": material.ids, "seed": plan.seed}
         told |= {"on_epoch": on_epoch}
         trained = train(head, part, task.videos, training=plan.training, state=task.state, **told)
-        if plan.training.refit:
+        if plan.training.refit and trained.rows:
             head, again = begin(), repeated(plan.training, trained.rows)
             second = train(head, part, task.videos, training=again, state=task.second_state, **told)
             trained = replace(second, rows=trained.rows + second.rows, seconds=trained.seconds + second.seconds)
@@ -290,7 +290,7 @@ def threads_each(trainings: int) -> int:
 def num_epochs(plan: Plan, examples: Examples, videos: NDArray, *, groups: NDArray) -> int:
     """Epochs that a training on some videos takes, at most."""
     videos, _ = hold_out(examples, videos, groups=groups, share=plan.training.validation, seed=plan.seed)
-    return course_of(plan.training, examples, videos).total_epochs
+    return course_of(plan.training, examples, videos).total_epochs * (2 if plan.training.refit else 1)
 
 
 def as_tensor(array: NDArray) -> Tensor:

@@ -13,6 +13,7 @@ from collections import Counter, defaultdict, deque
 from collections.abc import Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -37,10 +38,10 @@ from avr.training import Engine, choose_device
 
 from ._base import with_average
 from ._engines import run_tasks
-from ._examples import open_examples
+from ._examples import Examples, open_examples
 from ._requests import RunRequest, settle
 from ._run import RunResult, train_runs
-from ._space import Dimension, changed, read_space
+from ._space import Dimension, changed, plain, read_space
 from ._trainings import Material, Outcome, Plan, Task, make_tasks
 
 FOLDS = 5  # of the training part; and outer ones
@@ -107,12 +108,15 @@ def tune_run(
         plan = settle(0, request, store).plan
         if len(plan.splits) > 1:
             raise UsageError(f"settings are chosen for one split at a time: --split {' or '.join(plan.splits)}")
+        if plan.start is not None and plan.start.own:
+            raise UsageError("start_from is a run of this data set, whose weights have seen what trials are judged by")
         space = read_space(plan, search or {})
         told = plan.facts() | {
             "layers": plan.layers,
             "split": plan.splits[0],
             "trials": trials,
             "space": {name: list(dimension) for name, dimension in space.items()},
+            **(plan.start.identity(plan.networks) if plan.start is not None else {}),
         }
         prefix = RUNS / f"{plan.head}-{store.dataset}"
         with claim_tuning(request.out, prefix, told) as (run, place):
@@ -120,6 +124,7 @@ def tune_run(
             done = work.search(work.videos, place, trials=trials)
             estimate = work.nested(place, trials=trials) if nested else {}
             chosen = best_of(done)
+            del work  # and the features that it holds
     made = changed(plan, chosen.values)
     options, training = made.options, made.training
     (result,) = train_runs(
@@ -163,9 +168,7 @@ class _Work:
             while len(done) < trials:
                 first = len(done) - len(done) % TOGETHER  # of a batch of which some may be done
                 values = self.propose(done[:first], min(TOGETHER, trials - first))[len(done) - first :]
-                for tried, folds in zip(
-                    values, self.run([changed(self.plan, v) for v in values], videos, fold_of), strict=True
-                ):
+                for tried, folds in zip(values, self.run(values, videos, fold_of), strict=True):
                     done.append(_judge(tried, folds, self.labels[videos], fold_of))
                     write_json(path, {"trials": [vars(trial) for trial in done]})
                     bar.advance(1)
@@ -178,9 +181,7 @@ class _Work:
         for fold in range(fold_of.max() + 1):
             note(f"outer fold {fold + 1} of {fold_of.max() + 1}")
             done = self.search(self.videos[fold_of != fold], place / f"outer-{fold + 1}", trials=trials)
-            ((found,),) = self.run(
-                [changed(self.plan, best_of(done).values)], self.videos, np.where(fold_of == fold, 0, -1)
-            )
+            ((found,),) = self.run([best_of(done).values], self.videos, np.where(fold_of == fold, 0, -1))
             if isinstance(found, AvrError):
                 raise found
             scores[fold_of == fold] = found
@@ -210,44 +211,56 @@ class _Work:
         for trial in done:
             if trial.loss is not None and all(self.space[name].holds(value) for name, value in trial.values.items()):
                 study.add_trial(optuna.trial.create_trial(params=trial.values, distributions=kinds, value=trial.loss))
-        as_it_is = {name: self.plan.options.get(name, getattr(self.plan.training, name, None)) for name in self.space}
+        told = {**vars(self.plan.training), **self.plan.options}
+        as_it_is = {name: plain(told[name]) for name in self.space}
         asked = [study.ask(kinds).params for _ in range(count)]
         return asked if done else [as_it_is, *asked[1:]]
 
-    def run(self, plans: list[Plan], videos: NDArray, fold_of: NDArray) -> Iterator[list[NDArray | AvrError]]:
-        """Of each plan in turn what it says of each fold's videos, `(n, K)`, when it is trained on the others."""
+    @cached_property
+    def examples(self) -> Examples:
+        """The features, with no label but of the split's training videos."""
         device = choose_device("cpu" if self.engine.name == "ray" else self.device)
         examples = open_examples(self.store, self.plan.layers, device=device, memory_gb=self.memory_gb)
         examples.labels = self.labels
+        return examples
+
+    def run(
+        self, values: list[dict[str, Any]], videos: NDArray, fold_of: NDArray
+    ) -> Iterator[list[NDArray | AvrError]]:
+        """Of each trial in turn what it says of each fold's videos, `(n, K)`, when it is trained on the others; or the
+        one error of values that cannot be together."""
         material = Material({}, self.store.groups, self.store.ids, tuple(self.store.class_names))
         shapes = {stream: self.store.array(stream, layer).shape for stream, layer in self.plan.layers.items()}
         folds = range(fold_of.max() + 1)
         queue: list[Task] = []
-        for number, plan in enumerate(plans):
-            outline = plan.outline(shapes, len(self.store.class_names))
-            material.add_parts(plan, outline, examples)
+        refused: dict[int, AvrError] = {}
+        for number, tried in enumerate(values):
+            try:
+                plan = changed(self.plan, tried)
+                outline = plan.outline(shapes, len(self.store.class_names))
+            except AvrError as error:
+                refused[number] = error
+                continue
+            material.add_parts(plan, outline, self.examples)
             for fold in folds:
-                seen, held_out = videos[fold_of != fold], videos[fold_of == fold]
+                parts: dict[str, Any] = {"videos": videos[fold_of != fold], "scored": videos[fold_of == fold]}
                 queue += make_tasks(
-                    plan,
-                    outline,
-                    material,
-                    run=number,
-                    split=self.split,
-                    fold=fold,
-                    videos=seen,
-                    scored=held_out,
-                    threads=1,
+                    plan, outline, material, run=number, split=self.split, fold=fold, threads=1, **parts
                 )
         wanted = Counter((task.run, task.fold) for task in queue)
         ended: dict[tuple[int, int | None], list[Outcome | AvrError]] = defaultdict(list)
-        waiting = deque(range(len(plans)))
+        waiting = deque(range(len(values)))
+
+        def ready() -> Iterator[list[NDArray | AvrError]]:
+            while waiting and all(len(ended[waiting[0], fold]) == wanted[waiting[0], fold] for fold in folds):
+                number = waiting.popleft()
+                yield [refused.get(number) or _prediction(ended[number, fold]) for fold in folds]
+
+        yield from ready()
         with closing(run_tasks(queue, material, self.engine, on_row=lambda *_: None, device=self.device)) as running:
             for task, outcome in running:
                 ended[task.run, task.fold].append(outcome)
-                while waiting and all(len(ended[waiting[0], fold]) == wanted[waiting[0], fold] for fold in folds):
-                    number = waiting.popleft()
-                    yield [_prediction(ended[number, fold]) for fold in folds]
+                yield from ready()
 
 
 def best_of(trials: list[Trial]) -> Trial:

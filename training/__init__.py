@@ -7,7 +7,17 @@ No file loads torch before it is needed: command lines read the settings' fields
 from .epochs import Epoch, OnEpoch, TensorBoard
 from .machine import Engine, check_device, choose_device, deterministic
 from .schedule import Schedule
-from .settings import LBFGS, OPTIMIZERS, SCHEDULES, Optimizer, Training, build_optimizer, read_training, settings_of
+from .settings import (
+    LBFGS,
+    OPTIMIZERS,
+    SCHEDULES,
+    Optimizer,
+    Training,
+    build_optimizer,
+    check_read,
+    read_training,
+    settings_of,
+)
 from .state import read_state, restore_optimizer, state_is_due, write_state
 
 __all__ = [
@@ -23,6 +33,7 @@ __all__ = [
     "Training",
     "build_optimizer",
     "check_device",
+    "check_read",
     "choose_device",
     "deterministic",
     "read_state",

@@ -51,9 +51,10 @@ LATER = {
     "refit": False,
 }  # settings that the first runs do not have, and what they did
 LBFGS = (
-    "optimizer lbfgs solves a convex problem: the head linear, or consensus over=average, with dropout=0; "
-    "choose another --optimizer"
+    "optimizer lbfgs solves a convex problem: the heads linear and statistics-pooling, or consensus over=average, "
+    "with dropout=0; choose another --optimizer"
 )
+LBFGS_READS = ("optimizer", "epochs", "weight_decay", "label_smoothing", "class_weights", "standardise")
 
 
 class Place(NamedTuple):
@@ -112,7 +113,7 @@ class Training:
     whose loss is nil (an epoch's mean below 1e-4) has nothing more to learn, and its stage ends.
 
     The optimiser lbfgs solves a linear head whole, on all views of all videos: of the settings it reads `epochs`, its
-    iterations at most, `weight_decay`, `label_smoothing`, `class_weights` and `standardise`.
+    iterations at most, `weight_decay`, `label_smoothing`, `class_weights` and `standardise` (`LBFGS_READS`).
     """
 
     epochs: Annotated[NonNegativeInt, About("Passes over the training videos; 0: weights stay as drawn.")] = 30
@@ -158,6 +159,22 @@ class Training:
                 raise UsageError(f"{needy} needs a validation part: set validation, such as validation=0.2")
         if self.optimizer == "lbfgs" and self.validation:
             raise UsageError("optimizer lbfgs holds out its own folds: validation must be 0")
+        if self.optimizer == "lbfgs" and self.label_smoothing and self.class_weights != "none":
+            raise UsageError("optimizer lbfgs takes label_smoothing or class_weights, not both: leave one out")
+
+
+def check_read(training: Training, names: Iterable[str]) -> None:
+    """Refuse settings that were named, or are to be searched, where the training's optimiser reads none of them.
+
+    Raises:
+        UsageError: naming them.
+    """
+    unread = [name for name in names if name not in LBFGS_READS] if training.optimizer == "lbfgs" else []
+    if unread:
+        raise UsageError(
+            f"optimizer lbfgs does not read {', '.join(unread)}: leave it out, or choose another --optimizer, such as "
+            "adamw"
+        )
 
 
 def settings_of(training: Training) -> dict[str, Any]:

@@ -189,6 +189,21 @@ def test_balanced_class_weights_reach_every_heads_loss(uneven):
     np.testing.assert_allclose(found["balanced"], [1 / 3] * 3, atol=0.02)
 
 
+def test_scores_of_no_class_take_no_class_weight():
+    head = build_head("consensus", {"rgb": (4, 6)}, 3)
+    head.class_weights = torch.tensor([1.0, 2.0, 3.0])
+    scores, labels = torch.randn(5, 7), torch.tensor([0, 1, 2, 2, 0])
+    expected = torch.nn.functional.cross_entropy(scores, labels, weight=torch.tensor([1.0, 2, 3, 9, 9, 9, 9]))
+    torch.testing.assert_close(head.cross_entropy(scores, labels), expected)
+
+
+def test_no_epochs_leave_the_weights_as_drawn(uneven):
+    examples = uneven(6)
+    head, rows = fit(examples, epochs=0)
+    assert not rows
+    assert any(weight.abs().sum() for weight in head.parameters())
+
+
 def test_a_training_ends_where_its_loss_is_nil(uneven):
     examples = uneven(300)
     groups = np.arange(90)

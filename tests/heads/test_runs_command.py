@@ -19,7 +19,7 @@ from avr.store import FeatureStore, Scores, Videos, read_record, read_scores, wr
 def trained(toy_store, tmp_path_factory):
     """A run of two splits."""
     out = tmp_path_factory.mktemp("trained") / "linear-toy-1"
-    train_run(toy_store, "linear", split="all", folds=2, seed=3, training={"epochs": 2, "min_steps": 5}, out=out)
+    train_run(toy_store, "linear", split="all", folds=2, seed=3, training={"epochs": 7}, out=out)
     return out
 
 
@@ -99,6 +99,25 @@ def test_a_run_is_shown_and_repeated_from_its_record(runs, runner):
     changed = read_record(runs / "linear-toy-3")
     assert before.training == changed.training
     assert (changed.seed, changed.wanted, changed.identity["folds"]) == (4, ("2",), 0)
+
+
+def test_what_is_given_changes_nothing_else_of_a_run_that_is_repeated(toy_store, runner, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    told = {"training": {"min_steps": 20, "batch_size": 16, "clip_norm": 1.0}, "folds": 0, "freeze": ("first",)}
+    options = {"kernels": (2, 3), "dropout": 0.2}
+    before = read_record(train_run(toy_store, "stfn", options=options, out=Path("one"), **told).folder)
+    again = ["heads", "train", "--config", "one", "--out", "two", "--epochs", "2", "--training", "label_smoothing=0.1"]
+    done = runner.invoke(main, [*again, "--set", "dropout=0"])
+    assert done.exit_code == 0, done.output
+    after = read_record(Path("two"))
+    assert after.options == before.options | {"dropout": 0}
+    assert after.training == before.training | {"epochs": 2, "min_steps": 0, "label_smoothing": 0.1}
+    assert after.identity == before.identity
+
+    train_run(toy_store, "stfn", options=options, start_from=Path("one"), out=Path("three"), training={"epochs": 1})
+    done = runner.invoke(main, ["heads", "train", "--config", "three"])
+    assert done.exit_code == 2
+    assert "three started from the weights of another run: name that one with --start-from" in done.stderr
 
 
 def test_a_run_repeated_on_other_features_is_said(runs, make_store, runner, tmp_path):

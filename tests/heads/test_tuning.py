@@ -124,3 +124,26 @@ def test_the_command_shows_what_was_chosen(toy_store, tmp_path, runner):
     shown = [f"{best['values']['weight_decay']:.4g}", f"{best['loss']:.3f}", f"{100 * best['accuracy']:.1f}"]
     assert chosen[1:] == shown
     assert result.stdout.index("multiply ") < result.stdout.index("average ")
+
+
+def test_values_that_cannot_be_together_fail_alone_and_lists_are_kept_as_texts(toy_store, tmp_path):
+    request = RunRequest(
+        toy_store, "stfn", options={"kernels": "2,3", "dropout": 0}, training={"epochs": 1}, folds=0, out=tmp_path / "r"
+    )
+    found = tune_run(request, search={"schedule": "step,cosine", "kernels": "2,3"}, trials=3)
+    assert found.trials[0].values == {"schedule": "cosine", "kernels": "2,3"}
+    for trial in found.trials:
+        assert ("needs drop_every" in trial.error) == (trial.values["schedule"] == "step") == (trial.loss is None)
+    assert [vars(trial) for trial in found.trials] == read_json(tmp_path / "r" / "tuning" / "trials.json")["trials"]
+
+
+def test_what_lbfgs_does_not_read_is_neither_set_nor_searched(toy_store, tmp_path):
+    request = RunRequest(toy_store, "linear", out=tmp_path / "run")
+    with pytest.raises(UsageError, match="optimizer lbfgs does not read lr"):
+        tune_run(request, search={"lr": "1e-4..1e-2"})
+    with pytest.raises(UsageError, match="optimizer lbfgs does not read lr, clip_norm"):
+        tune_run(replace(request, training={"lr": 5, "clip_norm": 1.0}))
+    with pytest.raises(UsageError, match="label_smoothing or class_weights, not both"):
+        tune_run(replace(request, training={"label_smoothing": 0.1, "class_weights": "balanced"}))
+    with pytest.raises(UsageError, match="leave start_from and freeze out"):
+        tune_run(replace(request, freeze=("classifier",)))
