@@ -50,7 +50,8 @@ class StatisticsPooling(Head):
 
     def standardise(self, features: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """As they are, for their roots; what the layers read of them is standardised where these are solved."""
-        return {stream: features[stream].to(self.classifiers[stream].weight.dtype) for stream in self.streams}
+        layers = self.linear_layers()
+        return {stream: features[stream].to(layers[stream].weight.dtype) for stream in self.streams}
 
     def linear_inputs(self, features: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """The statistics, `(B, 2 D)`, of segments `(B, N, D)`."""

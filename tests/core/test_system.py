@@ -19,7 +19,7 @@ from avr.cli import main
 from avr.core import FolderLock
 from avr.heads._shared import moved_to_file
 import avr.core.system, avr.finetune, avr.predict, avr.recipes, avr.report
-assert not hasattr(avr.core.system, "fcntl")
+assert avr.core.system.fcntl is None
 with moved_to_file(torch.arange(5)) as path:
     assert np.memmap(path, np.int64, "r", shape=5).tolist() == [0, 1, 2, 3, 4]
 said = "--stream rgb --backbone squeezenet1_1 --weights random --segments 2 --resize 48 --crop 40 --device cpu".split()
