@@ -7,6 +7,7 @@ spent on it, and nothing in a file is called or followed out of it.
 import csv
 import mmap
 import pickle
+import warnings
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -87,10 +88,12 @@ def load_torch(path: Path) -> Any:
     import torch
 
     try:
-        try:
-            value = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-        except RuntimeError:  # the format of before PyTorch 1.6 cannot be mapped
-            value = torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of a damaged file there is an error, too
+            try:
+                value = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+            except RuntimeError:  # the format of before PyTorch 1.6 cannot be mapped
+                value = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:  # its text advises to trust the file
         raise UsageError(f"{path}: holds more than tensors in lists and dicts; save those alone") from error
 

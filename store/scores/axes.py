@@ -15,6 +15,7 @@ Labels = Sequence[int] | None
 SURE = 4.0  # standard deviations by which labels tell the axes, where other axes are right by chance
 
 
+@np.errstate(invalid="ignore", over="ignore")  # values that are no numbers are told of where they are checked
 def lay(
     values: NDArray | list[NDArray], where: str, *, videos: int, classes: int | None, labels: Labels, axes: str
 ) -> tuple[NDArray[np.float64], str]:
