@@ -65,5 +65,5 @@ def make_run(folder: Path, dataset: Dataset, head: str, *, folds: int = 0, name:
     """A store of the clips and a head trained on it for a moment."""
     if not (folder / "store").exists():
         extract(dataset, folder / "store", streams=SETTINGS)
-    options = {"training": {"epochs": 2, "min_steps": 0, "batch_size": 8}, **options}
+    options = {"training": {"epochs": 2, "min_steps": 0, "batch_size": 8, "optimizer": "adam"}, **options}
     return train_run(folder / "store", head, folds=folds, out=folder / (name or head), device="cpu", **options).folder

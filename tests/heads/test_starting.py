@@ -79,7 +79,7 @@ def test_bad_starts_are_refused(toy_store, source, tmp_path):
     )
     assert f"{source} has no split '2'; it holds 1" in refused(start_from=source, split="2")
     assert "seen the videos of every fold" in refused(start_from=source, folds=5)
-    assert "it has no network of stream rgb" in refused("linear", options={}, start_from=source)
+    assert "it has no network of stream rgb" in refused("consensus", options={}, start_from=source)
     assert "nothing in it has the name and shape" in refused("coattention", options={"hidden": 4}, start_from=source)
     assert "the head's parts with weights are first, first.flow, first.rgb, readouts" in refused(freeze=("third",))
     assert "nothing is left that learns" in refused(freeze=("first", "second", "readouts"))
