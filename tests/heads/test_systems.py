@@ -47,7 +47,8 @@ def train(store, head, out, **more):
     options, training = SMALL.get(head, ({}, {}))
     layers = {} if head in ("linear", "consensus", "stfn") else {"": "map"}
     options = options | more.pop("options", {})
-    training = {"epochs": 8, "min_steps": 160} | training | more.pop("training", {})
+    steps = {} if head == "linear" else {"epochs": 8, "min_steps": 160}
+    training = steps | training | more.pop("training", {})
     return train_run(store, head, layers=layers, options=options, training=training, folds=0, out=out, **more)
 
 
