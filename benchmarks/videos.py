@@ -15,6 +15,7 @@ import shutil
 import subprocess
 import tempfile
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -129,6 +130,16 @@ class Stream:
                 return
 
 
+@contextmanager
+def usual_priority() -> Iterator[None]:
+    """Take back the real-time priority that SVT-AV1 gives to the process where it may: threads would starve others."""
+    try:
+        yield
+    finally:
+        if hasattr(os, "sched_setscheduler"):
+            os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
+
+
 def encode(
     path: Path, streams: Iterable[Stream], *, sound: bool = False, options: dict[str, str] | None = None
 ) -> None:
@@ -138,7 +149,7 @@ def encode(
         ValueError, av.FFmpegError: this container or encoder does not take it.
     """
     form = "mp4" if path.suffix == ".m4a" else None
-    with av.open(str(path), "w", format=form, container_options=options or {}) as file:
+    with usual_priority(), av.open(str(path), "w", format=form, container_options=options or {}) as file:
         if sound:
             tone = file.add_stream("aac", rate=16000, layout="mono")
         made = []
