@@ -31,8 +31,22 @@ SEED = 0  # of the networks' fine-tuning; heads have seeds of their own
 NETWORK = ("kind", "backbone", "stack", "clip_frames", "frame_stride", "flow", "flow_size", "resize", "crop")
 
 
+class Trained:
+    """A stage that ends in a run's folder."""
+
+    @property
+    def folder(self) -> Path:
+        """Where it is made."""
+        raise NotImplementedError
+
+    @property
+    def done(self) -> bool:
+        """Whether it is there, whole."""
+        return is_trained(self.folder)
+
+
 @dataclass(frozen=True)
-class BackboneStage:
+class BackboneStage(Trained):
     """One network, fine-tuned on the training part of a split."""
 
     making: Making
@@ -69,11 +83,6 @@ class BackboneStage:
     def weights(self) -> Path:
         """The file that it ends in."""
         return self.folder / "weights.safetensors"
-
-    @property
-    def done(self) -> bool:
-        """Whether it is there, whole."""
-        return is_trained(self.folder)
 
     def make(self, *, device: str) -> None:
         """Make it, or go on with it.
@@ -172,7 +181,7 @@ class StoreStage:
 
 
 @dataclass(frozen=True)
-class TunedStage:
+class TunedStage(Trained):
     """A head and its networks, trained together from where they are."""
 
     making: Making
@@ -193,11 +202,6 @@ class TunedStage:
     def folder(self) -> Path:
         """Where it is made."""
         return self.making.folder / "tuned" / f"{self.head}-{self.key}" / self.run.name
-
-    @property
-    def done(self) -> bool:
-        """Whether it is there, whole."""
-        return is_trained(self.folder)
 
     def make(self, *, device: str) -> None:
         """Train, or go on.

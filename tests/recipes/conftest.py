@@ -11,6 +11,16 @@ from avr.datasets import Dataset, Split, Video
 from avr.heads import RunRequest
 from avr.store import RunRecord, StoreWriter, write_record
 
+# How a recipe of one's own begins, and its only store; the store's other settings and the rows follow.
+MINE = """
+title = "Mine"
+paper = "-"
+metric = "m"
+split = "all"
+[stores.main]
+backbone = "squeezenet1_1"
+weights = "random"
+"""
 STEPS = 3
 ARRAYS = {
     "rgb/pooled": (STEPS, 8),

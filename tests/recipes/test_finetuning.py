@@ -22,14 +22,11 @@ from avr.recipes.planning import Pace, look
 from avr.recipes.tables import foot_lines, table_rows
 from avr.store import FeatureStore, read_scores
 
-MINE = """
-title = "Mine"
-paper = "-"
-metric = "m"
-split = "all"
-[stores.main]
-backbone = "squeezenet1_1"
-weights = "random"
+from .conftest import MINE
+
+RECIPE = (
+    MINE
+    + """\
 streams = ["rgb", "flow"]
 layers = ["pooled"]
 segments = 2
@@ -61,6 +58,7 @@ end_to_end = true
 fuse = "awf"
 fit = "training"
 """
+)
 QUICK = Changes(settings="small", training={"epochs": 1, "min_steps": 0})
 ONE_EPOCH = {"epochs": "1", "batch_size": "8"}
 
@@ -81,7 +79,7 @@ def clips(tmp_path_factory) -> Dataset:
 @pytest.fixture(scope="module")
 def recipe(tmp_path_factory):
     path = tmp_path_factory.mktemp("recipe") / "mine.toml"
-    path.write_text(MINE)
+    path.write_text(RECIPE)
     return load_recipe(str(path))
 
 

@@ -12,16 +12,11 @@ from avr.recipes import Changes, Making, load_recipe, plan_stages, run_recipe, s
 from avr.recipes.planning import Pace
 from avr.recipes.tables import as_csv
 
-from .conftest import write_store
+from .conftest import MINE, write_store
 
-MINE = """
-title = "Mine"
-paper = "-"
-metric = "m"
-split = "all"
-[stores.main]
-backbone = "squeezenet1_1"
-weights = "random"
+RECIPE = (
+    MINE
+    + """\
 streams = ["rgb"]
 layers = ["pooled"]
 finetune = { augmentation = "centre" }
@@ -35,11 +30,12 @@ head = "linear"
 output = "rgb"
 end_to_end = true
 """
+)
 
 
 @pytest.fixture
 def recipe(tmp_path):
-    (tmp_path / "mine.toml").write_text(MINE)
+    (tmp_path / "mine.toml").write_text(RECIPE)
     return load_recipe(str(tmp_path / "mine.toml"))
 
 
