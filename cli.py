@@ -67,7 +67,7 @@ class Root(Group):
 @click.option("--debug", is_flag=True, help="Show the traceback of an error.")
 @click.version_option(avr.__version__, prog_name="avr")
 def main(debug: bool) -> None:
-    """Two-stream video action recognition, offline in two stages.
+    """Video action recognition, offline in two stages.
 
     Stage 1, `extract`, runs once and writes features to a store. Stage 2, `heads` and `fuse`, runs a hundred times, in
     seconds, on the store alone.
