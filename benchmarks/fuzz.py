@@ -15,7 +15,10 @@ a process that may take 5 s of a processor, and 64 MB and four times the file mo
 """
 
 import argparse
+import atexit
+import functools
 import hashlib
+import itertools
 import json
 import multiprocessing
 import pickle
@@ -29,7 +32,7 @@ import traceback
 import warnings
 import zlib
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -167,6 +170,10 @@ def foreign(suffix: str) -> Callable[[Path], None]:
             from scipy.io import savemat
 
             savemat(path, {"scores": values})
+        elif suffix == "parquet":
+            import pandas as pd
+
+            pd.DataFrame(values, index=scores.ids, columns=list(scores.class_names)).to_parquet(path)
         else:
             lines = ["video,label," + ",".join(scores.class_names)]
             rows = zip(scores.ids, scores.labels, values, strict=True)
@@ -201,6 +208,32 @@ def make_recipe(folder: Path) -> None:
     import avr
 
     shutil.copy(Path(avr.__file__).parent / "recipes" / "stfn-table2.toml", folder / "own.toml")
+
+
+def make_rows(folder: Path) -> None:
+    """A recipe's folder, its rows measured."""
+    make_store(folder)
+    read_rows(folder)
+
+
+def make_cache(folder: Path) -> None:
+    """The clip cache of fine-tuning: a video's frames and what is known of it."""
+    read_cache(folder)
+
+
+@functools.cache
+def drawn_video() -> Path:
+    """A video outside of the folders, as a cache knows a video by its place."""
+    import cv2
+
+    folder = tempfile.TemporaryDirectory()
+    atexit.register(folder.cleanup)
+    path = Path(folder.name) / "drawn.avi"
+    writer = cv2.VideoWriter(str(path), cv2.CAP_OPENCV_MJPEG, cv2.VideoWriter.fourcc(*"MJPG"), 25, (32, 32))
+    for frame in np.random.default_rng(0).integers(0, 255, (12, 32, 32, 3), dtype=np.uint8):
+        writer.write(frame)
+    writer.release()
+    return path
 
 
 # --- reading them -----------------------------------------------------------------------------------------------------
@@ -285,6 +318,25 @@ def read_recipe(folder: Path) -> Any:
     return repr(load_recipe(str(folder / "own.toml")))
 
 
+def read_rows(folder: Path) -> Any:
+    """What a recipe takes for measured; what it does not is measured again."""
+    from avr.recipes import load_recipe, run_recipe
+
+    outcome = run_recipe(load_recipe("stfn-table5"), stores=[("resnet101", folder / "store")], out=folder / "out")
+    return [(row.row.name, sorted(row.values.items())) for row in outcome.rows]
+
+
+def read_cache(folder: Path) -> Any:
+    from avr.datasets import Video
+    from avr.extract import ClipCache, read_streams
+
+    streams = read_streams(["rgb"], {"backbone": "squeezenet1_1", "weights": "random", "resize": 32, "crop": 32})
+    cache, video = ClipCache(folder / "cache", streams), Video("drawn", drawn_video(), 0, "drawn")
+    cache.build([video])
+    decoded = cache.decoded(video, streams)
+    return [decoded.facts, decoded.note, decoded.answers["rgb"].ready]
+
+
 KINDS = {
     "shards": Kind(make_store, lambda folder: read_store(folder / "store"), ("store/*/shard-*",), True, True),
     "indexes": Kind(make_store, lambda folder: read_store(folder / "store"), ("store/*/index.h5",), True, True),
@@ -296,11 +348,13 @@ KINDS = {
     "exports": Kind(make_exported, read_exported, ("export/*",)),
     **{
         f"foreign {s}": Kind(foreign(s), read_foreign(s), (f"rgb.{s}",))
-        for s in ["npz", "npy", "pkl", "csv", "json", "pt", "mat"]
+        for s in ["npz", "npy", "pkl", "csv", "json", "parquet", "pt", "mat"]
     },
     "weights": Kind(make_weights, read_network, ("network.*",)),
     "lists": Kind(make_lists, read_lists, ("own_*", "classes.txt")),
     "recipes": Kind(make_recipe, read_recipe, ("own.toml",)),
+    "recipe rows": Kind(make_rows, read_rows, ("out/recipe.json", "out/rows/*/*.json")),
+    "caches": Kind(make_cache, read_cache, ("cache/*/*",)),
 }
 
 
@@ -415,23 +469,29 @@ def peak_bytes() -> int:
     return int(re.search(r"VmHWM:\s+(\d+)", status)[1]) << 10
 
 
-def work(pipe: Any, name: str) -> None:
-    """Read case after case of one kind, and tell how each ended."""
+def work(pipe: Any) -> None:
+    """Read case after case, and tell how each ended."""
     from avr.core import AvrError, quiet
 
-    kind = KINDS[name]
     warnings.simplefilter("error", RuntimeWarning)  # NumPy's words about numbers are no line for a person
+    made = None
     with tempfile.TemporaryDirectory() as place, quiet():
         sound, folder = Path(place) / "sound", Path(place) / "in" / "case"
-        sound.mkdir()
-        kind.make(sound)
-        shutil.copytree(sound, folder)
-        right = digest_of(kind.read(folder))
-        pipe.send(("ready", ""))
-        while (case := pipe.recv()) is not None:
-            shutil.rmtree(Path(place) / "in")
+        while (asked := pipe.recv()) is not None:
+            name, case = asked
+            kind = KINDS[name]
+            shutil.rmtree(folder.parent, ignore_errors=True)
+            if made != name:
+                shutil.rmtree(sound, ignore_errors=True)
+                sound.mkdir()
+                kind.make(sound)
+                shutil.copytree(sound, folder)
+                right, made = digest_of(kind.read(folder)), name
+                pipe.send(("ready", ""))
+                shutil.rmtree(folder.parent)
             shutil.copytree(sound, folder)
             harmed, forged = harm_case(kind, name, folder, case)
+            allowed = MORE_BYTES + TIMES * sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
             Path("/proc/self/clear_refs").write_text("5")
             before, started = peak_bytes(), time.process_time()
             try:
@@ -446,14 +506,11 @@ def work(pipe: Any, name: str) -> None:
             except BaseException:
                 told, said = "fault", traceback.format_exc()
             seconds, more = time.process_time() - started, peak_bytes() - before
-            allowed = MORE_BYTES + TIMES * sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
             if seconds > SECONDS:
                 told, said = "fault", f"took {seconds:.1f} s; {said}"
             if more > allowed:
                 told, said = "fault", f"took {more >> 20} MB; {said}"
-            written = {path.name for path in Path(place).iterdir()} | {
-                path.name for path in (Path(place) / "in").iterdir()
-            }
+            written = {path.name for where in (Path(place), folder.parent) for path in where.iterdir()}
             if written != {"sound", "in", "case"} or Path("/tmp/escaped").exists():
                 told, said = "fault", f"wrote outside its folder: {written}"
             pipe.send((told, said))
@@ -470,36 +527,35 @@ def harm_case(kind: Kind, name: str, folder: Path, case: int) -> tuple[str, bool
     return path.name, forged
 
 
-def cases_of(name: str, cases: list[int]) -> Iterator[tuple[int, str, str]]:
-    """How each case ended; a process that hangs or dies is a fault, and another goes on."""
-    waiting = list(cases)
-    context = multiprocessing.get_context("spawn")
-    while waiting:
-        ours, theirs = context.Pipe()
-        child = context.Process(target=work, args=(theirs, name), daemon=True)
-        child.start()
-        theirs.close()
+def outcomes(cases: Sequence[tuple[str, int]]) -> Iterator[tuple[str, str]]:
+    """How each case of a kind ended; a process that hangs or dies is a fault, and another goes on."""
+    context, child, made = multiprocessing.get_context("spawn"), None, None
+    for name, case in cases:
+        if child is None:
+            made = None
+            ours, theirs = context.Pipe()
+            child = context.Process(target=work, args=(theirs,), daemon=True)
+            child.start()
+            theirs.close()
+        ours.send((name, case))
         try:
-            if not ours.poll(120):
-                raise EOFError
-            ours.recv()
+            if made != name:
+                ours.recv()
+                made = name
         except EOFError:
             sys.exit(f"{name}: the sound files cannot be made or read")
-        while waiting:
-            case = waiting.pop(0)
-            ours.send(case)
-            try:
-                if not ours.poll(12 * SECONDS):
-                    child.kill()
-                    yield case, "fault", "hangs"
-                    break
-                yield case, *ours.recv()
-            except EOFError:
-                child.join()
-                yield case, "fault", f"the process died ({child.exitcode})"
-                break
-        else:
-            ours.send(None)
+        try:
+            if ours.poll(12 * SECONDS):
+                yield ours.recv()
+                continue
+            child.kill()
+            yield "fault", "hangs"
+        except EOFError:
+            child.join()
+            yield "fault", f"the process died ({child.exitcode})"
+        child = None
+    if child:
+        ours.send(None)
         child.join(10)
 
 
@@ -513,20 +569,19 @@ def main() -> None:
     options = parser.parse_args()
     each = -(-options.files // len(options.kinds))
     first = options.seed * 1_000_000
+    numbers = range(first, first + each) if options.only is None else [options.only]
+    ended = outcomes([(name, case) for name in options.kinds for case in numbers])
     faults = 0
     print("| kind | files | same | refused | other | faults |\n|---|---:|---:|---:|---:|---:|")
     for name in options.kinds:
-        cases = [options.only] if options.only is not None else list(range(first, first + each))
-        counts: Counter[str] = Counter()
-        shown = []
-        for case, told, said in cases_of(name, cases):
-            counts[told] += 1
-            if options.only is not None or told == "fault":
-                told_of = said if options.only is not None else last_line(said)
-                shown.append(f"    --kinds {name!r} --only {case}: {told}: {told_of}")
+        told_of = list(zip(numbers, itertools.islice(ended, len(numbers)), strict=True))
+        counts = Counter(told for _, (told, _) in told_of)
         columns = [counts[told] for told in ("same", "refused", "other", "fault")]
-        print(f"| {name} | {len(cases)} | {' | '.join(map(str, columns))} |", flush=True)
-        print("\n".join(shown[:40]), flush=True) if shown else None
+        print(f"| {name} | {len(numbers)} | {' | '.join(map(str, columns))} |", flush=True)
+        for case, (told, said) in told_of:
+            if options.only is not None or told == "fault":
+                shown = said if options.only is not None else last_line(said)
+                print(f"    --kinds {name!r} --only {case}: {told}: {shown}")
         faults += counts["fault"]
     print(f"\n{faults} faults")
     sys.exit(bool(faults))
