@@ -106,7 +106,7 @@ def tempered(log_probabilities: NDArray, temperature: NDArray | float) -> NDArra
     return log_softmax(scaled, out=scaled)
 
 
-def fit_temperature(log_probabilities: NDArray, labels: NDArray) -> float:
+def fit_temperature(log_probabilities: NDArray, labels: NDArray, *, near: float = 1.0) -> float:
     """The temperature T > 0 for which softmax(log_probabilities / T) makes the labels likeliest (Guo et al. 2017).
 
     The mean log-loss is convex in β = 1/T; its root is found by Newton steps kept inside a shrinking bracket.
@@ -114,13 +114,14 @@ def fit_temperature(log_probabilities: NDArray, labels: NDArray) -> float:
     Args:
         log_probabilities: (M, K); logits serve as well.
         labels: (M,) class numbers.
+        near: where to begin; nothing but time depends on it.
 
     Returns:
         T, between 0.001 and 1000. Where the likelihood has no maximum (every video right, or worse than chance) it goes
         towards an end, as far as float64 sees the loss change.
     """
     low, high = INVERSE_TEMPERATURES
-    beta = 1.0
+    beta = 1 / near
     true = log_probabilities[np.arange(len(labels)), labels].astype(np.float64)
     shifted = log_probabilities - log_probabilities.max(axis=1, keepdims=True)
     mean_true = float(np.mean(true - log_probabilities.max(axis=1)))

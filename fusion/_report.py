@@ -132,11 +132,12 @@ def calibration_report(trial: Trial) -> dict[str, Any]:
     for place, name in enumerate(table.streams):
         stream = scores[:, place]
         before = np.exp(stream[trial.judged])
-        temperatures = [fit_temperature(stream[fit], table.labels[fit]) for fit, _ in trial.pairs]
+        whole = fit_temperature(stream[trial.fit_all], table.labels[trial.fit_all])
+        temperatures = [fit_temperature(stream[fit], table.labels[fit], near=whole) for fit, _ in trial.pairs]
         held = [tempered(stream[held], t) for (_, held), t in zip(trial.pairs, temperatures, strict=True)]
         after = np.exp(np.concatenate(held))
         report[name] = {
-            "temperature": fit_temperature(stream[trial.fit_all], table.labels[trial.fit_all]),
+            "temperature": whole,
             "ece_before": expected_calibration_error(before, labels),
             "ece_after": expected_calibration_error(after, labels),
             "reliability_before": reliability_table(before, labels),
