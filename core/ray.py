@@ -48,13 +48,18 @@ def connect_ray(address: str) -> Any:
 
 @contextmanager
 def _own_signals() -> Iterator[None]:
-    """Ray takes SIGTERM of its driver for itself: after the block it is as before."""
-    before = signal.getsignal(signal.SIGTERM)
+    """Ray takes SIGTERM of its driver for itself, and leaves by an exit code of its own where it comes while Ray starts:
+    after the block it is as before, and what came is done as it would have been."""
+    before, came = signal.getsignal(signal.SIGTERM), False
     try:
         yield
+    except SystemExit:
+        came = True
     finally:
         if threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGTERM, before)
+    if came:
+        signal.raise_signal(signal.SIGTERM)
 
 
 def go_to(folder: Path) -> None:

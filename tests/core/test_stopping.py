@@ -10,6 +10,7 @@ import time
 import pytest
 
 from avr.core import Child, Stopped, stoppable, unbroken
+from avr.core.ray import _own_signals
 
 
 def stop() -> None:
@@ -47,6 +48,19 @@ def test_sigterm_that_a_library_makes_something_else_of_is_still_one(made):
     with pytest.raises(KeyboardInterrupt) as plain, stoppable():
         raise KeyboardInterrupt
     assert not isinstance(plain.value, Stopped)
+
+
+def test_sigterm_while_ray_starts_is_still_one():
+    """Ray handles SIGTERM by `sys.exit(15)` then."""
+
+    def start() -> None:
+        with _own_signals():
+            signal.signal(signal.SIGTERM, lambda number, _: sys.exit(number))
+            stop()
+            time.sleep(5)
+
+    with pytest.raises(Stopped), stoppable():
+        start()
 
 
 def test_a_block_that_must_not_be_broken_is_done_to_its_end():
