@@ -48,8 +48,8 @@ def connect_ray(address: str) -> Any:
 
 @contextmanager
 def _own_signals() -> Iterator[None]:
-    """Ray takes SIGTERM of its driver for itself, and leaves by an exit code of its own where it comes while Ray starts:
-    after the block it is as before, and what came is done as it would have been."""
+    """Ray takes SIGTERM of its driver for itself and ends it by its own code: after the block it is as before, and
+    a SIGTERM that came does what it would have done."""
     before, came = signal.getsignal(signal.SIGTERM), False
     try:
         yield
