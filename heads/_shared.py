@@ -11,6 +11,8 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
+from avr.core import WorkError, as_size
+
 from ._trainings import Material, as_tensor
 
 
@@ -49,6 +51,9 @@ def moved_to_file(tensor: Tensor) -> Iterator[str]:
     """Move a tensor's values to memory that another process can map; gives the path that stands for it, inside.
 
     On Linux it is no file on a disk, nor in /dev/shm, which containers keep small.
+
+    Raises:
+        WorkError: there is no room for it.
     """
     with ExitStack() as stack:
         if hasattr(os, "memfd_create"):
@@ -58,7 +63,11 @@ def moved_to_file(tensor: Tensor) -> Iterator[str]:
             folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="avr-", ignore_cleanup_errors=True))
             path = os.path.join(folder, "features")
         values = tensor.numpy()
-        shared = np.memmap(path, values.dtype, "w+", shape=values.shape)
+        try:
+            shared = np.memmap(path, values.dtype, "w+", shape=values.shape)
+        except OSError as error:  # a full folder for temporary files, or a limit of file sizes
+            size = as_size(values.nbytes)
+            raise WorkError(f"no room for {size} that workers share ({error.strerror}); try --workers 1") from error
         shared[...] = values
         tensor.data = as_tensor(shared)  # what held them is free
         yield path

@@ -10,7 +10,7 @@ import torch
 from avr.core import Child, Progress, UsageError, WorkError
 from avr.heads import RunRequest, _engines, build_head, train_run, train_runs
 from avr.heads._examples import MemoryExamples
-from avr.heads._shared import put_together, take_apart
+from avr.heads._shared import moved_to_file, put_together, take_apart
 from avr.heads._trainings import Material, num_trainings, threads_each
 from avr.training import Engine
 
@@ -179,3 +179,19 @@ def test_engines_that_make_no_sense():
         Engine(name="slurm")
     with pytest.raises(UsageError, match="--address is of --engine ray"):
         Engine(address="auto")
+
+
+def test_no_room_for_what_workers_share_is_one_line():
+    resource = pytest.importorskip("resource")
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, before[1]))
+    try:
+        with (
+            pytest.raises(
+                WorkError, match=r"^no room for 4 KB that workers share \(File too large\); try --workers 1$"
+            ),
+            moved_to_file(torch.zeros(1000)),
+        ):
+            pass
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
