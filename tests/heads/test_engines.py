@@ -187,9 +187,7 @@ def test_no_room_for_what_workers_share_is_one_line():
     resource.setrlimit(resource.RLIMIT_FSIZE, (1000, before[1]))
     try:
         with (
-            pytest.raises(
-                WorkError, match=r"^no room for 4 KB that workers share \(File too large\); try --workers 1$"
-            ),
+            pytest.raises(WorkError, match=r"^no room for 4 KB that workers share \(File too large\); try --workers"),
             moved_to_file(torch.zeros(1000)),
         ):
             pass
