@@ -20,12 +20,22 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from avr.core import Progress, WorkError, note, read_json, warn, write_json, write_whole
+from avr.core import (
+    AvrError,
+    Progress,
+    WorkError,
+    check_fields,
+    note,
+    read_json,
+    warn,
+    write_json,
+    write_whole,
+)
 from avr.datasets import Video
 from avr.video import (
     Answer,
@@ -45,6 +55,15 @@ from .settings import Settings
 from .streams import Stream, open_streams
 
 CACHE_FOLDER = Path("cache")
+
+
+class Known(NamedTuple):
+    """What is known of a video: number and second of each frame, `(T,)`, and what its decoding said."""
+
+    facts: Facts
+    note: str
+    numbers: NDArray
+    seconds: NDArray
 
 
 class ClipCache:
@@ -118,7 +137,7 @@ class ClipCache:
     def num_clips(self, video: Video, streams: Mapping[str, Settings]) -> int:
         """How many views a video has in some streams, by the frames that it has."""
         name, settings = next(iter(streams.items()))
-        return len(sample_steps(settings.sampling, len(self._known(video, name)["numbers"]), key=video.id).views)
+        return len(sample_steps(settings.sampling, len(self._known(video, name).numbers), key=video.id).views)
 
     def decoded(
         self,
@@ -136,31 +155,38 @@ class ClipCache:
             known, need = self._known(video, name), self.streams[name].need
             sampling = settings.sampling
             if sampling not in drawn:
-                count = len(known["numbers"])
+                count = len(known.numbers)
                 drawn[sampling] = sample_steps(sampling, count, key=video.id, generator=generator, clip=clip)
             steps = drawn[sampling]
             pairs = steps.pairs(need.pairs) if need.pairs else None
             chosen, stacks = (pairs.firsts, pairs.stacks) if pairs else steps.clips(need.frames, need.stride)
-            ready = np.ascontiguousarray(self._open(self.path(video, name))[chosen])
+            ready = self._images(self.path(video, name), chosen)
             ready = ready if ready.dtype == np.uint8 else ready.astype(np.float32)
-            shown = (np.array(known[about])[steps.shown] for about in ("numbers", "seconds"))
+            shown = known.numbers[steps.shown], known.seconds[steps.shown]
             answers[name] = Answer(steps, stacks, np.zeros((0, 0, 0), np.uint8), pairs, ready, *shown)
-        return Decoded(answers, Facts(**known["facts"]), known["note"])
+        return Decoded(answers, known.facts, known.note)
 
-    def _known(self, video: Video, stream: str) -> dict[str, Any]:
+    def _known(self, video: Video, stream: str) -> "Known":
         path = self.path(video, stream, facts=True)
         try:
             known = read_json(path)
-        except (OSError, WorkError) as error:
-            raise WorkError(f"{path} is damaged or gone ({error}): remove it, and it is made again") from error
-        return known
+            check_fields(facts := Facts(**known["facts"]))
+            numbers, seconds = np.array(known["numbers"], np.int64), np.array(known["seconds"], np.float64)
+            if not numbers.size or numbers.ndim != 1 or numbers.shape != seconds.shape:
+                raise ValueError("frames without a number or a second")
+        except (OSError, AvrError, ValueError, KeyError, TypeError, OverflowError) as error:
+            raise damaged(path) from error
+        return Known(facts, str(known.get("note", "")), numbers, seconds)
 
-    def _open(self, path: Path) -> NDArray:
+    def _images(self, path: Path, chosen: NDArray) -> NDArray:
+        """Some of a file's images, by their places in it."""
         try:
             array: NDArray = np.load(path, mmap_mode="r", allow_pickle=False)
-        except (OSError, ValueError, EOFError) as error:  # numpy: an empty file is an EOFError
-            raise WorkError(f"{path} is damaged or gone ({error}): remove it, and it is made again") from error
-        return array
+            if array.ndim != 4 or array.dtype not in (np.uint8, np.float16):
+                raise ValueError("no images")
+            return np.ascontiguousarray(array[chosen])
+        except (OSError, ValueError, EOFError, IndexError) as error:  # numpy: an empty file is an EOFError
+            raise damaged(path) from error
 
     def _store(self, video: Video) -> int:
         """Decode one video, make the images of every frame and pair, write them; gives the bytes written."""
@@ -201,6 +227,11 @@ class ClipCache:
     def _write(self, path: Path, write: Callable[[BinaryIO], object]) -> None:
         with write_whole(path) as temporary, open(temporary, "wb") as file:
             write(file)
+
+
+def damaged(path: Path) -> WorkError:
+    """What is said of a file that cannot be read."""
+    return WorkError(f"{path} is damaged or gone: remove it, and it is made again")
 
 
 def leave_out(videos: Sequence[Video], failures: dict[str, str]) -> list[Video]:

@@ -72,14 +72,26 @@ def test_unquantised_flow_is_not_taken_from_the_cache(moved, tmp_path):
         extract(moved, tmp_path / "store", streams=altered(SETTINGS, quantise=False), running=running)
 
 
-@pytest.mark.parametrize("content", [b"", b"half a file"])
-def test_a_damaged_file_is_named(moved, tmp_path, content):
+@pytest.mark.parametrize(
+    ("facts", "harm"),
+    [
+        (False, lambda content: b""),
+        (False, lambda content: b"half a file"),
+        (True, lambda content: b""),
+        (True, lambda content: content.replace(b'"frames"', b'"null"')),
+        (True, lambda content: content.replace(b'"numbers"', b'"words"')),
+        (True, lambda content: content.replace(b'"rate": ', b'"rate": "x", "seconds": ')),
+    ],
+)
+def test_a_damaged_file_is_named(moved, tmp_path, facts, harm):
     settings = load_networks(SETTINGS).settings
     cache = ClipCache(tmp_path / "cache", settings)
     cache.build(moved.videos[:1])
-    path = cache.path(moved.videos[0], "rgb")
-    path.write_bytes(content)
-    with pytest.raises(WorkError, match=f"{path.name} is damaged or gone .*: remove it, and it is made again"):
+    path = cache.path(moved.videos[0], "rgb", facts=facts)
+    content = path.read_bytes()
+    path.write_bytes(harm(content))
+    assert path.read_bytes() != content
+    with pytest.raises(WorkError, match=f"{path.name} is damaged or gone: remove it, and it is made again"):
         cache.decoded(moved.videos[0], settings)
 
 
