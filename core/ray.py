@@ -34,7 +34,7 @@ def connect_ray(address: str) -> Any:
     options: dict[str, Any] = {"address": address} if address else {"include_dashboard": False}
     for attempt in range(STARTS):
         try:
-            with _own_signals():
+            with _own_signals(ray):
                 ray.init(**options, log_to_driver=False, logging_level="ERROR")
             break
         except Exception as error:
@@ -47,19 +47,21 @@ def connect_ray(address: str) -> Any:
 
 
 @contextmanager
-def _own_signals() -> Iterator[None]:
-    """Ray takes SIGTERM of its driver for itself and ends it by its own code: after the block it is as before, and
-    a SIGTERM that came does what it would have done."""
-    before, came = signal.getsignal(signal.SIGTERM), False
+def _own_signals(ray: Any) -> Iterator[None]:
+    """Ray would take SIGTERM of its driver for itself, and end it by a code of its own, in its own time: inside, and
+    after the block, SIGTERM does what it did before."""
+    inside = getattr(ray._private, "utils", None)
+    install = getattr(inside, "set_sigterm_handler", None)
+    before = signal.getsignal(signal.SIGTERM)
+    if install:
+        inside.set_sigterm_handler = lambda _: None
     try:
         yield
-    except SystemExit:
-        came = True
     finally:
-        if threading.current_thread() is threading.main_thread():
+        if install:
+            inside.set_sigterm_handler = install
+        if threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGTERM) is not before:
             signal.signal(signal.SIGTERM, before)
-    if came:
-        signal.raise_signal(signal.SIGTERM)
 
 
 def go_to(folder: Path) -> None:
