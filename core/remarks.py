@@ -36,3 +36,9 @@ def as_size(count: float) -> str:
             break
         count, unit = count / 1000, larger
     return f"{count:.3g} {unit}"
+
+
+def first_few(names: Iterable[object], most: int = 3) -> str:
+    """The first of some names, each once: "a, b, c, …"."""
+    found = list(dict.fromkeys(map(str, names)))
+    return ", ".join(found[:most]) + (", …" if len(found) > most else "")

@@ -9,9 +9,8 @@ from collections.abc import Collection, Container, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Annotated, Literal
 
-from avr.core import About, UsageError, note, warn
+from avr.core import About, UsageError, first_few, note, warn
 
-from ._files import first_of
 from ._types import Dataset, Split, Video
 
 
@@ -178,7 +177,7 @@ def _say_single(dataset: Dataset) -> None:
     single = [dataset.class_names[label] for label, of_class in sorted(groups.items()) if len(of_class) == 1]
     if single:
         warn(
-            f"{dataset.name}: all videos of {first_of(single)} are of one group, so where they test, nothing of their "
+            f"{dataset.name}: all videos of {first_few(single)} are of one group, so where they test, nothing of their "
             "class trains"
         )
 

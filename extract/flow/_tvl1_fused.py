@@ -5,8 +5,7 @@ from types import ModuleType
 import torch
 from torch import Tensor
 
-from avr.core import warn
-from avr.extract.weights import one_line
+from avr.core import message_of, warn
 
 from ._tvl1 import Parameters, small_pair
 from ._tvl1_batch import EagerLevel, Level, MakeLevel, solve_batch, texture
@@ -110,6 +109,6 @@ def kernels_or_none(device: torch.device) -> MakeLevel | None:
         if not float(difference.abs().mean()) < 0.02:
             raise RuntimeError("they differ from plain PyTorch")
     except Exception as error:
-        warn(f"TV-L1's fused kernels cannot be used on {device} ({one_line(error)}): plain PyTorch, slower, is")
+        warn(f"TV-L1's fused kernels cannot be used on {device} ({message_of(error)}): plain PyTorch, slower, is")
         return None
     return fused

@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 import torch
 
-from avr.core import UsageError, installing, note, warn
-from avr.extract.weights import one_line
+from avr.core import UsageError, installing, message_of, note, warn
 
 from ._method import FlowMethod, in_slices, padded
 from ._opencv import cv, over_pairs, over_threads
@@ -111,7 +110,7 @@ def _compiled_or_numpy() -> "MakeLevel":
         note(f"TV-L1 is computed without {error.name}: with it, {installing('fast')}, it takes a third of the time")
         return NumpyLevel
     except Exception as error:
-        warn(f"TV-L1's compiled form cannot be used ({one_line(error)}): NumPy, a third as fast, is")
+        warn(f"TV-L1's compiled form cannot be used ({message_of(error)}): NumPy, a third as fast, is")
         return NumpyLevel
     return CompiledLevel
 
