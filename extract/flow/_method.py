@@ -98,15 +98,13 @@ def load(name: str, device: str = "cpu", **options: object) -> FlowMethod:
         options: the method's own settings, keywords of the item's `build`.
 
     Raises:
-        UsageError: no such method, or no such option of it; the known ones are listed.
+        UsageError: no such method (the known ones are listed), or one without weights.
     """
     name, _, weights = name.partition("=")
-    if weights:
-        options["weights"] = weights
     build = load_item("avr.extract.flow", name, "flow method").build
-    known = list(build.__kwdefaults__ or {})
-    for key in options:
-        if key not in known:
-            raise UsageError(f"flow '{name}' has no option '{key}'; known: {', '.join(known) or 'none'}")
+    if weights:
+        if "weights" not in (build.__kwdefaults__ or {}):
+            raise UsageError(f"flow '{name}' has no weights: leave ={weights} out")
+        options["weights"] = weights
     method: FlowMethod = build(device, **options)
     return method
