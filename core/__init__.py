@@ -7,7 +7,6 @@ Names that need NumPy are loaded when they are first used, so that the command l
 from typing import TYPE_CHECKING
 
 from .ahead import Busy, Stages, ahead
-from .changes import changes, differences
 from .child import Child
 from .documents import as_json, digest_of, read_json, write_json
 from .errors import AvrError, Unwritten, UsageError, WorkError, message_of, one_line
@@ -23,7 +22,7 @@ from .outputs import claim_file, claim_files, claim_folder
 from .progress import Progress, Said, note, overheard, quiet, warn
 from .ray import EngineAddress, EngineName, connect_ray, first_line, go_to
 from .registry import check_known, item_names, item_summary, load_item
-from .remarks import as_size, first_few, tell
+from .remarks import as_size, changes, differences, first_few, tell
 from .stopping import Stopped, stoppable, unbroken
 from .system import WINDOWS, free_memory, most_open_files, open_handle, read_at
 from .tables import plain_cell, read_rows, read_text, safe_cell, write_csv

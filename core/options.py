@@ -80,9 +80,13 @@ class Option:
         return f"{self.name}={takes(self.hint)}{default}"
 
 
-@functools.cache  # resolving annotations takes 0.3 ms, and each fit of a rule checks its options
 def options_of(made: Callable[..., Any]) -> Mapping[str, Option]:
     """Options by name: the fields of a dataclass, else the keyword-only parameters of a function or of a class."""
+    return _options_of(made)
+
+
+@functools.cache  # resolving annotations takes 0.3 ms, and each fit of a rule checks its options
+def _options_of(made: Callable[..., Any]) -> Mapping[str, Option]:
     if dataclasses.is_dataclass(made):
         source: Any = made
         defaults = {field.name: field.default for field in dataclasses.fields(made)}

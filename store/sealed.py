@@ -34,8 +34,7 @@ from numpy.typing import NDArray
 
 from avr.core import AvrError, UsageError, WorkError, check_name, message_of, open_file, write_whole
 
-from .checksum import crc32_of
-from .tables import PLACE, Tables, list_tables
+from .tables import PLACE, Tables, crc32_of, list_tables
 
 MAGIC = b"avr-store "
 FORMAT_VERSION = 1

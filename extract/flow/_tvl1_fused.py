@@ -49,11 +49,9 @@ class KernelLevel:
 
     @property
     def flow(self) -> Tensor:
-        """The flow so far, (B, 2, H, W) pixels."""
         return self.state[:, :2, : self.pixels].reshape(self.pairs, 2, self.height, self.width)
 
     def warp(self) -> None:
-        """Linearise the second frame about the present flow."""
         self.kernels._warp[(self.samples, self.pairs)](
             self.first, self.texture, self.state, self.linear, self.height, self.width, self.plane, **SAMPLE
         )  # fmt: skip
@@ -67,7 +65,6 @@ class KernelLevel:
         self.state[:, :2].index_copy_(0, active, self.other[:, :2].index_select(0, active))
 
     def iterate(self, active: Tensor, count: int) -> Tensor:
-        """Up to `count` iterations of the pairs `active`; returns those that have not converged."""
         for done in range(0, count, LOOK_EVERY):
             active = self._iterate(active, min(LOOK_EVERY, count - done))
             if len(active) == 0:

@@ -11,9 +11,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from avr.core import UsageError, WorkError, remove_leftovers
-from avr.store.checksum import crc32_of
 from avr.store.sealed import Rows, write_sealed
-from avr.store.tables import PLACE, write_tables
+from avr.store.tables import PLACE, crc32_of, write_tables
 
 from .catalog import Catalog, content_tables, num_steps, shard_name
 from .facts import Facts

@@ -77,13 +77,6 @@ def test_a_pair_does_not_depend_on_its_companions(name, size, threads, monkeypat
         np.testing.assert_array_equal(alone[0], together[pair])  # bit for bit
 
 
-@pytest.mark.parametrize("name", [*ON_CPU, "raft"])
-def test_no_pairs_give_no_flow(name):
-    method = load(name, weights="random") if name == "raft" else load(name)
-    none = np.zeros((0, 30, 40, 3) if method.needs_colour else (0, 30, 40), np.uint8)
-    assert method(none, none).shape == (0, 2, 30, 40)
-
-
 @pytest.mark.parametrize("method", [*ON_CPU, "tvl1 opencv", "tvl1 torch"])
 def test_frames_of_any_size_have_flow(method):
     name, _, kind = method.partition(" ")
@@ -112,21 +105,6 @@ def test_opencv_solver_is_not_spoilt_by_a_smaller_frame():
     before = method(*large)
     method(*small)
     np.testing.assert_array_equal(method(*large), before)
-
-
-@pytest.mark.parametrize(
-    ("previous", "following"),
-    [
-        (np.zeros((2, 8, 8), np.uint8), np.zeros((1, 8, 8), np.uint8)),
-        (np.zeros((2, 8, 8), np.float32), np.zeros((2, 8, 8), np.float32)),
-        (np.zeros((8, 8), np.uint8), np.zeros((8, 8), np.uint8)),
-        (np.zeros((1, 8, 8, 3), np.uint8), np.zeros((1, 8, 8, 3), np.uint8)),
-    ],
-    ids=["lengths", "dtype", "one-frame", "colour"],
-)
-def test_wrong_frames_are_named(previous, following):
-    with pytest.raises(ValueError, match=r"flow 'dis' reads two arrays \(P, H, W\) uint8 grey of one shape, not"):
-        load("dis")(previous, following)
 
 
 def test_an_unknown_method_lists_the_known_and_weights_are_of_those_that_have_some():
