@@ -87,7 +87,7 @@ def _videos(dataset: str | None, store: Path | None, where: dict[str, Any]) -> A
 
 
 def _show(result: "ImportedFeatures") -> None:
-    from avr.core import tell
+    from avr.core import first_few, tell
 
     rows = [
         [name, " × ".join(map(str, shape)), stream.videos, len(stream.failures), stream.settings["rule"]]
@@ -102,5 +102,5 @@ def _show(result: "ImportedFeatures") -> None:
     for left in result.left_out:
         places.setdefault(left["reason"], []).append(left["place"])
     for reason, found in places.items():
-        click.echo(f"not taken, {len(found)}: {reason}: {', '.join(found[:3])}{', …' * (len(found) > 3)}")
+        click.echo(f"not taken, {len(found)}: {reason}: {first_few(found)}")
     click.echo(str(result.out))

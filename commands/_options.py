@@ -177,7 +177,6 @@ def dataset_options(function: F) -> F:
 
 
 def device_option(function: F) -> F:
-    """Add `--device`."""
     text = "auto, cpu, cuda or cuda:1."
     option = click.option(
         "--device", default="auto", show_default=True, callback=lambda _, __, name: check_device(name), help=text

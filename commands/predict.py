@@ -108,7 +108,7 @@ def _predict(predictor: "Predictor", path: Path, drawn: Path | None, *, say: boo
 @contextmanager
 def _told(entry: dict[str, Any], path: Path) -> Iterator[None]:
     """What goes wrong with one video, be it a bug or a full memory, costs that video, not the others."""
-    from avr.core import UsageError, WorkError
+    from avr.core import UsageError, WorkError, message_of
 
     try:
         yield
@@ -119,7 +119,7 @@ def _told(entry: dict[str, Any], path: Path) -> Iterator[None]:
             raise  # of the runs, not of this video
         entry["error"] = str(error)
     except Exception as error:
-        entry["error"] = f"{path}: cannot be predicted ({' '.join(str(error).split())[:200]})"
+        entry["error"] = f"{path}: cannot be predicted ({message_of(error)})"
 
 
 def show(prediction: "Prediction") -> None:

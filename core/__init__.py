@@ -7,10 +7,9 @@ Names that need NumPy are loaded when they are first used, so that the command l
 from typing import TYPE_CHECKING
 
 from .ahead import Busy, Stages, ahead
-from .changes import changes, differences
 from .child import Child
 from .documents import as_json, digest_of, read_json, write_json
-from .errors import AvrError, Unwritten, UsageError, WorkError, one_line
+from .errors import AvrError, Unwritten, UsageError, WorkError, message_of, one_line
 from .extras import installing, load_extra
 from .faces import lazy
 from .files import cannot_write, make_folder, open_file, remove_leftovers, sha256_of, write_folder, write_whole
@@ -23,7 +22,7 @@ from .outputs import claim_file, claim_files, claim_folder
 from .progress import Progress, Said, note, overheard, quiet, warn
 from .ray import EngineAddress, EngineName, connect_ray, first_line, go_to
 from .registry import check_known, item_names, item_summary, load_item
-from .remarks import as_size, tell
+from .remarks import as_size, changes, differences, first_few, tell
 from .stopping import Stopped, stoppable, unbroken
 from .system import WINDOWS, free_memory, most_open_files, open_handle, read_at
 from .tables import plain_cell, read_rows, read_text, safe_cell, write_csv
@@ -33,93 +32,3 @@ if TYPE_CHECKING:
     from .metrics import confusion_matrix, log_softmax, mean_class_accuracy, measure, softmax, top_k_accuracy
 else:
     __getattr__, __dir__ = lazy(__name__)
-
-__all__ = [
-    "WINDOWS",
-    "About",
-    "AvrError",
-    "Busy",
-    "Child",
-    "EngineAddress",
-    "EngineName",
-    "FolderLock",
-    "NonNegativeFloat",
-    "NonNegativeInt",
-    "OneOf",
-    "Option",
-    "PositiveFloat",
-    "PositiveInt",
-    "Progress",
-    "Range",
-    "Said",
-    "Share",
-    "Stages",
-    "Stopped",
-    "Unwritten",
-    "UsageError",
-    "WorkError",
-    "ahead",
-    "as_json",
-    "as_size",
-    "as_text",
-    "by_number",
-    "cannot_write",
-    "changes",
-    "check_fields",
-    "check_known",
-    "check_name",
-    "claim_file",
-    "claim_files",
-    "claim_folder",
-    "confusion_matrix",
-    "connect_ray",
-    "differences",
-    "digest_of",
-    "first_line",
-    "free_memory",
-    "go_to",
-    "grouped_folds",
-    "installing",
-    "item_names",
-    "item_summary",
-    "lazy",
-    "load_extra",
-    "load_item",
-    "log_softmax",
-    "make_folder",
-    "mean_class_accuracy",
-    "measure",
-    "most_open_files",
-    "name_from",
-    "note",
-    "one_line",
-    "open_file",
-    "open_handle",
-    "options_of",
-    "overheard",
-    "plain_cell",
-    "possible_folds",
-    "quiet",
-    "read_at",
-    "read_json",
-    "read_options",
-    "read_rows",
-    "read_text",
-    "read_value",
-    "remove_leftovers",
-    "safe_cell",
-    "say_loading",
-    "sha256_of",
-    "softmax",
-    "split_groups",
-    "stoppable",
-    "tell",
-    "top_k_accuracy",
-    "unbroken",
-    "validation_part",
-    "warn",
-    "write_csv",
-    "write_folder",
-    "write_json",
-    "write_whole",
-]

@@ -108,7 +108,6 @@ class Child:
         self.process.kill()
 
     def close(self) -> None:
-        """End it and clean up."""
         self.process.kill()
         self.process.wait()
         self.pipe.close()

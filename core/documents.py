@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from .errors import UsageError, WorkError
+from .errors import UsageError, WorkError, message_of
 from .files import open_file, write_whole
 
 DIGEST = "sha256"  # the key of the digest
@@ -61,7 +61,7 @@ def read_json(path: Path) -> dict[str, Any]:
     except RecursionError:
         raise WorkError(f"{path}: damaged (nested without end)") from None
     except (ValueError, OSError) as error:
-        raise WorkError(f"{path}: damaged ({' '.join(str(error).split())[:200]})") from error
+        raise WorkError(f"{path}: damaged ({message_of(error)})") from error
     content.pop(DIGEST, None)
     return content
 

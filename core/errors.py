@@ -34,3 +34,8 @@ class UsageError(AvrError, ValueError):
 def one_line(error: BaseException) -> str:
     """An error that is not avr's own."""
     return f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
+
+
+def message_of(error: BaseException, instead: str = "") -> str:
+    """What a library's error says, in one line; where it says nothing `instead`, or its kind."""
+    return " ".join(str(error).split())[:200] or instead or type(error).__name__

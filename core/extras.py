@@ -9,7 +9,6 @@ DISTRIBUTION = "avr-video"  # PyPI's `avr` is another package
 
 
 def installing(extra: str) -> str:
-    """The command that installs an extra."""
     return f"pip install '{DISTRIBUTION}[{extra}]'"
 
 

@@ -1,7 +1,9 @@
-"""How things are told to a person: remarks on many videos by what they say, and numbers of bytes."""
+"""How things are told to a person: remarks on many videos, numbers of bytes, what differs between settings."""
 
+import json
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 
 def tell(remarks: Iterable[tuple[str, str]], *, label: str = "", most: int = 3) -> list[str]:
@@ -36,3 +38,28 @@ def as_size(count: float) -> str:
             break
         count, unit = count / 1000, larger
     return f"{count:.3g} {unit}"
+
+
+def first_few(names: Iterable[object], most: int = 3) -> str:
+    """The first of some names, each once: "a, b, c, …"."""
+    found = list(dict.fromkeys(map(str, names)))
+    return ", ".join(found[:most]) + (", …" if len(found) > most else "")
+
+
+def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
+    """Which settings differ, as one phrase; empty where none do."""
+    return ", ".join(changes(before, now))
+
+
+def changes(before: Mapping[str, Any], now: Mapping[str, Any], prefix: str = "") -> list[str]:
+    """Settings that differ, as "name old → new": nested ones by dotted names, values as JSON, absent as null."""
+    lines = []
+    for name in sorted({*before, *now}):
+        old, new = before.get(name), now.get(name)
+        if all(isinstance(value, Mapping | None) for value in (old, new)):
+            lines += changes(old or {}, new or {}, f"{prefix}{name}.")
+        elif old != new:
+            shown = [json.dumps(value, ensure_ascii=False, default=str) for value in (old, new)]
+            shown = [text if len(text) <= 80 else text[:77] + "…" for text in shown]
+            lines.append(f"{prefix}{name} {shown[0]} → {shown[1]}")
+    return lines

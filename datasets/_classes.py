@@ -5,10 +5,10 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from avr.core import UsageError, note
+from avr.core import UsageError, first_few, note
 
 from ._annotations import WHOLE, Entry
-from ._files import few, first_of
+from ._files import few
 from ._lists import lines_of
 from ._types import numbered
 
@@ -99,7 +99,7 @@ def say_unused(file: ClassFile, used: Collection[int]) -> None:
     if without:
         note(
             f"{file.path}: names {len(file.names)} classes, the lists have videos of {len(used)}; none of "
-            f"{first_of(without)}"
+            f"{first_few(without)}"
         )
 
 

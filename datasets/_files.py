@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
-from avr.core import UsageError, note, warn
+from avr.core import UsageError, first_few, note, warn
 
 from ._types import Video, numbered
 
@@ -89,7 +89,7 @@ def ids_of(paths: Sequence[Path]) -> list[str]:
     """
     strange = [text_of(path) for path in paths if re.search("[\ud800-\udfff]", str(path))]
     if strange:
-        note(f"{few(strange, 'file name is', 'file names are')} not UTF-8: {first_of(strange)}")
+        note(f"{few(strange, 'file name is', 'file names are')} not UTF-8: {first_few(strange)}")
     whole = [text_of(path) for path in paths]
     ids = [text_of(path.with_suffix("")) for path in paths]
     while True:
@@ -105,11 +105,6 @@ def few(things: Collection[object], one: str, many: str) -> str:
     return f"{len(things)} {one if len(things) == 1 else many}"
 
 
-def first_of(names: Sequence[str], most: int = 3) -> str:
-    """The first names that a line speaks of."""
-    return ", ".join(names[:most]) + (", …" if len(names) > most else "")
-
-
 def say_left_out(name: str, paths: Sequence[Path], why: str) -> None:
     """Note how many files are left out and why, by suffix, naming the first."""
     if paths:
@@ -118,7 +113,7 @@ def say_left_out(name: str, paths: Sequence[Path], why: str) -> None:
         kinds = f" ({told})" if told else ""
         note(
             f"{name}: left out {few(paths, 'file that is', 'files that are')} {why}{kinds}: "
-            f"{first_of([text_of(path) for path in paths])}"
+            f"{first_few([text_of(path) for path in paths])}"
         )
 
 

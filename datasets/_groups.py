@@ -6,10 +6,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
-from avr.core import About, UsageError, item_names, load_item, note, warn
+from avr.core import About, UsageError, first_few, item_names, load_item, note, warn
 
 from ._annotations import ROLES as COLUMNS
-from ._files import Places, few, first_of, text_of
+from ._files import Places, few, text_of
 from ._lists import Told
 from ._tables import read_table
 from ._types import Dataset, Video
@@ -71,11 +71,11 @@ def _by_file(name: str, root: Path, videos: Sequence[Video], file: Path) -> dict
         raise UsageError(f"{file}: tells the group of no video of {name}; its ids are such as {videos[0].id!r}")
     if strange:
         told_of = few(strange, "id is that of no video", "ids are those of no video")
-        warn(f"{file}: {told_of} of {name}, first {first_of(strange)}")
+        warn(f"{file}: {told_of} of {name}, first {first_few(strange)}")
     without = [video.id for video in videos if video.id not in groups]
     if without:
         has = few(without, "video has no group and is its own", "videos have no group and are their own")
-        warn(f"{file}: {has}, first {first_of(without)}")
+        warn(f"{file}: {has}, first {first_few(without)}")
     return groups
 
 

@@ -6,9 +6,9 @@ from collections.abc import Callable, Container, Hashable, Iterator, Mapping, Se
 from pathlib import Path
 from typing import TypeVar
 
-from avr.core import UsageError, by_number, note, read_text, warn
+from avr.core import UsageError, by_number, first_few, note, read_text, warn
 
-from ._files import few, find_clips, first_of, text_of
+from ._files import few, find_clips, text_of
 from ._types import Dataset, Split, Video
 
 T = TypeVar("T")
@@ -90,7 +90,7 @@ def say_missing(name: str, root: Path, listed: Sequence[str], there: Container[s
     if len(lost) == len(listed):
         raise UsageError(f"{name}: none of the {len(lost)} listed videos is in {root}, such as {lost[0]}{besides}")
     if lost:
-        warn(f"{name}: {len(lost)} of {len(listed)} listed videos are not there: {first_of(lost, 10)}")
+        warn(f"{name}: {len(lost)} of {len(listed)} listed videos are not there: {first_few(lost, 10)}")
 
 
 def say_by_lists(name: str, root: Path, listed: Sequence[str]) -> None:

@@ -5,10 +5,9 @@ import re
 from collections.abc import Collection, Container, Sequence
 from pathlib import Path
 
-from avr.core import UsageError, by_number, note
+from avr.core import UsageError, by_number, first_few, note
 
 from ._annotations import Entry, looks_listed, table_of
-from ._files import first_of
 from ._lists import Told, list_places
 from ._tables import Table
 from ._types import Split
@@ -67,7 +66,7 @@ def _lists_at(files: Sequence[Path]) -> dict[Path, Table | None]:
     others = [file for file in files if file.suffix.lower() in TABLES and file not in named]
     found = _labelled(named)
     if found and others:
-        note(f"left out beside lists of parts: {first_of(list(map(str, others)))}")
+        note(f"left out beside lists of parts: {first_few(list(map(str, others)))}")
     return found or _labelled(others)
 
 
@@ -164,7 +163,7 @@ def listed_splits(lines: Sequence[tuple[str, Entry, Side | None]], there: Contai
         return {name: Split(name, *sides[name]) for name in by_number(sides)}
     if len(folds) == 1:
         raise UsageError(f"all videos are of fold {next(iter(folds))}: at least two folds are needed")
-    note(f"column split numbers the folds that test: {first_of(by_number(folds))}; for one split, train and test")
+    note(f"column split numbers the folds that test: {first_few(by_number(folds))}; for one split, train and test")
     ids = list(dict.fromkeys(name for name, _, _ in lines if name in there))
     tests = {name: folds[name] for name in by_number(folds)}
     return {name: Split(name, tuple(i for i in ids if i not in test), tuple(test)) for name, test in tests.items()}

@@ -9,9 +9,8 @@ from collections.abc import Collection, Container, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Annotated, Literal
 
-from avr.core import About, UsageError, note, warn
+from avr.core import About, PositiveInt, Range, UsageError, first_few, note, warn
 
-from ._files import first_of
 from ._types import Dataset, Split, Video
 
 
@@ -32,8 +31,8 @@ class Drawing:
     """
 
     folds: Annotated[int | None, About("splits 1 … K instead, each video tested in one, groups whole: folds=5")] = None
-    test_share: Annotated[float, About("of each class in a drawn split: test_share=0.2")] = 0.3
-    num_splits: Annotated[int, About("that are drawn: num_splits=3")] = 1
+    test_share: Annotated[float, Range(above=0, below=1), About("of each class in a drawn split: test_share=0.2")] = 0.3
+    num_splits: Annotated[PositiveInt, About("that are drawn: num_splits=3")] = 1
     by: Annotated[Literal["group", "video"], About("what is drawn; video puts clips of one scene on both sides")] = (
         "group"
     )
@@ -42,16 +41,14 @@ class Drawing:
 
 def group_splits(videos: Sequence[Video], tests: Mapping[str, Container[str]]) -> dict[str, Split]:
     """Splits by name whose test videos are those of some groups; all others train."""
-    splits: dict[str, Split] = {}
-    for name, groups in tests.items():
-        splits |= _two_parts(name, [(video, video.group in groups) for video in videos])
-    return splits
+    tested = {name: {video.id for video in videos if video.group in groups} for name, groups in tests.items()}
+    return {name: _split(name, videos, test) for name, test in tested.items()}
 
 
-def _two_parts(name: str, videos: Sequence[tuple[Video, bool]]) -> dict[str, Split]:
-    """A split by its name, of videos and whether they test."""
-    train, test = (tuple(video.id for video, tested in videos if tested is part) for part in (False, True))
-    return {name: Split(name, train, test)}
+def _split(name: str, videos: Sequence[Video], test: Container[str]) -> Split:
+    """The split whose test videos are those of some ids."""
+    ids = [video.id for video in videos]
+    return Split(name, tuple(one for one in ids if one not in test), tuple(one for one in ids if one in test))
 
 
 def draw_groups(videos: Sequence[Video], *, test_share: float, seed: int) -> set[str]:
@@ -61,10 +58,8 @@ def draw_groups(videos: Sequence[Video], *, test_share: float, seed: int) -> set
     others), and each goes to test where that brings the classes' test counts closer to their shares.
 
     Raises:
-        UsageError: the share is not between 0 and 1, or one side came out empty.
+        UsageError: one side came out empty.
     """
-    if not 0 < test_share < 1:
-        raise UsageError(f"the test share is {test_share}; it must lie between 0 and 1")
     sizes = Counter(video.label for video in videos)
     members: dict[str, Counter[int]] = defaultdict(Counter)
     for video in videos:
@@ -90,10 +85,8 @@ def draw_videos(videos: Sequence[Video], *, test_share: float, seed: int) -> set
     """Ids of the videos that test: of each class `test_share`, rounded, in an order of the seed and their ids alone.
 
     Raises:
-        UsageError: the share is not between 0 and 1, or one side came out empty.
+        UsageError: one side came out empty.
     """
-    if not 0 < test_share < 1:
-        raise UsageError(f"the test share is {test_share}; it must lie between 0 and 1")
     by_class: dict[int, list[str]] = defaultdict(list)
     for video in videos:
         by_class[video.label].append(video.id)
@@ -138,15 +131,14 @@ def make_splits(dataset: Dataset, drawing: Drawing, given: Collection[str] = ())
     """
     unread = ("num_splits", "test_share", *(("seed",) if drawing.folds is None else ()))
     idle = ", ".join(option for option in unread if option in given)
-    if drawing.num_splits < 1:
-        raise UsageError(f"{drawing.num_splits} splits were asked for; at least one is needed")
     if drawing.by == "video":
         if drawing.folds is not None:
             raise UsageError(f"folds={drawing.folds} keeps groups whole: leave by=video out, or folds")
         draws: dict[str, Split] = {}
         for number in range(drawing.num_splits):
-            test = draw_videos(dataset.videos, test_share=drawing.test_share, seed=drawing.seed + number)
-            draws |= _two_parts(f"video-{number + 1}", [(video, video.id in test) for video in dataset.videos])
+            name, seed = f"video-{number + 1}", drawing.seed + number
+            test = draw_videos(dataset.videos, test_share=drawing.test_share, seed=seed)
+            draws[name] = _split(name, dataset.videos, test)
         _say_shared(replace(dataset, splits=draws))
         return draws
     if drawing.folds is not None:
@@ -178,7 +170,7 @@ def _say_single(dataset: Dataset) -> None:
     single = [dataset.class_names[label] for label, of_class in sorted(groups.items()) if len(of_class) == 1]
     if single:
         warn(
-            f"{dataset.name}: all videos of {first_of(single)} are of one group, so where they test, nothing of their "
+            f"{dataset.name}: all videos of {first_few(single)} are of one group, so where they test, nothing of their "
             "class trains"
         )
 

@@ -12,10 +12,10 @@ and named, and so is a folder without a video, which is no class. Lists at the t
 from collections.abc import Sequence
 from pathlib import Path
 
-from avr.core import UsageError, warn
+from avr.core import UsageError, first_few, warn
 
 from . import _groups
-from ._files import find_files, first_of, is_video, require_videos, say_left_out, text_of, videos_by_class, walk
+from ._files import find_files, is_video, require_videos, say_left_out, text_of, videos_by_class, walk
 from ._groups import told_groups
 from ._parts import TABLES, WORDS, says_part, texts_in
 from ._splits import Drawing
@@ -81,7 +81,7 @@ def _parts(root: Path, folders: Sequence[str]) -> dict[str, str]:
         return {}
     if others:
         raise UsageError(
-            f"{root}: {', '.join(parts)} are parts of a split if {first_of(others)} is moved out; if all are classes, "
+            f"{root}: {', '.join(parts)} are parts of a split if {first_few(others)} is moved out; if all are classes, "
             "give them other names or a list, path,label"
         )
     return parts
@@ -96,7 +96,7 @@ def _say_lists(root: Path, groups: Path | None) -> Sequence[Path]:
     files = texts_in(root, {groups})
     lists = [path for path in files if path.suffix.lower() in TABLES or says_part(path)]
     if lists:
-        names = first_of([text_of(path.name) for path in lists])
+        names = first_few([text_of(path.name) for path in lists])
         read = str(lists[0]) if len(lists) == 1 else f"list --root {root} --name NAME"
         warn(f"{root}: the classes are its folders, and what {names} says is not read: --dataset {read} would do so")
     return lists
@@ -111,4 +111,4 @@ def _say_no_classes(root: Path, places: Sequence[Path], classes: set[str]) -> No
         if path.name not in classes and path.name.lower() not in NO_CLASSES
     ]
     if empty:
-        warn(f"no class, as there is no known video in it: {first_of(empty)}")
+        warn(f"no class, as there is no known video in it: {first_few(empty)}")

@@ -16,11 +16,10 @@ import hashlib
 import json
 import math
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, replace
-from functools import partial
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -221,12 +220,9 @@ class ClipCache:
             made = resize_images(made, kept)
         images = np.ascontiguousarray(made.numpy())
         images = images if images.dtype == np.uint8 else images.astype(np.float16)
-        self._write(self.path(video, stream), partial(np.save, arr=images))
+        with write_whole(self.path(video, stream)) as temporary, open(temporary, "wb") as file:
+            np.save(file, images)
         return images.nbytes
-
-    def _write(self, path: Path, write: Callable[[BinaryIO], object]) -> None:
-        with write_whole(path) as temporary, open(temporary, "wb") as file:
-            write(file)
 
 
 def damaged(path: Path) -> WorkError:

@@ -130,11 +130,9 @@ class Desk:
         self.numbers.extendleft(reversed(numbers))
 
     def say(self, worker: int, step: Step) -> None:
-        """How far a worker is."""
         self.said.append((worker, step))
 
     def hear(self) -> list[tuple[int, Step]]:
-        """What was said since."""
         said, self.said = self.said, []
         return said
 

@@ -37,12 +37,10 @@ class Crew:
         self.busy: list[dict[str, Busy]] = []
 
     def step(self, worker: int, step: Step) -> None:
-        """Take a worker's step."""
         (self.held[worker].discard if step.written else self.held[worker].add)(step.shard)
         self.on_step(step)
 
     def end(self, worker: int, busy: dict[str, Busy]) -> None:
-        """A worker has come to its end."""
         self.busy.append(busy)
         del self.lives[worker]
 

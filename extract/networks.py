@@ -13,12 +13,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from avr.core import UsageError, WorkError, as_text
+from avr.core import UsageError, WorkError, as_text, message_of
 
 from .backbones import Backbone, LayerReader, open_backbone
 from .settings import Settings
 from .streams import open_streams, stream_class
-from .weights import first_convolution, fit_state, is_file, load_weights, one_line, widen
+from .weights import first_convolution, fit_state, is_file, load_weights, widen
 
 
 def build_backbone(
@@ -105,7 +105,7 @@ class Networks:
             side, backbone = inputs.shape[-1], self.settings[stream].backbone
             frames = f" of {inputs.shape[2]} frames" if inputs.dim() == 5 else ""
             raise UsageError(
-                f"{backbone} does not take crops of {side} pixels{frames} ({one_line(error)}): leave its sizes out"
+                f"{backbone} does not take crops of {side} pixels{frames} ({message_of(error)}): leave its sizes out"
             ) from error
         return found
 

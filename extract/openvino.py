@@ -13,10 +13,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from avr.core import UsageError, load_extra
+from avr.core import UsageError, load_extra, message_of
 
 from .backbones import LayerReader
-from .weights import one_line
 
 NEAR = 2e-5  # of the largest value: what a converted network may differ by; rounding alone makes some 1e-6
 
@@ -58,7 +57,7 @@ def openvino_reader(
         _compare(reader, read, shape)
     except Exception as error:  # whatever torch, the network or OpenVINO raises of what it does not know
         raise UsageError(
-            f"OpenVINO cannot take the network of stream {stream} ({one_line(error)}): leave --runtime out"
+            f"OpenVINO cannot take the network of stream {stream} ({message_of(error)}): leave --runtime out"
         ) from error
     return read
 

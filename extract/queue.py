@@ -69,27 +69,21 @@ class Queue(AbstractContextManager["Queue"]):
 
 def about(extractor: Extractor) -> dict[str, dict[str, Any]]:
     """What a store keeps of how an extractor makes each stream: for `open_queue`; it can be pickled."""
-    networks = extractor.networks
-    return {
-        name: {
-            "arrays": networks.shapes[name],
-            "settings": settings.to_dict(),
-            "weights_file": networks.files.get(name),
-        }
-        for name, settings in extractor.settings.items()
-    }
+    shapes, files = extractor.networks.shapes, extractor.networks.files
+    told = {}
+    for name, settings in extractor.settings.items():
+        own = {stream: file for stream, file in files.items() if stream == name}
+        told[name] = {"arrays": shapes[name], "provenance": {"settings": settings.to_dict(), "weights_files": own}}
+    return told
 
 
 def open_queue(task: Task, about: Mapping[str, Mapping[str, Any]]) -> Queue:
     """The queue of a task, begun or joined, of `about(extractor)`. Raises as `Queue`."""
     parts = {}
     for name, own in about.items():
-        files = {name: own["weights_file"]} if own["weights_file"] else {}
-        made_with = task.made_with
-        if own["settings"].get("runtime") == "openvino":
-            versions = made_with["versions"] | {"openvino": version("openvino")}
-            made_with = made_with | {"versions": versions}
-        provenance = {"settings": own["settings"], "weights_files": files, **made_with}
+        provenance = {**own["provenance"], **task.made_with}
+        if provenance["settings"].get("runtime") == "openvino":
+            provenance["versions"] = provenance["versions"] | {"openvino": version("openvino")}
         parts[name] = {"arrays": own["arrays"], "provenance": provenance}
     return Queue(task.store, task.dataset, parts, shard_videos=task.running.shard_videos)
 

@@ -14,7 +14,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
-from avr.core import UsageError, WorkError, note, sha256_of
+from avr.core import UsageError, WorkError, message_of, note, sha256_of
 
 from .backbones import Backbone, open_backbone
 
@@ -66,7 +66,7 @@ def download(member: Any, name: str, *, instead: str = HELP) -> tuple[dict[str, 
     try:
         state = member.get_state_dict(progress=False, check_hash=True)
     except Exception as error:  # whatever the network, the hub's folder or a broken download may raise
-        raise WorkError(f"weights {name} cannot be downloaded ({one_line(error)}); {instead}") from error
+        raise WorkError(f"weights {name} cannot be downloaded ({message_of(error)}); {instead}") from error
     file = Path(torch.hub.get_dir()) / "checkpoints" / Path(member.url).name
     return dict(state), sha256_of(file) if file.exists() else ""
 
@@ -98,7 +98,7 @@ def read_weights(path: Path) -> Mapping[str, Any]:
             if asked and asked[1].startswith(IGNORED) and asked[1] not in ignored:
                 ignored.add(asked[1])
                 continue
-            reason = one_line(error)
+            reason = message_of(error)
             if "weights_only" in str(error):
                 reason = "it holds code, not only tensors" + (f": it asks for {asked[1]}" if asked else "")
             raise WorkError(f"{path}: no weights that can be read ({reason})") from error
@@ -118,11 +118,6 @@ def _read(path: Path, ignored: set[str]) -> Any:
         return load_file(path)
     with torch.serialization.safe_globals([(_Ignored, name) for name in sorted(ignored)]):
         return torch.load(path, map_location="cpu", weights_only=True)
-
-
-def one_line(error: Exception) -> str:
-    """The beginning of what a library says, or the kind of error where it says nothing."""
-    return " ".join(str(error).split())[:120] or type(error).__name__
 
 
 def trained_on(path: Path) -> tuple[str, str]:

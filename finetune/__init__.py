@@ -21,16 +21,3 @@ if TYPE_CHECKING:
     from .end_to_end import EndToEndResult, finetune_end_to_end
 else:
     __getattr__, __dir__ = lazy(__name__)
-
-__all__ = [
-    "BACKBONE",
-    "END_TO_END",
-    "END_TO_END_TUNING",
-    "PAPER",
-    "UNREAD",
-    "BackboneResult",
-    "EndToEndResult",
-    "Tuning",
-    "finetune_backbone",
-    "finetune_end_to_end",
-]

@@ -5,8 +5,8 @@ _saving→  a run folder  _applying→  scores of new videos
 """
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -186,10 +186,9 @@ def class_weights(trials: Sequence[Trial], name: str) -> Weights:
     return {split: weights.tolist() for split, weights in found.items() if weights is not None}
 
 
-@contextmanager
 def claimed(
     rule: str, tables: Sequence[Table], options: Mapping[str, Any], evaluation: Evaluation, out: Path | None
-) -> Iterator[Path]:
+) -> AbstractContextManager[Path]:
     """The run folder of a fusion, held inside the block: `out`, or the next free one; see `avr.store.claim_run`."""
     record = RunRecord(
         kind="fuse",
@@ -204,8 +203,7 @@ def claimed(
         seed=evaluation.seed,
         store=tables[0].about_store,
     )
-    with claim_run(out, RUNS / record.head, record) as folder:
-        yield folder
+    return claim_run(out, RUNS / record.head, record)
 
 
 def conclude(

@@ -6,7 +6,18 @@ from typing import Any
 import numpy as np
 
 import avr
-from avr.core import AvrError, UsageError, WorkError, check_name, note, read_json, sha256_of, write_json, write_whole
+from avr.core import (
+    AvrError,
+    UsageError,
+    WorkError,
+    check_name,
+    message_of,
+    note,
+    read_json,
+    sha256_of,
+    write_json,
+    write_whole,
+)
 from avr.store import split_folder, split_names
 
 from ._base import Fuser, Rule, load_rule, make_fuser
@@ -87,7 +98,7 @@ def load_fuser(path: Path | str) -> Rule:
     except AvrError:
         raise
     except Exception as error:  # a forged file can make any code raise nearly any built-in error
-        raise WorkError(f"{path}: damaged ({' '.join(str(error).split())[:200]}); fuse again") from error
+        raise WorkError(f"{path}: damaged ({message_of(error)}); fuse again") from error
 
 
 def _read_fuser(path: Path) -> Rule:

@@ -81,7 +81,6 @@ class Awf(Fuser):
 
     @property
     def combines(self) -> str:  # type: ignore[override]
-        """As the objective says."""
         return "probabilities" if self.objective == "stilt" else "log-probabilities"
 
     @classmethod
@@ -148,7 +147,6 @@ class Awf(Fuser):
         return [np.tile(rule, (K, 1)) for rule in rules]
 
     def class_weights(self) -> NDArray:
-        """The weights `(K, S)`."""
         return self.weights_
 
     def notes(self) -> list[str]:

@@ -31,7 +31,6 @@ class LpBeta(Awf):
         super().__init__(objective="margin", nu=nu, delta=0.0, tolerance=tolerance, kind=kind)
 
     def notes(self) -> list[str]:
-        """The setting, and the certificate."""
         return [text.replace("awf margin", "lp-beta") for text in super().notes()]
 
 

@@ -47,7 +47,6 @@ class Weighted(Fuser):
 
     @property
     def combines(self) -> str:  # type: ignore[override]
-        """As `space` says."""
         return self.space
 
     def _learn(self, X: NDArray, y: NDArray, groups: NDArray) -> None:

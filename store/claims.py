@@ -1,8 +1,8 @@
 """Claiming a run's folder: begun, or gone on with, by one process at a time; never one that holds something else."""
 
 import shutil
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -43,7 +43,12 @@ def claim_run(out: Path | None, prefix: Path | str, record: RunRecord) -> Iterat
             in the folder.
         WorkError: its record is damaged, or it cannot be written.
     """
-    folder = Path(out) if out is not None else _unfinished(Path(prefix), record) or new_folder(prefix)
+
+    def goes_on(there: Path) -> bool:
+        before = read_record(there)
+        return not before.finished and before.kind == record.kind and not before.differences(record)
+
+    folder = Path(out) if out is not None else _newest(Path(prefix), goes_on) or new_folder(prefix)
     before = _begun(folder, record)
     if before is not None and before.finished:
         drop_begun(folder, before)  # a process that was killed at its very end has not
@@ -94,10 +99,13 @@ def claim_tuning(out: Path | None, prefix: Path | str, settings: Mapping[str, An
         UsageError: `out` holds something else, or a tuning with other settings, or another process works in it.
         WorkError: it cannot be written.
     """
-    prefix, settings = Path(prefix), as_json(dict(settings))
-    begun = (prefix.with_name(f"{prefix.name}-{number}") for number in reversed(_numbers(prefix)))
-    folder = Path(out) if out is not None else next((f for f in begun if _tunes(f, settings)), None)
-    folder = folder or new_folder(prefix)
+    settings = as_json(dict(settings))
+
+    def goes_on(there: Path) -> bool:
+        same = not differences(read_json(there / TUNING / SETTINGS), settings)
+        return same and not (is_run(there) and read_record(there).finished)
+
+    folder = Path(out) if out is not None else _newest(Path(prefix), goes_on) or new_folder(prefix)
     place = folder / TUNING
     if folder.is_dir() and not place.is_dir() and any(folder.iterdir()):
         raise UsageError(f"{folder} holds something else than a tuning: choose another --out")
@@ -114,15 +122,6 @@ def claim_tuning(out: Path | None, prefix: Path | str, settings: Mapping[str, An
         yield folder, place
     finally:
         lock.release()
-
-
-def _tunes(folder: Path, settings: Mapping[str, Any]) -> bool:
-    """Whether a folder holds this tuning, and its run is not finished."""
-    try:
-        same = not differences(read_json(folder / TUNING / SETTINGS), settings)
-        return same and not (is_run(folder) and read_record(folder).finished)
-    except (OSError, UsageError, WorkError):
-        return False
 
 
 def new_folder(prefix: Path | str) -> Path:
@@ -146,16 +145,13 @@ def new_folder(prefix: Path | str) -> Path:
         return folder
 
 
-def _unfinished(prefix: Path, record: RunRecord) -> Path | None:
-    """The newest unfinished `<prefix>-<k>` of the same settings."""
+def _newest(prefix: Path, goes_on: Callable[[Path], bool]) -> Path | None:
+    """The newest `<prefix>-<k>` that is to go on; what cannot be read is passed over."""
     for number in reversed(_numbers(prefix)):
         folder = prefix.with_name(f"{prefix.name}-{number}")
-        try:
-            before = read_record(folder)
-        except (UsageError, WorkError):
-            continue
-        if not before.finished and before.kind == record.kind and not before.differences(record):
-            return folder
+        with suppress(OSError, UsageError, WorkError):
+            if goes_on(folder):
+                return folder
     return None
 
 

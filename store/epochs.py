@@ -32,7 +32,6 @@ class EpochTable:
         self._lost = False
 
     def add(self, training: str, number: int, row: Mapping[str, float]) -> None:
-        """Write an epoch's row."""
         try:
             if self._known is None and not self._lost:
                 self._known = self._begin()

@@ -8,7 +8,6 @@ SUFFIXES = re.compile(r"\.(?:avi|mp4|mkv|webm|mov|mpg|mpeg|m4v|wmv|flv)$", re.IG
 
 
 def without_suffix(video_id: str) -> str:
-    """An id without the suffix of a video file."""
     return SUFFIXES.sub("", video_id)
 
 
@@ -20,12 +19,17 @@ def sanitised(video_id: str) -> str:
     return re.sub(r"[^A-Za-z0-9/]", "_", without_suffix(video_id))
 
 
+def last_part(video_id: str) -> str:
+    """The last part of an id so sanitised, without its folders."""
+    return sanitised(video_id).rpartition("/")[2]
+
+
 # From the strictest to the loosest; each is asked only about ids that the ones before left alone.
 KEYS: tuple[Callable[[str], str], ...] = (
     lambda video_id: video_id,
     without_suffix,
     sanitised,
-    lambda video_id: sanitised(video_id).rpartition("/")[2],
+    last_part,
 )
 
 
@@ -38,7 +42,7 @@ def match_ids(known: Sequence[str], others: Sequence[str]) -> dict[int, int]:
     left, right = set(range(len(known))), set(range(len(others)))
     for key in KEYS:
         # Alone among all ids of its side, met or not: "a!" is not "a?" because "a?" has met already.
-        at_left, at_right = _alone(known, key), _alone(others, key)
+        at_left, at_right = alone(known, key), alone(others, key)
         for text, there in at_right.items():
             if text in at_left and at_left[text] in left and there in right:
                 matched[there] = at_left[text]
@@ -48,7 +52,7 @@ def match_ids(known: Sequence[str], others: Sequence[str]) -> dict[int, int]:
     return matched
 
 
-def _alone(ids: Sequence[str], key: Callable[[str], str]) -> dict[str, int]:
+def alone(ids: Sequence[str], key: Callable[[str], str]) -> dict[str, int]:
     """Keys that one id alone has, and its position."""
     keys = [key(video_id) for video_id in ids]
     counts = Counter(keys)

@@ -13,7 +13,7 @@ from typing import IO
 import numpy as np
 from numpy.typing import NDArray
 
-from avr.core import AvrError, UsageError, WorkError
+from avr.core import AvrError, UsageError, WorkError, message_of
 
 from .pickles import LARGEST_FILE, load_pickle
 
@@ -37,7 +37,7 @@ def npy_header(stream: IO[bytes], path: Path) -> tuple[tuple[int, ...], bool, np
         readers = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
         shape, fortran, dtype = readers[version](stream)
     except Exception as error:  # the header is text of a stranger: NumPy raises what its parser raises
-        raise UsageError(f"{path}: no npy array ({' '.join(str(error).split())[:200]})") from error
+        raise UsageError(f"{path}: no npy array ({message_of(error)})") from error
     if dtype.kind not in "biufSUO":
         raise UsageError(f"{path}: an array of {dtype}, which are no numbers")
     if any(side < 0 for side in shape):
@@ -98,7 +98,7 @@ def _zip_of(path: Path) -> Iterator[zipfile.ZipFile]:
     except (AvrError, OSError):
         raise
     except Exception as error:  # zipfile raises its own, zlib's, struct's and more
-        raise WorkError(f"{path}: a damaged zip archive ({' '.join(str(error).split())[:200]})") from error
+        raise WorkError(f"{path}: a damaged zip archive ({message_of(error)})") from error
 
 
 def load_npz(path: Path) -> dict[str, NDArray]:

@@ -20,7 +20,7 @@ from typing import Any, ClassVar, NoReturn
 import numpy as np
 from numpy.typing import NDArray
 
-from avr.core import AvrError, UsageError
+from avr.core import AvrError, UsageError, message_of
 
 LARGEST_FILE = 8 << 30  # bytes that are read at once
 DTYPE = re.compile(r"[biufSUO]\d{0,9}")
@@ -239,5 +239,5 @@ def load_pickle(content: bytes, path: Path, *, what: str = "pickle") -> Any:
     except AvrError:
         raise
     except Exception as error:  # a forged pickle can raise anything
-        message = " ".join(str(error).split())[:200]
-        raise UsageError(f"{path}: this {what} cannot be read: {message or 'it is cut short, or none'}") from error
+        message = message_of(error, "it is cut short, or none")
+        raise UsageError(f"{path}: this {what} cannot be read: {message}") from error

@@ -43,7 +43,6 @@ GO_ON = "run the command that began it again, and it goes on"
 
 
 def is_run(folder: Path) -> bool:
-    """Whether a folder has the record of a run."""
     return (folder / RECORD).is_file()
 
 
@@ -85,7 +84,6 @@ def read_head_record(folder: Path) -> RunRecord:
 
 
 def split_folder(run: Path, name: str) -> Path:
-    """Where a run keeps a split."""
     return run / f"{SPLIT}{name}"
 
 

@@ -32,10 +32,9 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from avr.core import AvrError, UsageError, WorkError, check_name, open_file, write_whole
+from avr.core import AvrError, UsageError, WorkError, check_name, message_of, open_file, write_whole
 
-from .checksum import crc32_of
-from .tables import PLACE, Tables, list_tables
+from .tables import PLACE, Tables, crc32_of, list_tables
 
 MAGIC = b"avr-store "
 FORMAT_VERSION = 1
@@ -107,8 +106,7 @@ def open_sealed(path: Path, *kinds: str, whole: bool = False) -> Iterator[tuple[
             raise WorkError(f"{path}: not enough memory to read it ({error})") from error
         except Exception as error:  # a damaged table can make any code raise nearly any built-in error
             place = f" at key {error.args[0]!r}" if isinstance(error, KeyError) and error.args else ""
-            line = " ".join(str(error).split())[:200]
-            raise WorkError(f"{path}: damaged{place} ({type(error).__name__}: {line})") from error
+            raise WorkError(f"{path}: damaged{place} ({type(error).__name__}: {message_of(error)})") from error
 
 
 def check_stream(name: str, *, where: str = "") -> None:

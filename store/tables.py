@@ -8,7 +8,10 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from .checksum import crc32_of
+try:  # the checksum of rows and tables: zlib's CRC-32, by the processor's own instructions where `isal` is installed
+    from isal.isal_zlib import crc32 as crc32_of
+except ImportError:
+    from zlib import crc32 as crc32_of
 
 # Where a row lies in its file, and the CRC-32 of its bytes; `filter_mask` is HDF5's and always 0.
 PLACE = np.dtype([("offset", "<u8"), ("stored", "<u4"), ("crc32", "<u4"), ("filter_mask", "<u4")])

@@ -71,6 +71,13 @@ def parsed(path: Path) -> ast.Module:
     return ast.parse((ROOT / path).read_text())
 
 
+@cache
+def names_of(face: Path) -> frozenset[str]:
+    """What a face imports, at once or at its first use."""
+    nodes = [node for node in ast.walk(parsed(face)) if isinstance(node, ast.ImportFrom)]
+    return frozenset(alias.name for node in nodes for alias in node.names)
+
+
 def imports(path: Path) -> set[str]:
     """Modules of avr that a file imports, at once or when a function is called, without "avr."."""
     found: set[str] = set()
@@ -92,10 +99,10 @@ def imports(path: Path) -> set[str]:
                 module = ".".join([*start, *named])
                 # `from .folder import file` imports the file, `from .file import name` does not; nor does a face's name
                 # that is a file's too, such as `ahead`.
-                face = (ROOT / MODULES[module]).read_text() if module in MODULES and not node.level else ""
+                face = names_of(MODULES[module]) if module in MODULES and not node.level else frozenset()
                 for name in (alias.name for alias in node.names):
                     inner = f"{module}.{name}" if module else name
-                    found.add(inner if inner in MODULES and f'"{name}",' not in face else module)
+                    found.add(inner if inner in MODULES and name not in face else module)
             else:
                 look(ast.iter_child_nodes(node))
 

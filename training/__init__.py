@@ -19,27 +19,3 @@ from .settings import (
     settings_of,
 )
 from .state import read_state, restore_optimizer, state_is_due, write_state
-
-__all__ = [
-    "LBFGS",
-    "OPTIMIZERS",
-    "SCHEDULES",
-    "Engine",
-    "Epoch",
-    "OnEpoch",
-    "Optimizer",
-    "Schedule",
-    "TensorBoard",
-    "Training",
-    "build_optimizer",
-    "check_device",
-    "check_read",
-    "choose_device",
-    "deterministic",
-    "read_state",
-    "read_training",
-    "restore_optimizer",
-    "settings_of",
-    "state_is_due",
-    "write_state",
-]

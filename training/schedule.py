@@ -53,12 +53,10 @@ class Schedule:
 
     @property
     def ended(self) -> bool:
-        """Whether the training is over."""
         return self.stage == len(self.stages)
 
     @property
     def begins_stage(self) -> bool:
-        """Whether the next step is the first of a stage."""
         return not self.ended and self.step_of_stage == 0
 
     @property
@@ -80,7 +78,6 @@ class Schedule:
         return SCHEDULES[self.training.schedule](self.training, at) * lr / self.training.lr
 
     def count_step(self) -> None:
-        """Count a step that was taken."""
         self.step += 1
         self.step_of_stage += 1
         self.step_of_epoch += 1

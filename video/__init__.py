@@ -20,34 +20,3 @@ if TYPE_CHECKING:
     from .writing import write_video
 else:
     __getattr__, __dir__ = lazy(__name__)
-
-__all__ = [
-    "USUAL_RATE",
-    "Answer",
-    "ArrayFrame",
-    "CheckResult",
-    "Decoded",
-    "Decoder",
-    "Facts",
-    "Finding",
-    "Frame",
-    "Frames",
-    "HeldFrames",
-    "Need",
-    "Pairs",
-    "Sampling",
-    "Steps",
-    "VideoError",
-    "VideoFile",
-    "answer",
-    "bytes_missing",
-    "check_dataset",
-    "decode",
-    "decode_held",
-    "decoder_versions",
-    "open_frames",
-    "read_frames",
-    "refuse_damaged",
-    "sample_steps",
-    "write_video",
-]

@@ -139,17 +139,16 @@ class Decoded:
     note: str = ""
 
 
-def decode(video: Video, needs: Mapping[str, Need], *, generator: np.random.Generator | None = None) -> Decoded:
-    """Decode what is needed of one video.
+def decode(video: Video, needs: Mapping[str, Need]) -> Decoded:
+    """Decode what is needed of one video. Random views come from the seed and the video's id.
 
     Args:
         needs: what each network looks at there, by names of the asker's own.
-        generator: draws random views (training); without it they come from the seed and the video's id.
 
     Raises:
         VideoError: the video gives nothing, or more of it is damaged than the sampling takes; says why.
     """
-    return _decode(lambda fps: open_frames(video, fps=fps), needs, key=video.id, generator=generator)
+    return _decode(lambda fps: open_frames(video, fps=fps), needs, key=video.id)
 
 
 def decode_held(frames: Sequence[Frame], needs: Mapping[str, Need], *, key: str = "") -> Decoded:
@@ -157,13 +156,7 @@ def decode_held(frames: Sequence[Frame], needs: Mapping[str, Need], *, key: str 
     return _decode(lambda fps: HeldFrames(frames, fps=fps), needs, key=key)
 
 
-def _decode(
-    opened: Callable[[float], Frames],
-    needs: Mapping[str, Need],
-    *,
-    key: str,
-    generator: np.random.Generator | None = None,
-) -> Decoded:
+def _decode(opened: Callable[[float], Frames], needs: Mapping[str, Need], *, key: str) -> Decoded:
     answers: dict[str, Answer] = {}
     # Once, but for needs that sample from different grids in time.
     for fps in dict.fromkeys(need.sampling.fps for need in needs.values()):
@@ -172,7 +165,7 @@ def _decode(
         refuse_damaged(frames, min(need.sampling.damage for need in own.values()))
         # Needs of one sampling look at the same steps.
         samplings = dict.fromkeys(need.sampling for need in own.values())
-        drawn = {one: sample_steps(one, frames.count, key=key, generator=generator) for one in samplings}
+        drawn = {one: sample_steps(one, frames.count, key=key) for one in samplings}
         decoded = answer(frames, {name: drawn[need.sampling] for name, need in own.items()}, own)
         answers |= decoded.answers
     return replace(decoded, answers=answers)

@@ -124,7 +124,6 @@ class VideoFile:
         self.close()
 
     def close(self) -> None:
-        """Close the file."""
         self._container.close()
 
     @property

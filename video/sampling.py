@@ -93,14 +93,6 @@ def _repeat_last(num_frames: int, num_wanted: int) -> View:
     return [min(index, num_frames - 1) for index in range(num_wanted)]
 
 
-def _check(num_frames: int, **counts: int) -> None:
-    if num_frames < 1:
-        raise ValueError(f"num_frames must be at least 1, not {num_frames}")
-    for name, count in counts.items():
-        if count < 1:
-            raise ValueError(f"{name} must be at least 1, not {count}")
-
-
 def segments(num_frames: int, num_segments: int, *, num_views: int = 1) -> list[View]:
     """Frames evenly spaced in N equal segments (STFN, section 4.1).
 
@@ -113,7 +105,6 @@ def segments(num_frames: int, num_segments: int, *, num_views: int = 1) -> list[
     Returns:
         V lists of N frames, ascending.
     """
-    _check(num_frames, num_segments=num_segments, num_views=num_views)
     if num_frames < num_segments:
         return [_repeat_last(num_frames, num_segments) for _ in range(num_views)]
     parts = 2 * num_views * num_segments
@@ -132,7 +123,6 @@ def random_segments(
         F = 12, N = 3, one a segment:   ...x .x.. x...
         F = 12, N = 3, two a segment:   x..x .xx. x.x.
     """
-    _check(num_frames, num_segments=num_segments, per_segment=per_segment)
     if num_frames < num_segments * per_segment:
         return _repeat_last(num_frames, num_segments * per_segment)
     edges = [segment * num_frames // num_segments for segment in range(num_segments + 1)]
@@ -148,7 +138,6 @@ def strided(num_frames: int, num_wanted: int) -> View:
 
     F = 11, T = 3, t' = 3:   ..x..x..x..
     """
-    _check(num_frames, num_wanted=num_wanted)
     if num_frames < num_wanted:
         return _repeat_last(num_frames, num_wanted)
     step = num_frames // num_wanted
@@ -163,7 +152,6 @@ def random_strided(num_frames: int, num_wanted: int, generator: np.random.Genera
     Where not even the smallest stride fits, neighbouring frames from a start that is drawn; of fewer frames than T the
     test frames (`strided`).
     """
-    _check(num_frames, num_wanted=num_wanted)
     if num_frames < num_wanted:
         return strided(num_frames, num_wanted)
     largest = min(10, (num_frames - 1) // max(1, num_wanted - 1))
@@ -185,7 +173,6 @@ def clips(num_frames: int, *, length: int = 30, stride: int = 15, most: int = 20
     Returns:
         1 to `most` lists of `length` frames; frames behind the last whole clip are left out.
     """
-    _check(num_frames, length=length, stride=stride, most=most)
     if num_frames <= length:
         return [_repeat_last(num_frames, length)]
     count = 1 + (num_frames - length) // stride
@@ -201,7 +188,6 @@ def centred_pairs(frame: int, num_pairs: int, num_frames: int) -> list[int]:
     At the video's ends the stack is moved inside; a video with fewer than L pairs repeats its last pair. A video of one
     frame has the pair 0 alone, of the frame with itself: no motion.
     """
-    _check(num_frames, num_pairs=num_pairs)
     last = max(0, num_frames - 2)
     start = max(0, min(frame - num_pairs // 2, last - num_pairs + 1))
     return [min(start + index, last) for index in range(num_pairs)]
@@ -214,7 +200,6 @@ def centred_clip(frame: int, length: int, num_frames: int, *, stride: int = 1) -
 
     At the video's ends the clip is moved inside; a video too short for it repeats its last frame.
     """
-    _check(num_frames, length=length, stride=stride)
     last = num_frames - 1
     start = max(0, min(frame - length // 2 * stride, last - (length - 1) * stride))
     return [min(start + index * stride, last) for index in range(length)]

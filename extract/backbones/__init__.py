@@ -16,17 +16,6 @@ from torch import Tensor, nn
 
 from avr.core import UsageError, load_item
 
-__all__ = [
-    "Backbone",
-    "GridReader",
-    "LayerReader",
-    "Preprocessing",
-    "map_of",
-    "on_grid",
-    "open_backbone",
-    "tokens_of",
-]
-
 
 class Preprocessing(NamedTuple):
     """What weights were made with.

@@ -3,8 +3,8 @@
 from collections.abc import Callable
 from typing import TypeVar
 
-from avr.core import WorkError, load_extra
-from avr.extract.weights import HELP, one_line
+from avr.core import WorkError, load_extra, message_of
+from avr.extract.weights import HELP
 
 Got = TypeVar("Got")
 
@@ -25,4 +25,4 @@ def from_hub(name: str, get: Callable[[bool], Got], *, instead: str = HELP) -> G
         hub.get_session().head(hub.constants.ENDPOINT, timeout=10)
         return get(False)
     except Exception as error:
-        raise WorkError(f"{name} cannot be downloaded ({one_line(error)}); {instead}") from error
+        raise WorkError(f"{name} cannot be downloaded ({message_of(error)}); {instead}") from error

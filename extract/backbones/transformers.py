@@ -16,8 +16,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from avr.core import UsageError, WorkError, load_extra, sha256_of
-from avr.extract.weights import HELP, one_line, read_weights
+from avr.core import UsageError, WorkError, load_extra, message_of, sha256_of
+from avr.extract.weights import HELP, read_weights
 
 from . import Backbone, GridReader, LayerReader, Preprocessing, on_grid, tokens_of
 from ._hub import from_hub
@@ -71,7 +71,7 @@ class Transformers(Backbone):
         try:
             return kind.from_pretrained(place, local_files_only=True, trust_remote_code=False)
         except Exception as error:  # whatever the library raises of a folder that is another's
-            raise UsageError(f"{place}: no network of transformers ({one_line(error)})") from error
+            raise UsageError(f"{place}: no network of transformers ({message_of(error)})") from error
 
     @contextmanager
     def _quiet(self) -> Iterator[None]:

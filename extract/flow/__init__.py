@@ -6,5 +6,3 @@ point at (x, y) of the previous frame is at (x + flow[0], y + flow[1]) of the fo
 
 from ._encode import encode_flow, encoded_flows
 from ._method import FlowMethod, load
-
-__all__ = ["FlowMethod", "encode_flow", "encoded_flows", "load"]

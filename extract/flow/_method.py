@@ -12,7 +12,7 @@ Solve = Callable[[Tensor, Tensor], Tensor]
 
 
 class FlowMethod:
-    """A flow method ready to be called: what computes it, and a check of what goes in.
+    """A flow method ready to be called, and what computes it.
 
     Args:
         name: the method's name, such as "tvl1".
@@ -34,24 +34,13 @@ class FlowMethod:
         """Flow of each pair.
 
         Args:
-            previous: (P, H, W) uint8 grey, or (P, H, W, 3) uint8 RGB where `needs_colour`.
+            previous: (P, H, W) uint8 grey, or (P, H, W, 3) uint8 RGB where `needs_colour`; P is at least 1.
             following: the same shape: the frames that come after.
 
         Returns:
             (P, 2, H, W) float32, pixels, x then y. A pair's flow does not depend on the pairs beside it: bit for bit
             on a CPU, except `raft`, within 1e-3 px.
-
-        Raises:
-            ValueError: another shape or dtype.
         """
-        wanted = "(P, H, W, 3) uint8 RGB" if self.needs_colour else "(P, H, W) uint8 grey"
-        right = previous.ndim == (4 if self.needs_colour else 3) and previous.shape == following.shape
-        right = right and (not self.needs_colour or previous.shape[-1] == 3)
-        if not right or previous.dtype != np.uint8 or following.dtype != np.uint8:
-            found = f"{previous.shape} {previous.dtype} and {following.shape} {following.dtype}"
-            raise ValueError(f"flow '{self.name}' reads two arrays {wanted} of one shape, not {found}")
-        if len(previous) == 0:
-            return np.zeros((0, 2, *previous.shape[1:3]), np.float32)
         first, second = (torch.from_numpy(np.array(frames)).to(self.device) for frames in (previous, following))
         flow: np.ndarray = self.solve(first, second).cpu().numpy()
         return flow
@@ -98,15 +87,13 @@ def load(name: str, device: str = "cpu", **options: object) -> FlowMethod:
         options: the method's own settings, keywords of the item's `build`.
 
     Raises:
-        UsageError: no such method, or no such option of it; the known ones are listed.
+        UsageError: no such method (the known ones are listed), or one without weights.
     """
     name, _, weights = name.partition("=")
-    if weights:
-        options["weights"] = weights
     build = load_item("avr.extract.flow", name, "flow method").build
-    known = list(build.__kwdefaults__ or {})
-    for key in options:
-        if key not in known:
-            raise UsageError(f"flow '{name}' has no option '{key}'; known: {', '.join(known) or 'none'}")
+    if weights:
+        if "weights" not in (build.__kwdefaults__ or {}):
+            raise UsageError(f"flow '{name}' has no weights: leave ={weights} out")
+        options["weights"] = weights
     method: FlowMethod = build(device, **options)
     return method

@@ -15,16 +15,13 @@ SMALL = 1 << 14  # pixels: DIS may change its settings for frames below 91 pixel
 cv: Any = cv2  # the stubs that come with OpenCV leave out its flow classes
 
 
-def over_threads(one: Callable[[np.ndarray, np.ndarray], np.ndarray], *, threads: int | None = None) -> Solve:
-    """A batch function from a function of one pair.
+def over_threads(one: Callable[[np.ndarray, np.ndarray], np.ndarray]) -> Solve:
+    """A batch function from a function of one pair, two (H, W) uint8 frames to (2, H, W) float32.
 
-    Threads suffice, since OpenCV and NumPy let go of the interpreter's lock while they work.
-
-    Args:
-        one: two (H, W) uint8 frames to (2, H, W) float32.
-        threads: how many pairs at once; None: one a core that OpenCV may use.
+    As many pairs at once as OpenCV may use cores. Threads suffice, since OpenCV and NumPy let go of the interpreter's
+    lock while they work.
     """
-    workers = threads or max(1, cv.getNumThreads())
+    workers = max(1, cv.getNumThreads())
     pool: list[ThreadPoolExecutor] = []  # made at the first call that wants it
 
     def solve(previous: Tensor, following: Tensor) -> Tensor:
@@ -38,14 +35,10 @@ def over_threads(one: Callable[[np.ndarray, np.ndarray], np.ndarray], *, threads
     return solve
 
 
-def over_pairs(make: Callable[[], Any], *, threads: int | None = None) -> Solve:
-    """A batch function from an OpenCV solver of one pair.
+def over_pairs(make: Callable[[], Any]) -> Solve:
+    """A batch function from what makes an OpenCV solver of one pair, a `cv2.DenseOpticalFlow`.
 
     Solvers keep buffers between calls and are not safe to share, so each thread makes its own.
-
-    Args:
-        make: makes a `cv2.DenseOpticalFlow`.
-        threads: how many pairs at once; None: one a core that OpenCV may use.
     """
     local = threading.local()
 
@@ -57,4 +50,4 @@ def over_pairs(make: Callable[[], Any], *, threads: int | None = None) -> Solve:
         flow = local.solver.calc(previous, following, None)
         return np.ascontiguousarray(flow.transpose(2, 0, 1), dtype=np.float32)
 
-    return over_threads(one, threads=threads)
+    return over_threads(one)

@@ -109,7 +109,6 @@ class EagerLevel:
         self.limit = parameters.limit(*first.shape[1:])
 
     def warp(self) -> None:
-        """Linearise the second frame about the present flow."""
         height, width = self.first.shape[1:]
         # grid_sample's bicubic is OpenCV's: a = -0.75, and 0 outside. It wants the corner pixels at -1 and 1.
         columns = torch.arange(width, device=self.flow.device) + self.flow[:, 0]
@@ -127,7 +126,6 @@ class EagerLevel:
             self.flow[pair] = windows.flatten(-2).median(-1).values
 
     def iterate(self, active: Tensor, count: int) -> Tensor:
-        """Up to `count` iterations of the pairs `active`; returns those that have not converged."""
         flow, dual, slope = self.flow[active], self.dual[active], self.slope[active]
         constant, inverse = self.constant[active], self.inverse[active]
         for _ in range(count):

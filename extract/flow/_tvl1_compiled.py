@@ -155,12 +155,10 @@ class CompiledLevel:
         self.numbers = tuple(np.float32(number) for number in numbers)
 
     def linearise(self, warped: np.ndarray) -> None:
-        """Take the second frame about the present flow."""
         _linearise(warped, self.first, *self.state[:2], self.linear, TINY)
         self.error = np.inf
 
     def descend(self, count: int) -> tuple[int, float]:
-        """Up to `count` iterations, until the flow moves little enough: how many, and the last one's squared change."""
         done, self.error = _descend(
             self.state, self.linear, self.errors, self.before, count, self.limit, self.error, self.numbers
         )

@@ -114,14 +114,12 @@ class NumpyLevel:
         self.step = _bind_step(flow, parameters)
 
     def linearise(self, warped: np.ndarray) -> None:
-        """Take the second frame about the present flow."""
         image, along_x, along_y = (np.ascontiguousarray(warped[..., channel]) for channel in range(3))
         constant = image - along_x * self.flow[0] - along_y * self.flow[1] - self.first
         inverse = -1 / np.maximum(along_x * along_x + along_y * along_y, TINY)
         self.linear = along_x, along_y, constant, inverse
 
     def descend(self, count: int) -> tuple[int, float]:
-        """Up to `count` iterations, until the flow moves little enough: how many, and the last one's squared change."""
         error = np.inf
         for done in range(count):
             error = self.step(*self.linear)

@@ -5,8 +5,7 @@ from types import ModuleType
 import torch
 from torch import Tensor
 
-from avr.core import warn
-from avr.extract.weights import one_line
+from avr.core import message_of, warn
 
 from ._tvl1 import Parameters, small_pair
 from ._tvl1_batch import EagerLevel, Level, MakeLevel, solve_batch, texture
@@ -50,11 +49,9 @@ class KernelLevel:
 
     @property
     def flow(self) -> Tensor:
-        """The flow so far, (B, 2, H, W) pixels."""
         return self.state[:, :2, : self.pixels].reshape(self.pairs, 2, self.height, self.width)
 
     def warp(self) -> None:
-        """Linearise the second frame about the present flow."""
         self.kernels._warp[(self.samples, self.pairs)](
             self.first, self.texture, self.state, self.linear, self.height, self.width, self.plane, **SAMPLE
         )  # fmt: skip
@@ -68,7 +65,6 @@ class KernelLevel:
         self.state[:, :2].index_copy_(0, active, self.other[:, :2].index_select(0, active))
 
     def iterate(self, active: Tensor, count: int) -> Tensor:
-        """Up to `count` iterations of the pairs `active`; returns those that have not converged."""
         for done in range(0, count, LOOK_EVERY):
             active = self._iterate(active, min(LOOK_EVERY, count - done))
             if len(active) == 0:
@@ -110,6 +106,6 @@ def kernels_or_none(device: torch.device) -> MakeLevel | None:
         if not float(difference.abs().mean()) < 0.02:
             raise RuntimeError("they differ from plain PyTorch")
     except Exception as error:
-        warn(f"TV-L1's fused kernels cannot be used on {device} ({one_line(error)}): plain PyTorch, slower, is")
+        warn(f"TV-L1's fused kernels cannot be used on {device} ({message_of(error)}): plain PyTorch, slower, is")
         return None
     return fused

@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 import torch
 
-from avr.core import UsageError, installing, note, warn
-from avr.extract.weights import one_line
+from avr.core import UsageError, installing, message_of, note, warn
 
 from ._method import FlowMethod, in_slices, padded
 from ._opencv import cv, over_pairs, over_threads
@@ -33,7 +32,6 @@ def build(
     *,
     backend: Literal["auto", "numba", "numpy", "opencv", "torch", "triton"] = "auto",
     parameters: Parameters | None = None,
-    threads: int | None = None,
 ) -> FlowMethod:
     """TV-L1 with the parameters of OpenCV's DualTVL1.
 
@@ -43,7 +41,6 @@ def build(
             "triton" on a GPU, "torch" where that has no Triton. numba's flow is NumPy's bit for bit, and so it is
             called "numpy" in a store: workers with and without numba may share one.
         parameters: None: OpenCV's defaults.
-        threads: how many pairs at once on a CPU; None: one a core.
     """
     chosen = parameters or Parameters()
     if backend == "numba" and not _is_compiled():
@@ -51,9 +48,9 @@ def build(
     if backend == "auto":
         backend = "numba" if device == "cpu" else "triton" if device.startswith("cuda") else "torch"
     if backend == "opencv":
-        return FlowMethod("tvl1", over_pairs(lambda: _opencv_solver(chosen), threads=threads))
+        return FlowMethod("tvl1", over_pairs(lambda: _opencv_solver(chosen)))
     if backend in ("numba", "numpy"):
-        return _by_pairs(chosen, threads, compiled=backend == "numba")
+        return _by_pairs(chosen, compiled=backend == "numba")
     return _batched(device, backend, chosen)
 
 
@@ -73,7 +70,7 @@ def _opencv_solver(chosen: Parameters) -> object:
     )
 
 
-def _by_pairs(parameters: Parameters, threads: int | None, *, compiled: bool) -> FlowMethod:
+def _by_pairs(parameters: Parameters, *, compiled: bool) -> FlowMethod:
     """Pair by pair on a CPU."""
     from ._tvl1_cpu import NumpyLevel, solve_pair
 
@@ -84,7 +81,7 @@ def _by_pairs(parameters: Parameters, threads: int | None, *, compiled: bool) ->
                 level = _compiled_or_numpy()
         return solve_pair(first, second, parameters, level)[0]
 
-    return FlowMethod("tvl1", over_threads(one, threads=threads), backend="numpy")
+    return FlowMethod("tvl1", over_threads(one), backend="numpy")
 
 
 def _is_compiled() -> bool:
@@ -111,7 +108,7 @@ def _compiled_or_numpy() -> "MakeLevel":
         note(f"TV-L1 is computed without {error.name}: with it, {installing('fast')}, it takes a third of the time")
         return NumpyLevel
     except Exception as error:
-        warn(f"TV-L1's compiled form cannot be used ({one_line(error)}): NumPy, a third as fast, is")
+        warn(f"TV-L1's compiled form cannot be used ({message_of(error)}): NumPy, a third as fast, is")
         return NumpyLevel
     return CompiledLevel
 

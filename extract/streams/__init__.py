@@ -17,8 +17,6 @@ from avr.extract.preprocess import to_device
 from avr.extract.settings import Settings
 from avr.video import Answer, Need
 
-__all__ = ["Stream", "open_streams", "stream_class"]
-
 
 class Stream(ABC):
     """One stream of an extraction on one device.

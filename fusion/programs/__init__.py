@@ -4,18 +4,3 @@ from .margin import MarginProgram, margins, soft_margin
 from .pool import ClassPool, PoolProgram, class_pools, shared_exponents
 from .select import STRENGTHS, first_good, held_out_errors
 from .stilt import stilt_gains, stilt_weights
-
-__all__ = [
-    "STRENGTHS",
-    "ClassPool",
-    "MarginProgram",
-    "PoolProgram",
-    "class_pools",
-    "first_good",
-    "held_out_errors",
-    "margins",
-    "shared_exponents",
-    "soft_margin",
-    "stilt_gains",
-    "stilt_weights",
-]

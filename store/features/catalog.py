@@ -231,9 +231,9 @@ def part_group(name: str) -> str:
     return f"{RESERVED}/parts/{name}" if name else RESERVED
 
 
-def read_packed(path: Path, *, whole: bool = False) -> dict[str, Catalog]:
+def read_packed(path: Path) -> dict[str, Catalog]:
     """The tables of a packed file, part after part. Raises as `open_sealed`."""
-    with open_sealed(path, "packed", whole=whole) as (seal, tables):
+    with open_sealed(path, "packed") as (seal, tables):
         start = part_group("*").removesuffix("*")
         parts = sorted({name.split("/")[2] for name in tables.content if name.startswith(start)})
         if "index/about" in tables.content or not parts:

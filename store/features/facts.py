@@ -25,25 +25,6 @@ CODEC = "codec"
 
 
 @dataclass(frozen=True)
-class Known:
-    """What is told of one video: facts by name, and the frame and second of each step, (V, N)."""
-
-    video: Mapping[str, Any]
-    frame: NDArray[np.int32]
-    second: NDArray[np.float64]
-
-    @classmethod
-    def of(cls, video: Mapping[str, Any], shown: tuple[ArrayLike, ArrayLike] | None, shape: tuple[int, int]) -> "Known":
-        """Check what is told of a video with V views of N steps; of no `shown` nothing is known."""
-        if shown is None:
-            return cls(video, np.full(shape, -1, "<i4"), np.full(shape, np.nan, "<f8"))
-        frame, second = np.asarray(shown[0], "<i4"), np.asarray(shown[1], "<f8")
-        if frame.shape != shape or second.shape != shape:
-            raise UsageError(f"frames and seconds of shape {frame.shape} and {second.shape}, not {shape}")
-        return cls(video, frame, second)
-
-
-@dataclass(frozen=True)
 class Facts:
     """Tables of M videos with R rows of N steps.
 
@@ -65,16 +46,17 @@ class Facts:
         return cls(videos, np.full((num_rows, steps), -1, "<i4"), np.full((num_rows, steps), np.nan, "<f8"))
 
     @classmethod
-    def of_videos(cls, known: Sequence["Known"], steps: int) -> "Facts":
-        """Of some videos, one after the other; what is not told of one is not known."""
-        videos = {
-            name: np.array([one.video.get(name, 0) for one in known]).astype(f"<{kind}")
-            for name, kind in NUMBERS.items()
-        }
-        videos[CODEC] = np.array([one.video.get(CODEC, "") for one in known], dtype=str)
-        none = cls.unknown(0, 0, steps)
-        frame = np.concatenate([none.frame, *(one.frame for one in known)])
-        second = np.concatenate([none.second, *(one.second for one in known)])
+    def of(cls, told: Mapping[str, Any], shown: tuple[ArrayLike, ArrayLike] | None, rows: tuple[int, int]) -> "Facts":
+        """Of one video with V rows of N steps: what is told of it by name, and which frame and second they show."""
+        known = cls.unknown(1, *rows)
+        videos = dict(known.videos)
+        for name in videos.keys() & told.keys():
+            videos[name] = np.array([told[name]], dtype=str if name == CODEC else videos[name].dtype)
+        if shown is None:
+            return cls(videos, known.frame, known.second)
+        frame, second = np.asarray(shown[0], "<i4"), np.asarray(shown[1], "<f8")
+        if frame.shape != rows or second.shape != rows:
+            raise UsageError(f"frames and seconds of shape {frame.shape} and {second.shape}, not {rows}")
         return cls(videos, frame, second)
 
     @classmethod

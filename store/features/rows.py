@@ -24,7 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from avr.core import WorkError, most_open_files, open_handle, read_at
-from avr.store.checksum import crc32_of
+from avr.store.tables import crc32_of
 
 from .catalog import Catalog
 

@@ -11,12 +11,11 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from avr.core import UsageError, WorkError, remove_leftovers
-from avr.store.checksum import crc32_of
 from avr.store.sealed import Rows, write_sealed
-from avr.store.tables import PLACE, write_tables
+from avr.store.tables import PLACE, crc32_of, write_tables
 
 from .catalog import Catalog, content_tables, num_steps, shard_name
-from .facts import Facts, Known
+from .facts import Facts
 from .plan import Plan, load_plan
 
 LARGEST_HALF = 65504.0
@@ -67,7 +66,7 @@ class ShardWriter:
         self._members = frozenset(self.video_ids)
         self._features: dict[str, dict[str, NDArray[np.float16]]] = {}
         self._frames: dict[str, int] = {}
-        self._facts: dict[str, Known] = {}
+        self._facts: dict[str, Facts] = {}
         self._failures: dict[str, str] = {}
         self._notes: dict[str, str] = {}
         self._lock = threading.Lock()
@@ -113,7 +112,7 @@ class ShardWriter:
             if len({len(values) for values in rows.values()}) > 1:
                 raise WorkError(f"unequal views: { {name: len(values) for name, values in rows.items()} }")
             views = len(next(iter(rows.values()), ()))
-            known = Known.of(facts or {}, shown, (views, num_steps(self.plan.arrays)))
+            known = Facts.of(facts or {}, shown, (views, num_steps(self.plan.arrays)))
         except WorkError as error:
             self.fail(video_id, str(error))
             return str(error)
@@ -171,7 +170,7 @@ class ShardWriter:
             whole=self.plan,
             rows=np.array(counts, dtype="<i4"),
             frames=np.array([self._frames[video] for video in there.ids], dtype="<i4"),
-            facts=Facts.of_videos([self._facts[video] for video in there.ids], num_steps(self.plan.arrays)),
+            facts=Facts.join([self._facts[video] for video in there.ids], num_steps(self.plan.arrays)),
             failures=tuple((video, self._failures[video]) for video in self.video_ids if video in self._failures),
             notes=tuple((video, self._notes[video]) for video in there.ids if video in self._notes),
             places=places,

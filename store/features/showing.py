@@ -1,56 +1,34 @@
 """How a store shows itself: in a line, as a table in a notebook, as a pandas frame of its videos."""
 
-from collections.abc import Mapping
 from html import escape
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
-from avr.core import load_extra
+from avr.core import first_few, load_extra
 
 
 class Shown:
-    """What `FeatureStore` says of itself, of the columns that it has."""
+    """What `FeatureStore`, whose base it is, says of itself, of the columns that it has."""
 
-    if TYPE_CHECKING:
-        _named: str
-        dataset: str
-        class_names: tuple[str, ...]
-        split_names: tuple[str, ...]
-        ids: NDArray[np.str_]
-        paths: NDArray[np.str_]
-        groups: NDArray[np.str_]
-        labels: NDArray[np.int64]
-        frames: NDArray[np.int32]
-        views: NDArray[np.int32]
-        facts: dict[str, NDArray]
-        arrays: Mapping[str, Any]
-        failures: list[dict[str, str]]
-        lacking: str
-
-        def split(self, name: str) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]: ...
-
-    def _told(self) -> dict[str, str]:
+    def _told(self: Any) -> dict[str, str]:
         """What it holds, by what to call it."""
         arrays = [f"{name} {'×'.join(map(str, array.shape))}" for name, array in self.arrays.items()]
         told = {
             "videos": str(len(self.ids)),
             "classes": str(len(self.class_names)),
-            "splits": ", ".join(self.split_names[:6]) + ", …" * (len(self.split_names) > 6),
+            "splits": first_few(self.split_names, 6),
             "arrays": ", ".join(arrays),
             "failures": str(len(self.failures) or ""),
             "lacking": self.lacking,
         }
         return {name: value for name, value in told.items() if value}
 
-    def __repr__(self) -> str:
+    def __repr__(self: Any) -> str:
         told = self._told()
         lacking = f", lacks {told['lacking']}" if "lacking" in told else ""
         held = f"{told['videos']} videos, {told['classes']} classes, {told['arrays']}"
         return f"FeatureStore({self.dataset}: {held}{lacking}; {self._named})"
 
-    def _repr_html_(self) -> str:
+    def _repr_html_(self: Any) -> str:
         """What notebooks show. Names are anybody's, so they are escaped."""
         rows = "".join(
             f'<tr><th style="text-align:left">{escape(name)}</th><td style="text-align:left">{escape(value)}</td></tr>'
@@ -58,7 +36,7 @@ class Shown:
         )
         return f"<table><caption>{escape(self.dataset)}, {escape(self._named)}</caption><tbody>{rows}</tbody></table>"
 
-    def to_frame(self) -> Any:
+    def to_frame(self: Any) -> Any:
         """A pandas DataFrame of a row a video, with the ids as its index.
 
         Columns: label (the class's name), group, path, frames, views, what is known of the file (rate, seconds, width,

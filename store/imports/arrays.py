@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from avr.core import AvrError, WorkError
+from avr.core import AvrError, WorkError, message_of
 
 DEEPEST = 32  # dicts, or folders of an HDF5 file, in each other
 
@@ -43,7 +43,7 @@ class Array:
         except AvrError:
             raise
         except Exception as error:  # what libraries raise at a forged file has no end
-            raise WorkError(f"{self.where}: cannot be read: {line_of(error)}") from error
+            raise WorkError(f"{self.where}: cannot be read: {message_of(error, OTHER)}") from error
 
     def rows(self) -> list["Array"]:
         """The items of its first axis; what they lie in is opened once."""
@@ -58,11 +58,7 @@ def _row(opened: Callable[[], Any], index: int) -> NDArray:
     return np.asarray(opened()[index])
 
 
-def line_of(error: Exception) -> str:
-    """What an error says, in one line."""
-    return " ".join(str(error).split())[:200] or "damaged, or of another kind"
-
-
+OTHER = "damaged, or of another kind"  # where a library says nothing of a file
 Several = Array | list[Array]  # a list of arrays that do not stack
 Content = Several | dict[str, Several]
 

@@ -5,23 +5,26 @@ spent on it, and nothing in a file is called or followed out of it.
 """
 
 import csv
+import math
 import mmap
 import pickle
 import warnings
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from numpy.typing import NDArray
 
-from avr.core import AvrError, UsageError
+from avr.core import AvrError, UsageError, message_of, open_file
 from avr.store.npy import load_npy, npy_header, open_npz
 from avr.store.pickles import LARGEST_FILE, Plain, load_pickle
 
-from .arrays import Array, Content, content_of, line_of
+from .arrays import OTHER, Array, Content, content_of
 from .hdf5 import open_hdf5
 from .matlab import open_mat
+
+T = TypeVar("T")
 
 
 def open_features(path: Path) -> Content:
@@ -34,16 +37,22 @@ def open_features(path: Path) -> Content:
     reader = READERS.get(path.suffix.lower())
     if reader is None:
         raise UsageError(f"{path}: features of this kind are not known; known: {', '.join(READERS)}")
-    if not path.is_file():
-        raise UsageError(f"{path}: {'not a regular file' if path.exists() else 'no such file'}")
+    return guarded(path, "features", lambda: reader(path))
+
+
+def guarded(path: Path, what: str, read: Callable[[], T], *, most: float = math.inf) -> T:
+    """What is read of a file of others', which may be none, of more than so many bytes, or forged (UsageError)."""
     try:
-        return reader(path)
+        with open_file(path) as file:
+            if file.seek(0, 2) > most:
+                raise UsageError(f"{path}: more than {most / 2**30:.0f} GB of {what}")
+        return read()
     except AvrError:
         raise
     except OSError as error:
-        raise UsageError(f"{path}: cannot be read ({error.strerror or line_of(error)})") from error
-    except Exception as error:  # what libraries raise at a forged file has no end
-        raise UsageError(f"{path}: cannot be read as features: {line_of(error)}") from error
+        raise UsageError(f"{path}: cannot be read ({error.strerror or message_of(error, OTHER)})") from error
+    except Exception as error:  # what libraries, and dicts in dicts, make of a forged file has no end
+        raise UsageError(f"{path}: cannot be read as {what}: {message_of(error, OTHER)}") from error
 
 
 def _open_npy(path: Path) -> Content:

@@ -1,6 +1,6 @@
 """Imported features as parts of a store: all of them held against what is there, and then written."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -107,9 +107,3 @@ def _write(folder: Path, dataset: Any, part: ImportedPart) -> ImportedStream:
                 progress.advance()
     with FeatureStore(folder) as store:
         return ImportedStream(dict(part.arrays), part.provenance["settings"], len(store), store.failures)
-
-
-def first_few(names: Iterable[str], most: int = 3) -> str:
-    """The first of some names, each once."""
-    found = list(dict.fromkeys(names))
-    return ", ".join(found[:most]) + ", …" * (len(found) > most)

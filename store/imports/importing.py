@@ -10,13 +10,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from avr.core import UsageError, WorkError
+from avr.core import UsageError, WorkError, first_few
 from avr.store.features.plan import check_array
 from avr.store.features.shard import ShardWriter
 
 from .arrays import Array
 from .exported import read_export
-from .imported import ImportedFeatures, ImportedPart, first_few, write_parts
+from .imported import ImportedFeatures, ImportedPart, write_parts
 from .laying import Laying
 from .naming import RATE, TIMES, Meant, read_names
 from .sources import Source, find_sources, stream_name

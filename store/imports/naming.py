@@ -1,11 +1,11 @@
 """Which video, and which stream, the names of foreign features mean: of files in a folder, or of arrays in a file."""
 
 import re
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from avr.store.matching import match_ids, sanitised, without_suffix
+from avr.store.matching import alone, last_part, match_ids, sanitised, without_suffix
 
 # What video_features writes beside the features of a video, and what it is.
 RATE, TIMES = "fps", "timestamps_ms"
@@ -96,28 +96,19 @@ def _doubles(
     parts: Sequence[tuple[str, str]], places: Sequence[int], ids: Sequence[str], streams: dict[str, dict[int, int]]
 ) -> list[tuple[int, int]]:
     """Pairs of names that mean one video of one stream: "v1" twice, of two suffixes, or "v1" and "a/v1"."""
-    whole, last = (_alone([_key(video, short=short) for video in ids]) for short in (False, True))
+    whole, last = alone(ids, sanitised), alone(ids, last_part)
     pairs = []
     for stream, found in streams.items():
         taken = dict(found)
         names = {place: video for (own, video), place in zip(parts, places, strict=True) if own == stream}
         for place, name in names.items():
-            video = whole.get(_key(name), last.get(_key(name, short=True)))
+            video = whole.get(sanitised(name), last.get(last_part(name)))
             if video is None:
                 continue
             other = taken.setdefault(video, place)
-            if other != place and _alike(_key(name), _key(names[other])):
+            if other != place and _alike(sanitised(name), sanitised(names[other])):
                 pairs.append((other, place))
     return pairs
-
-
-def _key(name: str, *, short: bool = False) -> str:
-    return sanitised(name).rpartition("/")[2] if short else sanitised(name)
-
-
-def _alone(keys: Sequence[str]) -> dict[str, int]:
-    counts = Counter(keys)
-    return {key: index for index, key in enumerate(keys) if counts[key] == 1}
 
 
 def _alike(one: str, other: str) -> bool:

@@ -37,7 +37,6 @@ class Column:
 
     @property
     def cells(self) -> list[str]:
-        """The cells as text."""
         return self.texts or list(map(str, np.asarray(self.numbers).tolist()))
 
     @property

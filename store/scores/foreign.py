@@ -3,13 +3,13 @@
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 
-from avr.core import AvrError, UsageError, load_extra, open_file, read_text
-from avr.store.imports.arrays import Array, line_of
-from avr.store.imports.foreign import load_torch
+from avr.core import UsageError, load_extra, read_text
+from avr.store.imports.arrays import Array
+from avr.store.imports.foreign import guarded, load_torch
 from avr.store.imports.matlab import open_mat
 from avr.store.npy import load_npy, load_npz, most_of
 from avr.store.pickles import LARGEST_FILE, load_pickle
@@ -19,8 +19,6 @@ from .found import Found, Known, Reading, pick, text_of
 from .objects import found_in
 from .text import read_columns
 from .values import column_in
-
-T = TypeVar("T")
 
 
 def read_foreign(path: Path, known: Known, reading: Reading) -> Found:
@@ -44,22 +42,7 @@ def read_foreign(path: Path, known: Known, reading: Reading) -> Found:
             return found_in_frame(_read_parquet(path), str(path), form, known, reading)
         return found_in(READERS[suffix](path), path, form, known, reading)
 
-    return _guarded(path, "scores", found)
-
-
-def _guarded(path: Path, what: str, read: Callable[[], T]) -> T:
-    """What is read of a file of others', which may be none, too large, or forged (UsageError)."""
-    try:
-        with open_file(path) as file:
-            if file.seek(0, 2) > LARGEST_FILE:
-                raise UsageError(f"{path}: more than {LARGEST_FILE >> 30} GB of {what}")
-        return read()
-    except AvrError:
-        raise
-    except OSError as error:
-        raise UsageError(f"{path}: cannot be read ({error.strerror or line_of(error)})") from error
-    except Exception as error:  # what a forged file makes of dicts and lists has no end
-        raise UsageError(f"{path}: cannot be read as {what}: {line_of(error)}") from error
+    return guarded(path, "scores", found, most=LARGEST_FILE)
 
 
 def read_labels(path: Path) -> dict[str, Any]:
@@ -69,7 +52,8 @@ def read_labels(path: Path) -> dict[str, Any]:
         UsageError: no such file, none of these, or two labels of one name.
         WorkError: damaged.
     """
-    names, labels = _guarded(path, "labels", lambda: _labels_in(READERS[path.suffix.lower()](path), path))
+    reader = READERS[path.suffix.lower()]
+    names, labels = guarded(path, "labels", lambda: _labels_in(reader(path), path), most=LARGEST_FILE)
     found: dict[str, Any] = {}
     for name, label in zip(names, labels, strict=True):
         if found.setdefault(name, label) != label:

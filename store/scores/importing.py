@@ -48,8 +48,6 @@ class _Given:
     labels: Labels
     classes: tuple[str, ...] | None
     like: Any
-    kind: Said
-    role: Role
     reading: Reading
 
 
@@ -96,7 +94,7 @@ def import_scores(  # noqa: PLR0913 (one parameter each thing that may be told)
     if like is not None and class_names is None:
         class_names = like.class_names
     classes = None if class_names is None else tuple(map(str, class_names))
-    given = _Given(names, labels, classes, like, kind, role, reading or Reading())
+    given = _Given(names, labels, classes, like, reading or Reading())
     found, called, made = _read(path, given)
     ids = ids_of(found, names)
     values, numbers, columns, views = _arranged(found, ids, given)

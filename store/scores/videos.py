@@ -9,7 +9,7 @@ from typing import Any, Literal, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from avr.core import UsageError
+from avr.core import UsageError, first_few
 from avr.store.matching import match_ids, without_suffix
 
 from .file import TEST_VIDEO, UNLABELLED, Scores
@@ -146,6 +146,7 @@ def like_others(scores: Scores, like: Any, found: Found) -> Scores:
     alone = sorted(set(range(len(scores.ids))) - set(matches))
     found.notes.append(f"{len(mine)} videos known by their ids")
     if alone:
-        first = ", ".join(scores.ids[alone[:10]].tolist()) + (", …" if len(alone) > 10 else "")
-        found.notes.append(f"{len(alone)} videos without partner keep their own ids: {first}")
+        found.notes.append(
+            f"{len(alone)} videos without partner keep their own ids: {first_few(scores.ids[alone], 10)}"
+        )
     return scores

@@ -104,7 +104,7 @@ def test_an_export_is_taken_back(peer, runner):
         (["i3d", "--store", "features/clips", "--root", "."], "leave out what is said of a data set"),
         (["i3d", "--dataset", "clips.csv", "--axes", "XY"], "--axes XY: the letters of TD"),
         (["nowhere", "--dataset", "clips.csv"], "nowhere: features of this kind are not known"),
-        (["nowhere.npy", "--dataset", "clips.csv"], "nowhere.npy: no such file"),
+        (["nowhere.npy", "--dataset", "clips.csv"], "nowhere.npy: cannot be opened"),
     ],
 )
 def test_requests_that_cannot_be_met(peer, runner, arguments, message):
