@@ -50,7 +50,7 @@ def connect_ray(address: str) -> Any:
 def _own_signals(ray: Any) -> Iterator[None]:
     """Ray would take SIGTERM of its driver for itself, and end it by a code of its own, in its own time: inside, and
     after the block, SIGTERM does what it did before."""
-    inside = getattr(ray._private, "utils", None)
+    inside: Any = getattr(ray._private, "utils", None)
     install = getattr(inside, "set_sigterm_handler", None)
     before = signal.getsignal(signal.SIGTERM)
     if install:
