@@ -9,7 +9,7 @@ import click
 import pytest
 
 from avr.cli import main
-from avr.commands import extract
+from avr.commands import extract, finetune
 
 
 def completed(monkeypatch, runner, line: str) -> list[str]:
@@ -55,17 +55,27 @@ def test_a_command_that_is_nearly_right_is_named(runner, arguments, meant):
     assert f"No such command '{arguments[-1]}': did you mean {meant}?" in done.stderr
 
 
-def test_help_of_extract_lists_every_option_in_one_group(runner):
-    names = [name for names in extract.GROUPS.values() for name in names]
+@pytest.mark.parametrize(
+    ("arguments", "commands", "others"),
+    [
+        (["extract"], [extract.command], {"strict", "profile", "as_json"}),
+        (["finetune", "backbone"], list(finetune.command.commands.values()), {"as_json"}),
+        (["finetune", "end-to-end"], list(finetune.command.commands.values())[::-1], {"as_json"}),
+    ],
+)
+def test_help_lists_every_option_in_one_group(runner, arguments, commands, others):
+    """Groups that two commands share name the options of both."""
+    groups = commands[0].groups
+    names = [name for names in groups.values() for name in names]
     assert len(set(names)) == len(names)
-    options = {one.name for one in extract.command.params if isinstance(one, click.Option)}
-    assert options - set(names) == {"strict", "profile", "as_json"}
-    assert set(names) <= options
-    text = runner.invoke(main, ["extract", "--help"]).stdout
+    options, *more = ({one.name for one in made.params if isinstance(one, click.Option)} for made in commands)
+    assert options - set(names) == others
+    assert set(names) <= options.union(*more)
+    text = runner.invoke(main, [*arguments, "--help"]).stdout
     headings = re.findall(r"^(\S.*):$", text, re.MULTILINE)
-    assert headings == [*extract.GROUPS, "Options"]
+    assert headings == [*groups, "Options"]
     shown = re.findall(r"^  (?:-h, )?(--[\w-]+)", text, re.MULTILINE)
-    assert len(shown) == len(options) + 1  # and --help
+    assert len(set(shown)) == len(options) + 1  # and --help
 
 
 def on_terminal(code: str, width: int, **environment: str) -> str:
