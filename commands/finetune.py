@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from avr.core import UsageError, options_of, sha256_of
-from avr.extract import Settings, read_streams
+from avr.extract import STREAMS, Settings, read_streams
 from avr.finetune import BACKBONE, END_TO_END, END_TO_END_TUNING, UNREAD, Tuning
 
 from ._options import (
@@ -30,7 +30,7 @@ from ._repeating import (
     repeated_index,
     repeated_training,
 )
-from ._shell import Group, Grouped
+from ._shell import Group, Grouped, among_parts
 
 TUNING = [name for name, option in options_of(Tuning).items() if option.about.text]
 SETTINGS = ("backbone", "stack", "clip_frames", "frame_stride", "flow", "flow_size", "resize", "crop")  # read here
@@ -58,7 +58,13 @@ def command() -> None:
 @config_option("backbone")
 @dataset_option
 @dataset_options
-@click.option("--stream", default="rgb", show_default=True, help="What it looks at: a kind, or NAME=KIND.")
+@click.option(
+    "--stream",
+    default="rgb",
+    show_default=True,
+    shell_complete=among_parts(STREAMS),
+    help="What it looks at: a kind, or NAME=KIND.",
+)
 @click.option("--split", default="", help="Whose training videos.  [default: the first]")
 @click.option(
     "--weights",

@@ -13,16 +13,15 @@ from ._options import (
     apply,
     chosen_stores,
     device_option,
-    list_option,
     log_option,
     record_options,
-    set_option,
     stores_option,
     training_options,
 )
 from ._output import Reply, answering, print_lines, print_table
 from ._repeating import check_same, config_option, record_of, repeated_head
-from ._shell import Group, among_items, among_runs
+from ._shell import Group, among_items, among_parts, among_runs
+from ._values import list_option, set_option
 
 if TYPE_CHECKING:
     from avr.heads import RunResult
@@ -73,7 +72,14 @@ def head_options(function: Callable[..., Any]) -> Callable[..., Any]:
         [
             click.argument("head", shell_complete=among_items("avr.heads")),
             stores_option,
-            list_option("--stream", "streams", tuple[str, ...], unit="NAMES", text="Such as rgb,flow.  [default: all]"),
+            list_option(
+                "--stream",
+                "streams",
+                tuple[str, ...],
+                unit="NAMES",
+                text="Such as rgb,flow.  [default: all]",
+                complete=among_parts("avr.extract.streams"),
+            ),
             set_option("--layer", "Read another layer; repeat.", name="layers", bare="STREAM"),
             set_option("--set", "An option of the head's own; repeat.", name="options"),
             training_options(),

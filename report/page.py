@@ -16,16 +16,14 @@ from avr.core import Unwritten, WorkError, claim_file, write_whole
 from . import charts
 from .facts import extractions, run_facts, settings_table
 from .judging import (
-    Looks,
-    Video,
     baselines,
     difference,
     families,
     judge,
     own_differences,
     verdict,
-    worth_a_look,
 )
+from .looks import Looks, Video, worth_a_look
 from .reading import Outcome, read_outcomes
 from .tables import (
     Table,

@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 
@@ -31,6 +32,38 @@ def test_names_are_completed(monkeypatch, runner, tmp_path):
     assert completed(monkeypatch, runner, "avr ru") == ["runs"]
     for line in ("runs show", "report", "heads export", "fuse awf", "heads train --config"):
         assert completed(monkeypatch, runner, f"avr {line} runs/s") == ["runs/stfn-clips-1"], line
+
+
+@pytest.mark.parametrize(
+    ("line", "offered"),
+    [
+        ("extract --stream rgb,fl", ["rgb,flow"]),
+        ("extract --stream slow=fl", ["flow"]),  # bash replaces what stands behind "=" alone
+        ("finetune backbone --stream slow = fl", ["flow"]),  # and tells of "=" as of a word
+        ("heads train stfn --stream rgb,fl", ["rgb,flow"]),
+        ("heads train stfn --training min_", ["min_steps=", "min_lr="]),
+        ("heads tune stfn --training views=o", ["one"]),
+        ("heads train stfn --training clip_norm=", [""]),
+        ("extract --dataset ucf11 --set see", ["seed="]),
+        ("datasets show ucf11 --set fol", ["folds="]),
+        ("datasets show gone --set fol", [""]),
+    ],
+)
+def test_what_stands_inside_a_value_is_completed(monkeypatch, runner, line, offered):
+    assert completed(monkeypatch, runner, f"avr {line}") == offered
+
+
+@pytest.mark.skipif(shutil.which("bash") is None, reason="no bash")
+def test_bash_itself_completes_a_value(tmp_path):
+    program = tmp_path / "avr"
+    program.write_text(f"#!/bin/sh\nexec '{sys.executable}' -m avr \"$@\"\n")
+    program.chmod(0o755)
+    code = f"""eval "$({program} completion bash)" 2> /dev/null
+COMP_WORDS=(avr extract --stream slow = fl) COMP_CWORD=5
+_avr_completion {program}
+echo "${{COMPREPLY[@]}}" """
+    done = subprocess.run(["bash", "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "flow\n"
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])

@@ -165,6 +165,9 @@ def test_tables_sort_by_keyboard_and_filter(page, browser):
         value = browser.run("+t.querySelector('tbody tr').cells[2].dataset.v")
         assert browser.run(first)[1] == direction
         assert value == browser.run(best.replace("max", which))
+    shares = "[...t.querySelectorAll('tbody tr')].map(row => +row.cells[3].textContent)"
+    found = browser.run(f"t.querySelectorAll('thead button')[3].click(), {shares}")
+    assert found == sorted(found, reverse=True) != found[::-1]
     shown = """(() => {
       const box = document.getElementById("t-classes1").closest(".table"), field = box.querySelector("input");
       field.value = "CLASS 2";

@@ -14,14 +14,13 @@ from avr.report.judging import (
     baselines,
     confidence_by_class,
     cut_confusion,
-    each_video,
     families,
     judge,
     own_differences,
     precision,
     verdict,
-    worth_a_look,
 )
+from avr.report.looks import each_video, worth_a_look
 from avr.report.page import _album
 from avr.report.pictures import MOST_BYTES, Album
 from avr.report.tables import class_figures, class_table, confusion_table, gain_table
@@ -157,7 +156,7 @@ def test_pictures_are_of_all_kinds_of_videos_and_what_is_left_out_is_said(severa
     store = SimpleNamespace(ids=np.array(["v00"]))
     for size, video, why in (
         (0, looks.hardest[1], "the store does not hold v03"),
-        (MOST_BYTES, looks.hardest[0], "a page holds 1.2 MB of them at most"),
+        (MOST_BYTES, looks.hardest[0], "a page holds 1 MB of them at most"),
     ):
         album = Album(size=size)
         album._each(lambda *_: pytest.fail("there is no such picture"), outcome, store, [video])
