@@ -134,13 +134,16 @@ def _of_fusion(ctx: click.Context, config: Path, record: "RunRecord") -> dict[st
     """The rule's own options are those of a run of the same rule alone."""
     from avr.store import read_scores, score_paths
 
-    sources = [source for path in score_paths(run_at(config)) for source in read_scores(path).provenance["sources"]]
+    every = [read_scores(path).provenance.get("sources", ()) for path in score_paths(run_at(config))]
+    sources = [source for some in every for source in some if isinstance(source, dict)]
+    if not all("path" in source or "store" in source for source in sources) or not sources:
+        raise UsageError(f"{config} does not say where the scores lie that it fused: give its options in full")
     own = record.options if record.head == f"fuse-{ctx.info_name}" else {}
     return {
-        "scores": list(dict.fromkeys(source["path"] for source in sources if source.get("path"))),
+        "scores": list(dict.fromkeys(str(source["path"]) for source in sources if source.get("path"))),
         "stores": list(dict.fromkeys(path for one in sources for path in one.get("store", "").split(", ") if path)),
-        "streams": record.identity["streams"],
-        **record.identity["evaluation"],
+        "streams": record.identity.get("streams"),
+        **record.identity.get("evaluation", {}),
         **_texts(own),
     }
 
@@ -150,16 +153,16 @@ def _of_backbone(_: click.Context, __: Path, record: "RunRecord") -> dict[str, A
     from avr.extract import Settings
 
     name = next((output for split in record.splits.values() for output in split.results), "")
-    settings = Settings.from_dict(record.identity["extraction"], name)
+    settings = Settings.from_dict(record.identity.get("extraction", {}), name)
     own = {key: value for key in options_of(Settings) if (value := getattr(settings, key)) not in (0, "", (), (0,))}
     return {
         **_texts(own),
-        **_texts(record.identity["tuning"]),
+        **_texts(record.identity.get("tuning", {})),
         "dataset": record.store.get("index", {}).get("dataset"),
         "stream": f"{name}={settings.kind}" if name else settings.kind,
-        "split": record.identity["split"],
-        "weights": record.store.get("weights"),
-        "seed": record.identity["seed"],
+        "split": record.identity.get("split"),
+        "weights": record.store.get("weights", settings.weights),
+        "seed": record.identity.get("seed"),
     }
 
 
@@ -174,9 +177,9 @@ def repeated_index(config: Path | None, where: dict[str, Any]) -> dict[str, Any]
 
 def _of_end_to_end(_: click.Context, __: Path, record: "RunRecord") -> dict[str, Any]:
     return {
-        **_texts(record.identity["tuning"]),
-        "run": record.identity["run"],
-        "split": "all" if len(record.wanted) > 1 else record.wanted[0],
+        **_texts(record.identity.get("tuning", {})),
+        "run": record.identity.get("run"),
+        "split": "all" if len(record.wanted) > 1 else "".join(record.wanted),
         "seed": record.seed,
     }
 

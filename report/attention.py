@@ -84,14 +84,7 @@ def draw_attention(  # noqa: PLR0913 (all it can be told, keyword-only)
     trained = load_run(run, split=split)
     warn_unfinished(run)
     origin = Origin.of(trained.metadata, trained.folder)
-    own = origin.stores
-    paths = own if not store else (store,) if isinstance(store, Path) else tuple(store)
-    gone = [path for path in paths if not path.exists()]
-    if gone or not paths:
-        where = f"the run's store is not at {gone[0]}" if gone else "the run has no store of its own"
-        others = f", each of the {len(own)}, in folders called as they were" if len(own) > 1 else ""
-        raise UsageError(f"{where}: name it with --store{others}")
-    with origin.open_store(() if paths == own else paths) as features:
+    with _open_store(origin, (store,) if isinstance(store, Path) else tuple(store or ())) as features:
         ids = features.ids.tolist()
         check_known("video", video, ids, listed="see avr store info")
         place = ids.index(video)
@@ -101,12 +94,23 @@ def draw_attention(  # noqa: PLR0913 (all it can be told, keyword-only)
     if not found.seen:
         showing = [name for name in item_names("avr.heads") if head_class(name).attention is not Head.attention]
         raise UsageError(
-            f"head {trained.metadata['head']} has no attention to show: name a layer of its network with --layer; heads "
-            f"that have, unless their options leave it out: {', '.join(showing)}"
+            f"head {trained.metadata['head']} has no attention to show: name a layer of its network with --layer; "
+            f"heads that have, unless their options leave it out: {', '.join(showing)}"
         )
     pictures, animations = _write(out, found)
     frames = {stream: tuple(numbers) for stream, (numbers, _) in found.seen.items()}
     return Drawn(out, pictures, animations, frames, found.weights, found.maps)
+
+
+def _open_store(origin: Origin, given: tuple[Path, ...]) -> FeatureStore:
+    """The features of a run, or those given in their place; refused in one line where they are gone."""
+    own = origin.stores
+    gone = [path for path in given or own if not path.exists()]
+    if gone or not (given or own):
+        where = f"the run's store is not at {gone[0]}" if gone else "the run has no store of its own"
+        others = f", each of the {len(own)}, in folders called as they were" if len(own) > 1 else ""
+        raise UsageError(f"{where}: name it with --store{others}")
+    return origin.open_store(() if given == own else given)
 
 
 @dataclass(frozen=True)
@@ -188,7 +192,8 @@ def channels_of(maps: NDArray, size: tuple[int, int]) -> Images:
 def _heat(values: NDArray[np.float32], size: tuple[int, int]) -> NDArray[np.uint8]:
     """Values `(h, w)` in 0…1 as colours `(H, W, 3)`, enlarged bilinearly."""
     large = cv2.resize(values, size[::-1])
-    return cv2.applyColorMap((255 * large.clip(0, 1)).astype(np.uint8), cv2.COLORMAP_JET)[..., ::-1]
+    colours = cv2.applyColorMap((255 * large.clip(0, 1)).astype(np.uint8), cv2.COLORMAP_JET)[..., ::-1]
+    return np.asarray(colours, dtype=np.uint8)
 
 
 def _write(out: Path, found: Look) -> tuple[tuple[Path, ...], tuple[Path, ...]]:

@@ -45,8 +45,7 @@ def test_names_are_completed(monkeypatch, runner, tmp_path):
         ("heads tune stfn --training views=o", ["one"]),
         ("heads train stfn --training clip_norm=", [""]),
         ("extract --dataset ucf11 --set see", ["seed="]),
-        ("datasets show ucf11 --set fol", ["folds="]),
-        ("datasets show gone --set fol", [""]),
+        ("extract --dataset gone --set see", [""]),
     ],
 )
 def test_what_stands_inside_a_value_is_completed(monkeypatch, runner, line, offered):
