@@ -179,9 +179,7 @@ def dataset_options(function: F) -> F:
         from avr.datasets import describe_dataset
 
         with suppress(AvrError):  # no such data set: nothing to complete by
-            return describe_dataset(
-                ctx.params.get("dataset") or ctx.params.get("name") or "", ctx.params.get("root")
-            ).options
+            return describe_dataset(ctx.params.get("dataset") or "", ctx.params.get("root")).options
         return {}
 
     shown = [

@@ -80,8 +80,8 @@ def rule_command(rule: str) -> click.Command:
             values["streams"] = None  # a run that is repeated has those of its own scores
         result, error = computed(made, **values)
         if config is not None and error is None and not is_given(read):
-            before, now = (record_of(run, "fuse").identity["scores"] for run in (config, result.out))
-            check_same(config, {split: before.get(split) for split in now}, now, f"fused other {read}")
+            before, now = (record_of(run, "fuse").identity.get("scores", {}) for run in (config, result.out))
+            check_same(config, {**now, **{s: before[s] for s in now if s in before}}, now, f"fused other {read}")
         return Reply(result, lambda: print_fusion(result, sort, written=error is None), error=error)
 
     def from_scores(**values: Any) -> Reply:

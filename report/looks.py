@@ -8,6 +8,8 @@ import numpy as np
 from .judging import most_confused
 from .reading import Outcome
 
+STEPS = 4  # frames that are shown of a video of a class that is confused
+
 
 @dataclass(frozen=True)
 class Video:

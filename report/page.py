@@ -23,7 +23,7 @@ from .judging import (
     own_differences,
     verdict,
 )
-from .looks import Looks, Video, worth_a_look
+from .looks import STEPS, Looks, Video, worth_a_look
 from .reading import Outcome, read_outcomes
 from .tables import (
     Table,
@@ -208,7 +208,7 @@ def _run(id: str, outcome: Outcome, looks: Looks, album: Any) -> dict[str, Any]:
         "hardest": hardest,
         "wrong": wrong,
         "drawn": [shown(videos, 1) for videos in looks.drawn],
-        "confused": [(pair, shown(pair.taken, 4), shown(pair.recognised, 4)) for pair in looks.confused],
+        "confused": [(pair, shown(pair.taken, STEPS), shown(pair.recognised, STEPS)) for pair in looks.confused],
         "no_pictures": album.lack.get(outcome.name, ""),
     }
 

@@ -18,13 +18,13 @@ from avr.core import AvrError, WorkError
 from avr.store import FeatureStore
 from avr.video import open_frames
 
-from .looks import Looks, Video
+from .looks import STEPS, Looks, Video
 from .reading import Outcome
 from .tables import Link, csv_link
 
 MOST_BYTES = 1_000_000  # of all pictures on a page, in base64
 FRAME = 200, 120  # a frame fits in it
-STEPS, STEPS_SIZE = 4, (440, 90)  # of a video of a class that is confused, side by side
+STEPS_SIZE = 440, 90  # as do the frames of a video of a class that is confused, side by side
 STRIP = 880, 110  # as does a strip, of so many steps at most
 MOST_STEPS, MOST_STRIPS = 8, 6
 QUALITY = 72
