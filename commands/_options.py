@@ -2,17 +2,19 @@
 
 import functools
 from collections.abc import Callable, Collection, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import MISSING, replace
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
 import click
 
-from avr.core import About, Option, UsageError, as_text, item_names, options_of, read_options, read_value
+from avr.core import About, AvrError, Option, UsageError, as_text, item_names, options_of, read_options, read_value
 from avr.extract import STREAMS, Settings, read_streams
 from avr.training import TensorBoard, Training, check_device
 
-from ._shell import among_items
+from ._shell import among_items, among_options, among_parts
+from ._values import set_option
 
 F = TypeVar("F", bound=Callable[..., Any])
 PATH = click.Path(path_type=Path)
@@ -116,7 +118,12 @@ def stream_options(function: F) -> F:
         return function(*arguments, streams=read_streams(stream, told), **options)
 
     text = "Names of kinds: " + ", ".join(item_names(STREAMS)) + "; or NAME=KIND.  [default: rgb,flow]"
-    shown = [click.option("--stream", multiple=True, default=("rgb,flow",), metavar="NAMES", help=text)]
+    complete = among_parts(STREAMS)
+    shown = [
+        click.option(
+            "--stream", multiple=True, default=("rgb,flow",), metavar="NAMES", help=text, shell_complete=complete
+        )
+    ]
     for option in known.values():
         if option.kind is bool:
             shown.append(field_option(option, default=option.default))
@@ -139,7 +146,8 @@ def training_options(base: Training | None = None, *, unread: Collection[str] = 
     """
     known = options_of(Training)
     others = [name for name in known if name not in (*COMMON, *unread)]
-    more = set_option("--training", f"Any other setting; repeat: {', '.join(others)}.")
+    text = f"Any other setting; repeat: {', '.join(others)}."
+    more = set_option("--training", text, complete=among_options(lambda _: {name: known[name] for name in others}))
 
     def add(function: F) -> F:
         @functools.wraps(function)
@@ -167,11 +175,18 @@ def dataset_options(function: F) -> F:
                 raise UsageError(f"--set {name}=… is no option of a data set's own: see the command's")
         return function(*arguments, where={**where, **pairs}, **options)
 
+    def own(ctx: click.Context) -> Mapping[str, Option]:
+        from avr.datasets import describe_dataset
+
+        with suppress(AvrError):  # no such data set: nothing to complete by
+            return describe_dataset(ctx.params.get("dataset") or "", ctx.params.get("root")).options
+        return {}
+
     shown = [
         click.option("--root", type=PATH, help="Folder of the videos.  [default: data/NAME]"),
         click.option("--splits", type=PATH, help="Folder or file of the split lists, if elsewhere."),
         click.option("--name", "called", help="What to call it.  [default: its name, or its folder's]"),
-        set_option("--set", "An option of the data set's own; repeat.", name="pairs"),
+        set_option("--set", "An option of the data set's own; repeat.", name="pairs", complete=among_options(own)),
     ]
     return apply(shown, called)
 
@@ -231,59 +246,6 @@ dataset_option = click.option(
     shell_complete=among_items("avr.datasets"),
     help="A data set that avr knows (`avr datasets list`), or the folder of your own clips.",
 )
-
-
-def set_option(
-    flag: str, text: str, *, name: str = "", bare: str = "", free: bool = False, unit: str = ""
-) -> Callable[[F], F]:
-    """An option NAME=VALUE that is repeated: a dict of texts. With `bare`, NAME is left out where a value is for all.
-
-    Args:
-        flag: such as "--set".
-        text: its help.
-        name: of the command's argument, if not the flag's.
-        bare: what NAME is called there, such as "STREAM"; a value without it is under "".
-        free: NAME is the user's own; else it is an option's, whose "-" stands for "_".
-        unit: what may be named behind NAME, such as "SPLIT" in "NAME@SPLIT".
-    """
-
-    def pairs(_: click.Context, __: click.Parameter, values: tuple[str, ...]) -> dict[str, str]:
-        found = dict(named_value(flag, value, bare=bool(bare)) for value in values)
-        if bare or free:
-            return found
-        parts = {name: name.partition("@") for name in found}
-        return {"".join((own.replace("-", "_"), *rest)): found[name] for name, (own, *rest) in parts.items()}
-
-    metavar = f"[{bare}=]VALUE" if bare else f"NAME[@{unit}]=VALUE" if unit else "NAME=VALUE"
-    names = (flag, name) if name else (flag,)
-    return click.option(*names, multiple=True, metavar=metavar, callback=pairs, help=text)
-
-
-def named_value(flag: str, text: str, *, bare: bool = False) -> tuple[str, str]:
-    """NAME=VALUE in two; with `bare`, a text without "=", and one that is a path that is there, has the name "".
-
-    Raises:
-        UsageError: neither.
-    """
-    name, mark, value = text.partition("=")
-    if bare and (not mark or Path(text).exists()):  # a path may hold "="
-        return "", text
-    if not name or not mark:
-        raise UsageError(f"{flag} {text}: expected NAME=VALUE")
-    return name, value
-
-
-def list_option(
-    flag: str, name: str, hint: Any, *, default: str | None = None, unit: str, text: str
-) -> Callable[[F], F]:
-    """An option with commas between its values, or repeated, as a tuple of the type that the annotation `hint` says."""
-
-    def joined(_: click.Context, __: click.Parameter, texts: tuple[str, ...]) -> Any:
-        told = ",".join(texts) or default
-        return None if told is None else read_value(name, told, hint)
-
-    note = "" if default is None else f"  [default: {default}]"
-    return click.option(flag, name, multiple=True, callback=joined, metavar=unit, help=text + note)
 
 
 def apply(options: Iterable[Callable[[Any], Any]], function: Any) -> Any:

@@ -9,7 +9,8 @@ from click.core import ParameterSource
 
 from avr.core import UsageError
 
-from ._options import PATH, apply, chosen_store, list_option, named_value, set_option
+from ._options import PATH, apply, chosen_store
+from ._values import list_option, named_value, set_option
 
 if TYPE_CHECKING:
     from avr.datasets import Dataset

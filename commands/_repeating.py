@@ -1,23 +1,98 @@
-"""A run repeated from its record (`avr heads train --config`), but for what the command line says."""
+"""`--config RUN`: a run repeated from its record, but for what the command line says beside it."""
 
+import shlex
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from avr.core import UsageError, as_text, warn
+import click
+from click.core import ParameterSource
+
+from avr.core import UsageError, as_text, options_of, warn
+
+from ._shell import among_runs
 
 if TYPE_CHECKING:
     from avr.store import RunRecord
 
-
-def record_of(config: Path) -> "RunRecord":
-    """The record of a run named by its folder or its run.json."""
-    from avr.store import read_head_record, run_of
-
-    return read_head_record(run_of(config if config.is_dir() else config.parent))
+COMMANDS = {"head": "heads train", "fuse": "fuse", "backbone": "finetune backbone", "end-to-end": "finetune end-to-end"}
 
 
-def repeated(
-    config: Path, head: str, streams: tuple[str, ...] | None, start_from: Path | None, given: dict[str, dict[str, Any]]
+def repeating(run: Path, record: "RunRecord") -> str:
+    """The command that repeats a run."""
+    rule = f" {record.head.removeprefix('fuse-')}" if record.kind == "fuse" else ""
+    return f"avr {COMMANDS[record.kind]}{rule} --config {shlex.quote(str(run))}"
+
+
+def config_option(kind: str) -> Callable[[Any], Any]:
+    """Add `--config`, for runs of a kind: what their record says holds where the command line says nothing."""
+
+    def take(ctx: click.Context, _: click.Parameter, config: Path | None) -> Path | None:
+        if config is not None:
+            told = TOLD[kind](ctx, config, record_of(config, kind))
+            ctx.default_map = {name: value for name, value in told.items() if value not in (None, "", [], ())}
+        return config
+
+    return click.option(
+        "--config",
+        type=click.Path(path_type=Path, exists=True),
+        is_eager=True,
+        callback=take,
+        metavar="RUN",
+        shell_complete=among_runs,
+        help="Repeat a run, named by its folder or run.json, but for what else is given.",
+    )
+
+
+def record_of(config: Path, kind: str) -> "RunRecord":
+    """The record of a run that is named by its folder or by a file in it, such as run.json.
+
+    Raises:
+        UsageError: no run, one that is not finished, or one that another command repeats.
+    """
+    from avr.store import KINDS, read_record
+
+    record = read_record(run_at(config))
+    if record.kind != kind:
+        raise UsageError(f"{config} is {KINDS[record.kind]}: {repeating(config, record)} repeats it")
+    return record
+
+
+def run_at(config: Path) -> Path:
+    """The folder of such a run."""
+    from avr.store import run_of
+
+    return run_of(config if config.is_dir() else config.parent)
+
+
+def is_given(name: str) -> bool:
+    """Whether the command line says a parameter: it is no default, nor of a run that is repeated."""
+    source = click.get_current_context().get_parameter_source(name)
+    return source not in (ParameterSource.DEFAULT, ParameterSource.DEFAULT_MAP)
+
+
+def check_same(config: Path, before: object, now: object, what: str) -> None:
+    """Warn where a run that is repeated was made of other content, by its digest."""
+    if before not in (None, "", now):
+        warn(f"{what} than those that {config} was made of")
+
+
+def _of_head(_: click.Context, __: Path, record: "RunRecord") -> dict[str, Any]:
+    """Of options and settings see `repeated_head`."""
+    return {
+        "head": record.head,
+        "stores": record.store.get("paths") or [record.store.get("path", "")],
+        "streams": list(record.layers),
+        "split": record.wanted or list(record.splits),
+        "folds": record.identity.get("folds"),
+        "seed": record.seed,
+        "freeze": record.identity.get("freeze"),
+        "keep_statistics": record.identity.get("keep_statistics", False),
+    }
+
+
+def repeated_head(
+    config: Path, head: str, streams: tuple[str, ...], start_from: Path | None, given: dict[str, dict[str, Any]]
 ) -> dict[str, dict[str, Any]]:
     """Layers, options of the head and settings of a run that is repeated, each with what is given in its place.
 
@@ -26,22 +101,87 @@ def repeated(
     """
     from avr.heads import head_class
 
-    record = record_of(config)
+    record = record_of(config, "head")
     if record.identity.get("start") and start_from is None:
         raise UsageError(f"{config} started from the weights of another run: name that one with --start-from")
-    layers = {} if "" in given["layers"] else {s: record.layers[s] for s in streams or () if s in record.layers}
+    layers = {} if "" in given["layers"] else {s: record.layers[s] for s in streams if s in record.layers}
     options = {**head_class(head).before, **record.options} if head == record.head else {}
-    # as on a command line a number of epochs holds, whatever number of steps there was
-    training = record.training | ({"min_steps": 0, "steps": 0} if "epochs" in given["training"] else {})
-    before = {"layers": layers, "options": options, "training": training}
-    return {kind: {name: as_text(value) for name, value in before[kind].items()} | told for kind, told in given.items()}
+    return {
+        "layers": layers | given["layers"],
+        "options": _texts(options) | given["options"],
+        "training": repeated_training(config, "head", given["training"]),
+    }
 
 
-def compare_stores(config: Path, stores: tuple[Path, ...], streams: tuple[str, ...]) -> None:
-    """Warn where a run that is repeated was made of other features."""
-    from avr.store import FeatureStore
+def repeated_training(
+    config: Path | None, kind: str, given: dict[str, Any], unread: Iterable[str] = ()
+) -> dict[str, Any]:
+    """The settings of a training that is repeated, each with what is given in its place; --paper is given, too."""
+    if config is None or is_given("paper"):
+        return given
+    record = record_of(config, kind)
+    before = record.training or record.identity.get("training", {})
+    if "epochs" in given:  # as on a command line it holds, whatever number of steps there was
+        before = before | {"min_steps": 0, "steps": 0}
+    return {name: value for name, value in _texts(before).items() if name not in unread} | given
 
-    before = record_of(config).identity.get("digest")
-    with FeatureStore(stores, streams=streams) as store:
-        if before not in (None, store.digest):
-            warn(f"{' and '.join(map(str, stores))}: holds other features than those that {config} was made of")
+
+def _texts(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: as_text(value) for name, value in values.items()}
+
+
+def _of_fusion(ctx: click.Context, config: Path, record: "RunRecord") -> dict[str, Any]:
+    """The rule's own options are those of a run of the same rule alone."""
+    from avr.store import read_scores, score_paths
+
+    every = [read_scores(path).provenance.get("sources", ()) for path in score_paths(run_at(config))]
+    sources = [source for some in every for source in some if isinstance(source, dict)]
+    if not all("path" in source or "store" in source for source in sources) or not sources:
+        raise UsageError(f"{config} does not say where the scores lie that it fused: give its options in full")
+    own = record.options if record.head == f"fuse-{ctx.info_name}" else {}
+    return {
+        "scores": list(dict.fromkeys(str(source["path"]) for source in sources if source.get("path"))),
+        "stores": list(dict.fromkeys(path for one in sources for path in one.get("store", "").split(", ") if path)),
+        "streams": record.identity.get("streams"),
+        **record.identity.get("evaluation", {}),
+        **_texts(own),
+    }
+
+
+def _of_backbone(_: click.Context, __: Path, record: "RunRecord") -> dict[str, Any]:
+    """Of the rest see `repeated_index` and `repeated_training`. What the kind of stream does not read is 0 or ""."""
+    from avr.extract import Settings
+
+    name = next((output for split in record.splits.values() for output in split.results), "")
+    settings = Settings.from_dict(record.identity.get("extraction", {}), name)
+    own = {key: value for key in options_of(Settings) if (value := getattr(settings, key)) not in (0, "", (), (0,))}
+    return {
+        **_texts(own),
+        **_texts(record.identity.get("tuning", {})),
+        "dataset": record.store.get("index", {}).get("dataset"),
+        "stream": f"{name}={settings.kind}" if name else settings.kind,
+        "split": record.identity.get("split"),
+        "weights": record.store.get("weights", settings.weights),
+        "seed": record.identity.get("seed"),
+    }
+
+
+def repeated_index(config: Path | None, where: dict[str, Any]) -> dict[str, Any]:
+    """What finds the data set of a fine-tuning that is repeated, each with what is given in its place."""
+    if config is None or is_given("dataset"):
+        return where
+    index = {name: value for name, value in record_of(config, "backbone").store["index"].items() if name != "dataset"}
+    paths = {name: Path(index[name]) for name in ("root", "splits") if name in index}
+    return index | paths | {name: value for name, value in where.items() if value is not None}
+
+
+def _of_end_to_end(_: click.Context, __: Path, record: "RunRecord") -> dict[str, Any]:
+    return {
+        **_texts(record.identity.get("tuning", {})),
+        "run": record.identity.get("run"),
+        "split": "all" if len(record.wanted) > 1 else "".join(record.wanted),
+        "seed": record.seed,
+    }
+
+
+TOLD = {"head": _of_head, "fuse": _of_fusion, "backbone": _of_backbone, "end-to-end": _of_end_to_end}

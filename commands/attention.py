@@ -17,13 +17,22 @@ from ._output import Reply, answering, print_lines
 @click.option("--view", default=0, show_default=True, help="Which of the video's views (clips), counted from 0.")
 @click.option("--store", type=PATH, multiple=True, help="Feature store, or several; repeat.  [default: the run's]")
 @click.option("--root", type=PATH, help="Folder of the videos.  [default: as extracted]")
+@click.option(
+    "--layer",
+    "layers",
+    multiple=True,
+    metavar="[STREAM=]NAME",
+    help="Also channels of a network's layer; repeat.",
+)
+@click.option("--weights", multiple=True, metavar="STREAM=FILE", help="The backbones' weights, if not where they were.")
 @click.option("--overwrite", is_flag=True, help="Replace pictures that are there already.")
 @answering
 def command(run: Path, video: str, out: Path, **options: Any) -> Reply:
     """Lay the attention of RUN over the frames of a video, as PNGs and a GIF.
 
     Runs of attention-streams show T_SA and T_LA, runs of coattention and attentive their weights over segments or
-    positions. The frames are read from the video itself, which must still be there.
+    positions. Of any run --layer shows the first six channels of a layer, such as --layer conv5_3 of VGG or
+    features.0, side by side. The frames are read from the video itself, which must still be there.
     """
     from avr.store import find_split
 

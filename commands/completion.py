@@ -1,9 +1,9 @@
 """`avr completion`: the lines that teach a shell avr's commands, options and names."""
 
 import click
-from click.shell_completion import BashComplete, FishComplete, ZshComplete
+from click.shell_completion import get_completion_class
 
-SHELLS = {"bash": BashComplete, "zsh": ZshComplete, "fish": FishComplete}
+SHELLS = "bash", "zsh", "fish"
 
 
 @click.command()
@@ -15,4 +15,6 @@ def command(shell: str) -> None:
     completion fish > ~/.config/fish/completions/avr.fish
     """
     root = click.get_current_context().find_root().command
-    click.echo(SHELLS[shell](root, {}, "avr", "_AVR_COMPLETE").source())
+    made = get_completion_class(shell)
+    assert made is not None
+    click.echo(made(root, {}, "avr", "_AVR_COMPLETE").source())

@@ -6,18 +6,42 @@ from pathlib import Path
 from typing import Any
 
 import click
-from click.core import ParameterSource
 
-from avr.core import UsageError, options_of
-from avr.extract import Settings, read_streams
+from avr.core import UsageError, options_of, sha256_of
+from avr.extract import STREAMS, Settings, read_streams
 from avr.finetune import BACKBONE, END_TO_END, END_TO_END_TUNING, UNREAD, Tuning
 
-from ._options import PATH, dataset_option, dataset_options, device_option, log_option, record_options, training_options
+from ._options import (
+    COMMON,
+    PATH,
+    dataset_option,
+    dataset_options,
+    device_option,
+    log_option,
+    record_options,
+    training_options,
+)
 from ._output import Reply, answering, print_lines, print_table
-from ._shell import Group
+from ._repeating import (
+    check_same,
+    config_option,
+    is_given,
+    record_of,
+    repeated_index,
+    repeated_training,
+)
+from ._shell import Group, Grouped, among_parts
 
 TUNING = [name for name, option in options_of(Tuning).items() if option.about.text]
 SETTINGS = ("backbone", "stack", "clip_frames", "frame_stride", "flow", "flow_size", "resize", "crop")  # read here
+
+GROUPS = {  # of the help; what is not named is told last
+    "Data": ("config", "dataset", "root", "splits", "called", "pairs", "run", "split", "out", "store"),
+    "Network and its input": ("stream", "weights", "segments", *SETTINGS, "flow_start"),
+    "Training": ("paper", *COMMON, "training", "seed"),
+    "Samples, batch norm, dropout": ("augmentation", "mirror", "dropout", "batch_norm", "new_factor"),
+    "Machine": ("device", "cache", "micro_batch", "recompute", "bf16", "compile", "save_every", "log"),
+}
 
 
 @click.group(cls=Group)
@@ -30,10 +54,17 @@ def command() -> None:
     """
 
 
-@command.command()
+@command.command(cls=Grouped, groups=GROUPS)
+@config_option("backbone")
 @dataset_option
 @dataset_options
-@click.option("--stream", default="rgb", show_default=True, help="What it looks at: a kind, or NAME=KIND.")
+@click.option(
+    "--stream",
+    default="rgb",
+    show_default=True,
+    shell_complete=among_parts(STREAMS),
+    help="What it looks at: a kind, or NAME=KIND.",
+)
 @click.option("--split", default="", help="Whose training videos.  [default: the first]")
 @click.option(
     "--weights",
@@ -58,18 +89,29 @@ def command() -> None:
 @log_option
 @answering
 def backbone(
-    dataset: str, where: dict[str, Any], weights: str, segments: int, settings: dict[str, Any], **options: Any
+    dataset: str,
+    where: dict[str, Any],
+    config: Path | None,
+    weights: str,
+    segments: int,
+    settings: dict[str, Any],
+    **options: Any,
 ) -> Reply | None:
     """Fine-tune the network of one stream; writes weights that `avr extract --weights` takes."""
     from avr.datasets import index_dataset
 
-    found = index_dataset(dataset, **where)  # before torch is loaded, as what else may be refused at once
+    # Before torch is loaded, as what else may be refused at once.
+    found = index_dataset(dataset, **repeated_index(config, where))
     told = {"weights": weights, "segments": segments, **settings}
     streams = read_streams([options["stream"]], told)
     if len(streams) > 1:
         raise UsageError("--stream names one network: fine-tune them one by one")
     ((options["stream"], whole),) = streams.items()
     whole.require_files()
+    options["training"] = repeated_training(config, "backbone", options["training"], UNREAD)
+    if config is not None and Path(weights).is_file():
+        before = record_of(config, "backbone").identity["extraction"].get("weights_sha256")
+        check_same(config, before, sha256_of(Path(weights)), f"{weights}: holds other weights")
     from avr.extract import CACHE_FOLDER
     from avr.finetune import finetune_backbone
 
@@ -90,7 +132,8 @@ def backbone(
     return Reply(json, lambda: print_lines(*lines))
 
 
-@command.command("end-to-end")
+@command.command("end-to-end", cls=Grouped, groups=GROUPS)
+@config_option("end-to-end")
 @click.option(
     "--run", required=True, type=click.Path(path_type=Path, exists=True, file_okay=False), help="A trained run."
 )
@@ -107,7 +150,7 @@ def backbone(
 @device_option
 @log_option
 @answering
-def end_to_end(run: Path, tuning: dict[str, Any], **options: Any) -> Reply | None:
+def end_to_end(run: Path, config: Path | None, tuning: dict[str, Any], **options: Any) -> Reply | None:
     """Train a run's head and its backbones together; writes backbones, head and scores as a new run."""
     from avr.store import read_head_record, warn_unfinished
 
@@ -116,8 +159,9 @@ def end_to_end(run: Path, tuning: dict[str, Any], **options: Any) -> Reply | Non
         warn_unfinished(run)
     from avr.finetune import finetune_end_to_end
 
-    source = click.get_current_context().get_parameter_source
-    given = {name: value for name, value in tuning.items() if source(name) is ParameterSource.COMMANDLINE}
+    repeats = config is not None and not is_given("paper")
+    given = {name: value for name, value in tuning.items() if repeats or is_given(name)}
+    options["training"] = repeated_training(config, "end-to-end", options["training"], UNREAD)
     result = finetune_end_to_end(run, tuning=given, **options)
     if result is None or not _speaks():
         return None

@@ -4,16 +4,18 @@ A subcommand a rule, found by its file name, `compare` and `apply`.
 """
 
 import inspect
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import click
 
-from avr.core import AvrError, UsageError, item_names, item_summary, options_of
+from avr.core import UsageError, item_names, item_summary, options_of
 
 from ._fusion import print_applied, print_comparison, print_fusion, sort_option
 from ._options import PATH, apply, chosen_stores, record_options, stores_option
 from ._output import Reply, answering, computed
+from ._repeating import check_same, config_option, is_given, record_of
 from ._shell import Group, among_runs
 
 MORE = {"compare": "Every rule on the same folds, beside averaging.", "apply": "A fitted rule on scores of new videos."}
@@ -73,14 +75,19 @@ def rule_command(rule: str) -> click.Command:
     own = record_options("options", made, only=[name for name in options_of(made) if name not in FROM_SCORES])
     out = click.option("--out", type=PATH, help=f"Run folder to write.  [default: runs/fuse-{rule}-K]")
 
-    def answer(sort: str | None, result: Any, error: AvrError | None) -> Reply:
+    def answer(sort: str | None, config: Path | None, read: str, made: Callable[..., Any], **values: Any) -> Reply:
+        if is_given(read) and not is_given("streams"):
+            values["streams"] = None  # a run that is repeated has those of its own scores
+        result, error = computed(made, **values)
+        if config is not None and error is None and not is_given(read):
+            before, now = (record_of(run, "fuse").identity.get("scores", {}) for run in (config, result.out))
+            check_same(config, {**now, **{s: before[s] for s in now if s in before}}, now, f"fused other {read}")
         return Reply(result, lambda: print_fusion(result, sort, written=error is None), error=error)
 
-    def from_scores(sort: str | None, options: dict[str, Any], **values: Any) -> Reply:
-        return answer(sort, *computed(fuse, rule, options=options, **values))
+    def from_scores(**values: Any) -> Reply:
+        return answer(read="scores", made=fuse, rule=rule, **values)
 
     def from_features(
-        sort: str | None,
         scores: tuple[Path, ...],
         options: dict[str, Any],
         measured: dict[str, Any],
@@ -89,9 +96,10 @@ def rule_command(rule: str) -> click.Command:
     ) -> Reply:
         if scores:
             raise UsageError(f"{rule} reads features, not scores: leave out {scores[0]}, and name stores with --store")
-        return answer(sort, *computed(fuse_features, chosen_stores(stores), **options, **measured, **values))
+        store = chosen_stores(stores)
+        return answer(read="stores", made=fuse_features, store=store, **options, **measured, **values)
 
-    shown = [*STREAMS, out, sort_option]
+    shown = [config_option("fuse"), *STREAMS, out, sort_option]
     if rule == "early-svm":
         measured = record_options("measured", Evaluation, only=("seed", "bootstrap"))
         none = click.argument("scores", nargs=-1, type=PATH, metavar="")

@@ -13,16 +13,15 @@ from ._options import (
     apply,
     chosen_stores,
     device_option,
-    list_option,
     log_option,
     record_options,
-    set_option,
     stores_option,
     training_options,
 )
 from ._output import Reply, answering, print_lines, print_table
-from ._repeating import compare_stores, record_of, repeated
-from ._shell import Group, among_items, among_runs
+from ._repeating import check_same, config_option, record_of, repeated_head
+from ._shell import Group, among_items, among_parts, among_runs
+from ._values import list_option, set_option
 
 if TYPE_CHECKING:
     from avr.heads import RunResult
@@ -67,30 +66,20 @@ def _reads(reads: Mapping[str, str]) -> str:
     return f"{reads['*']} ({special})" if special else reads["*"]
 
 
-def _take_config(ctx: click.Context, _: click.Parameter, config: Path | None) -> Path | None:
-    """What a run's record says holds where the command line says nothing; of options and settings see `repeated`."""
-    if config is not None:
-        record = record_of(config)
-        ctx.default_map = {
-            "head": record.head,
-            "stores": record.store.get("paths") or [record.store.get("path", "")],
-            "streams": list(record.layers),
-            "split": record.wanted or list(record.splits),
-            "folds": record.identity.get("folds"),
-            "seed": record.seed,
-            "freeze": record.identity.get("freeze") or None,
-            "keep_statistics": record.identity.get("keep_statistics", False),
-        }
-    return config
-
-
 def head_options(function: Callable[..., Any]) -> Callable[..., Any]:
     """What `train` and `tune` are both told."""
     return apply(
         [
             click.argument("head", shell_complete=among_items("avr.heads")),
             stores_option,
-            list_option("--stream", "streams", tuple[str, ...], unit="NAMES", text="Such as rgb,flow.  [default: all]"),
+            list_option(
+                "--stream",
+                "streams",
+                tuple[str, ...],
+                unit="NAMES",
+                text="Such as rgb,flow.  [default: all]",
+                complete=among_parts("avr.extract.streams"),
+            ),
             set_option("--layer", "Read another layer; repeat.", name="layers", bare="STREAM"),
             set_option("--set", "An option of the head's own; repeat.", name="options"),
             training_options(),
@@ -117,15 +106,7 @@ def head_options(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 @command.command()
-@click.option(
-    "--config",
-    type=click.Path(path_type=Path, exists=True),
-    is_eager=True,
-    callback=_take_config,
-    metavar="RUN",
-    shell_complete=among_runs,
-    help="Repeat a run, named by its folder or run.json, but for what else is given; HEAD may be left out.",
-)
+@config_option("head")
 @head_options
 @list_option("--split", "split", tuple[str, ...], unit="NAMES", text="Such as 1,2, or all.  [default: the first]")
 @click.option("--start-from", type=PATH, help="Start from the weights of a trained RUN, or RUN/split-NAME.")
@@ -148,6 +129,8 @@ def train(
 ) -> Reply:
     """Train HEAD (`avr heads list`) on a store, or several; write checkpoints, logs and scores to a run folder.
 
+    With --config HEAD may be left out.
+
     A run that was interrupted goes on after its finished splits when the same command is given again. How many of its
     trainings (splits, folds, streams) run side by side changes no number.
     Prints the accuracy of the test part for each stream and for the head's fused prediction; of several splits, their
@@ -161,12 +144,21 @@ def train(
 
     told: dict[str, Any] = {"layers": layers, "options": options, "training": training}
     if config is not None:
-        told = repeated(config, head, streams, start_from, told)
-        compare_stores(config, stores, streams or ())
+        told = repeated_head(config, head, streams or (), start_from, told)
+        _compare(config, stores, streams or ())
     told |= {"streams": streams or (), "freeze": freeze or (), "start_from": start_from}
     wanted: Any = split[0] if split and len(split) == 1 else split or ""
     result = train_run(stores, head, split=wanted, **told, **others)
     return Reply(_found(head, result), lambda: _show(head, result))
+
+
+def _compare(config: Path, stores: tuple[Path, ...], streams: tuple[str, ...]) -> None:
+    """Warn where a run that is repeated was made of other features."""
+    from avr.store import FeatureStore
+
+    with FeatureStore(stores, streams=streams) as store:
+        before = record_of(config, "head").identity.get("digest")
+        check_same(config, before, store.digest, f"{' and '.join(map(str, stores))}: holds other features")
 
 
 @command.command()

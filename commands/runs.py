@@ -9,6 +9,7 @@ from avr.core import UsageError, as_text
 
 from ._options import PATH
 from ._output import Reply, answering, print_lines, print_table
+from ._repeating import repeating
 from ._shell import Group, among_runs
 
 if TYPE_CHECKING:
@@ -87,7 +88,7 @@ def show(run: Path) -> Reply:
     from avr.store import read_record
 
     record = read_record(run)
-    again = repeats(run, record)
+    again = [repeating(run, record), *([record.command] if record.command else [])]
     found = {**_plain(read_line(run)), "record": record.to_dict(), "repeat": again}
     return Reply(found, lambda: _show_run(run, record, again))
 
@@ -107,14 +108,6 @@ def predictions(run: Path, out: Path, output: str, overwrite: bool) -> Reply:
 
     rows = write_predictions(run, out, output=output, overwrite=overwrite)
     return Reply({"out": out, "rows": rows}, lambda: click.echo(f"written: {out}, {rows} rows"))
-
-
-def repeats(run: Path, record: "RunRecord") -> list[str]:
-    """Commands that repeat a run: of a head by its record, of others the one that began it, where that was kept."""
-    import shlex
-
-    told = [f"avr heads train --config {shlex.quote(str(run))}"] if record.kind == "head" else []
-    return told + ([record.command] if record.command else [])
 
 
 def _show_run(run: Path, record: "RunRecord", again: list[str]) -> None:
@@ -143,4 +136,4 @@ def _show_run(run: Path, record: "RunRecord", again: list[str]) -> None:
         click.echo()
         print_table(("split", "output", "top-1 %", "top-5", "mean class"), rows, align="llrrr")
     click.echo()
-    print_lines(*(f"repeat it: {line}" for line in again or ["by what is told above: its command was not kept"]))
+    print_lines(*(f"repeat it: {line}" for line in again))

@@ -8,6 +8,7 @@ from typing import Any
 from avr.core import (
     Option,
     UsageError,
+    as_text,
     check_known,
     check_name,
     item_names,
@@ -88,6 +89,13 @@ def describe_dataset(
     return Description(kind, called or kind, path, splits, *about, options, getattr(item, "MAKES_ITSELF", False))
 
 
+def _found(about: Description, options: dict[str, Any]) -> dict[str, str]:
+    """`Dataset.found`."""
+    told = {"root": about.root, "called": about.called, **options}
+    places = {key: path.resolve() for key, path in told.items() if isinstance(path, Path)}
+    return {"dataset": about.name} | {key: as_text(value) for key, value in (told | places).items()}
+
+
 def _check_path(name: str, path: Path, root: Path | None) -> None:
     """Refuse what is no path of one's own clips."""
     if not name.strip() or (not path.exists() and not any(sign in name for sign in (os.sep, os.altsep) if sign)):
@@ -148,9 +156,10 @@ def index_dataset(
         raise UsageError(f"data set {kind} reads no split lists; leave --splits out")
     files = {key: path for key, path in {**options, "splits": splits}.items() if isinstance(path, Path)}
     options |= {key: given_path(root, path, key) for key, path in files.items()}
+    found = _found(about, {**given, **options})
     if by_lists:
         options["lists_suffice"] = True
-    dataset: Dataset = replace(item.index(root, **options), name=about.called)
+    dataset: Dataset = replace(item.index(root, **options), name=about.called, found=found)
     if not drawn:
         return dataset
     if len(dataset.class_names) == 1:

@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from avr.core import UsageError
@@ -79,6 +79,7 @@ class Dataset:
         class_names: in label order.
         videos: in the order in which they are extracted.
         splits: by name.
+        found: what finds it again: the arguments and options of `index_dataset`, as texts, paths absolute.
 
     Raises:
         UsageError: two videos share an id, a label has no class, or a split names an unknown video or one twice.
@@ -89,6 +90,7 @@ class Dataset:
     class_names: tuple[str, ...]
     videos: tuple[Video, ...]
     splits: dict[str, Split]
+    found: dict[str, str] = field(default_factory=dict, compare=False)
 
     def __repr__(self) -> str:
         held = f"{len(self.videos)} videos, {len(self.class_names)} classes, {len(self.splits)} splits"

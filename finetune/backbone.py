@@ -98,7 +98,7 @@ def finetune_backbone(  # noqa: PLR0913 (the stage's one entry: all it can be to
         task = _BackboneTask(dataset, chosen, filled, training, tuning, seed, cache, processes, on_epoch=on_epoch)
         identity = task.identity()
         prefix = f"backbones/{name_from(filled[stream].backbone)}-{stream}-{dataset.name}-{chosen.name}"
-        folder = claim_together(out, prefix, RunRecord(kind="backbone", identity=identity), processes=processes)
+        folder = claim_together(out, prefix, _begun(dataset, settings, identity), processes=processes)
         if read_record(folder).complete:
             note(f"{folder} is finished already: nothing to do")
             return read_result(folder)
@@ -110,6 +110,14 @@ def finetune_backbone(  # noqa: PLR0913 (the stage's one entry: all it can be to
             task.write(folder, network, fitted, identity)
         processes.wait()
         return read_result(folder)
+
+
+def _begun(dataset: Dataset, settings: Settings, identity: dict[str, Any]) -> RunRecord:
+    """A run's record, with what whoever repeats it needs beside its identity: where data set and weights are."""
+    file = Path(settings.weights)
+    weights = str(file.resolve()) if file.is_file() else settings.weights
+    store = {"dataset": dataset.name, "index": dataset.found, "weights": weights}
+    return RunRecord(kind="backbone", identity=identity, store=store)
 
 
 class _BackboneTask(Task):

@@ -158,7 +158,7 @@ def _try_rules(what: str, rules: Rules, tables: Sequence[Table], evaluation: Eva
     with Progress(what, total=len(tables) * len(rules), unit="rules") as progress:
         for table in tables:
             trial = trial_of(table, evaluation)
-            note(f"{what}{of_split(table.split)}: {', '.join(table.streams)}; {trial.protocol}")
+            note(f"{what}{of_split(table.split)}: {', '.join(table.streams)}")
             judge_untrained(trial)
             for name, (rule, options) in rules.items():
                 if options or name not in UNTRAINED:

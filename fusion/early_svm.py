@@ -126,7 +126,7 @@ def fuse_features(
             train, test = np.flatnonzero(table.fold == 0), np.flatnonzero(is_test(table.fold))
             text = f"fitted on the features of {len(train)} training videos, judged on {len(test)} test videos"
             read = ", ".join(f"{source['stream']}/{source['layer']}" for source in table.sources)
-            note(f"fuse{of_split(table.split)}: {read}; {text}")
+            note(f"fuse{of_split(table.split)}: {read}")
             trials.append(Trial(table, [(train, test)], text))
             try_streams(trials[-1], C=C)
         return conclude(NAME, trials, evaluation, calibration={}, out=folder)

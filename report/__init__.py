@@ -1,6 +1,7 @@
 """What came out of runs, to look at, on one HTML page; and attention laid over frames.
 
-reading (files, curves) → judging (figures) → tables, charts, facts, pictures → page (templates: page.html, macros.html)
+reading (files, curves) → judging (figures), looks (videos) → tables, charts, facts, pictures
+→ page (templates: page.html, macros.html)
 """
 
 from typing import TYPE_CHECKING

@@ -1,7 +1,7 @@
-"""Attention laid over the frames it was paid to: what `avr attention` draws."""
+"""What `avr attention` draws: attention over the frames it was paid to, and what a network's layers make of them."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import cv2
@@ -11,13 +11,14 @@ from numpy.typing import NDArray
 from PIL import Image  # torchvision brings Pillow
 
 from avr.core import UsageError, check_known, claim_folder, item_names, write_folder, write_whole
-from avr.extract import Origin, Settings, crop_images, restore_video
+from avr.extract import Extractor, Origin, Running, Settings, crop_images, restore_video
 from avr.heads import Head, TrainedRun, head_class, load_run
 from avr.store import FeatureStore, warn_unfinished
 from avr.video import read_frames
 
 Images = NDArray[np.uint8]  # (N, H, W, 3) RGB
 FRAME_MILLISECONDS = 400  # of one step in the GIF
+CHANNELS = 6  # of a layer that are drawn, as in Ou & Sun 2019, fig. 7
 
 
 @dataclass(frozen=True)
@@ -26,11 +27,12 @@ class Drawn:
 
     Attributes:
         folder: where.
-        pictures: PNG files, one a step and kind of attention.
+        pictures: PNG files, one a step and kind of attention, or layer.
         animations: a GIF of the frames, and beside them each kind of attention; one for each stream that looks at
             frames of its own.
         frames: stream -> the video's frames shown, by number.
         weights: kind -> weights as the head gave them, `(N, h, w)` or `(N,)`.
+        maps: "<stream>-<layer>" -> what the layer gave, `(N, C, h, w)`.
     """
 
     folder: Path
@@ -38,9 +40,10 @@ class Drawn:
     animations: tuple[Path, ...]
     frames: dict[str, tuple[int, ...]]
     weights: dict[str, NDArray[np.float32]]
+    maps: dict[str, NDArray[np.float32]]
 
 
-def draw_attention(
+def draw_attention(  # noqa: PLR0913 (all it can be told, keyword-only)
     run: Path,
     video: str,
     out: Path,
@@ -49,13 +52,16 @@ def draw_attention(
     view: int = 0,
     store: Path | Sequence[Path] | None = None,
     root: Path | None = None,
+    layers: Sequence[str] = (),
+    weights: Sequence[str] = (),
     overwrite: bool = False,
 ) -> Drawn:
     """Write a video's frames with a run's attention laid over them.
 
     Maps are enlarged to the frame bilinearly and mixed with it half and half (Zheng et al. 2020, fig. 1). Weights over
     segments darken the frames that have little, with a bar for the weight. Frames are shown as the network saw them,
-    resized and cropped.
+    resized and cropped. Of layers the first six channels stand side by side, in the GIF beside the frame, each
+    from its smallest value in the view (blue) to its largest (Ou & Sun 2019, fig. 7).
 
     Args:
         run: folder of a run, or of one of its splits.
@@ -65,37 +71,46 @@ def draw_attention(
         view: which of the video's views, counted from 0.
         store: feature store, or several; None takes those the run was trained on.
         root: folder of the videos; None takes the place the store remembers.
+        layers: of the streams' networks, by names as `avr extract --layers` takes them, that give maps: "conv5_3", or
+            "flow=features.0" of another stream than the first.
+        weights: where their weights lie now, "rgb=FILE", if not where they were.
         overwrite: pictures of the same names may be replaced in `out`; else it must be new or empty.
 
     Raises:
-        UsageError: a head without attention, an unknown video or view, a video file or store that is not there; an
-            `out` that holds something.
+        UsageError: a head without attention and no layers, a layer that gives no maps, an unknown video or view, a
+            video file or store that is not there, weights that are gone; an `out` that holds something.
     """
     claim_folder(out, overwrite=overwrite)
     trained = load_run(run, split=split)
     warn_unfinished(run)
     origin = Origin.of(trained.metadata, trained.folder)
-    own = origin.stores
-    paths = own if not store else (store,) if isinstance(store, Path) else tuple(store)
-    gone = [path for path in paths if not path.exists()]
-    if gone or not paths:
-        where = f"the run's store is not at {gone[0]}" if gone else "the run has no store of its own"
-        others = f", each of the {len(own)}, in folders called as they were" if len(own) > 1 else ""
-        raise UsageError(f"{where}: name it with --store{others}")
-    with origin.open_store(() if paths == own else paths) as features:
+    with _open_store(origin, (store,) if isinstance(store, Path) else tuple(store or ())) as features:
         ids = features.ids.tolist()
         check_known("video", video, ids, listed="see avr store info")
         place = ids.index(video)
         found = look(trained, features, place, view=view, root=root)
-    if not found.weights:
+        if layers:
+            found = with_maps(found, origin, features, place, layers, view=view, root=root, weights=weights)
+    if not found.seen:
         showing = [name for name in item_names("avr.heads") if head_class(name).attention is not Head.attention]
         raise UsageError(
-            f"head {trained.metadata['head']} has no attention to show; heads that have, unless their options leave it "
-            f"out: {', '.join(showing)}"
+            f"head {trained.metadata['head']} has no attention to show: name a layer of its network with --layer; "
+            f"heads that have, unless their options leave it out: {', '.join(showing)}"
         )
     pictures, animations = _write(out, found)
     frames = {stream: tuple(numbers) for stream, (numbers, _) in found.seen.items()}
-    return Drawn(out, pictures, animations, frames, found.weights)
+    return Drawn(out, pictures, animations, frames, found.weights, found.maps)
+
+
+def _open_store(origin: Origin, given: tuple[Path, ...]) -> FeatureStore:
+    """The features of a run, or those given in their place; refused in one line where they are gone."""
+    own = origin.stores
+    gone = [path for path in given or own if not path.exists()]
+    if gone or not (given or own):
+        where = f"the run's store is not at {gone[0]}" if gone else "the run has no store of its own"
+        others = f", each of the {len(own)}, in folders called as they were" if len(own) > 1 else ""
+        raise UsageError(f"{where}: name it with --store{others}")
+    return origin.open_store(() if given == own else given)
 
 
 @dataclass(frozen=True)
@@ -106,14 +121,18 @@ class Look:
         weights: kind -> weights, as in `Drawn`.
         shown: kind -> the stream whose frames it is laid over.
         seen: stream -> numbers and pictures `(N, H, W, 3)` of these frames, as the network saw them.
+        maps: as in `Drawn`.
     """
 
     weights: dict[str, NDArray[np.float32]]
     shown: dict[str, str]
     seen: dict[str, tuple[list[int], Images]]
+    maps: dict[str, NDArray[np.float32]] = field(default_factory=dict)
 
     def laid_over(self, kind: str) -> Images:
-        """The frames `(N, H, W, 3)` under one kind of attention."""
+        """The frames `(N, H, W, 3)` under one kind of attention; of a layer its channels `(N, H, 6 W, 3)`."""
+        if kind in self.maps:
+            return channels_of(self.maps[kind], self.seen[self.shown[kind]][1].shape[1:3])
         values, images = self.weights[kind], self.seen[self.shown[kind]][1]
         return over_positions(images, values) if values.ndim == 3 else over_segments(images, values)
 
@@ -129,6 +148,52 @@ def look(trained: TrainedRun, store: FeatureStore, place: int, *, view: int = 0,
     shown = {kind: _stream_of(kind, len(values), store, trained) for kind, values in weights.items()}
     seen = {one: _images(store, one, place, view, root) for one in dict.fromkeys(shown.values())}
     return Look(weights, shown, seen)
+
+
+def with_maps(
+    found: Look,
+    origin: Origin,
+    store: FeatureStore,
+    place: int,
+    layers: Sequence[str],
+    *,
+    view: int,
+    root: Path | None,
+    weights: Sequence[str],
+) -> Look:
+    """A look with what layers of the streams' networks make of the same view; see `draw_attention`."""
+    asked: dict[str, list[str]] = {}
+    for text in layers:
+        stream, _, layer = text.rpartition("=")
+        asked.setdefault(stream or next(iter(origin.settings)), []).append(layer)
+    for stream in asked:
+        check_known("stream", stream, origin.settings)
+    settings = {stream: origin.settings[stream].change(layers=tuple(names)) for stream, names in asked.items()}
+    networks = replace(origin, settings=settings).restore_networks(weights)
+    extractor = Extractor(settings, running=Running(device="cpu"), networks=networks)
+    arrays, _ = extractor.features(restore_video(store, place, root))
+    maps = {f"{stream}-{layer}": arrays[f"{stream}/{layer}"][view] for stream in asked for layer in asked[stream]}
+    flat = [name for name, array in maps.items() if array.ndim != 4]
+    if flat:
+        raise UsageError(f"{flat[0]}: gives no maps; name a layer whose output has height and width")
+    shown = {f"{stream}-{layer}": stream for stream in asked for layer in asked[stream]}
+    seen = {stream: _images(store, stream, place, view, root) for stream in asked if stream not in found.seen}
+    return replace(found, shown=found.shown | shown, seen=found.seen | seen, maps=maps)
+
+
+def channels_of(maps: NDArray, size: tuple[int, int]) -> Images:
+    """The first channels of maps `(N, C, h, w)` side by side, each `size` (H, W), red its largest value of all."""
+    some = maps[:, :CHANNELS].astype(np.float32)
+    low, high = (edge(some, axis=(0, 2, 3), keepdims=True) for edge in (np.min, np.max))
+    scaled = (some - low) / np.maximum(high - low, 1e-12)
+    return np.stack([np.concatenate([_heat(channel, size) for channel in step], axis=1) for step in scaled])
+
+
+def _heat(values: NDArray[np.float32], size: tuple[int, int]) -> NDArray[np.uint8]:
+    """Values `(h, w)` in 0…1 as colours `(H, W, 3)`, enlarged bilinearly."""
+    large = cv2.resize(values, size[::-1])
+    colours = cv2.applyColorMap((255 * large.clip(0, 1)).astype(np.uint8), cv2.COLORMAP_JET)[..., ::-1]
+    return np.asarray(colours, dtype=np.uint8)
 
 
 def _write(out: Path, found: Look) -> tuple[tuple[Path, ...], tuple[Path, ...]]:
@@ -167,8 +232,7 @@ def over_positions(images: Images, weights: NDArray) -> Images:
     shown = np.empty_like(images)
     for step, (image, map_) in enumerate(zip(images, weights, strict=True)):
         largest = map_.max() if each else weights.max()
-        scaled = cv2.resize(map_.astype(np.float32) / max(float(largest), 1e-12), image.shape[1::-1])  # bilinear
-        heat = cv2.applyColorMap((255 * scaled.clip(0, 1)).astype(np.uint8), cv2.COLORMAP_JET)[..., ::-1]
+        heat = _heat(map_.astype(np.float32) / max(float(largest), 1e-12), image.shape[:2])
         shown[step] = (image.astype(np.uint16) + heat) // 2
     return shown
 

@@ -222,36 +222,3 @@ def cut_confusion(confusion: NDArray, most: int) -> tuple[list[int], NDArray[np.
     cut = np.zeros((most + 1, most + 1), dtype=np.int64)
     np.add.at(cut, (place[:, None], place[None, :]), confusion)
     return kept.tolist(), cut
-
-
-@dataclass(frozen=True)
-class Video:
-    """A test video that is worth a look: in which split, where in it, its true and predicted class."""
-
-    split: str
-    place: int
-    id: str
-    true: int
-    predicted: int
-    confidence: float  # of the predicted class
-    of_true: float  # probability of the true class
-
-
-def worth_a_look(outcome: Outcome, count: int) -> tuple[list[Video], list[Video]]:
-    """The hardest videos, and of the others those that the main output is most confidently wrong on.
-
-    The hardest are those whose true class has the smallest probability, on average over the streams (without streams,
-    of the main output): nothing that the run has sees it.
-    """
-    every: list[tuple[float, Video]] = []
-    for split, judged in outcome.splits.items():
-        rows = np.arange(len(judged.labels))
-        streams = [judged.outputs[name] for name in judged.streams or (outcome.main,)]
-        seen = np.mean([values[rows, judged.labels] for values in streams], axis=0)
-        main = judged.outputs[outcome.main]
-        for place, (label, predicted) in enumerate(zip(judged.labels.tolist(), main.argmax(1).tolist(), strict=True)):
-            found = float(main[place, predicted]), float(main[place, label])
-            every.append((float(seen[place]), Video(split, place, str(judged.ids[place]), label, predicted, *found)))
-    hardest = [video for _, video in sorted(every, key=lambda pair: pair[0])[:count]]
-    wrong = [video for _, video in every if video.true != video.predicted and video not in hardest]
-    return hardest, sorted(wrong, key=lambda video: -video.confidence)[:count]

@@ -8,8 +8,8 @@ theme.onclick = () => { root.style.colorScheme = dark() ? "light" : "dark"; rela
 relabel();
 
 const value = (row, column) => {
-  const cell = row.cells[column], told = cell.dataset.v;
-  return told === undefined ? cell.textContent.trim() : told === "None" ? -Infinity : Number.isNaN(+told) ? told : +told;
+  const cell = row.cells[column], told = cell.dataset.v ?? cell.textContent.trim();
+  return told === "–" ? -Infinity : told === "" || Number.isNaN(+told) ? told : +told;
 };
 const compare = (a, b) => typeof a === "number" && typeof b === "number" ? a - b : String(a).localeCompare(String(b), undefined, { numeric: true });
 

@@ -4,7 +4,6 @@ import base64
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -17,15 +16,14 @@ from avr.core import Unwritten, WorkError, claim_file, write_whole
 from . import charts
 from .facts import extractions, run_facts, settings_table
 from .judging import (
-    Video,
     baselines,
     difference,
     families,
     judge,
     own_differences,
     verdict,
-    worth_a_look,
 )
+from .looks import STEPS, Looks, Video, worth_a_look
 from .reading import Outcome, read_outcomes
 from .tables import (
     Table,
@@ -176,20 +174,25 @@ def _main(outcome: Outcome) -> tuple[Outcome, str]:
     return outcome, outcome.main
 
 
-def _album(outcomes: Sequence[Outcome], looks: Mapping[str, tuple[list[Video], list[Video]]]) -> Any:
-    """Pictures of videos; torch, which attention needs, is loaded where there are any."""
-    from .pictures import Album
+def _album(outcomes: Sequence[Outcome], looks: Mapping[str, Looks]) -> Any:
+    """Pictures of videos, of each run as many bytes; torch, which attention needs, is loaded where there are any."""
+    from .pictures import MOST_BYTES, Album
 
     album = Album()
-    for outcome in outcomes:
-        in_turn = zip_longest(*looks[outcome.name])  # as there may not be room for all
-        album.take(outcome, [video for pair in in_turn for video in pair if video is not None])
+    for number, outcome in enumerate(outcomes, start=1):
+        album.room = MOST_BYTES * number // len(outcomes)
+        album.take(outcome, looks[outcome.name])
     return album
 
 
-def _run(id: str, outcome: Outcome, looks: tuple[list[Video], list[Video]], album: Any) -> dict[str, Any]:
+def _run(id: str, outcome: Outcome, looks: Looks, album: Any) -> dict[str, Any]:
     """What the page shows of one run."""
-    hardest, wrong = ([_card(outcome, video, album) for video in found] for found in looks)
+    hardest, wrong = ([_card(outcome, video, album) for video in found] for found in (looks.hardest, looks.wrong))
+
+    def shown(videos: Sequence[Video], count: int) -> list[tuple[Video, Any]]:
+        pictures = [(video, album.frames.get((outcome.name, video.id, count))) for video in videos]
+        return [(video, picture) for video, picture in pictures if picture is not None]
+
     return {
         "id": id,
         "name": outcome.name,
@@ -204,6 +207,8 @@ def _run(id: str, outcome: Outcome, looks: tuple[list[Video], list[Video]], albu
         "more_curves": len(outcome.curves) if len(outcome.curves) > MOST_CURVES else 0,
         "hardest": hardest,
         "wrong": wrong,
+        "drawn": [shown(videos, 1) for videos in looks.drawn],
+        "confused": [(pair, shown(pair.taken, STEPS), shown(pair.recognised, STEPS)) for pair in looks.confused],
         "no_pictures": album.lack.get(outcome.name, ""),
     }
 
@@ -218,7 +223,7 @@ def _card(outcome: Outcome, video: Video, album: Any) -> dict[str, Any]:
         outputs.append((name, outcome.class_names[best], float(values[best]), float(values[video.true])))
     return {
         "video": video,
-        "frame": album.frames.get((outcome.name, video.id)),
+        "frame": album.frames.get((outcome.name, video.id, 1)),
         "strips": album.strips.get((outcome.name, video.split, video.id), []),
         "outputs": outputs,
     }

@@ -1,4 +1,4 @@
-"""Pictures of test videos, where these are at hand: a frame of each, and a strip under the attention of the head.
+"""Pictures of test videos, where these are at hand: a frame or some, and a strip under the attention of the head.
 
 They are JPEG in data: URLs, small, and at most so many bytes on a page.
 """
@@ -7,6 +7,8 @@ import base64
 import io
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
+from itertools import zip_longest
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,12 +18,13 @@ from avr.core import AvrError, WorkError
 from avr.store import FeatureStore
 from avr.video import open_frames
 
-from .judging import Video
+from .looks import STEPS, Looks, Video
 from .reading import Outcome
 from .tables import Link, csv_link
 
-MOST_BYTES = 1_200_000  # of all pictures on a page, in base64
+MOST_BYTES = 1_000_000  # of all pictures on a page, in base64
 FRAME = 200, 120  # a frame fits in it
+STEPS_SIZE = 440, 90  # as do the frames of a video of a class that is confused, side by side
 STRIP = 880, 110  # as does a strip, of so many steps at most
 MOST_STEPS, MOST_STRIPS = 8, 6
 QUALITY = 72
@@ -42,20 +45,23 @@ class Picture:
 class Album:
     """The pictures of a page; `lack` says why a run has none, by its name."""
 
-    frames: dict[tuple[str, str], Picture] = field(default_factory=dict)  # run, video
+    frames: dict[tuple[str, str, int], Picture] = field(default_factory=dict)  # run, video, how many
     strips: dict[tuple[str, str, str], list[Picture]] = field(default_factory=dict)  # run, split, video
     lack: dict[str, str] = field(default_factory=dict)
     size: int = 0
+    room: int = MOST_BYTES  # of the pictures up to the run that is looked at
 
-    def take(self, outcome: Outcome, videos: Sequence[Video]) -> None:
-        """Take the pictures of a run's videos, in their order; what cannot be had is left out, and why is said."""
+    def take(self, outcome: Outcome, looks: Looks) -> None:
+        """Take the pictures of a run's videos; what cannot be had is left out, and why is said."""
         if not outcome.stores:
             self.lack[outcome.name] = "these scores do not say where their videos are"
             return
-        videos = list(dict.fromkeys(videos))
+        videos = in_turn(looks.hardest, looks.wrong)
+        confused = [video for pair in looks.confused for video in in_turn(pair.taken, pair.recognised)]
         try:
             with FeatureStore(outcome.stores) as store:
-                self._each(self._frame, outcome, store, videos)
+                self._each(partial(self._frames, 1), outcome, store, [*videos, *in_turn(*looks.drawn)])
+                self._each(partial(self._frames, STEPS), outcome, store, confused)
             for split in outcome.splits if outcome.record and outcome.record.kind in ("head", "end-to-end") else ():
                 self._attended(outcome, split, [video for video in videos[:MOST_STRIPS] if video.split == split])
         except AvrError as error:
@@ -74,21 +80,26 @@ class Album:
             try:
                 if video.id not in places:
                     raise WorkError(f"the store does not hold {video.id}")
-                if self.size >= MOST_BYTES:
+                if self.size >= self.room:
                     raise WorkError(f"a page holds {MOST_BYTES / 1e6:g} MB of them at most")
                 take(outcome, store, places[video.id], video)
             except AvrError as error:
                 self.lack.setdefault(outcome.name, str(error))
 
-    def _frame(self, outcome: Outcome, store: FeatureStore, place: int, video: Video) -> None:
-        """The frame in a video's middle."""
+    def _frames(self, count: int, outcome: Outcome, store: FeatureStore, place: int, video: Video) -> None:
+        """So many frames of a video side by side, as far apart as can be; one is that in its middle."""
         from avr.extract import restore_video  # needs torch
 
-        if (outcome.name, video.id) not in self.frames:  # which another split may have
-            frames = open_frames(restore_video(store, place))
-            middle = frames.count // 2
-            image = frames.take([middle])[middle].rgb()
-            self.frames[outcome.name, video.id] = self._picture(f"{video.id}, frame {middle}", image, FRAME)
+        key = outcome.name, video.id, count
+        if key in self.frames:  # which another place on the page has
+            self.size += len(self.frames[key].url)
+            return
+        frames = open_frames(restore_video(store, place))
+        numbers = [(2 * step + 1) * frames.count // (2 * count) for step in range(count)]
+        found = frames.take(numbers)
+        images = np.concatenate([found[number].rgb() for number in numbers], axis=1)
+        told = f"{video.id}, frame{'s' * (count > 1)} {', '.join(map(str, numbers))}"
+        self.frames[key] = self._picture(told, images, FRAME if count == 1 else STEPS_SIZE)
 
     def _attended(self, outcome: Outcome, split: str, videos: Sequence[Video]) -> None:
         """Strips of frames under each kind of attention of a split's head, of the features that it was trained on."""
@@ -121,6 +132,11 @@ class Album:
         url = f"data:image/jpeg;base64,{base64.b64encode(content.getvalue()).decode()}"
         self.size += len(url)
         return Picture(told, url, *picture.size)
+
+
+def in_turn(*lists: Sequence[Video]) -> list[Video]:
+    """The first of each, the second of each, …, as there may not be room for all."""
+    return [video for some in zip_longest(*lists) for video in some if video is not None]
 
 
 def _numbers(frames: Sequence[int], weights: NDArray[np.float32]) -> list[list[object]]:

@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 
@@ -9,7 +10,7 @@ import click
 import pytest
 
 from avr.cli import main
-from avr.commands import extract
+from avr.commands import extract, finetune
 
 
 def completed(monkeypatch, runner, line: str) -> list[str]:
@@ -31,6 +32,37 @@ def test_names_are_completed(monkeypatch, runner, tmp_path):
     assert completed(monkeypatch, runner, "avr ru") == ["runs"]
     for line in ("runs show", "report", "heads export", "fuse awf", "heads train --config"):
         assert completed(monkeypatch, runner, f"avr {line} runs/s") == ["runs/stfn-clips-1"], line
+
+
+@pytest.mark.parametrize(
+    ("line", "offered"),
+    [
+        ("extract --stream rgb,fl", ["rgb,flow"]),
+        ("extract --stream slow=fl", ["flow"]),  # bash replaces what stands behind "=" alone
+        ("finetune backbone --stream slow = fl", ["flow"]),  # and tells of "=" as of a word
+        ("heads train stfn --stream rgb,fl", ["rgb,flow"]),
+        ("heads train stfn --training min_", ["min_steps=", "min_lr="]),
+        ("heads tune stfn --training views=o", ["one"]),
+        ("heads train stfn --training clip_norm=", [""]),
+        ("extract --dataset ucf11 --set see", ["seed="]),
+        ("extract --dataset gone --set see", [""]),
+    ],
+)
+def test_what_stands_inside_a_value_is_completed(monkeypatch, runner, line, offered):
+    assert completed(monkeypatch, runner, f"avr {line}") == offered
+
+
+@pytest.mark.skipif(shutil.which("bash") is None, reason="no bash")
+def test_bash_itself_completes_a_value(tmp_path):
+    program = tmp_path / "avr"
+    program.write_text(f"#!/bin/sh\nexec '{sys.executable}' -m avr \"$@\"\n")
+    program.chmod(0o755)
+    code = f"""eval "$({program} completion bash)" 2> /dev/null
+COMP_WORDS=(avr extract --stream slow = fl) COMP_CWORD=5
+_avr_completion {program}
+echo "${{COMPREPLY[@]}}" """
+    done = subprocess.run(["bash", "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "flow\n"
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
@@ -55,17 +87,27 @@ def test_a_command_that_is_nearly_right_is_named(runner, arguments, meant):
     assert f"No such command '{arguments[-1]}': did you mean {meant}?" in done.stderr
 
 
-def test_help_of_extract_lists_every_option_in_one_group(runner):
-    names = [name for names in extract.GROUPS.values() for name in names]
+@pytest.mark.parametrize(
+    ("arguments", "commands", "others"),
+    [
+        (["extract"], [extract.command], {"strict", "profile", "as_json"}),
+        (["finetune", "backbone"], list(finetune.command.commands.values()), {"as_json"}),
+        (["finetune", "end-to-end"], list(finetune.command.commands.values())[::-1], {"as_json"}),
+    ],
+)
+def test_help_lists_every_option_in_one_group(runner, arguments, commands, others):
+    """Groups that two commands share name the options of both."""
+    groups = commands[0].groups
+    names = [name for names in groups.values() for name in names]
     assert len(set(names)) == len(names)
-    options = {one.name for one in extract.command.params if isinstance(one, click.Option)}
-    assert options - set(names) == {"strict", "profile", "as_json"}
-    assert set(names) <= options
-    text = runner.invoke(main, ["extract", "--help"]).stdout
+    options, *more = ({one.name for one in made.params if isinstance(one, click.Option)} for made in commands)
+    assert options - set(names) == others
+    assert set(names) <= options.union(*more)
+    text = runner.invoke(main, [*arguments, "--help"]).stdout
     headings = re.findall(r"^(\S.*):$", text, re.MULTILINE)
-    assert headings == [*extract.GROUPS, "Options"]
+    assert headings == [*groups, "Options"]
     shown = re.findall(r"^  (?:-h, )?(--[\w-]+)", text, re.MULTILINE)
-    assert len(shown) == len(options) + 1  # and --help
+    assert len(set(shown)) == len(options) + 1  # and --help
 
 
 def on_terminal(code: str, width: int, **environment: str) -> str:

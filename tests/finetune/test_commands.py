@@ -4,13 +4,17 @@ import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 from safetensors.torch import load_file
 
+import avr.finetune
+import avr.store
 from avr.cli import main
-from avr.store import read_record
+from avr.finetune import Tuning
+from avr.store import RunRecord, read_record, write_record
 
 SMALL = ["--backbone", "squeezenet1_1", "--weights", "random", "--stack", "2", "--resize", "40", "--crop", "36"]
 SMALL += ["--epochs", "5", "--batch-size", "8", "--device", "cpu", "--dropout", "0.3"]
@@ -22,13 +26,37 @@ def folder_data(dataset, tmp_path, monkeypatch):
     return ["--dataset", "folder", "--root", str(dataset.root), "--set", "group_pattern=.*"]
 
 
-def test_backbone_prints_json_and_nothing_else(runner, folder_data):
-    done = runner.invoke(main, ["finetune", "backbone", *folder_data, *SMALL, "--epochs", "1", "--json"])
+def run(runner, *arguments):
+    return runner.invoke(main, ["finetune", *arguments])
+
+
+def test_backbone_prints_json_and_its_run_is_repeated_from_its_record(runner, folder_data, monkeypatch):
+    """As it was told, to the letter, wherever one is; what is given beside it wins."""
+    own = ["--stream", "slow=rgb", "--lr", "0.01", "--no-mirror", "--training", "min_steps=3", "--seed", "3"]
+    done = run(runner, "backbone", *folder_data, *SMALL, *own, "--epochs", "1", "--json")
     assert done.exit_code == 0, done.output
     result = json.loads(done.stdout)
-    assert result["folder"] == "backbones/squeezenet1_1-rgb-folder-1-1"
+    assert result["folder"] == "backbones/squeezenet1_1-slow-folder-1-1"
     assert set(result["accuracy"]) == {"top1", "top5", "mean_class"}
     assert len(load_file(result["weights"])) == 52
+
+    folder, calls = Path(result["folder"]).resolve(), []
+    Path("elsewhere").mkdir()
+    monkeypatch.chdir("elsewhere")
+    assert run(runner, "backbone", "--config", str(folder), "--out", "again").exit_code == 0
+    before, after = read_record(folder), read_record(Path("again"))
+    assert not before.differences(after)
+    assert (before.store, before.summary) == (after.store, after.summary)
+    assert before.identity["training"]["min_steps"] == 3
+
+    monkeypatch.setattr(avr.finetune, "finetune_backbone", lambda found, **told: calls.append((found, told)))
+    more = ["--epochs", "7", "--set", "folds=2", "--dropout", "0.1"]
+    assert run(runner, "backbone", "--config", str(folder), *more).exit_code == 0
+    ((found, told),) = calls
+    assert {**told["training"], "lr": "0.01"} == told["training"]
+    assert (told["training"]["epochs"], told["training"]["min_steps"]) == (7, "0")
+    assert (told["tuning"].dropout, told["tuning"].mirror, told["seed"]) == (0.1, False, 3)
+    assert found.found == before.store["index"] | {"folds": "2"}
 
 
 @pytest.mark.parametrize(
@@ -83,9 +111,6 @@ def test_the_same_command_under_torchrun_trains_the_same(runner, folder_data, tm
 
 def test_options_that_are_given_are_told_apart_from_defaults(runner, monkeypatch, tmp_path):
     """So that --paper's augmentation and batch norm hold where none is given, and what is given wins."""
-    import avr.finetune
-    import avr.store
-
     told = {}
     monkeypatch.setattr(avr.store, "read_head_record", lambda run: None)
     monkeypatch.setattr(avr.store, "warn_unfinished", lambda run: None)
@@ -94,3 +119,16 @@ def test_options_that_are_given_are_told_apart_from_defaults(runner, monkeypatch
     done = runner.invoke(main, [*command, "--flow-start", "random"])
     assert done.exit_code == 0, done.output
     assert told["tuning"] == {"augmentation": "corners", "mirror": False, "flow_start": "random"}
+
+    tuning = Tuning(batch_norm="frozen", augmentation="jitter", new_factor=2.0).identity()
+    identity = {"run": str(tmp_path), "splits": ["2"], "tuning": tuning}
+    record = RunRecord("end-to-end", identity, "stfn", training={"epochs": 4, "lr": 0.5, "refit": False}, seed=8)
+    write_record(tmp_path, record)
+    for paper in ([], ["--paper"]):
+        done = runner.invoke(main, ["finetune", "end-to-end", "--config", str(tmp_path), "--lr", "0.1", *paper])
+        assert done.exit_code == 0, done.output
+        assert (told["split"], told["seed"], told["paper"]) == ("2", 8, bool(paper))
+        assert told["training"] == {**({} if paper else {"epochs": "4"}), "lr": 0.1}
+        assert told["tuning"].get("augmentation") == (None if paper else "jitter")
+    done = runner.invoke(main, ["finetune", "backbone", "--config", str(tmp_path)])
+    assert f"a run fine-tuned end to end: avr finetune end-to-end --config {tmp_path} repeats it" in done.stderr

@@ -85,6 +85,10 @@ def test_early_svm_on_the_command_line(store, monkeypatch, runner):
     done = runner.invoke(main, ["fuse", "early-svm", "--bootstrap", "100"])
     assert done.exit_code == 0, done.output
     assert "written: runs/fuse-early-svm-1" in done.stdout
+    done = runner.invoke(main, ["fuse", "early-svm", "--config", "runs/fuse-early-svm-1", "--C", "2"])
+    assert "written: runs/fuse-early-svm-2" in done.stdout, done.output
+    before, after = (read_record(store[0] / f"runs/fuse-early-svm-{k}") for k in (1, 2))
+    assert before.differences(after) == "options.C 1.0 → 2.0"
 
 
 @pytest.mark.parametrize(

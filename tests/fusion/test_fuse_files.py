@@ -12,7 +12,7 @@ import pytest
 from avr.cli import main
 from avr.core import UsageError, WorkError, item_names, options_of, write_json
 from avr.fusion import Evaluation, compare, fuse, gather, load_fuser, make_fuser, rule_class
-from avr.store import RunRecord, Scores, SplitRecord, read_scores, write_record, write_scores
+from avr.store import RunRecord, Scores, SplitRecord, read_record, read_scores, write_record, write_scores
 
 from .conftest import make_scores
 
@@ -316,6 +316,47 @@ def test_the_command_prints_and_its_json_is_one_object(tmp_path, monkeypatch, ru
     assert "unknown rule 'best'; known: average, awf, early-svm" in done.stderr
     done = runner.invoke(main, ["fuse", "--help"])
     assert "Mean of the streams' probabilities." in done.stdout
+
+
+def test_a_fusion_is_repeated_from_its_record(tmp_path, monkeypatch, runner):
+    monkeypatch.chdir(tmp_path)
+    for number in "12":
+        path = put(tmp_path, score_file(("rgb", "flow", "diff"), seed=int(number), split=number))
+
+    def answer(*arguments):
+        return runner.invoke(main, ["fuse", *arguments])
+
+    told = ["--weights", "1,3", "--bootstrap", "60", "--seed", "5", "--stream", "flow", "--stream", "rgb"]
+    assert answer("weighted", *told).exit_code == 0
+    put(tmp_path, score_file(seed=3, head="stfn"), run="stfn-made-1")  # a newer run, which is not of it
+    again = answer("weighted", "--config", "runs/fuse-weighted-1/split-1/fusion.json")
+    assert (again.exit_code, again.stderr.count("warning")) == (0, 0), again.output
+    before, after = (read_record(tmp_path / f"runs/fuse-weighted-{k}") for k in (1, 2))
+    assert not before.differences(after)
+    assert (before.identity["streams"], before.summary) == (["linear/flow", "linear/rgb"], after.summary)
+
+    assert answer("weighted", "--config", "runs/fuse-weighted-1", "--weights", "1,1", "--split", "2").exit_code == 0
+    changed = read_record(tmp_path / "runs/fuse-weighted-3")
+    assert changed.options == before.options | {"weights": [1.0, 1.0]}
+    assert (changed.wanted, changed.seed) == (("2",), 5)
+    assert answer("multiply", "--config", "runs/fuse-weighted-1", "runs/stfn-made-1").exit_code == 0
+    assert read_record(tmp_path / "runs/fuse-multiply-1").identity["streams"] == ["stfn/rgb", "stfn/flow"]
+
+    put(tmp_path, score_file(("rgb", "flow"), seed=4, split="2"))
+    assert "fused other scores than those that runs/fuse-weighted-1 was made of" in (
+        answer("weighted", "--config", "runs/fuse-weighted-1").stderr
+    )
+    path.unlink()
+    gone = answer("weighted", "--config", "runs/fuse-weighted-1")
+    assert (gone.exit_code, gone.stderr) == (2, f"error: no score file or run at {path}: check the name\n")
+    other = answer("weighted", "--config", str(write_run(tmp_path / "runs/x")))
+    assert "x is a head's run: avr heads train --config" in other.stderr
+
+
+def write_run(folder):
+    folder.mkdir(parents=True)
+    write_record(folder, RunRecord("head", head="linear"))
+    return folder
 
 
 def test_what_is_not_whole_is_passed_over_or_warned_of_and_says_so_for_ever(tmp_path, monkeypatch, runner):

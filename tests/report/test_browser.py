@@ -4,13 +4,16 @@ import os
 import shutil
 import subprocess
 import tarfile
+from collections import Counter
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 
+from avr.datasets import Dataset, Video
 from avr.report import write_report
-from avr.store import Scores, write_scores
+from avr.store import Scores, StoreWriter, write_scores
 
 from .browser import Browser, chromium, find_chromium
 
@@ -20,8 +23,13 @@ CLASSES = 30
 
 @pytest.fixture(scope="module")
 def page(tmp_path_factory) -> Path:
-    """Two streams of thirty classes, a head's own prediction, weights by class, a log with a validation part."""
+    """Two streams of thirty classes, a head's own prediction, weights by class, a log with validation, videos."""
     folder = tmp_path_factory.mktemp("page")
+    clip = folder / "clip.avi"
+    writer = cv2.VideoWriter(str(clip), cv2.CAP_OPENCV_MJPEG, cv2.VideoWriter.fourcc(*"MJPG"), 10, (320, 240))
+    for shade in range(8):
+        writer.write(np.full((240, 320, 3), 30 * shade, np.uint8))
+    writer.release()
     labels = np.arange(150) % CLASSES
     generator = np.random.default_rng(0)
     streams = {name: generator.normal(size=(150, CLASSES)) + 2 * np.eye(CLASSES)[labels] for name in ("rgb", "flow")}
@@ -40,6 +48,15 @@ def page(tmp_path_factory) -> Path:
         provenance={"streams": ["rgb", "flow"], "weights": generator.random((CLASSES, 2)).tolist()},
         fused="fused",
     )
+    videos = [
+        Video(name, clip, k, group) for name, k, group in zip(scores.ids, labels.tolist(), scores.groups, strict=True)
+    ]
+    dataset = Dataset("toy", folder, scores.class_names, tuple(videos), {})
+    with StoreWriter(folder / "store", dataset, arrays={"rgb/pooled": (1, 1)}, provenance={"settings": {}}) as store:
+        for shard in store.shards():
+            for name in shard.video_ids:
+                shard.add(name, {"rgb/pooled": np.zeros((1, 1, 1))}, frames=8)
+    scores.provenance["store"] = {"path": str(folder / "store")}
     for run in ("one", "two"):
         write_scores(folder / run / "split-1" / "scores.h5", scores)
         log = "epoch,loss,accuracy,validation_loss\n1,1.5,0.25,1.6\n2,0.5,0.75,1.2\n"
@@ -84,8 +101,13 @@ def complaints(tab: Browser) -> list:
 
 @pytest.mark.parametrize(("width", "dark"), [(1440, False), (360, True)])
 def test_page_is_quiet_alone_and_fits(page, browser, width, dark):
+    """Its pictures are shown, the policy lets them: those of the sheets as they are, or as wide as the page."""
     browser.open(page, width=width, dark=dark)
     browser.run("document.querySelectorAll('details').forEach(one => one.open = true)")
+    shown = "[...document.images].map(one => [!!one.closest('.sheet'), one.naturalWidth, one.width])"
+    found = [(sheet, *sizes) for sheet, *sizes in browser.run(shown)]
+    assert Counter(sheet for sheet, *_ in found) == {True: 2 * (6 + 6 + 9), False: 2 * (6 + 6)}
+    assert {tuple(sizes) for sheet, *sizes in found if sheet} == {(own, min(own, width - 32)) for own in (160, 440)}
     assert complaints(browser) == []
     assert browser.run("document.documentElement.scrollWidth") <= width
     ground = browser.run("getComputedStyle(document.body).backgroundColor")
@@ -143,6 +165,9 @@ def test_tables_sort_by_keyboard_and_filter(page, browser):
         value = browser.run("+t.querySelector('tbody tr').cells[2].dataset.v")
         assert browser.run(first)[1] == direction
         assert value == browser.run(best.replace("max", which))
+    shares = "[...t.querySelectorAll('tbody tr')].map(row => +row.cells[3].textContent)"
+    found = browser.run(f"t.querySelectorAll('thead button')[3].click(), {shares}")
+    assert found == sorted(found, reverse=True) != found[::-1]
     shown = """(() => {
       const box = document.getElementById("t-classes1").closest(".table"), field = box.querySelector("input");
       field.value = "CLASS 2";

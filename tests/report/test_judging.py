@@ -1,5 +1,6 @@
 """What the report counts, against hand counts and against the functions of `avr fuse`."""
 
+from contextlib import nullcontext
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -18,8 +19,8 @@ from avr.report.judging import (
     own_differences,
     precision,
     verdict,
-    worth_a_look,
 )
+from avr.report.looks import each_video, worth_a_look
 from avr.report.page import _album
 from avr.report.pictures import MOST_BYTES, Album
 from avr.report.tables import class_figures, class_table, confusion_table, gain_table
@@ -122,23 +123,40 @@ def test_runs_of_the_same_videos_are_compared_whatever_their_order(several, tmp_
 
 def test_videos_worth_a_look(several):
     (outcome,) = read_outcomes([several])
-    hardest, wrong = worth_a_look(outcome, 2)
-    assert [video.id for video in hardest] == ["v00", "v03"]  # rgb's certainty is the larger
-    assert [video.id for video in wrong] == ["v06", "v09"]  # those of the hardest are not told twice
-    assert [outcome.class_names[k] for k in (wrong[0].true, wrong[0].predicted)] == ["a", "b"]
-
-
-def test_pictures_are_of_both_kinds_of_videos_and_what_is_left_out_is_said(several, monkeypatch):
-    (outcome,) = read_outcomes([several])
-    taken = []
-    monkeypatch.setattr(Album, "take", lambda _, __, videos: taken.extend(video.id for video in videos))
     looks = worth_a_look(outcome, 2)
-    _album([outcome], {outcome.name: looks})
-    assert taken == ["v00", "v06", "v03", "v09"]
+    assert [video.id for video in looks.hardest] == ["v00", "v03"]  # rgb's certainty is the larger
+    assert [video.id for video in looks.wrong] == ["v06", "v09"]  # those of the hardest are not told twice
+    assert [outcome.class_names[k] for k in (looks.wrong[0].true, looks.wrong[0].predicted)] == ["a", "b"]
+    assert [[video.right for video in some] for some in looks.drawn] == [[True, True], [False, False]]
+    assert looks == worth_a_look(outcome, 2)
+    (pair,) = looks.confused
+    assert [(one.true, one.predicted) for one in (*pair.taken, *pair.recognised)] == [(0, 1), (1, 1)]
+    every = each_video(outcome)
+    for some, those in ((pair.taken, (0, 1)), (pair.recognised, (1, 1))):
+        assert some[0].confidence == max(one.confidence for one in every if (one.true, one.predicted) == those)
+
+
+def test_pictures_are_of_all_kinds_of_videos_and_what_is_left_out_is_said(several, monkeypatch):
+    """Each run has its share of the bytes."""
+    (outcome,) = read_outcomes([several])
+    outcome = replace(outcome, stores=(several,))
+    looks, taken = worth_a_look(outcome, 2), []
+
+    def each(album, take, _, __, videos):
+        taken.append((*take.args, album.room, [video.id for video in videos]))
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Album, "_each", each)
+        patched.setattr("avr.report.pictures.FeatureStore", nullcontext)
+        _album([outcome, outcome], {outcome.name: looks})
+    drawn = [video.id for pair in zip(*looks.drawn, strict=True) for video in pair]
+    strips = [looks.confused[0].taken[0].id, looks.confused[0].recognised[0].id]
+    for place, room in ((0, MOST_BYTES // 2), (2, MOST_BYTES)):
+        assert taken[place : place + 2] == [(1, room, ["v00", "v06", "v03", "v09", *drawn]), (4, room, strips)]
     store = SimpleNamespace(ids=np.array(["v00"]))
     for size, video, why in (
-        (0, looks[0][1], "the store does not hold v03"),
-        (MOST_BYTES, looks[0][0], "a page holds 1.2 MB of them at most"),
+        (0, looks.hardest[1], "the store does not hold v03"),
+        (MOST_BYTES, looks.hardest[0], "a page holds 1 MB of them at most"),
     ):
         album = Album(size=size)
         album._each(lambda *_: pytest.fail("there is no such picture"), outcome, store, [video])
