@@ -234,6 +234,9 @@ dataset_option = click.option(
 )
 
 
+trials_option = click.option("--trials", type=click.IntRange(1), default=24, show_default=True, help="How many.")
+
+
 def set_option(
     flag: str, text: str, *, name: str = "", bare: str = "", free: bool = False, unit: str = ""
 ) -> Callable[[F], F]:

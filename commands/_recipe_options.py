@@ -9,7 +9,7 @@ from click.core import ParameterSource
 
 from avr.core import UsageError
 
-from ._options import PATH, apply, chosen_store, list_option, named_value, set_option
+from ._options import PATH, apply, chosen_store, list_option, named_value, set_option, trials_option
 
 if TYPE_CHECKING:
     from avr.datasets import Dataset
@@ -75,6 +75,8 @@ def run_options(function: Any) -> Any:
             ),
             set_option("--set", "Change an option of the heads that have it; repeat.", name="options"),
             set_option("--training", "Change a training setting; repeat."),
+            click.option("--tune", is_flag=True, help="Choose each head's settings by trials on the training part."),
+            trials_option,
             set_option("--layer", "Read another layer than the head's own; repeat.", name="layers", bare="STREAM"),
             set_option("--scores", "Outside scores that a row asks for; repeat.", free=True, unit="SPLIT"),
             click.option(
@@ -110,6 +112,9 @@ def told(recipe: "Recipe", options: dict[str, Any]) -> Told:
     from avr.store import RUNS, FeatureStore
 
     given = {name: options.pop(name) for name in MAKING}
+    tune, trials = options.pop("tune"), options.pop("trials")
+    if "trials" in typed() and not tune:
+        raise UsageError("--trials are of --tune: say both, or leave it out")
     named = [named_value("--store", text, bare=True) for text in options.pop("stores")]
     paths = [(key, chosen_store(Path(value))) for key, value in named]
     out, dataset, where = options.pop("out"), None, ""
@@ -140,6 +145,7 @@ def told(recipe: "Recipe", options: dict[str, Any]) -> Told:
     )
     changes = Changes(
         scores={key: Path(value) for key, value in options.pop("scores").items()},
+        trials=trials if tune else 0,
         **{key: options.pop(key) for key in ("settings", "options", "training", "layers")},
     )
     request = {"stores": paths, "making": making, "changes": changes, "splits": options.pop("splits")}

@@ -89,18 +89,18 @@ def _pairs(values: Mapping[str, object]) -> str:
 def plan(name: str, videos: int, **options: Any) -> Reply:
     """Say what recipe NAME needs: the commands, and what they cost in disk and time.
 
-    Without --finetune these are the stores to extract, of --dataset or of the paper's data sets as published. With it,
-    they are all stages of `avr recipe run` with the same options that are there or lacking: networks, stores, heads,
-    trainings end to end.
-    Hours are estimated from a few seconds of timing on this machine: flow pairs of 320x240 and convolutions.
+    Without --finetune and --tune these are the stores to extract, of --dataset or of the paper's data sets as
+    published. With either, they are all stages of `avr recipe run` with the same options that are there or lacking:
+    networks, stores, heads with their trials, trainings end to end.
+    Hours are estimated from a few seconds of timing on this machine: flow pairs of 320x240, convolutions and a head.
     """
     from avr.recipes import load_recipe
 
     recipe = load_recipe(name)
-    if not options["finetune"]:
+    if not (options["finetune"] or options["tune"]):
         unread = [flag for key, flag in typed().items() if key not in ("videos", "dataset", "extract", "as_json")]
         if unread:
-            raise UsageError(f"{unread[0]}: without --finetune a plan is of stores alone; leave it out")
+            raise UsageError(f"{unread[0]}: without --finetune or --tune a plan is of stores alone; leave it out")
         recipe.planned(options["dataset"], videos)
         from avr.recipes import plan_recipe  # torch, after what needs none
 
@@ -108,15 +108,16 @@ def plan(name: str, videos: int, **options: Any) -> Reply:
         recipe = replace(recipe, stores=changed)
         extractions = plan_recipe(recipe, pace=_pace(recipe, {}), dataset=options["dataset"], videos=videos)
         return Reply({"recipe": name, "extractions": extractions}, lambda: _show_plan(extractions))
-    if not options["dataset"]:
+    if options["finetune"] and not options["dataset"]:
         raise UsageError("--finetune trains on videos: say of which data set, --dataset")
     if videos:
-        raise UsageError("--videos: with --finetune they are counted; leave it out")
+        raise UsageError("--videos: with --finetune or --tune they are counted; leave it out")
     asked = told(recipe, options)
     from avr.recipes import plan_stages, settle
 
     settled = settle(recipe, **asked.request)
-    steps = plan_stages(settled, asked.out, pace=_pace(recipe, asked.request["making"].extract), where=asked.where)
+    making = asked.request["making"]
+    steps = plan_stages(settled, asked.out, pace=_pace(recipe, making.extract if making else {}), where=asked.where)
     return Reply({"recipe": name, "stages": steps}, lambda: _show_steps(steps))
 
 
@@ -142,11 +143,14 @@ def _show_plan(extractions: "list[Extraction]") -> None:
 
 
 def _show_steps(steps: "list[Step]") -> None:
+    from avr.heads import FOLDS
+
     for step in steps:
         of_split = f" of split {step.split}" if step.split else ""
         costs = [f"{step.gigabytes:.3g} GB"] if step.gigabytes is not None else []
         costs += [f"about {step.hours:.3g} hours here"] if step.hours is not None else ["hours not estimated"]
         cost = "there already" if step.done else ", ".join(costs)
+        cost = f"{step.trials} trials of {FOLDS} folds, then one training: {cost}" if step.trials else cost
         rows = ", ".join(step.rows[:2]) + (f" and {len(step.rows) - 2} more" if len(step.rows) > 2 else "")
         print_lines(
             f"{step.stage}{of_split}: {rows}",
@@ -159,7 +163,7 @@ def _show_steps(steps: "list[Step]") -> None:
     kept = sum(step.gigabytes or 0.0 for step in left if step.stage == "frames")
     hours = sum(step.hours or 0.0 for step in left)
     print_lines(
-        f"in all: {len(left)} of {len(steps)} stages to do, about {hours:.3g} hours here besides the heads', "
+        f"in all: {len(left)} of {len(steps)} stages to do, about {hours:.3g} hours here, "
         f"{kept:.3g} GB of frames and flow, and {at_once:.3g} GB of stores at a time"
     )
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from avr.core import AvrError, UsageError, WorkError, make_folder, note, read_json, write_json
-from avr.heads import RunRequest, num_trainings, train_runs
+from avr.heads import RunRequest, chosen_by, num_trainings, train_runs, tune_run
 from avr.store import split_folder
 from avr.training import Engine
 
@@ -50,17 +50,17 @@ class Bench:
 
     def measured(self, row: Row) -> Measured:
         """A row over all its seeds and splits."""
-        plan, values, before = self.plan, {}, {}
+        plan, found = self.plan, {}
         for seed in plan.seeds:
             for split in plan.splits:
                 job = plan.jobs[split][row.name]
-                kept = None if isinstance(job, str) else self.kept(row, job, seed, split)
-                if kept:
-                    values[seed, split] = kept["top1"]
-                    if "before" in kept:
-                        before[seed, split] = kept["before"]
+                if not isinstance(job, str) and (kept := self.kept(row, job, seed, split)):
+                    found[seed, split] = kept
+        values, before, chosen = (
+            {run: kept[name] for run, kept in found.items() if name in kept} for name in ("top1", "before", "chosen")
+        )
         reason, failed = self.reasons.get(row.name, ("", False))
-        return Measured(row, row.figures.get(plan.dataset), values, reason, failed, before)
+        return Measured(row, row.figures.get(plan.dataset), values, reason, failed, before, chosen)
 
     def _missing(self, runs: Sequence[tuple[int, str]]) -> list[tuple[Row, Job, int, str]]:
         """Rows that can be run and have no figure yet, with seed and split."""
@@ -115,6 +115,7 @@ class Bench:
     def _train(self, runs: Sequence[tuple[int, str]]) -> None:
         """Train all heads that rows lack; what fails is told when a row asks for it."""
         requests: dict[Path, RunRequest] = {}
+        jobs: dict[Path, Job] = {}
         beside: dict[Any, dict[Path, int]] = {}  # how many trainings are of the same features, run by run
         missing = {(row.name, seed, split) for row, _, seed, split in self._missing(runs)}
         for row in self.plan.recipe.rows:
@@ -126,6 +127,7 @@ class Bench:
                 total = beside.setdefault((job.source.path, tuple(job.layers.items())), {})
                 total[folder] = num_trainings(job.head, len(job.layers), folds=job.folds)
                 if (row.name, seed, split) in missing and not is_trained(folder):
+                    jobs[folder] = job
                     requests[folder] = RunRequest(
                         job.source.path,
                         job.head,
@@ -138,12 +140,25 @@ class Bench:
                         seed=seed,
                         out=folder,
                     )
+        if self.plan.changes.trials:
+            for folder, request in requests.items():
+                self._choose(jobs[folder], request)
+            return
         told = list(requests.values())
         most = max((sum(total.values()) for total in beside.values()), default=0)
         results = train_runs(told, device=self.device, engine=self.engine, trainings=most)
         for folder, result in zip(requests, results, strict=True):
             if isinstance(result, AvrError):
                 self.failures[folder] = result
+
+    def _choose(self, job: Job, request: RunRequest) -> None:
+        """Train a head with settings chosen by trials on its training part."""
+        assert request.out is not None
+        note(f"choosing settings of {request.out}")
+        try:
+            tune_run(request, trials=job.trials, held=job.held, device=self.device, engine=self.engine)
+        except AvrError as error:
+            self.failures[request.out] = error
 
     def _tune(self, runs: Sequence[tuple[int, str]]) -> None:
         """Train end to end the rows that ask for it."""
@@ -178,8 +193,9 @@ class Bench:
                 note(f"{row.name}: {'failed' if failed else 'left out'}: {reason}")
             self.reasons[row.name] = reason, failed
 
-    def kept(self, row: Row, job: Job, seed: int, split: str) -> dict[str, float] | None:
-        """A figure that was measured before from the same settings, "top1", and what there was "before"."""
+    def kept(self, row: Row, job: Job, seed: int, split: str) -> dict[str, Any] | None:
+        """A figure that was measured before from the same settings, "top1", and what there was "before"; of a head
+        whose settings were "chosen", those."""
         place = self._place(row, seed, split)
         if not place.exists():
             return None
@@ -187,13 +203,14 @@ class Bench:
             kept = read_json(place)
             if kept["key"] != self._key(row, job, seed, split):
                 return None
-            found: dict[str, float] = {name: float(kept[name]) for name in ("top1", "before") if name in kept}
+            found: dict[str, Any] = {name: float(kept[name]) for name in ("top1", "before") if name in kept}
+            whole = all(0 <= value <= 100 for value in found.values())
+            found |= {"chosen": dict(kept["chosen"])} if job.trials else {}
         except (WorkError, ValueError, KeyError, TypeError):
-            found = {"top1": math.nan}
-        if not all(0 <= value <= 100 for value in found.values()):
+            whole = False
+        if not whole:
             note(f"{place} is damaged: the row is measured again")
-            return None
-        return found
+        return found if whole else None
 
     def _measure(self, row: Row, job: Job, seed: int, split: str) -> None:
         """One figure in percent, measured and written whole.
@@ -219,6 +236,8 @@ class Bench:
             content["top1"] = 100 * accuracy_of(row, head, **given)
         if not math.isfinite(content["top1"]):
             raise WorkError(f"split {split} gives no accuracy: has it test videos with features?")
+        if job.trials:
+            content["chosen"] = chosen_by(run)
         content["run"] = str(run.relative_to(self.out) if run.is_relative_to(self.out) else run)
         write_json(self._place(row, seed, split), content)
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from avr.core import UsageError, check_known, options_of, sha256_of
-from avr.heads import head_class, head_options
+from avr.heads import USUAL, head_class, head_options
 from avr.training import Training, read_training, settings_of
 
 from .folder import key_of
@@ -29,6 +29,7 @@ class Changes:
         training: changes to the training settings.
         layers: stream -> layer to read instead of the heads' own; "" stands for every stream.
         scores: outside score files by the name rows call them, or by "name@split".
+        trials: by how many each training's settings are chosen, on its training part; 0: they are as they stand.
     """
 
     settings: Regime = "auto"
@@ -36,6 +37,7 @@ class Changes:
     training: Mapping[str, object] = field(default_factory=dict)
     layers: Mapping[str, str] = field(default_factory=dict)
     scores: Mapping[str, Path] = field(default_factory=dict)
+    trials: int = 0
 
 
 @dataclass(frozen=True)
@@ -48,6 +50,8 @@ class Job:
         options: all of the head's.
         files: option -> SHA-256 of the file it names, of the options that do.
         training: settings. digest: of the features. folds: for out-of-fold scores.
+        trials: by which options and settings are chosen, from these on. held: those that are not, because the row or
+            the run names them.
     """
 
     source: Source
@@ -58,13 +62,15 @@ class Job:
     training: Training
     digest: str
     folds: int = 0
+    trials: int = 0
+    held: tuple[str, ...] = ()
 
     @property
     def key(self) -> str:
         """Twelve hexadecimal digits of everything but seed and split; a file counts by what it holds."""
         options = {**self.options, **self.files}
         parts = [self.head, list(self.layers.items()), options, settings_of(self.training), self.folds]
-        return key_of([*parts, self.digest])
+        return key_of([*parts, self.digest, *([self.trials, self.held] if self.trials else [])])
 
 
 def check_changes(recipe: Recipe, changes: Changes) -> None:
@@ -145,6 +151,7 @@ def _job(
         return str(error)
     options = head_options(row.head, {**row.options, **{k: v for k, v in changes.options.items() if k in known}})
     base = made.paper if changes.settings == "paper" else made.defaults
+    named_by = (row.options, row.training, changes.options, changes.training)
     named = {option: Path(options[option]) for option in made.starting}
     files = {option: path for option, path in named.items() if path.suffix}  # others are names of weights
     for option, file in files.items():
@@ -158,4 +165,6 @@ def _job(
         files={option: sha256_of(file) for option, file in files.items()},
         training=read_training(base, {**papers, **row.training, **changes.training}),
         digest=digest,
+        trials=changes.trials,
+        held=tuple(name for name in USUAL if any(name in told for told in named_by)),
     )

@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
-from avr.core import FolderLock, UsageError, make_folder
+from avr.core import FolderLock, UsageError, load_extra, make_folder
 from avr.training import Engine
 
 from .bench import Bench
@@ -66,6 +66,8 @@ def run_recipe(  # noqa: PLR0913 (the stage's one entry: all it can be told, key
     jobs = [job for by_row in plan.jobs.values() for job in by_row.values()]
     if all(isinstance(job, str) for job in jobs):
         raise UsageError(f"no row of {recipe.name} can be run: {jobs[0]}")
+    if plan.changes.trials:
+        load_extra("optuna", "a tuning")
     check_folder(out, recipe)
     with ExitStack() as held:
         # A second run would take this one's half-trained folders for a killed run's, and its stores from under it.
@@ -91,6 +93,8 @@ def _aside(measured: Measured, plan: Plan) -> Measured:
         reasons.append(f"{done} of {count} splits")
     if recipe.stores[row.store].finetune is not None and not plan.finetunes(row):
         reasons.append("frozen networks, the paper's are trained")
+    if plan.changes.trials:
+        reasons.append("settings chosen by trials")
     source = plan.sources[next(split for _, split in measured.values)][row.store]
     if any(own.get("weights") == "random" for own in source.settings(recipe.stores[row.store].streams)):
         reasons.append("random weights")
@@ -120,4 +124,5 @@ def _outcome(plan: Plan, rows: Sequence[Measured]) -> Outcome:
         differences,
         finetuned=bool(plan.making and plan.making.finetune),
         changed=plan.changed,
+        trials=plan.changes.trials,
     )

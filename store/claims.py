@@ -21,7 +21,17 @@ from avr.core import (
 )
 
 from .records import KINDS, RunRecord, command_line
-from .runs import RECORD, TUNING, drop_begun, is_run, read_record, score_path, split_folder, write_record
+from .runs import (
+    RECORD,
+    TUNING,
+    drop_begun,
+    is_run,
+    read_record,
+    score_path,
+    split_folder,
+    tuning_folder,
+    write_record,
+)
 
 LOCK, SETTINGS = ".lock", "settings.json"
 
@@ -98,7 +108,7 @@ def claim_tuning(out: Path | None, prefix: Path | str, settings: Mapping[str, An
     begun = (prefix.with_name(f"{prefix.name}-{number}") for number in reversed(_numbers(prefix)))
     folder = Path(out) if out is not None else next((f for f in begun if _tunes(f, settings)), None)
     folder = folder or new_folder(prefix)
-    place = folder / TUNING
+    place = tuning_folder(folder)
     if folder.is_dir() and not place.is_dir() and any(folder.iterdir()):
         raise UsageError(f"{folder} holds something else than a tuning: choose another --out")
     lock = FolderLock(make_folder(place))
@@ -119,7 +129,7 @@ def claim_tuning(out: Path | None, prefix: Path | str, settings: Mapping[str, An
 def _tunes(folder: Path, settings: Mapping[str, Any]) -> bool:
     """Whether a folder holds this tuning, and its run is not finished."""
     try:
-        same = not differences(read_json(folder / TUNING / SETTINGS), settings)
+        same = not differences(read_json(tuning_folder(folder) / SETTINGS), settings)
         return same and not (is_run(folder) and read_record(folder).finished)
     except (OSError, UsageError, WorkError):
         return False
