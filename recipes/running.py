@@ -25,7 +25,7 @@ from .jobs import Changes
 from .making import Making
 from .outcome import Measured, Outcome
 from .reading import SPLITS, VIDEOS, Recipe
-from .serving import lacking_stores, store_differences
+from .serving import lacking_stores, shared_groups, store_differences
 from .settling import Plan, settle
 
 SOME_GONE = 0.9  # of the videos that were published, this share may still be had
@@ -107,10 +107,15 @@ def _aside(measured: Measured, plan: Plan) -> Measured:
 def _outcome(plan: Plan, rows: Sequence[Measured]) -> Outcome:
     used = dict.fromkeys(m.row.store for m in rows if m.values)
     compared = [section for section in used if any(m.row.store == section and m.figure is not None for m in rows)]
-    both = [
-        (section, of_split[section]) for of_split in plan.sources.values() for section in used if section in of_split
+    served = [
+        (split, section, of_split[section])
+        for split, of_split in plan.sources.items()
+        for section in used
+        if section in of_split
     ]
+    both = [(section, source) for _, section, source in served]
     differences = (
+        *shared_groups((split, source) for split, _, source in served),
         *lacking_stores(source for _, source in both),
         *store_differences(plan.recipe, [(section, source) for section, source in both if section in compared]),
     )
