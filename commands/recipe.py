@@ -71,6 +71,7 @@ def _show(recipe: "Recipe") -> None:
         fused = f"{row.fuse} {_pairs(row.fuse_options)}".strip()
         figures = [row.figures.get(dataset, "-") for dataset in recipe.datasets]
         training = _pairs(row.training) + " end to end" * row.end_to_end
+        training += f" from {row.start_from}" * bool(row.start_from)
         settings = (_pairs(row.options) or "-", training.strip() or "-")
         rows.append((row.name, row.head, *settings, fused or row.output or "-", row.store, *figures))
     header = ("row", "head", "options", "training", "fused by or output", "store", *recipe.datasets)
@@ -112,12 +113,13 @@ def plan(name: str, videos: int, **options: Any) -> Reply:
         raise UsageError("--finetune trains on videos: say of which data set, --dataset")
     if videos:
         raise UsageError("--videos: with --finetune or --tune they are counted; leave it out")
+    extract = options["extract"]
     asked = told(recipe, options)
     from avr.recipes import plan_stages, settle
 
     settled = settle(recipe, **asked.request)
-    making = asked.request["making"]
-    steps = plan_stages(settled, asked.out, pace=_pace(recipe, making.extract if making else {}), where=asked.where)
+    pace = _pace(recipe, extract)
+    steps = plan_stages(settled, asked.out, pace=pace, where=asked.where, start=asked.start)
     return Reply({"recipe": name, "stages": steps}, lambda: _show_steps(steps))
 
 

@@ -52,6 +52,8 @@ class Job:
         training: settings. digest: of the features. folds: for out-of-fold scores.
         trials: by which options and settings are chosen, from these on. held: those that are not, because the row or
             the run names them.
+        start: the row of another recipe that it starts from, as `Row.start_from` names it; "" where weights are drawn,
+            or not trained before. start_key: of that one's training.
     """
 
     source: Source
@@ -64,13 +66,16 @@ class Job:
     folds: int = 0
     trials: int = 0
     held: tuple[str, ...] = ()
+    start: str = ""
+    start_key: str = ""
 
     @property
     def key(self) -> str:
         """Twelve hexadecimal digits of everything but seed and split; a file counts by what it holds."""
         options = {**self.options, **self.files}
         parts = [self.head, list(self.layers.items()), options, settings_of(self.training), self.folds]
-        return key_of([*parts, self.digest, *([self.trials, self.held] if self.trials else [])])
+        parts += [self.digest, *([self.trials, self.held] if self.trials else [])]
+        return key_of([*parts, *([self.start_key] if self.start else [])])
 
 
 def check_changes(recipe: Recipe, changes: Changes) -> None:
@@ -108,8 +113,12 @@ def jobs_of(
     changes: Changes,
     split: str = "",
     scores: ScoreFiles | None = None,
+    starts: Mapping[str, str] | None = None,
 ) -> dict[str, Job | str]:
     """Each row's training in one split by the row's name, or why it cannot be run.
+
+    Args:
+        starts: rows of other recipes that rows start from -> the keys of their trainings.
 
     Raises:
         UsageError: an unknown training setting or option value, or an option's file that is not there.
@@ -126,7 +135,10 @@ def jobs_of(
         else:
             papers = recipe.paper_training(row.head, dataset) if changes.settings == "paper" else {}
             streams = row.streams or tuple(recipe.stores[row.store].streams)
-            jobs[row.name] = _job(row, streams, source=sources[row.store], changes=changes, papers=papers)
+            job = _job(row, streams, source=sources[row.store], changes=changes, papers=papers)
+            if isinstance(job, Job) and starts and row.start_from in starts:
+                job = replace(job, start=row.start_from, start_key=starts[row.start_from])
+            jobs[row.name] = job
     learning = (jobs[row.name] for row in recipe.rows if needs_folds(row.fuse) and row.fit == "out-of-fold")
     folded = {job.key for job in learning if isinstance(job, Job)}
     # Rows of one training take its out-of-fold scores with it, so that it is not trained with and without them.

@@ -66,8 +66,8 @@ class Outcome:
         seeds: numbers.
         settings: "paper" or "small": the training settings.
         rows: in the recipe's order.
-        differences: splits whose parts share groups, stores that were not whole, and where they are not what the paper
-            has, a line each, the last of rows with the paper's figure.
+        differences: what rows start from, splits whose parts share groups, stores that were not whole, and where they
+            are not what the paper has, a line each, the last of rows with the paper's figure.
         finetuned: networks were fine-tuned.
         changed: what the run changed of the recipe, a line each.
         trials: by which each training's settings were chosen; 0: they were not.

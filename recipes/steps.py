@@ -1,5 +1,6 @@
 """The stages of a run: each one's command, and what it will cost in disk and time."""
 
+import itertools
 import math
 import shlex
 from collections.abc import Collection
@@ -13,7 +14,7 @@ from avr.heads import FOLDS, head_class, store_bytes
 from avr.store import FeatureStore
 from avr.training import Schedule, Training
 
-from .bench import Bench
+from .figures import Figures
 from .jobs import Job
 from .planning import Pace, head_work, look, view_shapes
 from .reading import Row
@@ -52,7 +53,7 @@ class Step:
     trials: int = 0
 
 
-def plan_stages(plan: Plan, out: Path, *, pace: Pace, where: str) -> list[Step]:
+def plan_stages(plan: Plan, out: Path, *, pace: Pace, where: str, start: str = "") -> list[Step]:
     """The stages of a run, in their order, each once: what is there, and what rows without a figure lack.
 
     Args:
@@ -60,24 +61,31 @@ def plan_stages(plan: Plan, out: Path, *, pace: Pace, where: str) -> list[Step]:
         out: the run's folder.
         pace: of the machine.
         where: what finds the data set's videos, as a command's words: "--dataset hmdb51 --root videos".
+        start: what finds those of the data set that rows start from.
     """
+    figures = Figures(plan, out)
+    before = [plan_stages(own.plan, own.out, pace=pace, where=start) for own in figures.starts.values()]
+    return [*itertools.chain(*before), *_stages(figures, pace=pace, where=where)]
+
+
+def _stages(figures: Figures, *, pace: Pace, where: str) -> list[Step]:
     found: dict[Path, Step] = {}
-    bench = Bench(plan, out)
+    plan = figures.plan
     for split in plan.splits:
         for row in plan.recipe.rows:
             job = plan.jobs[split][row.name]
             if isinstance(job, str):
                 continue
-            for folder, step in _steps(bench, row, job, split, pace=pace, where=where):
+            for folder, step in _steps(figures, row, job, split, pace=pace, where=where):
                 rows = found[folder].rows if folder in found else ()
                 found[folder] = replace(step, rows=(*dict.fromkeys((*rows, *step.rows)),))
     return list(found.values())
 
 
-def _steps(bench: Bench, row: Row, job: Job, split: str, *, pace: Pace, where: str) -> list[tuple[Path, Step]]:
+def _steps(figures: Figures, row: Row, job: Job, split: str, *, pace: Pace, where: str) -> list[tuple[Path, Step]]:
     """Folder and step of all that one row needs in one split."""
-    plan = bench.plan
-    missing = [seed for seed in plan.seeds if bench.kept(row, job, seed, split) is None]
+    plan = figures.plan
+    missing = [seed for seed in plan.seeds if figures.kept(row, job, seed, split) is None]
     steps: list[tuple[Path, Step]] = []
 
     def add(folder: Path, step: Step, *, lacking: bool) -> None:
@@ -85,18 +93,18 @@ def _steps(bench: Bench, row: Row, job: Job, split: str, *, pace: Pace, where: s
             steps.append((folder, step))
 
     if store := job.source.made:
-        needed = any(bench.needs_store(row, job, seed, split) for seed in missing)
+        needed = any(figures.needs_store(row, job, seed, split) for seed in missing)
         for backbone in store.backbones.values():
             work = _work(store, (backbone.stream,)) * backbone.tuned.segments / store.spec.steps
             hours = _training_hours(backbone.tuned.training, _videos(store)[0], work, pace)
             step = Step("backbone", split, (row.name,), _backbone(backbone, where), None, hours, backbone.done)
             add(backbone.folder, step, lacking=needed)
         add(store.folder, _store(store, row, pace), lacking=needed)
-    hours = _head_hours(job, split, pace) if missing else None
+    of_head = _head_hours(job, split, pace) if missing else None
     for seed in plan.seeds:
-        run = bench.run(job, seed, split)
-        stage, command = "trials" if job.trials else "head", _head(job, run, seed, split)
-        step = Step(stage, split, (row.name,), command, None, hours, is_trained(run), job.trials)
+        run = figures.run(job, seed, split)
+        stage, command = "trials" if job.trials else "head", _head(job, run, seed, split, figures.start(job))
+        step = Step(stage, split, (row.name,), command, None, of_head, is_trained(run), job.trials)
         add(run, step, lacking=seed in missing)
         tuned = plan.tuned(row, job, run, seed=seed, split=split)
         if tuned:
@@ -180,7 +188,7 @@ def _backbone(stage: BackboneStage, where: str) -> str:
     return f"avr finetune backbone {where} {shlex.join(words)}"
 
 
-def _head(job: Job, run: Path, seed: int, split: str) -> str:
+def _head(job: Job, run: Path, seed: int, split: str, start: Path | None) -> str:
     words = ["avr", "heads", "tune" if job.trials else "train", job.head]
     words += ["--store", str(job.source.path), "--split", split]
     words += ["--stream", ",".join(job.layers)]
@@ -191,6 +199,7 @@ def _head(job: Job, run: Path, seed: int, split: str) -> str:
     words += _changed(job.training, head_class(job.head).defaults)
     if job.trials:
         words += ["--trials", str(job.trials), *(["--hold", ",".join(job.held)] if job.held else [])]
+    words += ["--start-from", str(start)] if start else []
     return shlex.join([*words, "--folds", str(job.folds), "--seed", str(seed), "--out", str(run)])
 
 
