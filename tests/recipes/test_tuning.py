@@ -140,9 +140,7 @@ def test_the_plan_tells_trials_hours_and_the_command(runner, toy_store, tmp_path
     assert lines[-1].startswith(f"in all: 2 of 2 stages to do, about {66 / 3600:.3g} hours here")
 
 
-def test_what_cannot_be_tuned_is_said_at_once(runner, recipe, toy_store, tmp_path, monkeypatch):
-    arguments = ["recipe", "run", "stfn-table2", "--store", str(toy_store), "--trials", "3"]
-    assert "--trials are of --tune: say both" in runner.invoke(main, arguments).stderr
+def test_a_missing_optuna_is_said_at_once(recipe, toy_store, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "optuna", None)
     with pytest.raises(UsageError, match=r"a tuning needs optuna: pip install .*\[optuna\]"):
         go(recipe, toy_store, tmp_path / "out")
