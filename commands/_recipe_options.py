@@ -137,7 +137,7 @@ def told(recipe: "Recipe", options: dict[str, Any]) -> Told:
         if start:
             name, _, root = start.partition("=")
             place = Path(root) if root else None
-            began, began_where = _index({"dataset": name, "root": place, "called": "", "data": {}})
+            began, began_where = _index({"dataset": name, "root": place, "called": None, "data": {}})
     elif extra := [flag for name, flag in typed().items() if name in MAKING]:
         raise UsageError(f"{extra[0]} is of stores that the run makes: say of which videos, --dataset")
     else:

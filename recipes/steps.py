@@ -1,6 +1,5 @@
 """The stages of a run: each one's command, and what it will cost in disk and time."""
 
-import itertools
 import math
 import shlex
 from collections.abc import Collection
@@ -64,8 +63,9 @@ def plan_stages(plan: Plan, out: Path, *, pace: Pace, where: str, start: str = "
         start: what finds those of the data set that rows start from.
     """
     figures = Figures(plan, out)
-    before = [plan_stages(own.plan, own.out, pace=pace, where=start) for own in figures.starts.values()]
-    return [*itertools.chain(*before), *_stages(figures, pace=pace, where=where)]
+    before = {name: _stages(own, pace=pace, where=start) for name, own in figures.starts.items()}
+    named = [replace(step, rows=(name,)) for name, steps in before.items() for step in steps]
+    return [*named, *_stages(figures, pace=pace, where=where)]
 
 
 def _stages(figures: Figures, *, pace: Pace, where: str) -> list[Step]:

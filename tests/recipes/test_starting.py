@@ -122,6 +122,7 @@ def test_networks_go_on_too_and_the_plan_tells_every_stage(recipe, unmade, tmp_p
     kinds = ["frames", "backbone", "backbone", "store", "head"]
     steps = planned(theirs)
     assert [step.stage for step in steps] == kinds * 2
+    assert [step.rows for step in steps] == [(recipe.rows[0].start_from,)] * 5 + [("on",)] * 5
     first, second = (shlex.split(steps[number].command) for number in (1, 6))
     assert first[:5] == ["avr", "finetune", "backbone", "--dataset", "large"]
     assert second[second.index("--weights") + 1] == f"{first[first.index('--out') + 1]}/weights.safetensors"
@@ -146,14 +147,11 @@ def test_the_command_takes_a_data_set_or_a_store(runner, recipe, toy_store, larg
     assert "far enough" in runner.invoke(main, words).stderr
     assert told["start"] == Path(large)
     monkeypatch.chdir(tmp_path)
-    words = ["recipe", "run", "mine.toml", "--dataset", "shapes", "--root", "a", "--start-from", "shapes=b"]
-    with monkeypatch.context() as patch:
-        patch.setattr("avr.datasets.index_dataset", lambda name, root, **_: replace_root(name, root))
-        assert "far enough" in runner.invoke(main, words).stderr
-    assert (told["making"].dataset.root, told["start"].dataset.root) == (Path("a"), Path("b"))
-
-
-def replace_root(name, root):
-    from avr.datasets import Dataset
-
-    return Dataset(name, root, ("a",), (), {})
+    for place in ("one", "two"):
+        for number in range(4):
+            (tmp_path / place / f"class{number % 2}").mkdir(parents=True, exist_ok=True)
+            (tmp_path / place / f"class{number % 2}" / f"{number}.avi").touch()
+    words = ["recipe", "run", "mine.toml", "--dataset", "one", "--start-from", "two", "--finetune", "--cache", "kept"]
+    assert "far enough" in runner.invoke(main, words).stderr
+    assert (told["making"].dataset.name, told["start"].dataset.name) == ("one", "two")
+    assert (told["making"].cache, told["start"].cache) == (Path("kept"), Path("kept/two"))
