@@ -98,6 +98,7 @@ def plan(name: str, videos: int, **options: Any) -> Reply:
     from avr.recipes import load_recipe
 
     recipe = load_recipe(name)
+    changed = replace(recipe, stores={key: spec.changed(options["extract"]) for key, spec in recipe.stores.items()})
     if not (options["finetune"] or options["tune"]):
         unread = [flag for key, flag in typed().items() if key not in ("videos", "dataset", "extract", "as_json")]
         if unread:
@@ -105,31 +106,30 @@ def plan(name: str, videos: int, **options: Any) -> Reply:
         recipe.planned(options["dataset"], videos)
         from avr.recipes import plan_recipe  # torch, after what needs none
 
-        changed = {key: spec.changed(options["extract"]) for key, spec in recipe.stores.items()}
-        recipe = replace(recipe, stores=changed)
-        extractions = plan_recipe(recipe, pace=_pace(recipe, {}), dataset=options["dataset"], videos=videos)
+        extractions = plan_recipe(changed, pace=_pace(changed), dataset=options["dataset"], videos=videos)
         return Reply({"recipe": name, "extractions": extractions}, lambda: _show_plan(extractions))
     if options["finetune"] and not options["dataset"]:
         raise UsageError("--finetune trains on videos: say of which data set, --dataset")
     if videos:
         raise UsageError("--videos: with --finetune or --tune they are counted; leave it out")
-    extract = options["extract"]
     asked = told(recipe, options)
     from avr.recipes import plan_stages, settle
 
     settled = settle(recipe, **asked.request)
-    pace = _pace(recipe, extract)
+    pace = _pace(changed if "making" in asked.request else None)
     steps = plan_stages(settled, asked.out, pace=pace, where=asked.where, start=asked.start)
     return Reply({"recipe": name, "stages": steps}, lambda: _show_steps(steps))
 
 
-def _pace(recipe: "Recipe", changes: dict[str, str]) -> "Pace":
+def _pace(recipe: "Recipe | None") -> "Pace":
+    """Timed, with the flow methods of what is extracted."""
     from avr.core import note
     from avr.recipes import measure_pace
 
-    pace = measure_pace({str(spec.changed(changes)["flow"]) for spec in recipe.stores.values()})
-    flow = ", ".join(f"{method} {1000 * seconds:.3g} ms a pair" for method, seconds in pace.flow_seconds.items())
-    note(f"timed here: {flow}; {pace.gflops:.3g} GFLOP/s in a convolution")
+    pace = measure_pace({str(spec["flow"]) for spec in recipe.stores.values()} if recipe else ())
+    flow = [f"{method} {1000 * seconds:.3g} ms a pair" for method, seconds in pace.flow_seconds.items()]
+    told = [*flow, f"{pace.gflops:.3g} GFLOP/s in a convolution", f"{1000 * pace.step_seconds:.3g} ms a step of a head"]
+    note(f"timed here: {', '.join(told)}")
     return pace
 
 

@@ -4,7 +4,7 @@ import dataclasses
 from collections.abc import Collection, Mapping
 from typing import Any, NamedTuple
 
-from avr.core import UsageError, as_text, options_of, read_options
+from avr.core import UsageError, as_text, check_known, options_of, read_options
 from avr.training import Training, check_read, read_training
 
 from ._base import head_class, head_options
@@ -45,7 +45,8 @@ def read_space(plan: Plan, given: Mapping[str, str], *, held: Collection[str] = 
     but for those that are held.
 
     Raises:
-        UsageError: unknown name, a value that it does not take, a range without a width, nothing to search.
+        UsageError: unknown name, a value that it does not take, a range without a width, names that are held beside
+            others that are searched, nothing to search.
     """
     known = {**options_of(Training), **options_of(head_class(plan.head))}
     space = {}
@@ -66,6 +67,10 @@ def read_space(plan: Plan, given: Mapping[str, str], *, held: Collection[str] = 
             raise UsageError(f"--search {name}={text}: a range goes from a number to a larger one")
     if "optimizer" not in space:
         check_read(plan.training, [name for name in space if name in options_of(Training)])
+    for name in held:
+        check_known("setting that is searched", name, USUAL)
+    if space and held:
+        raise UsageError("what is held is of the usual search: leave it out, or what is searched instead")
     space = space or {name: dimension for name, dimension in _usual(plan).items() if name not in held}
     if not space:
         raise UsageError(f"head {plan.head}: nothing is left to choose, {', '.join(held)} are given")

@@ -51,7 +51,7 @@ def best_of(trials: Sequence[Trial]) -> Trial:
         WorkError: none has one.
     """
     if all(trial.loss is None for trial in trials):
-        raise WorkError(f"every trial failed, the first one: {trials[0].error}")
+        raise WorkError(f"every trial failed, the first one: {trials[0].error}" if trials else "there are no trials")
     return min(trials, key=lambda trial: np.inf if trial.loss is None else trial.loss)
 
 

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from avr.core import as_text, quiet
+from avr.core import UsageError, as_text, quiet
 from avr.finetune import BACKBONE, END_TO_END, END_TO_END_TUNING, UNREAD, Tuning
 from avr.heads import FOLDS, head_class, store_bytes
 from avr.store import FeatureStore
@@ -135,8 +135,9 @@ def _training_hours(training: Training, samples: int, work: float, pace: Pace, *
     return seconds * (2 if training.refit else 1) / 3600
 
 
-def _head_hours(job: Job, split: str, pace: Pace) -> float:
-    """Hours of a head's training, its folds, and the trials before, one after the other."""
+def _head_hours(job: Job, split: str, pace: Pace) -> float | None:
+    """Hours of a head's training, its folds, and the trials before, one after the other; None where it refuses what it
+    would read."""
     if store := job.source.made:
         shapes, videos, views = view_shapes(store.settings), _videos(store)[0], int(store.spec["views"])
         classes = len(store.making.dataset.class_names)
@@ -147,7 +148,10 @@ def _head_hours(job: Job, split: str, pace: Pace) -> float:
             videos, classes = int(train.sum()), len(opened.class_names)
             views = round(opened.views[train].sum() / max(videos, 1))
     read = {stream: shapes[f"{stream}/{layer}"] for stream, layer in job.layers.items()}
-    work, training = head_work(job.head, job.options, read, classes), job.training
+    try:
+        work, training = head_work(job.head, job.options, read, classes), job.training
+    except UsageError:  # the run tells
+        return None
     networks = 1 if head_class(job.head).joint else len(read)
 
     def hours(share: float) -> float:

@@ -80,11 +80,18 @@ def test_nested_scores_each_training_video_without_its_outer_fold(toy_store, mak
         ({"speed": "1..2"}, "unknown option or setting 'speed'"),
         ({"lr": "1e-2..1e-4"}, "--search lr=1e-2..1e-4: a range goes from a number to a larger one"),
         ({"dropout": "0,2"}, "dropout=2 is not possible"),
+        ({"lr": "1e-4..1e-2", "held": ("dropout",)}, "what is held is of the usual search: leave it out"),
+        (
+            {"held": ("speed",)},
+            "unknown setting that is searched 'speed'; known: lr, weight_decay, label_smoothing, dropout",
+        ),
+        ({"held": ("lr", "weight_decay", "label_smoothing", "dropout")}, "head stfn: nothing is left to choose"),
     ],
 )
 def test_what_cannot_be_searched_is_refused_before_anything_is_trained(toy_store, tmp_path, search, message):
+    held = search.pop("held", ())
     with pytest.raises(UsageError, match=message):
-        tune_run(RunRequest(toy_store, "stfn", out=tmp_path / "run"), search=search)
+        tune_run(RunRequest(toy_store, "stfn", out=tmp_path / "run"), search=search, held=held)
     assert not (tmp_path / "run").exists()
 
 
