@@ -24,7 +24,7 @@ class Pace:
     Attributes:
         flow_seconds: method -> seconds of one pair of 320×240.
         gflops: 10⁹ operations a second in a convolution.
-        step_seconds: of a step of a head that has next to nothing to compute.
+        step_seconds: of a step of a head that has next to nothing to compute, by its tensors of weights.
     """
 
     flow_seconds: Mapping[str, float]
@@ -101,15 +101,19 @@ def _look(settings: Settings) -> tuple[float, dict[str, tuple[int, ...]]]:
     return counter.get_total_flops() / 1e9, named
 
 
-def head_work(head: str, options: Mapping[str, Any], shapes: Mapping[str, tuple[int, ...]], classes: int) -> float:
-    """10⁹ operations of a head, of all its networks, on one view of a video. Nothing is computed."""
-    made = head_class(head)
+def head_work(
+    head: str, options: Mapping[str, Any], shapes: Mapping[str, tuple[int, ...]], classes: int
+) -> tuple[float, int]:
+    """10⁹ operations of a head, of all its networks, on one view of a video, and how many tensors of weights they have.
+    Nothing is computed."""
+    made, tensors = head_class(head), 0
     told = {**options, **dict.fromkeys(made.starting, "random")}
     with torch.device("meta"), FlopCounterMode(display=False) as counter:
         for group in [dict(shapes)] if made.joint else [{stream: shape} for stream, shape in shapes.items()]:
             built = build_head(head, group, classes, options=told).eval()
             built({stream: torch.empty(1, *shape) for stream, shape in group.items()})
-    return float(counter.get_total_flops()) / 1e9
+            tensors += len(list(built.parameters()))
+    return float(counter.get_total_flops()) / 1e9, tensors
 
 
 def view_shapes(streams: Mapping[str, Settings]) -> dict[str, tuple[int, ...]]:

@@ -127,11 +127,11 @@ def _work(store: StoreStage, streams: tuple[str, ...]) -> float:
     return sum(store.spec.steps * look(store.settings[stream])[0] for stream in streams)
 
 
-def _training_hours(training: Training, samples: int, work: float, pace: Pace, *, networks: int = 0) -> float:
-    """Hours of a training on so many views, at most, with so much work a view; `networks` are those of a head."""
+def _training_hours(training: Training, samples: int, work: float, pace: Pace, *, tensors: int = 0) -> float:
+    """Hours of a training on so many views, at most, with so much work a view; `tensors` are of a head's weights."""
     an_epoch = math.ceil(samples / min(training.batch_size or samples, samples))
     steps = Schedule(training, an_epoch).total_steps
-    seconds = BACKWARD * steps / an_epoch * samples * work / pace.gflops + networks * steps * pace.step_seconds
+    seconds = BACKWARD * steps / an_epoch * samples * work / pace.gflops + tensors * steps * pace.step_seconds
     return seconds * (2 if training.refit else 1) / 3600
 
 
@@ -149,14 +149,16 @@ def _head_hours(job: Job, split: str, pace: Pace) -> float | None:
             views = round(opened.views[train].sum() / max(videos, 1))
     read = {stream: shapes[f"{stream}/{layer}"] for stream, layer in job.layers.items()}
     try:
-        work, training = head_work(job.head, job.options, read, classes), job.training
+        work, tensors = head_work(job.head, job.options, read, classes)
     except UsageError:  # the run tells
         return None
-    networks = 1 if head_class(job.head).joint else len(read)
+    training = job.training
+    if training.optimizer == "lbfgs":  # whose looks at the data are nothing but work
+        tensors = 0
 
     def hours(share: float) -> float:
         samples = max(1, round(share * videos * (views if training.views == "all" else 1)))
-        return _training_hours(training, samples, work, pace, networks=networks)
+        return _training_hours(training, samples, work, pace, tensors=tensors)
 
     trials = job.trials * FOLDS * hours(1 - 1 / FOLDS)
     return hours(1) + trials + (job.folds * hours(1 - 1 / job.folds) if job.folds else 0.0)

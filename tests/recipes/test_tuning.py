@@ -126,7 +126,7 @@ def test_permuted_test_labels_change_the_figures_and_no_choice(recipe, tuned, to
 
 
 def test_the_plan_tells_trials_hours_and_the_command(runner, toy_store, tmp_path, monkeypatch):
-    """On a machine that computes anything at once, and whose every step takes a second."""
+    """On a machine that computes anything at once, and whose every step takes a second a tensor, of two."""
     monkeypatch.setattr("avr.recipes.measure_pace", lambda _: Pace({}, 1e12, 1.0))
     (tmp_path / "mine.toml").write_text(RECIPE)
     told = ["recipe", "plan", str(tmp_path / "mine.toml"), "--store", str(toy_store), "--splits", "1"]
@@ -135,9 +135,9 @@ def test_the_plan_tells_trials_hours_and_the_command(runner, toy_store, tmp_path
     assert lines[0] == "trials of split 1: free, free, mean of the classes"
     assert lines[1].startswith(f"  avr heads tune consensus --store {toy_store} --split 1")
     # a step an epoch: three in each of two trials' five folds, and in the training
-    assert lines[2] == f"  2 trials of 5 folds, then one training: about {33 / 3600:.3g} hours here"
+    assert lines[2] == f"  2 trials of 5 folds, then one training: about {66 / 3600:.3g} hours here"
     assert "--trials 2 --hold dropout --folds 0" in lines[4]
-    assert lines[-1].startswith(f"in all: 2 of 2 stages to do, about {66 / 3600:.3g} hours here")
+    assert lines[-1].startswith(f"in all: 2 of 2 stages to do, about {132 / 3600:.3g} hours here")
 
 
 def test_a_missing_optuna_is_said_at_once(recipe, toy_store, tmp_path, monkeypatch):
