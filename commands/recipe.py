@@ -128,12 +128,7 @@ def _pace(recipe: "Recipe | None") -> "Pace":
 
     pace = measure_pace({str(spec["flow"]) for spec in recipe.stores.values()} if recipe else ())
     flow = [f"{method} {1000 * seconds:.3g} ms a pair" for method, seconds in pace.flow_seconds.items()]
-    told = [
-        *flow,
-        f"{pace.gflops:.3g} GFLOP/s in a convolution",
-        f"{1000 * pace.step_seconds:.3g} ms a tensor of a head",
-    ]
-    note(f"timed here: {', '.join(told)}")
+    note(f"timed here: {', '.join([*flow, f'{pace.gflops:.3g} GFLOP/s in a convolution'])}")
     return pace
 
 
