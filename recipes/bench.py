@@ -2,14 +2,14 @@
 
 import math
 import shutil
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from avr.core import AvrError, UsageError, WorkError, make_folder, note, write_json
-from avr.heads import RunRequest, num_trainings, train_runs, tune_run
+from avr.heads import RunRequest, RunResult, num_trainings, train_runs, tune_run
 from avr.store import split_folder
 from avr.training import Engine
 
@@ -119,7 +119,7 @@ class Bench:
     def _train(self, runs: Sequence[tuple[int, str]]) -> None:
         """Train all heads that rows lack; what fails is told when a row asks for it."""
         requests: dict[Path, RunRequest] = {}
-        jobs: dict[Path, Job] = {}
+        held: dict[Path, Collection[str]] = {}
         beside: dict[Any, dict[Path, int]] = {}  # how many trainings are of the same features, run by run
         missing = {(row.name, seed, split) for row, _, seed, split in self._missing(runs)}
         for row in self.plan.recipe.rows:
@@ -131,7 +131,6 @@ class Bench:
                 total = beside.setdefault((job.source.path, tuple(job.layers.items())), {})
                 total[folder] = num_trainings(job.head, len(job.layers), folds=job.folds)
                 if (row.name, seed, split) in missing and not is_trained(folder):
-                    jobs[folder] = job
                     requests[folder] = RunRequest(
                         job.source.path,
                         job.head,
@@ -145,25 +144,25 @@ class Bench:
                         out=folder,
                         start_from=self.figures.start(job),
                     )
-        if self.plan.changes.trials:
-            for folder, request in requests.items():
-                self._choose(jobs[folder], request)
-            return
+                    held[folder] = job.held
         told = list(requests.values())
         most = max((sum(total.values()) for total in beside.values()), default=0)
-        results = train_runs(told, device=self.device, engine=self.engine, trainings=most)
+        if self.plan.changes.trials:
+            results = [self._choose(request, held[folder]) for folder, request in requests.items()]
+        else:
+            results = train_runs(told, device=self.device, engine=self.engine, trainings=most)
         for folder, result in zip(requests, results, strict=True):
             if isinstance(result, AvrError):
                 self.failures[folder] = result
 
-    def _choose(self, job: Job, request: RunRequest) -> None:
+    def _choose(self, request: RunRequest, held: Collection[str]) -> RunResult | AvrError:
         """Train a head with settings chosen by trials on its training part."""
-        assert request.out is not None
         note(f"choosing settings of {request.out}")
+        trials = self.plan.changes.trials
         try:
-            tune_run(request, trials=job.trials, held=job.held, device=self.device, engine=self.engine)
+            return tune_run(request, trials=trials, held=held, device=self.device, engine=self.engine).result
         except AvrError as error:
-            self.failures[request.out] = error
+            return error
 
     def _tune(self, runs: Sequence[tuple[int, str]]) -> None:
         """Train end to end the rows that ask for it."""

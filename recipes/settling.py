@@ -133,7 +133,8 @@ def settle(
 
 
 def _starts(recipe: Recipe, start: Making | Path, changes: Changes) -> dict[str, Plan]:
-    """How the rows of other recipes are trained that rows start from, each alone: one seed, one split, no trials.
+    """How the rows of other recipes are trained that rows start from, each alone: one seed, one split, no trials, and
+    none end to end.
 
     Raises:
         UsageError: no row starts from another, or that one is not there or cannot be trained.
@@ -144,7 +145,7 @@ def _starts(recipe: Recipe, start: Making | Path, changes: Changes) -> dict[str,
         other = load_recipe(name)
         rows = {row.name: row for row in other.rows}
         check_known(f"row of {name}", called, rows)
-        row = dataclasses.replace(rows[called], start_from="")
+        row = dataclasses.replace(rows[called], start_from="", end_to_end=False)
         other = dataclasses.replace(other, rows=(row,), stores={row.store: other.stores[row.store]})
         made = dataclasses.replace(start, end_to_end={}) if isinstance(start, Making) else None
         served: dict[str, Any] = {"making": made} if made else {"stores": [("", start)]}
