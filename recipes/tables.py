@@ -77,7 +77,7 @@ def foot_lines(outcome: Outcome) -> list[str]:
 
 
 def _choices(outcome: Outcome) -> list[str]:
-    """What was chosen for the rows of one training, each setting's values in the order of its runs."""
+    """What was chosen for the rows of one training: a setting's one value, or those in the order of the runs."""
     rows: dict[str, list[str]] = {}
     for measured in outcome.rows:
         values: dict[str, list[str]] = {}
@@ -85,8 +85,11 @@ def _choices(outcome: Outcome) -> list[str]:
             for name, value in chosen.items():
                 values.setdefault(name, []).append(f"{value:.3g}" if isinstance(value, float) else as_text(value))
         if values:
-            told = "; ".join(f"{name} {', '.join(found)}" for name, found in values.items())
-            if len(measured.chosen) > 1:
+            alike = {name: len(set(found)) == 1 for name, found in values.items()}
+            told = "; ".join(
+                f"{name} {found[0] if alike[name] else ', '.join(found)}" for name, found in values.items()
+            )
+            if not all(alike.values()):
                 told += f" (of {', '.join(f'seed {seed} split {split}' for seed, split in measured.chosen)})"
             rows.setdefault(told, []).append(measured.row.name)
     return [f"chosen, {', '.join(names)}: {told}" for told, names in rows.items()]

@@ -1,6 +1,7 @@
 """`avr recipe run --tune`: each row's settings chosen on its split's training part, the same however it was stopped."""
 
 import sys
+from dataclasses import replace
 
 import pytest
 
@@ -89,6 +90,10 @@ def test_the_table_says_what_was_chosen_and_sets_the_papers_figure_aside(tuned):
     lr = outcome.rows[2].chosen[0, "1"]["lr"]
     assert f"lr {lr:.3g}; weight_decay " in chosen[1]
     assert changed.startswith("changed, training of heads")
+    two = {(0, "1"): {"lr": 0.01, "dropout": 0.5}, (0, "2"): {"lr": 0.02, "dropout": 0.5}}
+    several = replace(outcome, rows=(replace(outcome.rows[0], chosen=two),), changed=())
+    line = "chosen, free: lr 0.01, 0.02; dropout 0.5 (of seed 0 split 1, seed 0 split 2)"
+    assert foot_lines(several)[1] == line
     assert as_object(outcome)["rows"][2]["runs"][0]["chosen"]["lr"] == lr
 
 
