@@ -248,6 +248,9 @@ dataset_option = click.option(
 )
 
 
+trials_option = click.option("--trials", type=click.IntRange(1), default=24, show_default=True, help="How many.")
+
+
 def apply(options: Iterable[Callable[[Any], Any]], function: Any) -> Any:
     """Add options to a command's function, so that its help lists them in their order."""
     for option in reversed(list(options)):

@@ -9,7 +9,7 @@ from click.core import ParameterSource
 
 from avr.core import UsageError
 
-from ._options import PATH, apply, chosen_store
+from ._options import PATH, apply, chosen_store, trials_option
 from ._values import list_option, named_value, set_option
 
 if TYPE_CHECKING:
@@ -58,6 +58,13 @@ def run_options(function: Any) -> Any:
                 help="Feature store, for the rows it fits that no other serves, or for those of one section; repeat.  "
                 "[default: without --dataset the newest under features/]",
             ),
+            click.option(
+                "--start-from",
+                "start",
+                default="",
+                metavar="DATASET[=ROOT]|STORE",
+                help="Data set, or store, that rows that start from another recipe's are trained on before.",
+            ),
             click.option("--splits", default="", help='Names with commas, "first" or "all".  [default: the paper\'s]'),
             list_option(
                 "--seeds",
@@ -76,6 +83,8 @@ def run_options(function: Any) -> Any:
             ),
             set_option("--set", "Change an option of the heads that have it; repeat.", name="options"),
             set_option("--training", "Change a training setting; repeat."),
+            click.option("--tune", is_flag=True, help="Choose each head's settings by trials on the training part."),
+            trials_option,
             set_option("--layer", "Read another layer than the head's own; repeat.", name="layers", bare="STREAM"),
             set_option("--scores", "Outside scores that a row asks for; repeat.", free=True, unit="SPLIT"),
             click.option(
@@ -95,11 +104,13 @@ def typed() -> dict[str, str]:
 
 
 class Told(NamedTuple):
-    """What a run was told, read: what `run_recipe` and `settle` take, where it works, and how its videos are found."""
+    """What a run was told, read: what `run_recipe` and `settle` take, where it works, and how its videos are found, and
+    those of the data set that rows start from."""
 
     request: dict[str, Any]
     out: Path
     where: str
+    start: str
 
 
 def told(recipe: "Recipe", options: dict[str, Any]) -> Told:
@@ -111,18 +122,28 @@ def told(recipe: "Recipe", options: dict[str, Any]) -> Told:
     from avr.store import RUNS, FeatureStore
 
     given = {name: options.pop(name) for name in MAKING}
+    tune, trials = options.pop("tune"), options.pop("trials")
+    if "trials" in typed() and not tune:
+        raise UsageError("--trials are of --tune: say both, or leave it out")
     named = [named_value("--store", text, bare=True) for text in options.pop("stores")]
     paths = [(key, chosen_store(Path(value))) for key, value in named]
-    out, dataset, where = options.pop("out"), None, ""
+    out, dataset, where, start = options.pop("out"), None, "", options.pop("start")
+    began: Any = None  # the data set, or store, of what rows start from
+    began_where = ""
     if given["dataset"]:
         extra = [flag for name, flag in typed().items() if name in OF_TRAINED and not given["finetune"]]
         if extra:
             raise UsageError(f"{extra[0]} is of networks that the run trains: say --finetune, or leave it out")
         dataset, where = _index(given)
+        if start:
+            name, _, root = start.partition("=")
+            place = Path(root) if root else None
+            began, began_where = _index({"dataset": name, "root": place, "called": None, "data": {}})
     elif extra := [flag for name, flag in typed().items() if name in MAKING]:
         raise UsageError(f"{extra[0]} is of stores that the run makes: say of which videos, --dataset")
     else:
         paths = paths or [("", chosen_store(None))]
+        began = chosen_store(Path(start)) if start else None
     if out is None:
         if dataset is None:
             with FeatureStore(paths[0][1]) as store:
@@ -133,18 +154,24 @@ def told(recipe: "Recipe", options: dict[str, Any]) -> Told:
     from avr.extract import CACHE_FOLDER
     from avr.recipes import Changes, Making  # torch, after what needs none
 
-    making = dataset and Making(
-        dataset,
-        folder=given["stages"] or RUNS / f"stages-{dataset.name}",
-        cache=given["cache"] or CACHE_FOLDER / dataset.name,
-        **{name: given[name] for name in ("finetune", "extract", "backbones", "end_to_end", "keep_stores")},
-    )
+    def making(of: "Dataset", cache: Path | None) -> Making:
+        return Making(
+            of,
+            folder=given["stages"] or RUNS / f"stages-{of.name}",
+            cache=cache or CACHE_FOLDER / of.name,
+            **{name: given[name] for name in ("finetune", "extract", "backbones", "end_to_end", "keep_stores")},
+        )
+
     changes = Changes(
         scores={key: Path(value) for key, value in options.pop("scores").items()},
+        trials=trials if tune else 0,
         **{key: options.pop(key) for key in ("settings", "options", "training", "layers")},
     )
-    request = {"stores": paths, "making": making, "changes": changes, "splits": options.pop("splits")}
-    return Told({**request, "seeds": options.pop("seeds")}, out, where)
+    request = {"stores": paths, "changes": changes, "splits": options.pop("splits"), "seeds": options.pop("seeds")}
+    if dataset is not None:
+        request["making"] = making(dataset, given["cache"])
+        began = began and making(began, given["cache"] and given["cache"] / began.name)
+    return Told({**request, "start": began}, out, where, began_where)
 
 
 def _index(given: dict[str, Any]) -> "tuple[Dataset, str]":

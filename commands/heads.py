@@ -17,6 +17,7 @@ from ._options import (
     record_options,
     stores_option,
     training_options,
+    trials_option,
 )
 from ._output import Reply, answering, print_lines, print_table
 from ._repeating import check_same, config_option, record_of, repeated_head
@@ -165,7 +166,8 @@ def _compare(config: Path, stores: tuple[Path, ...], streams: tuple[str, ...]) -
 @head_options
 @click.option("--split", default="", metavar="NAME", help="Whose training part chooses.  [default: the store's first]")
 @set_option("--search", "lr=1e-4..1e-2 or dropout=0,0.5; repeat.  [default: the head's usual]", name="search")
-@click.option("--trials", type=click.IntRange(1), default=24, show_default=True, help="How many.")
+@trials_option
+@list_option("--hold", "held", tuple[str, ...], unit="NAMES", text="Of the usual, do not search these.")
 @click.option(
     "--nested", is_flag=True, help="Also estimate by outer folds what a head so chosen reaches: 6 × the work."
 )
@@ -176,6 +178,7 @@ def tune(
     streams: tuple[str, ...] | None,
     search: dict[str, str],
     trials: int,
+    held: tuple[str, ...] | None,
     nested: bool,
     device: str,
     memory_gb: float | None,
@@ -195,9 +198,8 @@ def tune(
     from avr.heads import RunRequest, tune_run
 
     request = RunRequest(stores, head, streams=streams or (), **options)
-    tuned = tune_run(
-        request, search=search, trials=trials, nested=nested, device=device, memory_gb=memory_gb, engine=engine
-    )
+    asked: dict[str, Any] = {"search": search, "trials": trials, "held": held or (), "nested": nested}
+    tuned = tune_run(request, **asked, device=device, memory_gb=memory_gb, engine=engine)
     found = {"chosen": tuned.chosen, "trials": [vars(trial) for trial in tuned.trials], "nested": tuned.nested}
 
     def show() -> None:

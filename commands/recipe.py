@@ -71,6 +71,7 @@ def _show(recipe: "Recipe") -> None:
         fused = f"{row.fuse} {_pairs(row.fuse_options)}".strip()
         figures = [row.figures.get(dataset, "-") for dataset in recipe.datasets]
         training = _pairs(row.training) + " end to end" * row.end_to_end
+        training += f" from {row.start_from}" * bool(row.start_from)
         settings = (_pairs(row.options) or "-", training.strip() or "-")
         rows.append((row.name, row.head, *settings, fused or row.output or "-", row.store, *figures))
     header = ("row", "head", "options", "training", "fused by or output", "store", *recipe.datasets)
@@ -89,44 +90,45 @@ def _pairs(values: Mapping[str, object]) -> str:
 def plan(name: str, videos: int, **options: Any) -> Reply:
     """Say what recipe NAME needs: the commands, and what they cost in disk and time.
 
-    Without --finetune these are the stores to extract, of --dataset or of the paper's data sets as published. With it,
-    they are all stages of `avr recipe run` with the same options that are there or lacking: networks, stores, heads,
-    trainings end to end.
-    Hours are estimated from a few seconds of timing on this machine: flow pairs of 320x240 and convolutions.
+    Without --finetune and --tune these are the stores to extract, of --dataset or of the paper's data sets as
+    published. With either, they are all stages of `avr recipe run` with the same options that are there or lacking:
+    networks, stores, heads with their trials, trainings end to end.
+    Hours are estimated from a few seconds of timing on this machine: flow pairs of 320x240, convolutions and a head.
     """
     from avr.recipes import load_recipe
 
     recipe = load_recipe(name)
-    if not options["finetune"]:
+    changed = replace(recipe, stores={key: spec.changed(options["extract"]) for key, spec in recipe.stores.items()})
+    if not (options["finetune"] or options["tune"]):
         unread = [flag for key, flag in typed().items() if key not in ("videos", "dataset", "extract", "as_json")]
         if unread:
-            raise UsageError(f"{unread[0]}: without --finetune a plan is of stores alone; leave it out")
+            raise UsageError(f"{unread[0]}: without --finetune or --tune a plan is of stores alone; leave it out")
         recipe.planned(options["dataset"], videos)
         from avr.recipes import plan_recipe  # torch, after what needs none
 
-        changed = {key: spec.changed(options["extract"]) for key, spec in recipe.stores.items()}
-        recipe = replace(recipe, stores=changed)
-        extractions = plan_recipe(recipe, pace=_pace(recipe, {}), dataset=options["dataset"], videos=videos)
+        extractions = plan_recipe(changed, pace=_pace(changed), dataset=options["dataset"], videos=videos)
         return Reply({"recipe": name, "extractions": extractions}, lambda: _show_plan(extractions))
-    if not options["dataset"]:
+    if options["finetune"] and not options["dataset"]:
         raise UsageError("--finetune trains on videos: say of which data set, --dataset")
     if videos:
-        raise UsageError("--videos: with --finetune they are counted; leave it out")
+        raise UsageError("--videos: with --finetune or --tune they are counted; leave it out")
     asked = told(recipe, options)
     from avr.recipes import plan_stages, settle
 
     settled = settle(recipe, **asked.request)
-    steps = plan_stages(settled, asked.out, pace=_pace(recipe, asked.request["making"].extract), where=asked.where)
+    pace = _pace(changed if "making" in asked.request else None)
+    steps = plan_stages(settled, asked.out, pace=pace, where=asked.where, start=asked.start)
     return Reply({"recipe": name, "stages": steps}, lambda: _show_steps(steps))
 
 
-def _pace(recipe: "Recipe", changes: dict[str, str]) -> "Pace":
+def _pace(recipe: "Recipe | None") -> "Pace":
+    """Timed, with the flow methods of what is extracted."""
     from avr.core import note
     from avr.recipes import measure_pace
 
-    pace = measure_pace({str(spec.changed(changes)["flow"]) for spec in recipe.stores.values()})
-    flow = ", ".join(f"{method} {1000 * seconds:.3g} ms a pair" for method, seconds in pace.flow_seconds.items())
-    note(f"timed here: {flow}; {pace.gflops:.3g} GFLOP/s in a convolution")
+    pace = measure_pace({str(spec["flow"]) for spec in recipe.stores.values()} if recipe else ())
+    flow = [f"{method} {1000 * seconds:.3g} ms a pair" for method, seconds in pace.flow_seconds.items()]
+    note(f"timed here: {', '.join([*flow, f'{pace.gflops:.3g} GFLOP/s in a convolution'])}")
     return pace
 
 
@@ -142,11 +144,14 @@ def _show_plan(extractions: "list[Extraction]") -> None:
 
 
 def _show_steps(steps: "list[Step]") -> None:
+    from avr.heads import FOLDS
+
     for step in steps:
         of_split = f" of split {step.split}" if step.split else ""
         costs = [f"{step.gigabytes:.3g} GB"] if step.gigabytes is not None else []
         costs += [f"about {step.hours:.3g} hours here"] if step.hours is not None else ["hours not estimated"]
         cost = "there already" if step.done else ", ".join(costs)
+        cost = f"{step.trials} trials of {FOLDS} folds, then one training: {cost}" if step.trials else cost
         rows = ", ".join(step.rows[:2]) + (f" and {len(step.rows) - 2} more" if len(step.rows) > 2 else "")
         print_lines(
             f"{step.stage}{of_split}: {rows}",
@@ -159,7 +164,7 @@ def _show_steps(steps: "list[Step]") -> None:
     kept = sum(step.gigabytes or 0.0 for step in left if step.stage == "frames")
     hours = sum(step.hours or 0.0 for step in left)
     print_lines(
-        f"in all: {len(left)} of {len(steps)} stages to do, about {hours:.3g} hours here besides the heads', "
+        f"in all: {len(left)} of {len(steps)} stages to do, about {hours:.3g} hours here, "
         f"{kept:.3g} GB of frames and flow, and {at_once:.3g} GB of stores at a time"
     )
 

@@ -105,7 +105,8 @@ def settle_tuning(base: Tuning, given: Tuning | Mapping[str, object] | None) -> 
 
 
 def settle_training(base: Training, given: Training | Mapping[str, object] | None) -> Training:
-    """Whole settings as they are, or a base's with some changed.
+    """Whole settings, or a base's with some changed; those that fine-tuning does not read are the usual ones, so that
+    records differ in what was done alone.
 
     Raises:
         UsageError: unknown setting or value, settings that contradict one another, or a change of one that fine-tuning
@@ -114,7 +115,7 @@ def settle_training(base: Training, given: Training | Mapping[str, object] | Non
     training = given if isinstance(given, Training) else _changed(base, given or {})
     if not (training.epochs or training.min_steps or training.steps):
         raise UsageError("epochs=0 trains nothing: a fine-tuning takes one at least")
-    return training
+    return replace(training, **{name: getattr(Training(), name) for name in UNREAD})
 
 
 def _changed(base: Training, given: Mapping[str, object]) -> Training:

@@ -15,6 +15,7 @@ from ._loop import train
 from ._predicting import evaluate, predict
 from ._requests import RunRequest
 from ._run import RunResult, train_run, train_runs
+from ._space import USUAL
 from ._trained import (
     CHECKPOINT,
     SeparateHeads,
@@ -25,7 +26,8 @@ from ._trained import (
     save_tensors,
 )
 from ._trainings import num_trainings
-from ._tuning import Trial, Tuned, tune_run
+from ._trials import Trial, chosen_by
+from ._tuning import FOLDS, Tuned, tune_run
 from ._vectors import write_vectors
 
 # Public, a page each in docs/api; the other names here are for avr's own rooms.

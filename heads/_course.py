@@ -95,7 +95,7 @@ class Course:
         return True
 
 
-def repeated(training: Training, rows: Sequence[EpochRow]) -> Training:
+def refitted(training: Training, rows: Sequence[EpochRow]) -> Training:
     """A training's settings without its validation part: as many steps, the rate dropping after as many."""
     drops = tuple(
         int(before["step"]) for before, after in itertools.pairwise(rows) if after["lr"] < 0.99 * before["lr"]

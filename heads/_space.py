@@ -1,14 +1,16 @@
 """What a tuning searches: ranges and choices of a head's options and training settings, read from texts."""
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, NamedTuple
 
-from avr.core import UsageError, as_text, options_of, read_options
+from avr.core import UsageError, as_text, check_known, options_of, read_options
 from avr.training import Training, check_read, read_training
 
 from ._base import head_class, head_options
 from ._trainings import Plan
+
+USUAL = ("lr", "weight_decay", "label_smoothing", "dropout")  # what is searched unless it is said
 
 
 class Dimension(NamedTuple):
@@ -38,11 +40,13 @@ class Dimension(NamedTuple):
         return FloatDistribution(self.low, self.high, log=self.log)
 
 
-def read_space(plan: Plan, given: Mapping[str, str]) -> dict[str, Dimension]:
-    """Dimensions by name: `lr=1e-4..1e-2` a range, `dropout=0,0.3,0.5` choices; none given are the head's usual ones.
+def read_space(plan: Plan, given: Mapping[str, str], *, held: Collection[str] = ()) -> dict[str, Dimension]:
+    """Dimensions by name: `lr=1e-4..1e-2` a range, `dropout=0,0.3,0.5` choices; none given are the head's usual ones,
+    but for those that are held.
 
     Raises:
-        UsageError: unknown name, a value that it does not take, a range without a width.
+        UsageError: unknown name, a value that it does not take, a range without a width, names that are held beside
+            others that are searched, nothing to search.
     """
     known = {**options_of(Training), **options_of(head_class(plan.head))}
     space = {}
@@ -63,7 +67,14 @@ def read_space(plan: Plan, given: Mapping[str, str]) -> dict[str, Dimension]:
             raise UsageError(f"--search {name}={text}: a range goes from a number to a larger one")
     if "optimizer" not in space:
         check_read(plan.training, [name for name in space if name in options_of(Training)])
-    return space or _usual(plan)
+    for name in held:
+        check_known("setting that is searched", name, USUAL)
+    if space and held:
+        raise UsageError("what is held is of the usual search: leave it out, or what is searched instead")
+    space = space or {name: dimension for name, dimension in _usual(plan).items() if name not in held}
+    if not space:
+        raise UsageError(f"head {plan.head}: nothing is left to choose, {', '.join(held)} are given")
+    return space
 
 
 def plain(value: Any) -> Any:

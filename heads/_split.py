@@ -97,7 +97,8 @@ class Split:
                 if outcome.vectors:
                     seen = np.concatenate([task.videos, task.scored])
                     about = {s: {"kind": store.kind(s), "store": store.digests[s]} for s in outcome.vectors}
-                    write_vectors(folder, videos_of(store, seen, self.name), outcome.vectors, about=about)
+                    told: dict[str, Any] = {"about": about, "lacking": store.lacking}
+                    write_vectors(folder, videos_of(store, seen, self.name), outcome.vectors, **told)
             if scores:
                 self._write_scores(folder, scores, at=self.test, fold=np.full(len(self.test), TEST_VIDEO))
         self.published = True

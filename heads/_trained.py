@@ -173,6 +173,13 @@ def load_checkpoint(path: Path) -> tuple[Head, dict[str, Any]]:
         options = {name: value for name, value in options.items() if name not in made.starting}  # files may be gone
         with torch.random.fork_rng(devices=[]):  # fresh weights are drawn, and at once replaced
             head = build_head(metadata["head"], shapes, len(metadata["class_names"]), options=options)
+        wanted = head.state_dict()
+        for name in {**wanted, **tensors}:
+            if name not in wanted or name not in tensors or wanted[name].shape != tensors[name].shape:
+                raise WorkError(
+                    f"{path}: its {name} does not fit head {metadata['head']} with the options it names: another "
+                    "version of avr wrote it; train it again"
+                )
         head.load_state_dict(tensors)
     except (SafetensorError, KeyError, ValueError, RuntimeError, TypeError, AttributeError, OSError) as error:
         if isinstance(error, AvrError):

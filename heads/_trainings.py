@@ -18,7 +18,7 @@ from torch import Tensor
 from avr.training import Training, deterministic, settings_of
 
 from ._base import Head, Shapes, build_head, head_class
-from ._course import EpochRow, repeated
+from ._course import EpochRow, refitted
 from ._examples import Examples, MemoryExamples
 from ._loop import course_of, hold_out, train
 from ._predicting import predict
@@ -226,7 +226,7 @@ def train_task(task: Task, material: Material, on_epoch: Callable[[EpochRow], No
         told |= {"on_epoch": on_epoch}
         trained = train(head, part, task.videos, training=plan.training, state=task.state, **told)
         if plan.training.refit and trained.rows:
-            head, again = begin(), repeated(plan.training, trained.rows)
+            head, again = begin(), refitted(plan.training, trained.rows)
             second = train(head, part, task.videos, training=again, state=task.second_state, **told)
             trained = replace(second, rows=trained.rows + second.rows, seconds=trained.seconds + second.seconds)
         scores = predict(head, part, task.scored, names=material.ids) if len(task.scored) else {}

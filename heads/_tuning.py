@@ -10,7 +10,7 @@ alone: so they do not depend on how many run side by side, nor on whether the tu
 """
 
 from collections import Counter, defaultdict, deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -24,14 +24,11 @@ from avr.core import (
     AvrError,
     Progress,
     UsageError,
-    WorkError,
     grouped_folds,
     load_extra,
     measure,
     note,
     possible_folds,
-    read_json,
-    write_json,
 )
 from avr.store import FUSED, MULTIPLY, RUNS, FeatureStore, claim_tuning
 from avr.training import Engine, choose_device
@@ -43,21 +40,11 @@ from ._requests import RunRequest, settle
 from ._run import RunResult, train_runs
 from ._space import Dimension, changed, plain, read_space
 from ._trainings import Material, Outcome, Plan, Task, make_tasks
+from ._trials import Trial, best_of, judge, keep_trials, read_trials
 
 FOLDS = 5  # of the training part; and outer ones
 TOGETHER = 8  # trials that are proposed at once
 RANDOM = 8  # trials before the proposals learn from them
-TRIALS = "trials.json"
-
-
-@dataclass(frozen=True)
-class Trial:
-    """What was tried, and how well it did on held-out videos of the training part; `error` says why it did not."""
-
-    values: dict[str, Any]
-    loss: float | None = None
-    accuracy: float | None = None
-    error: str = ""
 
 
 @dataclass(frozen=True)
@@ -83,6 +70,7 @@ def tune_run(
     *,
     search: Mapping[str, str] | None = None,
     trials: int = 24,
+    held: Collection[str] = (),
     nested: bool = False,
     device: str = "auto",
     memory_gb: float | None = None,
@@ -95,6 +83,7 @@ def tune_run(
             is not searched.
         search: name -> "low..high" or "a,b,c"; none takes the head's usual.
         trials: how many.
+        held: of the head's usual, what is not searched.
         nested: also choose anew without each outer fold of the training part, for an honest estimate: 6 times the work.
         device, memory_gb, engine: as of `train_run`.
 
@@ -110,7 +99,7 @@ def tune_run(
             raise UsageError(f"settings are chosen for one split at a time: --split {' or '.join(plan.splits)}")
         if plan.start is not None and plan.start.own:
             raise UsageError("start_from is a run of this data set, whose weights have seen what trials are judged by")
-        space = read_space(plan, search or {})
+        space = read_space(plan, search or {}, held=held)
         told = plan.facts() | {
             "layers": plan.layers,
             "split": plan.splits[0],
@@ -160,8 +149,7 @@ class _Work:
 
     def search(self, videos: NDArray, place: Path, *, trials: int) -> list[Trial]:
         """All trials on folds of some videos; those that `place` keeps are not done again."""
-        path = place / TRIALS
-        done = [Trial(**trial) for trial in read_json(path)["trials"]] if path.exists() else []
+        done = read_trials(place)
         fold_of = self.deal(videos)
         with Progress("tuning", total=trials, unit="trials") as bar:
             bar.advance(len(done))
@@ -169,8 +157,8 @@ class _Work:
                 first = len(done) - len(done) % TOGETHER  # of a batch of which some may be done
                 values = self.propose(done[:first], min(TOGETHER, trials - first))[len(done) - first :]
                 for tried, folds in zip(values, self.run(values, videos, fold_of), strict=True):
-                    done.append(_judge(tried, folds, self.labels[videos], fold_of))
-                    write_json(path, {"trials": [vars(trial) for trial in done]})
+                    done.append(judge(tried, folds, self.labels[videos], fold_of))
+                    keep_trials(place, done)
                     bar.advance(1)
         return done
 
@@ -263,17 +251,6 @@ class _Work:
                 yield from ready()
 
 
-def best_of(trials: list[Trial]) -> Trial:
-    """The trial with the lowest loss, the first of those.
-
-    Raises:
-        WorkError: none has one.
-    """
-    if all(trial.loss is None for trial in trials):
-        raise WorkError(f"every trial failed, the first one: {trials[0].error}")
-    return min(trials, key=lambda trial: np.inf if trial.loss is None else trial.loss)
-
-
 def _prediction(outcomes: list[Outcome | AvrError]) -> NDArray | AvrError:
     """Log-probabilities `(n, K)` of a head, or its error; of several streams of their product."""
     scores: dict[str, NDArray] = {}
@@ -283,15 +260,3 @@ def _prediction(outcomes: list[Outcome | AvrError]) -> NDArray | AvrError:
         scores |= outcome.scores
     found = with_average(scores)
     return found.get(FUSED, found.get(MULTIPLY, next(iter(found.values()))))
-
-
-def _judge(values: dict[str, Any], folds: list[NDArray | AvrError], labels: NDArray, fold_of: NDArray) -> Trial:
-    """A trial by what its folds gave."""
-    loss, right = 0.0, 0
-    for fold, scores in enumerate(folds):
-        if isinstance(scores, AvrError):
-            return Trial(values, error=str(scores))
-        wanted = labels[fold_of == fold]
-        loss -= float(scores[np.arange(len(wanted)), wanted].sum(dtype=np.float64))
-        right += int((scores.argmax(axis=1) == wanted).sum())
-    return Trial(values, loss / len(labels), right / len(labels))

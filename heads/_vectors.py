@@ -51,7 +51,12 @@ def videos_of(store: FeatureStore, at: NDArray, split: str) -> Any:
 
 
 def write_vectors(
-    folder: Path, dataset: Any, vectors: Mapping[str, NDArray], *, about: Mapping[str, Mapping[str, Any]]
+    folder: Path,
+    dataset: Any,
+    vectors: Mapping[str, NDArray],
+    *,
+    about: Mapping[str, Mapping[str, Any]],
+    lacking: str = "",
 ) -> None:
     """Write vectors of a split's videos as a packed store, each stream with one layer of one step.
 
@@ -60,13 +65,14 @@ def write_vectors(
         dataset: of these M videos and this split alone: name, class names, videos, splits.
         vectors: stream -> `(M, D)`.
         about: stream -> what its part of the store says of how it was made; "kind" at least.
+        lacking: what the store lacked that they were made of.
     """
     place = {str(video.id): row for row, video in enumerate(dataset.videos)}
     parts = folder / ATTENDED
     with quiet():
         for stream, rows in vectors.items():
             array = f"{stream}/{ATTENDED}"
-            told = {"settings": dict(about[stream])}
+            told = {"settings": dict(about[stream]), **({"lacking": lacking} if lacking else {})}
             with StoreWriter(parts / stream, dataset, arrays={array: (1, rows.shape[1])}, provenance=told) as writer:
                 for shard in writer.shards():
                     for name in shard.video_ids:

@@ -2,20 +2,20 @@
 
 import math
 import shutil
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from avr.core import AvrError, UsageError, WorkError, make_folder, note, read_json, write_json
-from avr.heads import RunRequest, num_trainings, train_runs
+from avr.core import AvrError, UsageError, WorkError, make_folder, note, write_json
+from avr.heads import RunRequest, RunResult, num_trainings, train_runs, tune_run
 from avr.store import split_folder
 from avr.training import Engine
 
-from .folder import slug
+from .figures import Figures
 from .jobs import Job
-from .measuring import accuracy_of, needs_folds, reads_features
-from .outcome import Measured
+from .measuring import accuracy_of
 from .reading import Row
 from .settling import Plan
 from .stages import BackboneStage, StoreStage, TunedStage, is_trained
@@ -26,20 +26,31 @@ TEMPORARY = ".temporary"
 
 @dataclass
 class Bench:
-    """A run under way in the folder `out`."""
+    """A run under way."""
 
-    plan: Plan
-    out: Path
+    figures: Figures
     device: str = "auto"
     engine: Engine | None = None
     failures: dict[Path, AvrError] = field(default_factory=dict)  # a stage's folder -> what ended it
+    failed_starts: dict[str, AvrError] = field(default_factory=dict)  # another recipe's row -> what ended it
     made: set[Path] = field(default_factory=set)  # stages' folders, in this run
     reasons: dict[str, tuple[str, bool]] = field(
         default_factory=dict
     )  # row -> why it went no further, and if it failed
 
+    @property
+    def plan(self) -> Plan:
+        """What is run."""
+        return self.figures.plan
+
+    @cached_property
+    def starts(self) -> dict[str, "Bench"]:
+        """The rows of other recipes that rows start from, by their names."""
+        return {name: Bench(own, self.device, self.engine) for name, own in self.figures.starts.items()}
+
     def work(self, runs: Sequence[tuple[int, str]]) -> None:
         """Make, train and measure all rows of some seeds and splits; then stores that were made for them go."""
+        self._train_starts(runs)
         self._make_stores(runs)
         self._train(runs)
         self._tune(runs)
@@ -48,36 +59,35 @@ class Bench:
                 self._settle_figure(row, seed, split)
         self._remove_stores({split for _, split in runs})
 
-    def measured(self, row: Row) -> Measured:
-        """A row over all its seeds and splits."""
-        plan, values, before = self.plan, {}, {}
-        for seed in plan.seeds:
-            for split in plan.splits:
-                job = plan.jobs[split][row.name]
-                kept = None if isinstance(job, str) else self.kept(row, job, seed, split)
-                if kept:
-                    values[seed, split] = kept["top1"]
-                    if "before" in kept:
-                        before[seed, split] = kept["before"]
-        reason, failed = self.reasons.get(row.name, ("", False))
-        return Measured(row, row.figures.get(plan.dataset), values, reason, failed, before)
-
     def _missing(self, runs: Sequence[tuple[int, str]]) -> list[tuple[Row, Job, int, str]]:
         """Rows that can be run and have no figure yet, with seed and split."""
         found = []
         for row in self.plan.recipe.rows:
             for seed, split in runs:
                 job = self.plan.jobs[split][row.name]
-                if not isinstance(job, str) and not self._failed(row) and self.kept(row, job, seed, split) is None:
+                if isinstance(job, str) or self._failed(row):
+                    continue
+                if self.figures.kept(row, job, seed, split) is None:
                     found.append((row, job, seed, split))
         return found
+
+    def _train_starts(self, runs: Sequence[tuple[int, str]]) -> None:
+        """Train the rows of other recipes that rows without a figure start from."""
+        for name in dict.fromkeys(job.start for _, job, _, _ in self._missing(runs) if job.start):
+            start = self.starts[name]
+            row, _, seed, split = start.plan.one
+            start.work([(seed, split)])
+            if row.name in start.reasons:
+                reason, failed = start.reasons[row.name]
+                self.failed_starts[name] = (WorkError if failed else UsageError)(f"{name}: {reason}")
 
     def _make_stores(self, runs: Sequence[tuple[int, str]]) -> None:
         """Fine-tune networks and extract the stores that rows lack."""
         wanted: dict[Path, StoreStage] = {}
         for row, job, seed, split in self._missing(runs):
             made = job.source.made
-            if made and self.needs_store(row, job, seed, split):
+            possible = job.start not in self.failed_starts
+            if made and possible and self.figures.needs_store(row, job, seed, split):
                 wanted[made.folder] = made
         for folder, store in wanted.items():
             try:
@@ -86,12 +96,6 @@ class Bench:
                 self._make(store)
             except AvrError as error:
                 self.failures[folder] = error
-
-    def needs_store(self, row: Row, job: Job, seed: int, split: str) -> bool:
-        """Whether what is left to do for a figure takes the store."""
-        run = self.run(job, seed, split)
-        tuned = self.plan.tuned(row, job, run, seed=seed, split=split)
-        return not is_trained(run) or bool(tuned and not tuned.done) or reads_features(row)
 
     def _make(self, stage: BackboneStage | StoreStage | TunedStage) -> None:
         if stage.folder in self.failures:
@@ -115,14 +119,15 @@ class Bench:
     def _train(self, runs: Sequence[tuple[int, str]]) -> None:
         """Train all heads that rows lack; what fails is told when a row asks for it."""
         requests: dict[Path, RunRequest] = {}
+        held: dict[Path, Collection[str]] = {}
         beside: dict[Any, dict[Path, int]] = {}  # how many trainings are of the same features, run by run
         missing = {(row.name, seed, split) for row, _, seed, split in self._missing(runs)}
         for row in self.plan.recipe.rows:
             for seed, split in runs:
                 job = self.plan.jobs[split][row.name]
-                if isinstance(job, str) or job.source.path in self.failures:
+                if isinstance(job, str) or job.source.path in self.failures or job.start in self.failed_starts:
                     continue
-                folder = self.run(job, seed, split)
+                folder = self.figures.run(job, seed, split)
                 total = beside.setdefault((job.source.path, tuple(job.layers.items())), {})
                 total[folder] = num_trainings(job.head, len(job.layers), folds=job.folds)
                 if (row.name, seed, split) in missing and not is_trained(folder):
@@ -137,18 +142,32 @@ class Bench:
                         folds=job.folds,
                         seed=seed,
                         out=folder,
+                        start_from=self.figures.start(job),
                     )
+                    held[folder] = job.held
         told = list(requests.values())
         most = max((sum(total.values()) for total in beside.values()), default=0)
-        results = train_runs(told, device=self.device, engine=self.engine, trainings=most)
+        if self.plan.changes.trials:
+            results = [self._choose(request, held[folder]) for folder, request in requests.items()]
+        else:
+            results = train_runs(told, device=self.device, engine=self.engine, trainings=most)
         for folder, result in zip(requests, results, strict=True):
             if isinstance(result, AvrError):
                 self.failures[folder] = result
 
+    def _choose(self, request: RunRequest, held: Collection[str]) -> RunResult | AvrError:
+        """Train a head with settings chosen by trials on its training part."""
+        note(f"choosing settings of {request.out}")
+        trials = self.plan.changes.trials
+        try:
+            return tune_run(request, trials=trials, held=held, device=self.device, engine=self.engine).result
+        except AvrError as error:
+            return error
+
     def _tune(self, runs: Sequence[tuple[int, str]]) -> None:
         """Train end to end the rows that ask for it."""
         for row, job, seed, split in self._missing(runs):
-            run = self.run(job, seed, split)
+            run = self.figures.run(job, seed, split)
             stage = self.plan.tuned(row, job, run, seed=seed, split=split)
             if stage and not self._failure(job, run):
                 try:
@@ -157,7 +176,7 @@ class Bench:
                     continue  # the row that asks for it tells
 
     def _failure(self, job: Job, run: Path) -> AvrError | None:
-        return self.failures.get(job.source.path) or self.failures.get(run)
+        return self.failed_starts.get(job.start) or self.failures.get(job.source.path) or self.failures.get(run)
 
     def _failed(self, row: Row) -> bool:
         return self.reasons.get(row.name, ("", False))[1]
@@ -170,7 +189,7 @@ class Bench:
         try:
             if isinstance(job, str):
                 raise UsageError(job)
-            if self.kept(row, job, seed, split) is None:
+            if self.figures.kept(row, job, seed, split) is None:
                 self._measure(row, job, seed, split)
         except AvrError as error:  # of this row: the others still run
             reason, failed = str(error), isinstance(error, WorkError)
@@ -178,30 +197,13 @@ class Bench:
                 note(f"{row.name}: {'failed' if failed else 'left out'}: {reason}")
             self.reasons[row.name] = reason, failed
 
-    def kept(self, row: Row, job: Job, seed: int, split: str) -> dict[str, float] | None:
-        """A figure that was measured before from the same settings, "top1", and what there was "before"."""
-        place = self._place(row, seed, split)
-        if not place.exists():
-            return None
-        try:
-            kept = read_json(place)
-            if kept["key"] != self._key(row, job, seed, split):
-                return None
-            found: dict[str, float] = {name: float(kept[name]) for name in ("top1", "before") if name in kept}
-        except (WorkError, ValueError, KeyError, TypeError):
-            found = {"top1": math.nan}
-        if not all(0 <= value <= 100 for value in found.values()):
-            note(f"{place} is damaged: the row is measured again")
-            return None
-        return found
-
     def _measure(self, row: Row, job: Job, seed: int, split: str) -> None:
         """One figure in percent, measured and written whole.
 
         Raises:
             AvrError: its training's, or the measuring's.
         """
-        run = self.run(job, seed, split)
+        run = self.figures.run(job, seed, split)
         if failure := self._failure(job, run):
             raise failure
         stage = self.plan.tuned(row, job, run, seed=seed, split=split)
@@ -210,46 +212,14 @@ class Bench:
         note(f"{row.name}, seed {seed}, split {split}: measuring")
         outside = [file for name in row.scores if (file := self.plan.scores.file(name, split))]
         given: dict[str, Any] = {"store": job.source.path, "layers": job.layers, "outside": outside}
-        content: dict[str, Any] = {"key": self._key(row, job, seed, split)}
         head = split_folder(run, split)
+        found = {"top1": 100 * accuracy_of(row, head, **given)}
         if stage:
-            content["before"] = 100 * accuracy_of(row, head, **given)
-            content["top1"] = 100 * accuracy_of(row, split_folder(stage.folder, split), **given, before=head)
-        else:
-            content["top1"] = 100 * accuracy_of(row, head, **given)
-        if not math.isfinite(content["top1"]):
+            after = accuracy_of(row, split_folder(stage.folder, split), **given, before=head)
+            found = {"before": found["top1"], "top1": 100 * after}
+        if not math.isfinite(found["top1"]):
             raise WorkError(f"split {split} gives no accuracy: has it test videos with features?")
-        content["run"] = str(run.relative_to(self.out) if run.is_relative_to(self.out) else run)
-        write_json(self._place(row, seed, split), content)
-
-    def _key(self, row: Row, job: Job, seed: int, split: str) -> dict[str, Any]:
-        """All that a figure follows from, but seed and split."""
-        files = {name: self.plan.scores.file(name, split) for name in row.scores}
-        key = {
-            "job": job.key,
-            "output": row.output,
-            "fuse": row.fuse,
-            "fuse_options": row.fuse_options,
-            "of": list(row.of),
-            "scores": {name: self.plan.scores.digests[file] for name, file in files.items() if file},
-        }
-        # What was not there when the first figures were measured is named where it is not as it was.
-        if needs_folds(row.fuse) and row.fit == "training":
-            key["fit"] = row.fit
-        if row.features != "store":
-            key["features"] = row.features
-        if row.measure != "top1":
-            key["measure"] = row.measure
-        stage = self.plan.tuned(row, job, self.run(job, seed, split), seed=seed, split=split)
-        return key | ({"end to end": stage.key} if stage else {})
-
-    def _place(self, row: Row, seed: int, split: str) -> Path:
-        return self.out / "rows" / slug(row.name) / f"seed-{seed}-split-{slug(split)}.json"
-
-    def run(self, job: Job, seed: int, split: str) -> Path:
-        """Where a head is trained: beside its store where that is made, for all recipes, else below `out`."""
-        above = self.plan.making.folder / "heads" if self.plan.making and job.source.made else self.out / "runs"
-        return above / f"{job.head}-{job.key}" / f"seed-{seed}-split-{slug(split)}"
+        self.figures.keep(row, job, seed, split, found=found)
 
     def _remove_stores(self, splits: set[str]) -> None:
         """Remove the stores of some splits that are `TEMPORARY` and whose rows are all measured."""

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from avr.core import UsageError, check_known, options_of, sha256_of
-from avr.heads import head_class, head_options
+from avr.heads import USUAL, head_class, head_options
 from avr.training import Training, read_training, settings_of
 
 from .folder import key_of
@@ -29,6 +29,7 @@ class Changes:
         training: changes to the training settings.
         layers: stream -> layer to read instead of the heads' own; "" stands for every stream.
         scores: outside score files by the name rows call them, or by "name@split".
+        trials: by how many each training's settings are chosen, on its training part; 0: they are as they stand.
     """
 
     settings: Regime = "auto"
@@ -36,6 +37,7 @@ class Changes:
     training: Mapping[str, object] = field(default_factory=dict)
     layers: Mapping[str, str] = field(default_factory=dict)
     scores: Mapping[str, Path] = field(default_factory=dict)
+    trials: int = 0
 
 
 @dataclass(frozen=True)
@@ -48,6 +50,10 @@ class Job:
         options: all of the head's.
         files: option -> SHA-256 of the file it names, of the options that do.
         training: settings. digest: of the features. folds: for out-of-fold scores.
+        trials: by which options and settings are chosen, from these on. held: those that are not, because the row or
+            the run names them.
+        start: the row of another recipe that it starts from, as `Row.start_from` names it; "" where weights are drawn,
+            or not trained before. start_key: of that one's training.
     """
 
     source: Source
@@ -58,13 +64,18 @@ class Job:
     training: Training
     digest: str
     folds: int = 0
+    trials: int = 0
+    held: tuple[str, ...] = ()
+    start: str = ""
+    start_key: str = ""
 
     @property
     def key(self) -> str:
         """Twelve hexadecimal digits of everything but seed and split; a file counts by what it holds."""
         options = {**self.options, **self.files}
         parts = [self.head, list(self.layers.items()), options, settings_of(self.training), self.folds]
-        return key_of([*parts, self.digest])
+        parts += [self.digest, *([self.trials, self.held] if self.trials else [])]
+        return key_of([*parts, *([self.start_key] if self.start else [])])
 
 
 def check_changes(recipe: Recipe, changes: Changes) -> None:
@@ -102,8 +113,12 @@ def jobs_of(
     changes: Changes,
     split: str = "",
     scores: ScoreFiles | None = None,
+    starts: Mapping[str, str] | None = None,
 ) -> dict[str, Job | str]:
     """Each row's training in one split by the row's name, or why it cannot be run.
+
+    Args:
+        starts: rows of other recipes that rows start from -> the keys of their trainings.
 
     Raises:
         UsageError: an unknown training setting or option value, or an option's file that is not there.
@@ -120,7 +135,10 @@ def jobs_of(
         else:
             papers = recipe.paper_training(row.head, dataset) if changes.settings == "paper" else {}
             streams = row.streams or tuple(recipe.stores[row.store].streams)
-            jobs[row.name] = _job(row, streams, source=sources[row.store], changes=changes, papers=papers)
+            job = _job(row, streams, source=sources[row.store], changes=changes, papers=papers)
+            if isinstance(job, Job) and starts and row.start_from in starts:
+                job = replace(job, start=row.start_from, start_key=starts[row.start_from])
+            jobs[row.name] = job
     learning = (jobs[row.name] for row in recipe.rows if needs_folds(row.fuse) and row.fit == "out-of-fold")
     folded = {job.key for job in learning if isinstance(job, Job)}
     # Rows of one training take its out-of-fold scores with it, so that it is not trained with and without them.
@@ -145,6 +163,7 @@ def _job(
         return str(error)
     options = head_options(row.head, {**row.options, **{k: v for k, v in changes.options.items() if k in known}})
     base = made.paper if changes.settings == "paper" else made.defaults
+    named_by = (row.options, row.training, changes.options, changes.training)
     named = {option: Path(options[option]) for option in made.starting}
     files = {option: path for option, path in named.items() if path.suffix}  # others are names of weights
     for option, file in files.items():
@@ -158,4 +177,6 @@ def _job(
         files={option: sha256_of(file) for option, file in files.items()},
         training=read_training(base, {**papers, **row.training, **changes.training}),
         digest=digest,
+        trials=changes.trials,
+        held=tuple(name for name in USUAL if any(name in told for told in named_by)),
     )

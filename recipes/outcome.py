@@ -1,6 +1,7 @@
 """What a recipe's run gives: its rows as measured, and what keeps them from the paper's."""
 
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
@@ -20,6 +21,7 @@ class Measured:
         reason: why nothing, or not everything, was measured; "" where all was.
         failed: the work failed, where else it could not be asked of this row.
         before: of a row that was trained end to end, what it had before.
+        chosen: of a row whose settings were chosen by trials, these: (seed, split) -> option or setting -> value.
         aside: why the paper's figure is no measure of this one, in a few words; "" where it is.
     """
 
@@ -29,6 +31,7 @@ class Measured:
     reason: str = ""
     failed: bool = False
     before: Runs = field(default_factory=dict)
+    chosen: dict[tuple[int, str], dict[str, Any]] = field(default_factory=dict)
     aside: str = ""
 
     @property
@@ -63,9 +66,11 @@ class Outcome:
         seeds: numbers.
         settings: "paper" or "small": the training settings.
         rows: in the recipe's order.
-        differences: where the stores are not what the paper has, a line each, of rows with the paper's figure.
+        differences: what rows start from, splits whose parts share groups, stores that were not whole, and where they
+            are not what the paper has, a line each, the last of rows with the paper's figure.
         finetuned: networks were fine-tuned.
         changed: what the run changed of the recipe, a line each.
+        trials: by which each training's settings were chosen; 0: they were not.
     """
 
     recipe: Recipe
@@ -77,3 +82,4 @@ class Outcome:
     differences: tuple[str, ...] = ()
     finetuned: bool = False
     changed: tuple[str, ...] = ()
+    trials: int = 0

@@ -4,13 +4,14 @@ import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
+from typing import Any
 
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from avr.core import as_text
 from avr.extract import Settings, load_networks
-from avr.heads import store_bytes
+from avr.heads import build_head, head_class, store_bytes
 
 from .folder import store_slug
 from .reading import CALLED, Recipe, StoreSpec
@@ -23,10 +24,12 @@ class Pace:
     Attributes:
         flow_seconds: method -> seconds of one pair of 320×240.
         gflops: 10⁹ operations a second in a convolution.
+        step_seconds: of a step of a head that has next to nothing to compute, by its tensors of weights.
     """
 
     flow_seconds: Mapping[str, float]
     gflops: float
+    step_seconds: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -96,6 +99,21 @@ def _look(settings: Settings) -> tuple[float, dict[str, tuple[int, ...]]]:
         (shapes,) = networks.shapes.values()
     named = {name.partition("/")[2]: shape for name, shape in shapes.items()}
     return counter.get_total_flops() / 1e9, named
+
+
+def head_work(
+    head: str, options: Mapping[str, Any], shapes: Mapping[str, tuple[int, ...]], classes: int
+) -> tuple[float, int]:
+    """10⁹ operations of a head, of all its networks, on one view of a video, and how many tensors of weights they have.
+    Nothing is computed."""
+    made, tensors = head_class(head), 0
+    told = {**options, **dict.fromkeys(made.starting, "random")}
+    with torch.device("meta"), FlopCounterMode(display=False) as counter:
+        for group in [dict(shapes)] if made.joint else [{stream: shape} for stream, shape in shapes.items()]:
+            built = build_head(head, group, classes, options=told).eval()
+            built({stream: torch.empty(1, *shape) for stream, shape in group.items()})
+            tensors += len(list(built.parameters()))
+    return float(counter.get_total_flops()) / 1e9, tensors
 
 
 def view_shapes(streams: Mapping[str, Settings]) -> dict[str, tuple[int, ...]]:

@@ -13,6 +13,8 @@ notes                    what a reader must know to compare
                          --settings paper alone
 [[rows]]                 name: as the paper prints it; head, options, store (its section), streams (those to read; none:
                          all), layers (stream = layer, where it is not the head's default): one training;
+                         start_from: "RECIPE:ROW", the paper trains head and networks on from those of that row, which
+                         are trained on another data set; one for all rows of a store;
                          training: changes to its settings, the paper's and those for small data alike;
                          end_to_end: the paper trains head and networks together in the end;
                          output: whose accuracy counts (none: the head's prediction); or fuse, fuse_options: a rule on
@@ -132,6 +134,7 @@ class Row:
     options: dict[str, Any] = field(default_factory=dict)
     training: dict[str, Any] = field(default_factory=dict)
     end_to_end: bool = False
+    start_from: str = ""
     store: str = "main"
     streams: tuple[str, ...] = ()
     layers: dict[str, str] = field(default_factory=dict)
@@ -220,6 +223,9 @@ def _recipe(name: str, table: Mapping[str, Any], path: Path) -> Recipe:
     rows = tuple(_row(value, stores, path) for value in table["rows"])
     if len({row.name for row in rows}) < len(rows):
         raise UsageError(f"{path}: two rows of one name")
+    for section in stores:
+        if len({row.start_from for row in rows if row.store == section}) > 1:
+            raise UsageError(f"{path}: stores.{section}: its rows differ in start_from, and its networks are one")
     datasets = dict.fromkeys([*table.get("datasets", ()), *(dataset for row in rows for dataset in row.figures)])
     recipe = Recipe(**values | {"name": name, "rows": rows, "stores": stores, "datasets": tuple(datasets)})
     check_fields(recipe, where=f"{path}: ")
@@ -254,6 +260,8 @@ def _row(table: Mapping[str, Any], stores: Mapping[str, StoreSpec], path: Path) 
         raise UsageError(f"{where}: no section stores.{row.store}")
     if row.output and row.fuse:
         raise UsageError(f"{where}: output and fuse exclude one another")
+    if row.start_from and not all(row.start_from.partition(":")):
+        raise UsageError(f"{where}: start_from={row.start_from} is not possible; it takes RECIPE:ROW")
     return row
 
 

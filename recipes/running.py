@@ -2,6 +2,7 @@
 
     <out>/runs/<head>-<key>/seed-0-split-1/     one training, a run as `avr heads train` writes it
     <out>/rows/<row>/seed-0-split-1.json        one measured figure
+    <out>/starts/<recipe-row>/                  the same of a row of another recipe that rows start from
 
 Where the run makes its stores, `stages.py` says what lies where, trainings of heads among it; splits then come one
 after the other, and a split's stores go when its rows are measured. Of given stores the trainings of all splits come
@@ -15,18 +16,20 @@ import itertools
 from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
-from avr.core import FolderLock, UsageError, make_folder
+from avr.core import FolderLock, UsageError, load_extra, make_folder
 from avr.training import Engine
 
 from .bench import Bench
+from .figures import Figures
 from .folder import check_folder, mark_folder
 from .jobs import Changes
 from .making import Making
 from .outcome import Measured, Outcome
 from .reading import SPLITS, VIDEOS, Recipe
-from .serving import lacking_stores, store_differences
-from .settling import Plan, settle
+from .serving import lacking_stores, shared_groups, store_differences
+from .settling import settle
 
 SOME_GONE = 0.9  # of the videos that were published, this share may still be had
 
@@ -36,6 +39,7 @@ def run_recipe(  # noqa: PLR0913 (the stage's one entry: all it can be told, key
     *,
     stores: Sequence[tuple[str, Path]] = (),
     making: Making | None = None,
+    start: Making | Path | None = None,
     out: Path,
     splits: str = "",
     seeds: Sequence[int] = (0,),
@@ -52,6 +56,8 @@ def run_recipe(  # noqa: PLR0913 (the stage's one entry: all it can be told, key
         stores: (place, feature store); a place is a store section, or "section@split"; a store with section "" serves
             every section it fits that no other serves.
         making: what the run makes for the sections that no store serves; None: nothing.
+        start: what the rows of other recipes that rows start from are trained on: a data set to make all of, or a
+            store. None: rows start as others do.
         out: folder for trainings and figures, of one run at a time.
         splits: a split's name, several with commas, "first", "all", or "" for those of the paper's figures.
         seeds: each row is trained once a seed.
@@ -62,26 +68,32 @@ def run_recipe(  # noqa: PLR0913 (the stage's one entry: all it can be told, key
         UsageError: a store that serves no row, stores of different data sets, an unknown split, option or setting, a
             score file that is not there, no row that can be run, or an `out` that is a file or another run's.
     """
-    plan = settle(recipe, stores=stores, making=making, splits=splits, seeds=seeds, changes=changes or Changes())
+    asked: dict[str, Any] = {"stores": stores, "making": making, "start": start, "splits": splits, "seeds": seeds}
+    plan = settle(recipe, **asked, changes=changes or Changes())
     jobs = [job for by_row in plan.jobs.values() for job in by_row.values()]
     if all(isinstance(job, str) for job in jobs):
         raise UsageError(f"no row of {recipe.name} can be run: {jobs[0]}")
+    if plan.changes.trials:
+        load_extra("optuna", "a tuning")
     check_folder(out, recipe)
     with ExitStack() as held:
         # A second run would take this one's half-trained folders for a killed run's, and its stores from under it.
-        for folder in [out, *([making.folder] if making else [])]:
+        made = (one.folder for one in (making, start) if isinstance(one, Making))
+        for folder in dict.fromkeys([out, *made]):
             held.enter_context(FolderLock(make_folder(folder)))
         mark_folder(out, recipe)
-        bench = Bench(plan, out, device=device, engine=engine)
+        figures = Figures(plan, out)
+        bench = Bench(figures, device=device, engine=engine)
         for names in [[name] for name in plan.splits] if making else [plan.splits]:
             bench.work(list(itertools.product(seeds, names)))
-        rows = [_aside(bench.measured(row), plan) for row in recipe.rows]
-    return _outcome(plan, rows)
+        rows = [figures.measured(row, *bench.reasons.get(row.name, ())) for row in recipe.rows]
+        return _outcome(figures, [_aside(measured, figures) for measured in rows])
 
 
-def _aside(measured: Measured, plan: Plan) -> Measured:
+def _aside(measured: Measured, figures: Figures) -> Measured:
     """With why the paper's figure is no measure of a row, where it is none."""
-    recipe, row = plan.recipe, measured.row
+    plan, row = figures.plan, measured.row
+    recipe = plan.recipe
     if measured.figure is None or not measured.values:
         return measured
     reasons = []
@@ -91,6 +103,10 @@ def _aside(measured: Measured, plan: Plan) -> Measured:
         reasons.append(f"{done} of {count} splits")
     if recipe.stores[row.store].finetune is not None and not plan.finetunes(row):
         reasons.append("frozen networks, the paper's are trained")
+    if plan.changes.trials:
+        reasons.append("settings chosen by trials")
+    if row.start_from:
+        reasons += _start_aside(row.start_from, figures)
     source = plan.sources[next(split for _, split in measured.values)][row.store]
     if any(own.get("weights") == "random" for own in source.settings(recipe.stores[row.store].streams)):
         reasons.append("random weights")
@@ -100,13 +116,40 @@ def _aside(measured: Measured, plan: Plan) -> Measured:
     return dataclasses.replace(measured, aside=", ".join(reasons))
 
 
-def _outcome(plan: Plan, rows: Sequence[Measured]) -> Outcome:
+def _start_aside(name: str, figures: Figures) -> list[str]:
+    """Why what a row starts from is not the paper's."""
+    if name not in figures.starts:
+        return [f"does not start from {name}, the paper's does"]
+    start = figures.starts[name]
+    theirs = start.plan.recipe.datasets
+    if start.plan.dataset not in theirs:
+        return [f"starts from {start.plan.dataset}, the paper's from {' or '.join(theirs)}"]
+    aside = _aside(start.measured(start.plan.one[0]), start).aside
+    return [f"its start: {aside}"] if aside else []
+
+
+def _told_start(name: str, start: Figures) -> str:
+    """A line of what rows start from."""
+    measured, plan = start.measured(start.plan.one[0]), start.plan
+    figure = "" if measured.mean is None else f": {measured.mean:.1f} there"
+    paper = "" if measured.figure is None else f", the paper's {measured.figure}"
+    return f"rows start from {name}, trained on {plan.dataset}, split {plan.splits[0]}{figure}{paper}"
+
+
+def _outcome(figures: Figures, rows: Sequence[Measured]) -> Outcome:
+    plan = figures.plan
     used = dict.fromkeys(m.row.store for m in rows if m.values)
     compared = [section for section in used if any(m.row.store == section and m.figure is not None for m in rows)]
-    both = [
-        (section, of_split[section]) for of_split in plan.sources.values() for section in used if section in of_split
+    served = [
+        (split, section, of_split[section])
+        for split, of_split in plan.sources.items()
+        for section in used
+        if section in of_split
     ]
+    both = [(section, source) for _, section, source in served]
     differences = (
+        *(_told_start(name, start) for name, start in figures.starts.items()),
+        *shared_groups((split, source) for split, _, source in served),
         *lacking_stores(source for _, source in both),
         *store_differences(plan.recipe, [(section, source) for section, source in both if section in compared]),
     )
@@ -120,4 +163,5 @@ def _outcome(plan: Plan, rows: Sequence[Measured]) -> Outcome:
         differences,
         finetuned=bool(plan.making and plan.making.finetune),
         changed=plan.changed,
+        trials=plan.changes.trials,
     )

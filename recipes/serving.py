@@ -65,6 +65,18 @@ class Source:
         with quiet(), FeatureStore(self.path) as store:
             return len(store.ids)
 
+    def shared_groups(self, split: str) -> tuple[int, int]:
+        """How many groups have videos in both parts of a split, and how many there are in it."""
+        if self.made:
+            dataset = self.made.making.dataset
+            group = {video.id: video.group for video in dataset.videos}
+            parts = dataset.splits[split]
+            train, test = ({group[name] for name in names} for names in (parts.train, parts.test))
+        else:
+            with quiet(), FeatureStore(self.path) as store:
+                train, test = (set(store.groups[mask].tolist()) for mask in store.split(split))
+        return len(train & test), len(train | test)
+
     @property
     def lacking(self) -> str:
         """What a store at hand lacked when it was read."""
@@ -190,6 +202,19 @@ def lacking_stores(sources: Iterable[Source]) -> tuple[str, ...]:
         f"{path} is not whole ({lacking}): the figures are of what is there"
         for path, lacking in whole.items()
         if lacking
+    )
+
+
+def shared_groups(used: Iterable[tuple[str, Source]]) -> tuple[str, ...]:
+    """One line for the splits whose parts share groups; a store, or what is made, comes with each split's name."""
+    found: dict[tuple[int, int], list[str]] = {}
+    for split, source in dict(used).items():
+        found.setdefault(source.shared_groups(split), []).append(split)
+    return tuple(
+        f"split {', '.join(names)}{', drawn by video' * all(name.startswith('video-') for name in names)}: {both} of "
+        f"{groups} groups have videos in both parts, so that figures are higher than on videos of new groups"
+        for (both, groups), names in found.items()
+        if both
     )
 
 

@@ -54,12 +54,14 @@ class BackboneStage(Trained):
     stream: str
     settings: Settings
     tuned: Tuned
+    start: "BackboneStage | None" = None  # whose weights it starts from, in the place of those of its settings
 
     @cached_property
     def asked(self) -> Settings:
         """What the fine-tuning is told: the network's own settings, frames of so many segments."""
         own = {name: getattr(self.settings, name) for name in NETWORK}
-        return Settings(**own, weights=self.settings.weights, segments=self.tuned.segments)
+        weights = str(self.start.weights) if self.start else self.settings.weights
+        return Settings(**own, weights=weights, segments=self.tuned.segments)
 
     @cached_property
     def key(self) -> str:
@@ -67,7 +69,8 @@ class BackboneStage(Trained):
         videos = {video.id: video for video in self.making.dataset.videos}
         train = [(name, videos[name].label, videos[name].group) for name in self._split.train]
         how = [asdict(self.tuned.training), self.tuned.tuning.identity(), SEED]
-        return key_of([self.making.dataset.name, train, told(self.asked), *how])
+        network = told(self.asked) | ({"weights": self.start.key} if self.start else {})
+        return key_of([self.making.dataset.name, train, network, *how])
 
     @property
     def _split(self) -> Any:
@@ -223,9 +226,19 @@ class TunedStage(Trained):
 
 
 def stores_of(
-    recipe: Recipe, making: Making, split: str, *, layers: Mapping[str, str], paper: bool
+    recipe: Recipe,
+    making: Making,
+    split: str,
+    *,
+    layers: Mapping[str, str],
+    paper: bool,
+    starts: Mapping[str, Mapping[str, BackboneStage]],
 ) -> dict[str, StoreStage]:
-    """The store of each section in one split; `layers` are those to extract instead, "" for all streams.
+    """The store of each section in one split.
+
+    Args:
+        layers: those to extract instead, "" for all streams.
+        starts: section -> stream -> the network that its own is fine-tuned from.
 
     Raises:
         UsageError: changes that make two sections one, or that make no sense.
@@ -236,7 +249,8 @@ def stores_of(
     for name, spec in specs.items():
         tuned = tuned_backbone(spec, making, paper=paper)
         streams = spec.read()
-        backbones = {s: BackboneStage(making, split, s, own, tuned) for s, own in streams.items()}
+        before = starts.get(name, {})
+        backbones = {s: BackboneStage(making, split, s, own, tuned, before.get(s)) for s, own in streams.items()}
         chosen = {s: layers.get(s) or layers.get("") for s in streams}
         read = {s: (one,) if (one := chosen[s]) else spec.layers_of(s) for s in streams}
         stages[name] = StoreStage(

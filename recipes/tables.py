@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from avr.core import write_whole
+from avr.core import as_text, write_whole
 
 from .measuring import needs_folds
 from .outcome import Outcome, Runs, deviation_of, mean_of
@@ -42,6 +42,8 @@ def head_lines(outcome: Outcome) -> list[str]:
         f"{outcome.dataset}, split {', '.join(outcome.splits)}, seed {', '.join(map(str, outcome.seeds))}, "
         f"{'the paper' + chr(39) + 's training settings' if outcome.settings == 'paper' else 'settings for small data'}"
     )
+    if outcome.trials:
+        conditions += f", then chosen by {outcome.trials} trials of each head on its split's training part"
     if outcome.finetuned:
         conditions += ", networks fine-tuned on each split's training part"
     lines = [outcome.recipe.title, conditions]
@@ -71,7 +73,26 @@ def foot_lines(outcome: Outcome) -> list[str]:
         reasons.append("rules are fitted on out-of-fold scores of heads, but fine-tuned networks have seen every fold")
     if any(m.before for m in learning):
         reasons.append("rules are fitted on the scores that heads had before they were trained end to end")
-    return [*reasons, *outcome.differences, *outcome.changed]
+    return [*reasons, *_choices(outcome), *outcome.differences, *outcome.changed]
+
+
+def _choices(outcome: Outcome) -> list[str]:
+    """What was chosen for the rows of one training: a setting's one value, or those in the order of the runs."""
+    rows: dict[str, list[str]] = {}
+    for measured in outcome.rows:
+        values: dict[str, list[str]] = {}
+        for chosen in measured.chosen.values():
+            for name, value in chosen.items():
+                values.setdefault(name, []).append(f"{value:.3g}" if isinstance(value, float) else as_text(value))
+        if values:
+            alike = {name: len(set(found)) == 1 for name, found in values.items()}
+            told = "; ".join(
+                f"{name} {found[0] if alike[name] else ', '.join(found)}" for name, found in values.items()
+            )
+            if not all(alike.values()):
+                told += f" (of {', '.join(f'seed {seed} split {split}' for seed, split in measured.chosen)})"
+            rows.setdefault(told, []).append(measured.row.name)
+    return [f"chosen, {', '.join(names)}: {told}" for told, names in rows.items()]
 
 
 def as_csv(outcome: Outcome) -> str:
@@ -112,6 +133,7 @@ def as_object(outcome: Outcome) -> dict[str, Any]:
             "runs": [
                 {"seed": seed, "split": split, measured.row.measure: value}
                 | ({"before": measured.before[seed, split]} if (seed, split) in measured.before else {})
+                | ({"chosen": measured.chosen[seed, split]} if (seed, split) in measured.chosen else {})
                 for (seed, split), value in measured.values.items()
             ],
             "reason": measured.reason or None,
@@ -127,6 +149,7 @@ def as_object(outcome: Outcome) -> dict[str, Any]:
         "seeds": list(outcome.seeds),
         "settings": outcome.settings,
         "finetuned": outcome.finetuned,
+        "trials": outcome.trials,
         "differences": list(outcome.differences),
         "changed": list(outcome.changed),
         "rows": rows,

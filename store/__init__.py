@@ -35,6 +35,7 @@ from .runs import (
     score_paths,
     split_folder,
     split_names,
+    tuning_folder,
     vectors_path,
     write_log,
     write_record,

@@ -21,7 +21,17 @@ from avr.core import (
 )
 
 from .records import KINDS, RunRecord, command_line
-from .runs import RECORD, TUNING, drop_begun, is_run, read_record, score_path, split_folder, write_record
+from .runs import (
+    RECORD,
+    TUNING,
+    drop_begun,
+    is_run,
+    read_record,
+    score_path,
+    split_folder,
+    tuning_folder,
+    write_record,
+)
 
 LOCK, SETTINGS = ".lock", "settings.json"
 
@@ -102,11 +112,11 @@ def claim_tuning(out: Path | None, prefix: Path | str, settings: Mapping[str, An
     settings = as_json(dict(settings))
 
     def goes_on(there: Path) -> bool:
-        same = not differences(read_json(there / TUNING / SETTINGS), settings)
+        same = not differences(read_json(tuning_folder(there) / SETTINGS), settings)
         return same and not (is_run(there) and read_record(there).finished)
 
     folder = Path(out) if out is not None else _newest(Path(prefix), goes_on) or new_folder(prefix)
-    place = folder / TUNING
+    place = tuning_folder(folder)
     if folder.is_dir() and not place.is_dir() and any(folder.iterdir()):
         raise UsageError(f"{folder} holds something else than a tuning: choose another --out")
     lock = FolderLock(make_folder(place))

@@ -136,6 +136,11 @@ def vectors_path(folder: Path) -> Path:
     return folder / f"{ATTENDED}.h5"
 
 
+def tuning_folder(run: Path) -> Path:
+    """Where a run keeps the trials by which its settings were chosen, if they were."""
+    return run / TUNING
+
+
 def score_paths(run: Path) -> list[Path]:
     """The score files of a run, one a finished split; none of a folder that is no run."""
     places = sorted([run, *(split_folder(run, name) for name in split_names(run))])

@@ -72,6 +72,25 @@ def _random_state():
 
 
 @pytest.fixture
+def permute_test_labels(monkeypatch):
+    """Gives every store of four classes other labels in the test part of a split."""
+    from avr.store import FeatureStore
+
+    def permute(split: str) -> None:
+        real = FeatureStore.__init__
+
+        def permuted(store, *arguments, **options):
+            real(store, *arguments, **options)
+            test = store.split(split)[1]
+            store.labels = store.labels.copy()
+            store.labels[test] = (store.labels[test] + 1) % 4
+
+        monkeypatch.setattr(FeatureStore, "__init__", permuted)
+
+    return permute
+
+
+@pytest.fixture
 def needs_cuda() -> None:
     """Skip without a GPU, unless FAIL_WITHOUT_CUDA is set, so that a GPU run cannot skip silently."""
     import torch

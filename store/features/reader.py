@@ -73,7 +73,7 @@ class FeatureStore(Shown, AbstractContextManager["FeatureStore"]):
             change when the store gets others.
         digests: of each stream the identity of its part.
         complete: False when shards are missing; what is there can be read.
-        lacking: which are, "rgb: 3 of 12 shards"; "" of a whole store.
+        lacking: which are, "rgb: 3 of 12 shards", or what the store lacked that it was made of; "" of a whole store.
 
     Raises:
         UsageError: no store, one of another format version, an unknown stream, or parts that disagree on a video.
@@ -128,7 +128,9 @@ class FeatureStore(Shown, AbstractContextManager["FeatureStore"]):
                     f"{part.label}: unfinished, {missing} of {len(part.catalog.files) + missing} shards are missing; "
                     "run `avr extract` again with the same settings to finish it"
                 )
-        self.lacking, self.complete = "; ".join(lacking), not lacking
+        self.complete = not lacking
+        before = (str(part.provenance.get("lacking") or "") for part in self.parts)
+        self.lacking = "; ".join(dict.fromkeys(filter(None, (*lacking, *before))))
 
     @cached_property
     def _rows(self) -> RowReader:

@@ -177,6 +177,17 @@ def test_a_run_keeps_its_attended_vectors_and_early_fusion_reads_them(toy_store_
     assert [row["log_loss"] for row in ours.rows] == pytest.approx([row["log_loss"] for row in stores.rows], abs=1e-3)
 
 
+def test_attended_vectors_keep_that_their_store_was_not_whole(make_store, tmp_path):
+    store = make_store(tmp_path / "store")
+    for name in ("shard-00000.h5", "index.h5"):
+        next(store.rglob(name)).unlink()
+    told = {"options": {"hidden": 2}, "training": {"epochs": 1, "min_steps": 0}, "folds": 0}
+    run = train_run(store, "coattention", **told, out=tmp_path / "run")
+    with FeatureStore(vectors_path(run.folder / "split-1")) as kept:
+        assert kept.lacking == run.lacking != ""
+        assert kept.complete  # of its own shards
+
+
 def uniform(items):
     weights = torch.full(items.shape[:2], 1 / items.shape[1])
     return items.mean(1), weights

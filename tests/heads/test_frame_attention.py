@@ -167,3 +167,16 @@ def test_a_trained_head_needs_the_file_that_fc6_started_from_no_more(tmp_path):
     assert metadata["options"]["fc6_weights"] == str(path)  # where it started is still told
     features = {"rgb": torch.randn(2, 3, 8, 4, 4)}
     assert torch.equal(again(features)["fused"], head(features)["fused"])
+
+
+@pytest.mark.parametrize("name", ["frame-attention", "temporal-pyramid"])
+def test_a_checkpoint_of_other_units_is_refused_in_one_line(tmp_path, name):
+    """Before, `readout=hidden` had as many units as there are classes."""
+    from avr.heads import load_checkpoint, save_tensors
+
+    shapes, options = {"rgb": (2, 4, 2, 2)}, {"readout": "hidden"} | ({"fc6_width": 4} if name[0] == "f" else {})
+    state = build_head(name, shapes, 5, options=options | {"hidden": 5}).state_dict()
+    about = {"head": name, "options": options, "shapes": shapes, "class_names": list("abcde")}
+    save_tensors(tmp_path / "checkpoint.safetensors", state, about)
+    with pytest.raises(WorkError, match=rf"its lstm\S+ does not fit head {name} .*: another version of avr wrote it"):
+        load_checkpoint(tmp_path / "checkpoint.safetensors")

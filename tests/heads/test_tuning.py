@@ -9,7 +9,6 @@ from avr.cli import main
 from avr.core import UsageError, WorkError, read_json
 from avr.heads import RunRequest, tune_run
 from avr.heads._tuning import _Work
-from avr.store import FeatureStore
 
 pytest.importorskip("optuna")
 QUICK = {"epochs": 2, "min_steps": 0}
@@ -34,17 +33,9 @@ def test_the_lowest_held_out_loss_is_chosen_and_trained_with(tuned):
     assert {trial.values["dropout"] for trial in found.trials} == {0, 0.5}
 
 
-def test_permuted_test_labels_give_the_same_choice(tuned, tmp_path, monkeypatch):
+def test_permuted_test_labels_give_the_same_choice(tuned, tmp_path, permute_test_labels):
     request, found = tuned
-    real = FeatureStore.__init__
-
-    def permuted(store, *arguments, **options):
-        real(store, *arguments, **options)
-        test = store.split("1")[1]
-        store.labels = store.labels.copy()
-        store.labels[test] = (store.labels[test] + 1) % 4
-
-    monkeypatch.setattr(FeatureStore, "__init__", permuted)
+    permute_test_labels("1")
     again = tune_run(replace(request, out=tmp_path / "run"), search=SEARCH, trials=10)
     assert again.trials == found.trials
     assert again.result.summary != found.result.summary  # the test part is looked at in the end, and is another
@@ -89,11 +80,18 @@ def test_nested_scores_each_training_video_without_its_outer_fold(toy_store, mak
         ({"speed": "1..2"}, "unknown option or setting 'speed'"),
         ({"lr": "1e-2..1e-4"}, "--search lr=1e-2..1e-4: a range goes from a number to a larger one"),
         ({"dropout": "0,2"}, "dropout=2 is not possible"),
+        ({"lr": "1e-4..1e-2", "held": ("dropout",)}, "what is held is of the usual search: leave it out"),
+        (
+            {"held": ("speed",)},
+            "unknown setting that is searched 'speed'; known: lr, weight_decay, label_smoothing, dropout",
+        ),
+        ({"held": ("lr", "weight_decay", "label_smoothing", "dropout")}, "head stfn: nothing is left to choose"),
     ],
 )
 def test_what_cannot_be_searched_is_refused_before_anything_is_trained(toy_store, tmp_path, search, message):
+    held = search.pop("held", ())
     with pytest.raises(UsageError, match=message):
-        tune_run(RunRequest(toy_store, "stfn", out=tmp_path / "run"), search=search)
+        tune_run(RunRequest(toy_store, "stfn", out=tmp_path / "run"), search=search, held=held)
     assert not (tmp_path / "run").exists()
 
 

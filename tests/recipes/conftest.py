@@ -38,11 +38,13 @@ def write_store(
     name: str = "toy",
     settings: dict | None = None,
     split_names: Sequence[str] = ("1", "2"),
+    by_video: bool = False,
     steps=STEPS,
     weights_files: dict | None = None,
     shapes: dict | None = None,
 ) -> Path:
-    """48 videos of four classes, appearance × motion: rgb tells the one, flow the other; two splits by group."""
+    """48 videos of four classes, appearance × motion: rgb tells the one, flow the other; two splits, by group unless
+    a video of each group and class tests."""
     arrays = {array: (steps, *shape[1:]) for array, shape in (shapes or ARRAYS).items()}
     generator = np.random.default_rng(3)
     videos = tuple(
@@ -53,7 +55,7 @@ def write_store(
     )
     splits = {}
     for number, tested in zip(split_names, (("g0", "g1"), ("g2", "g3")), strict=True):
-        test = tuple(video.id for video in videos if video.group in tested)
+        test = tuple(v.id for v in videos if (v.id.endswith("_0") if by_video else v.group in tested))
         splits[number] = Split(number, tuple(video.id for video in videos if video.id not in test), test)
     dataset = Dataset(name, Path("/nowhere"), ("aa", "ab", "ba", "bb"), videos, splits)
     prototypes = generator.normal(size=(2, 2, 8))  # stream, its two kinds, D

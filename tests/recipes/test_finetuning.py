@@ -271,8 +271,9 @@ def test_what_would_make_sections_one_is_refused(clips, tmp_path):
 REFUSED = {
     "run stfn-table6 --finetune": "--finetune is of stores that the run makes: say of which videos, --dataset",
     "plan stfn-table6 --finetune": "say of which data set, --dataset",
-    "plan stfn-table6 --dataset weizmann --backbones epochs=5": "--backbones: without --finetune a plan is of stores",
-    "plan stfn-table6 --dataset weizmann --finetune --videos 9": "--videos: with --finetune they are counted",
+    "plan stfn-table6 --dataset weizmann --backbones epochs=5": "--backbones: without --finetune or --tune a plan is",
+    "plan stfn-table6 --dataset weizmann --finetune --videos 9": "--videos: with --finetune or --tune they are counted",
+    "run stfn-table6 --trials 3": "--trials are of --tune: say both",
     "run stfn-table6 --name mine": "--name is of stores that the run makes",
     "run stfn-table6 --dataset weizmann --end-to-end lr=1": "--end-to-end is of networks that the run trains",
     "run stfn-table6 --dataset weizmann --keep-stores": "--keep-stores is of networks that the run trains",

@@ -1,12 +1,15 @@
 """Runs that make all they need, where nothing takes time: what serves, what is planned, what stays, what is refused."""
 
 import csv
+import shlex
 import shutil
 
 import pytest
 import torch
 
 from avr.core import UsageError
+from avr.finetune import BACKBONE, END_TO_END
+from avr.finetune.tuning import settle_training
 from avr.heads import save_tensors
 from avr.recipes import Changes, Making, load_recipe, plan_stages, run_recipe, settle
 from avr.recipes.planning import Pace
@@ -81,6 +84,16 @@ def test_a_planned_fine_tuning_names_no_setting_that_it_does_not_read(recipe, un
     tuning = [command for command in commands if command.startswith("avr finetune")]
     assert len(tuning) == 4
     assert not any("standardise" in command for command in tuning)
+    # and what it records is what the run itself would
+    plan = settle(recipe, **asked(unmade, tmp_path, settings="paper"))
+    job = plan.jobs["1"]["together"]
+    stage = plan.tuned(recipe.rows[1], job, tmp_path, seed=0, split="1")
+    for command, base, own in ((tuning[0], BACKBONE, job.source.made.backbones["rgb"]), (tuning[1], END_TO_END, stage)):
+        words = shlex.split(command)
+        given = (words[at + 1].partition("=") for at, word in enumerate(words) if word == "--training")
+        told = {name: value for name, _, value in given}
+        assert settle_training(base, told) == settle_training(base, own.tuned.training)
+        assert own.tuned.training.standardise is not settle_training(base, told).standardise
 
 
 def test_what_a_killed_run_left_goes_and_what_a_run_kept_stays(recipe, unmade, tmp_path, monkeypatch):

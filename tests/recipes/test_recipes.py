@@ -1,7 +1,9 @@
 """Every recipe is read, and everything it names exists, so that none can rot."""
 
+import re
 import shlex
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -17,14 +19,27 @@ from avr.recipes.planning import Pace, plan_recipe, seconds_a_video, view_shapes
 from avr.recipes.reading import STORE_SETTINGS, VIDEOS
 from avr.training import read_training
 
+DOCS = Path(__file__).parents[2] / "docs" / "recipes.md"
 PACE = Pace({"tvl1": 0.1, "dis": 0.01}, 100.0)
 
 
 def test_every_comparing_table_of_the_five_papers_is_there():
     expected = ["stfn-text", *(f"stfn-table{n}" for n in range(1, 7))] + [f"stilt-table{n}" for n in (4, 5, 6)]
     expected += ["glka-published-code", *(f"glka-table{n}" for n in range(1, 9))]
-    expected += [f"{head}-table{n}" for n in (1, 2) for head in OU_AND_SUN]
+    expected += [f"{head}-table{n}" for n in (1, 2) for head in OU_AND_SUN] + ["temporal-pyramid-table3"]
     assert set(recipe_names()) == set(expected)
+
+
+def test_every_recipe_stands_in_the_table_of_tables_with_what_it_lacks():
+    told = dict(re.findall(r"^\| .+ \| `([\w-]+)` \| (.+) \|$", DOCS.read_text(), re.MULTILINE))
+    assert sorted(told) == recipe_names()
+    for name, state in told.items():
+        recipe = load_recipe(name)
+        assert ("no figures" in state) == (not any(row.figures for row in recipe.rows)), name
+        assert all(f"--scores {one}" in state for row in recipe.rows for one in row.scores), name
+        assert ("--start-from" in state) == any(row.start_from for row in recipe.rows), name
+        assert ("by=video" in state) == ("random" in recipe.metric) == any("by=video" in n for n in recipe.notes), name
+        assert state.startswith("whole") or name in ("glka-published-code", "temporal-pyramid-table3")
 
 
 OU_AND_SUN = ("frame-attention", "temporal-pyramid")

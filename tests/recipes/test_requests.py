@@ -187,6 +187,15 @@ def test_what_the_store_has_otherwise_than_the_paper_is_said_beside_its_figures(
     assert foot_lines(without) == []  # no figure of the paper's beside
 
 
+def test_parts_that_share_groups_are_said_under_any_table(tmp_path, untrained):
+    store = write_store(tmp_path / "store", split_names=("video-1", "video-2"), by_video=True)
+    outcome = go("stfn-table1", store, tmp_path / "out", splits="all")
+    assert foot_lines(outcome) == [
+        "split video-1, video-2, drawn by video: 6 of 6 groups have videos in both parts, so that figures are higher "
+        "than on videos of new groups"
+    ]
+
+
 def test_a_section_may_have_a_store_for_each_split(toy_store, tmp_path, untrained):
     other = write_store(tmp_path / "other")
     stores = [("main@1", toy_store), ("main@2", other)]

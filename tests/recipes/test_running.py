@@ -9,7 +9,7 @@ import pytest
 
 from avr.cli import main
 from avr.core import UsageError, read_json, top_k_accuracy
-from avr.recipes import Changes, as_object, load_recipe, run_recipe
+from avr.recipes import Changes, as_object, load_recipe, measure_pace, run_recipe
 from avr.recipes.outcome import Measured, Outcome
 from avr.recipes.tables import as_markdown, foot_lines, table_rows
 from avr.store import pack, read_scores
@@ -259,7 +259,10 @@ def test_table_prints_mean_and_deviation_beside_the_papers_figure():
     assert "- Statistic-based Attention, sharpness learnt: no store" in text
 
 
-def test_list_show_and_plan_print_every_row(runner):
+def test_list_show_and_plan_print_every_row(runner, monkeypatch):
+    pace = measure_pace({"dis"})
+    slower = replace(pace, flow_seconds={**pace.flow_seconds, "tvl1": 1.0})  # which takes about as long, each time
+    monkeypatch.setattr("avr.recipes.measure_pace", lambda _: slower)
     listed = runner.invoke(main, ["recipe", "list"])
     assert "stfn-table2" in listed.stdout
     shown = runner.invoke(main, ["recipe", "show", "stilt-table5"])
@@ -270,4 +273,5 @@ def test_list_show_and_plan_print_every_row(runner):
     # 17·512·14·14 values of 2 bytes in two streams, 1 600 videos
     assert "at most 10.9 GB and" in planned.stdout
     assert "--backbone vgg16" in planned.stdout
-    assert json.loads(runner.invoke(main, ["recipe", "plan", "stfn-table4", "--json"]).stdout)["extractions"]
+    found = json.loads(runner.invoke(main, ["recipe", "plan", "stfn-table4", "--json"]).stdout)["extractions"]
+    assert found[0]["hours"] > 0
