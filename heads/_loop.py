@@ -122,7 +122,7 @@ def set_loss(head: Head, training: Training, labels: NDArray, device: torch.devi
 def num_threads(head: Head, examples: Examples, videos: NDArray, training: Training) -> int:
     """CPU threads that a training uses: one where a step is small, else (0) as many as torch has."""
     weights = sum(parameter.numel() for parameter in head.parameters())
-    segments = max(shape[0] for shape in examples.shapes.values())
+    segments = 1 if training.optimizer == "lbfgs" else max(shape[0] for shape in examples.shapes.values())
     at_once = training.batch_size or examples.num_samples(videos, every_view=training.views == "all")
     return 1 if weights * segments * at_once < ONE_THREAD_BELOW else 0
 
