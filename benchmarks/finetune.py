@@ -2,6 +2,8 @@
 
     python benchmarks/finetune.py weizmann --root ../shared/data/weizmann \
         --weights ../shared/data/weights/squeezenet1_1.pth --splits 3 --seeds 1
+    python benchmarks/finetune.py jhmdb --root ../shared/data/jhmdb \
+        --weights ../shared/data/weights/mobilenet_v2_features.pth --seeds 2
     python benchmarks/finetune.py shapes
 
 For each split: `linear` and a joint head on a store of the frozen backbones; rgb and flow backbones fine-tuned on the

@@ -38,6 +38,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+CLEAR = Path("/proc/self/clear_refs")  # Linux: what memory is measured by
 SECONDS, MORE_BYTES, TIMES = 5.0, 64 << 20, 4
 CLASSES, VIDEOS, STREAMS = 3, 24, ("rgb", "flow")
 
@@ -73,8 +74,8 @@ def made_scores(**more: Any) -> Any:
     return Scores.of(videos, outputs, split="1", head="made", **more)
 
 
-def make_store(folder: Path) -> None:
-    """A store of two streams and two shards each."""
+def make_store(folder: Path, *, parts: Sequence[tuple[str, ...]] = (("rgb",), ("flow",))) -> None:
+    """A store of two streams and two shards each, a part a stream or (`parts` of one) all in one."""
     from avr.datasets import Dataset, Split, Video
     from avr.store import StoreWriter
 
@@ -85,20 +86,23 @@ def make_store(folder: Path) -> None:
     )
     ids, labels = tuple(video.id for video in videos), {video.id: video.label for video in videos}
     dataset = Dataset("made", Path("clips"), scores.class_names, videos, {"1": Split("1", ids[:16], ids[16:])})
-    for stream in STREAMS:
-        key = f"{stream}/pooled"
-        with StoreWriter(
-            folder / "store" / stream, dataset, arrays={key: (2, 8)}, provenance={"settings": {}}, shard_videos=12
-        ) as writer:
+    for streams in parts:
+        place = folder / "store" / (streams[0] if len(parts) > 1 else "")
+        arrays = {f"{stream}/pooled": (2, 8) for stream in streams}
+        with StoreWriter(place, dataset, arrays=arrays, provenance={"settings": {}}, shard_videos=12) as writer:
             for shard in writer.shards():
                 for video in shard.video_ids:
-                    label = labels[video]
-                    features = generator.normal(size=(1, 2, 8)) + np.eye(8)[label]
-                    shard.add(video, {key: features.astype(np.float16)}, frames=25)
+                    made = {key: generator.normal(size=(1, 2, 8)) + np.eye(8)[labels[video]] for key in arrays}
+                    shard.add(video, {key: values.astype(np.float16) for key, values in made.items()}, frames=25)
+
+
+def make_together(folder: Path) -> None:
+    """A store of one part, its files at the top."""
+    make_store(folder, parts=[STREAMS])
 
 
 def make_unfinished(folder: Path) -> None:
-    """The same without indexes, so that plans tell what it is."""
+    """A store without indexes, so that its plans and shards are read."""
     make_store(folder)
     for path in folder.glob("store/*/index.h5"):
         path.unlink()
@@ -242,12 +246,15 @@ def read_store(path: Path) -> Any:
 
     with FeatureStore(path) as store:
         arrays = [store.read_whole(stream, "pooled") for stream in STREAMS]
-        return [*arrays, store.ids, store.labels, store.groups, store.class_names, *store.split("1")]
+        arrays += [store.read(stream, "pooled", np.arange(len(store))[::-1]) for stream in STREAMS]
+        told = [store.ids, store.labels, store.groups, store.frames, store.views, store.failures, store.dataset]
+        return [*arrays, *told, store.class_names, store.split_names, repr(store.provenance), *store.split("1")]
 
 
 def read_plans(folder: Path) -> Any:
-    from avr.store import describe
+    from avr.store import describe, verify
 
+    verify(folder / "store")
     return json.dumps(describe(folder / "store"), default=str, sort_keys=True).replace(str(folder), "")
 
 
@@ -290,6 +297,7 @@ def read_foreign(suffix: str) -> Callable[[Path], Any]:
         if suffix in ("npy", "pt", "mat"):
             more = {"names": videos.ids.tolist(), "labels": videos.labels.tolist()}
         scores = import_scores(folder / f"rgb.{suffix}", class_names=videos.class_names, **more).scores
+        assert all(np.isfinite(values).all() for values in scores.streams.values())
         return [*scores.streams.values(), scores.ids, scores.labels]
 
     return read
@@ -340,6 +348,10 @@ def read_cache(folder: Path) -> Any:
 KINDS = {
     "shards": Kind(make_store, lambda folder: read_store(folder / "store"), ("store/*/shard-*",), True, True),
     "indexes": Kind(make_store, lambda folder: read_store(folder / "store"), ("store/*/index.h5",), True, True),
+    "shards alone": Kind(
+        make_unfinished, lambda folder: read_store(folder / "store"), ("store/*/shard-*",), True, True
+    ),
+    "one part": Kind(make_together, lambda folder: read_store(folder / "store"), ("store/*.h5",), True, True),
     "plans": Kind(make_unfinished, read_plans, ("store/*/plan.h5",), True, True),
     "packed": Kind(make_packed, lambda folder: read_store(folder / "packed.h5"), ("packed.h5",), True, True),
     "scores": Kind(make_score_file, lambda folder: read_score_file(folder / "scores.h5"), ("scores.h5",), True, True),
@@ -465,6 +477,8 @@ def digest_of(value: Any) -> str:
 
 def peak_bytes() -> int:
     """The most memory that this process held since it was last reset (Linux)."""
+    if not CLEAR.exists():
+        return 0
     status = Path("/proc/self/status").read_text()
     return int(re.search(r"VmHWM:\s+(\d+)", status)[1]) << 10
 
@@ -492,7 +506,8 @@ def work(pipe: Any) -> None:
             shutil.copytree(sound, folder)
             harmed, forged = harm_case(kind, name, folder, case)
             allowed = MORE_BYTES + TIMES * sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
-            Path("/proc/self/clear_refs").write_text("5")
+            if CLEAR.exists():
+                CLEAR.write_text("5")
             before, started = peak_bytes(), time.process_time()
             try:
                 found, said = digest_of(kind.read(folder)), ""
@@ -537,12 +552,14 @@ def outcomes(cases: Sequence[tuple[str, int]]) -> Iterator[tuple[str, str]]:
             child = context.Process(target=work, args=(theirs,), daemon=True)
             child.start()
             theirs.close()
-        ours.send((name, case))
         try:
+            ours.send((name, case))
             if made != name:
+                if not ours.poll(24 * SECONDS):
+                    raise EOFError
                 ours.recv()
                 made = name
-        except EOFError:
+        except (EOFError, OSError):
             sys.exit(f"{name}: the sound files cannot be made or read")
         try:
             if ours.poll(12 * SECONDS):

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from avr.core import UsageError, as_text
+from avr.core import UsageError, as_text, first_few
 
 from ._options import PATH
 from ._output import Reply, answering, print_lines, print_table
@@ -64,7 +64,7 @@ def _show_list(lines: "list[RunLine]", table: Path | None) -> None:
             line.run,
             line.head or line.kind,
             line.dataset or "-",
-            ", ".join(name or "-" for name in line.splits[:3]) + ", …" * (len(line.splits) > 3),
+            first_few(name or "-" for name in line.splits),
             line.output or "-",
             "-" if line.top1 is None else f"{100 * line.top1:.1f}",
             "-" if line.low is None or line.high is None else f"{100 * line.low:.1f} … {100 * line.high:.1f}",

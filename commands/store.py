@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from avr.core import as_size
+from avr.core import as_size, first_few
 
 from ._import import import_features_command
 from ._import_scores import import_scores_command
@@ -50,7 +50,7 @@ def _show(result: dict[str, Any]) -> None:
     for name in ("rates", "sizes", "codecs"):
         if name in result:
             most = [f"{value or 'not known'} ({count})" for value, count in result[name].items()]
-            click.echo(f"{name.ljust(width)}  {', '.join(most[:5])}{', …' * (len(most) > 5)}")
+            click.echo(f"{name.ljust(width)}  {first_few(most, 5)}")
     print_lines(*(f"warning: {line}" for line in result.get("warnings", [])))
     if result["kind"] == "scores":
         click.echo(f"{'streams'.ljust(width)}  {', '.join(result['streams'])}")

@@ -18,7 +18,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
-from .errors import UsageError, WorkError
+from .errors import UsageError, WorkError, message_of
 from .progress import note
 from .remarks import as_size
 from .system import sync
@@ -114,7 +114,7 @@ def _of_writing(error: BaseException, *places: Path) -> bool:
 
 def cannot_write(path: Path, error: BaseException, *, needed: int = 0) -> WorkError:
     """What to tell of a file that cannot be written: of the error that a library or the system gives, and its size."""
-    why = getattr(error, "strerror", None) or " ".join(str(error).split())
+    why = getattr(error, "strerror", None) or message_of(error)
     if numbered := re.search(r"\(os error (\d+)\)", why):
         why = os.strerror(int(numbered[1]))
     size = f", {as_size(needed)} needed" if needed else ""

@@ -53,6 +53,7 @@ def _own_signals(ray: Any) -> Iterator[None]:
     inside: Any = getattr(ray._private, "utils", None)
     install = getattr(inside, "set_sigterm_handler", None)
     before = signal.getsignal(signal.SIGTERM)
+    ours = before, signal.SIG_IGN  # the latter on the way out
     if install:
         inside.set_sigterm_handler = lambda _: None
     try:
@@ -60,7 +61,7 @@ def _own_signals(ray: Any) -> Iterator[None]:
     finally:
         if install:
             inside.set_sigterm_handler = install
-        if threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGTERM) is not before:
+        if threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGTERM) not in ours:
             signal.signal(signal.SIGTERM, before)
 
 

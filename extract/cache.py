@@ -159,7 +159,9 @@ class ClipCache:
             steps = drawn[sampling]
             pairs = steps.pairs(need.pairs) if need.pairs else None
             chosen, stacks = (pairs.firsts, pairs.stacks) if pairs else steps.clips(need.frames, need.stride)
-            ready = self._images(self.path(video, name), chosen)
+            count = len(known.numbers) - bool(need.pairs and len(known.numbers) > 1)  # pairs of neighbours
+            channels = self.streams[name].image_channels
+            ready = self._images(self.path(video, name), chosen, count=count, channels=channels)
             ready = ready if ready.dtype == np.uint8 else ready.astype(np.float32)
             shown = known.numbers[steps.shown], known.seconds[steps.shown]
             answers[name] = Answer(steps, stacks, np.zeros((0, 0, 0), np.uint8), pairs, ready, *shown)
@@ -174,18 +176,18 @@ class ClipCache:
             if not numbers.size or numbers.ndim != 1 or numbers.shape != seconds.shape:
                 raise ValueError("frames without a number or a second")
         except (OSError, AvrError, ValueError, KeyError, TypeError, OverflowError) as error:
-            raise damaged(path) from error
+            raise damaged(path, error) from error
         return Known(facts, str(known.get("note", "")), numbers, seconds)
 
-    def _images(self, path: Path, chosen: NDArray) -> NDArray:
-        """Some of a file's images, by their places in it."""
+    def _images(self, path: Path, chosen: NDArray, *, count: int, channels: int) -> NDArray:
+        """Some of a file's images, by their places among the `count` that it holds."""
         try:
             array: NDArray = np.load(path, mmap_mode="r", allow_pickle=False)
-            if array.ndim != 4 or array.dtype not in (np.uint8, np.float16):
+            if array.ndim != 4 or array.shape[:2] != (count, channels) or array.dtype not in (np.uint8, np.float16):
                 raise ValueError("no images")
             return np.ascontiguousarray(array[chosen])
         except (OSError, ValueError, EOFError, IndexError) as error:  # numpy: an empty file is an EOFError
-            raise damaged(path) from error
+            raise damaged(path, error) from error
 
     def _store(self, video: Video) -> int:
         """Decode one video, make the images of every frame and pair, write them; gives the bytes written."""
@@ -225,9 +227,10 @@ class ClipCache:
         return images.nbytes
 
 
-def damaged(path: Path) -> WorkError:
+def damaged(path: Path, error: Exception) -> WorkError:
     """What is said of a file that cannot be read."""
-    return WorkError(f"{path} is damaged or gone: remove it, and it is made again")
+    why = getattr(error, "strerror", None)  # the system's, of its files
+    return WorkError(f"{path} is damaged or gone{f' ({why})' if why else ''}: remove it, and it is made again")
 
 
 def leave_out(videos: Sequence[Video], failures: dict[str, str]) -> list[Video]:

@@ -121,10 +121,10 @@ def fit_temperature(log_probabilities: NDArray, labels: NDArray, *, near: float 
         towards an end, as far as float64 sees the loss change.
     """
     low, high = INVERSE_TEMPERATURES
-    beta = 1 / near
     true = log_probabilities[np.arange(len(labels)), labels].astype(np.float64)
     shifted = log_probabilities - log_probabilities.max(axis=1, keepdims=True)
     mean_true = float(np.mean(true - log_probabilities.max(axis=1)))
+    beta = 1 / near if mean_true < 0 else 1.0  # where all are right, how far it goes is a matter of the start
     for _ in range(MAX_STEPS):
         slope, curvature = _slope(shifted, mean_true, beta)
         if slope < 0:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from safetensors import SafetensorError
 
-from avr.core import note
+from avr.core import message_of, note
 
 from ._trained import read_tensors, save_tensors
 from ._trainings import Outcome, Task, as_tensor
@@ -45,7 +45,7 @@ def kept_outcome(task: Task) -> Outcome | None:
         )
         return Outcome(scores, list(about["rows"]), float(about["seconds"]), weights, vectors)
     except (SafetensorError, KeyError, ValueError, TypeError, OSError) as error:
-        note(f"{path} is damaged ({' '.join(str(error).split())}); the training is done again")
+        note(f"{path} is damaged ({message_of(error)}); the training is done again")
         return None
 
 

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from avr.core import NonNegativeInt, PositiveInt, Share, UsageError, WorkError
+from avr.core import NonNegativeInt, PositiveInt, Share, UsageError, WorkError, message_of
 
 from ._base import Shapes
 from .layers import Cell, Fusion3d, LayerNormLSTM
@@ -166,7 +166,7 @@ def published_vgg16(name: str) -> Mapping[str, Tensor]:
         state: Mapping[str, Tensor] = VGG16_Weights[name].get_state_dict(progress=False, check_hash=True)
     except (OSError, RuntimeError) as error:
         raise WorkError(
-            f"fc6_weights={name}: torchvision's VGG-16 cannot be had ({' '.join(str(error).split())}): give its file, "
+            f"fc6_weights={name}: torchvision's VGG-16 cannot be had ({message_of(error)}): give its file, "
             f"fc6_weights=vgg16-397923af.pth, or start at random, fc6_weights={RANDOM}"
         ) from error
     return state

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from avr.core import UsageError, WorkError, claim_file, load_extra, write_whole
+from avr.core import UsageError, WorkError, claim_file, load_extra, message_of, write_whole
 from avr.extract import LayerReader, Origin, Stream, open_streams
 from avr.heads import Head, SeparateHeads, TrainedRun, load_run
 from avr.store import AVERAGE, MULTIPLY
@@ -155,7 +155,7 @@ def _graph(
                 dynamo=False,  # see Note [torch's older exporter]
             )
     except (RuntimeError, ValueError, TypeError) as error:
-        raise WorkError(f"{trained.folder}: cannot be written as a graph ({' '.join(str(error).split())})") from error
+        raise WorkError(f"{trained.folder}: cannot be written as a graph ({message_of(error)})") from error
     graph = onnx.load_from_string(file.getvalue())
     about = {
         "class_names": json.dumps(trained.class_names),

@@ -11,7 +11,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from avr.core import safe_cell
+from avr.core import first_few, safe_cell
 from avr.fusion import FEWEST_GROUPS
 
 from .judging import (
@@ -248,8 +248,7 @@ def pairs_table(outcome: Outcome) -> Table:
     predicted = outcome.pooled(outcome.main).argmax(axis=1)
     for true, taken, count, share in most_confused(outcome.confusion):
         videos = ids[(outcome.labels == true) & (predicted == taken)].tolist()
-        told = ", ".join(videos[:3]) + (", …" if len(videos) > 3 else "")
-        rows.append([names[true], names[taken], count, share, told])
+        rows.append([names[true], names[taken], count, share, first_few(videos)])
     columns: list[tuple[str, Kind]] = [("true class", "text"), ("taken for", "text"), ("videos", "number")]
     caption = f"Most confused: {outcome.name}, {outcome.main}"
     return Table(caption, [*columns, ("of the class %", "share"), ("such as", "text")], rows)

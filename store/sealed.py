@@ -32,7 +32,7 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from avr.core import AvrError, UsageError, WorkError, check_name, message_of, open_file, write_whole
+from avr.core import AvrError, UsageError, WorkError, check_name, one_line, open_file, write_whole
 
 from .tables import PLACE, Tables, crc32_of, list_tables
 
@@ -106,7 +106,7 @@ def open_sealed(path: Path, *kinds: str, whole: bool = False) -> Iterator[tuple[
             raise WorkError(f"{path}: not enough memory to read it ({error})") from error
         except Exception as error:  # a damaged table can make any code raise nearly any built-in error
             place = f" at key {error.args[0]!r}" if isinstance(error, KeyError) and error.args else ""
-            raise WorkError(f"{path}: damaged{place} ({type(error).__name__}: {message_of(error)})") from error
+            raise WorkError(f"{path}: damaged{place} ({one_line(error)})") from error
 
 
 def check_stream(name: str, *, where: str = "") -> None:

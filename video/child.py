@@ -10,7 +10,7 @@ from typing import Any, Generic, TypeVar
 
 import numpy as np
 
-from avr.core import Child, WorkError, message_of
+from avr.core import Child, WorkError, one_line
 from avr.datasets import Video
 
 from .pictures import VideoError
@@ -155,7 +155,7 @@ def _answer(pipe: Connection, work: Callable[..., object], *arguments: Any) -> N
     except VideoError as error:
         answer = error.reason
     except Exception as error:  # a bug or a full memory costs this video, not the run
-        answer = f"{type(error).__name__}: {message_of(error)}"
+        answer = one_line(error)
     _send(pipe, answer)
 
 

@@ -11,6 +11,7 @@ from .pictures import USUAL_RATE
 if TYPE_CHECKING:
     from .opening import VideoFile
 
+MOST_FRAMES = 10**9  # that a file is believed to promise
 SLACK = 0.1  # what a header may promise beyond what decodes before that counts: its duration is often the sound's
 
 FEW = 0.04  # share of the steps between frames
@@ -64,7 +65,7 @@ def timing(seconds: Sequence[float], header_rate: float) -> tuple[float, bool, f
 
 def promised(file: "VideoFile", decoded: int, rate: float) -> int:
     """Frames that a file's header promises, or that its duration does; 0 when that says nothing of use."""
-    by_duration = round(file.duration * rate)
+    by_duration = round(min(file.duration * rate, MOST_FRAMES))
     return file.promised or (by_duration if decoded < (1 - SLACK) * by_duration else 0)
 
 

@@ -16,6 +16,7 @@ import av
 from av.stream import Disposition
 
 from .converting import Converter, FileFrame
+from .facts import MOST_FRAMES
 from .pictures import VideoError, next_second
 
 OUTPUT_CORRUPT = 1 << 3  # AV_CODEC_FLAG_OUTPUT_CORRUPT: frames that decode in part are shown, and marked
@@ -96,7 +97,7 @@ class VideoFile:
         self._in_order = self._container.format.name == "avi"
         self._last: float | None = None
         self._zero, self._unit = self._stream.start_time or 0, float(self._stream.time_base or 0)
-        self.promised = int(min(max(self._stream.frames, 0), 1e9))
+        self.promised = int(min(max(self._stream.frames, 0), MOST_FRAMES))
         # Matroska counts it from 0, wherever the first frame stands.
         late = self._container.start_time or 0 if "matroska" in self._container.format.name else 0
         self.duration = max(0.0, float((self._container.duration or 0) - late) / av.time_base)

@@ -51,7 +51,7 @@ class Facts:
         known = cls.unknown(1, *rows)
         videos = dict(known.videos)
         for name in videos.keys() & told.keys():
-            videos[name] = np.array([told[name]], dtype=str if name == CODEC else videos[name].dtype)
+            videos[name] = _column(told[name], str if name == CODEC else videos[name].dtype)
         if shown is None:
             return cls(videos, known.frame, known.second)
         frame, second = np.asarray(shown[0], "<i4"), np.asarray(shown[1], "<f8")
@@ -85,3 +85,11 @@ class Facts:
         videos[CODEC] = np.array(codecs, dtype=str)
         frame = tables.numbers("index/shown/frame", (num_rows, steps), "i4")
         return cls(videos, frame, tables.numbers("index/shown/second", (num_rows, steps), "f8"))
+
+
+def _column(value: Any, kind: Any) -> NDArray:
+    """One value, `(1,)`; a number that is beyond its column's, as a file may promise, is the last that it holds."""
+    column = np.array([value])
+    if np.issubdtype(kind, np.integer):
+        column = np.clip(column, np.iinfo(kind).min, np.iinfo(kind).max)
+    return column.astype(kind)
