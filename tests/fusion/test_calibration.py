@@ -49,6 +49,15 @@ def test_reliability_and_its_error_by_hand():
     assert expected_calibration_error(probabilities, labels, bins=4) == pytest.approx((0.5 + 0.35 + 2 * 0.35) / 4)
 
 
+def test_a_temperature_does_not_depend_on_where_it_is_looked_for():
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, 4, 60)
+    scores = log_softmax(rng.normal(size=(60, 4)) + 2 * np.eye(4)[labels])
+    sure = log_softmax(50 * np.eye(4)[labels] + rng.normal(size=(60, 4)))
+    for table in (scores, sure):
+        assert fit_temperature(table, labels, near=0.1) == pytest.approx(fit_temperature(table, labels), rel=1e-9)
+
+
 def test_a_temperature_makes_the_calibration_error_smaller():
     X, y, _ = make_scores(600, 6, 1)
     logits = 4 * X[:, 0]

@@ -16,6 +16,7 @@ import pytest
 
 from avr.core import UsageError, WorkError
 from avr.store import FeatureStore, ShardWriter, StoreWriter, describe, repair, verify
+from avr.store.features.facts import Facts
 
 
 def files_of(folder):
@@ -482,3 +483,12 @@ def test_the_seal_is_readable_by_eye(toy_store):
     lines = (toy_store / "shard-00000.h5").read_bytes().split(b"\n")
     assert lines[0] == b"avr-store 1"
     assert json.loads(lines[1])["kind"] == "shard"
+
+
+def test_a_fact_beyond_its_column_is_the_last_that_it_holds():
+    facts = Facts.of({"promised": 25_000_000_000, "width": -(10**12), "rate": 30.0}, None, (1, 2))
+    assert {name: facts.videos[name].tolist() for name in ("promised", "width", "rate")} == {
+        "promised": [2**31 - 1],
+        "width": [-(2**31)],
+        "rate": [30.0],
+    }

@@ -11,6 +11,7 @@ import threading
 from dataclasses import replace
 from pathlib import Path
 
+import av
 import cv2
 import numpy as np
 import pytest
@@ -68,6 +69,22 @@ def test_claims_of_real_clips(real_data):
         with VideoFile(path) as file:
             assert file.promised == open_frames(Video("clip", path, 0, "g"), hold=0).count > 50
             assert 24 < file.rate < 31
+
+
+def test_a_duration_beyond_all_measure_is_believed_to_a_bound(tmp_path):
+    """Matroska's own field, as a broken muxer wrote it."""
+    path = tmp_path / "a.mkv"
+    with av.open(str(path), "w") as file:
+        stream = file.add_stream("mpeg4", rate=25)
+        stream.width = stream.height = 32
+        for frame in [av.VideoFrame.from_ndarray(np.zeros((32, 32, 3), np.uint8), format="rgb24")] * 12:
+            file.mux(stream.encode(frame))
+        file.mux(stream.encode())
+    content = path.read_bytes()
+    place = content.index(b"\x44\x89\x88") + 3
+    path.write_bytes(content[:place] + struct.pack(">d", 1e12) + content[place + 8 :])
+    facts = open_frames(Video("a", path, 0, "g")).facts
+    assert (facts.frames, facts.promised) == (12, 10**9)
 
 
 def test_bytes_missing_of_mp4_boxes(tmp_path):
