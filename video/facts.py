@@ -6,12 +6,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .pictures import USUAL_RATE
+from .pictures import MOST_FRAMES, USUAL_RATE
 
 if TYPE_CHECKING:
     from .opening import VideoFile
 
-MOST_FRAMES = 10**9  # that a file is believed to promise
 SLACK = 0.1  # what a header may promise beyond what decodes before that counts: its duration is often the sound's
 
 FEW = 0.04  # share of the steps between frames

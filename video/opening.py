@@ -16,8 +16,7 @@ import av
 from av.stream import Disposition
 
 from .converting import Converter, FileFrame
-from .facts import MOST_FRAMES
-from .pictures import VideoError, next_second
+from .pictures import MOST_FRAMES, VideoError, next_second
 
 OUTPUT_CORRUPT = 1 << 3  # AV_CODEC_FLAG_OUTPUT_CORRUPT: frames that decode in part are shown, and marked
 SEEKABLE = {"mov", "matroska"}  # containers whose time stamps tell what a jump leads to

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from avr.core import WorkError
 
 USUAL_RATE = 25.0  # frames a second, where a file says nothing of use
+MOST_FRAMES = 10**9  # that a file is believed to promise
 
 
 class VideoError(WorkError):
