@@ -36,16 +36,16 @@ def read_trials(place: Path) -> list[Trial]:
         return []
     try:
         return [_read_trial(trial) for trial in read_json(path)["trials"]]
-    except (KeyError, TypeError, ValueError, OverflowError) as error:
+    except (AttributeError, KeyError, OverflowError, TypeError, ValueError) as error:
         raise WorkError(f"{path} is damaged: remove it, and its trials are done again") from error
 
 
 def _read_trial(told: dict[str, Any]) -> Trial:
     """A trial of a file, which may say anything."""
     trial = Trial(**told)
-    plain = isinstance(trial.values, dict) and all(isinstance(v, int | float | str) for v in trial.values.values())
     judged = [number for number in (trial.loss, trial.accuracy) if number is not None]
-    if not (plain and isinstance(trial.error, str) and len(judged) != 1 and all(map(math.isfinite, judged))):
+    numbers = [*judged, *(value for value in trial.values.values() if not isinstance(value, str))]
+    if not (isinstance(trial.error, str) and len(judged) != 1 and all(map(math.isfinite, numbers))):
         raise ValueError
     return trial
 

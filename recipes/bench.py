@@ -181,7 +181,7 @@ class Bench:
         try:
             if isinstance(job, str):
                 raise UsageError(job)
-            if self.figures.kept(row, job, seed, split) is None:
+            if self.figures.lacks(row, job, seed, split):
                 self._measure(row, job, seed, split)
         except AvrError as error:  # of this row: the others still run
             reason, failed = str(error), isinstance(error, WorkError)

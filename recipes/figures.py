@@ -1,6 +1,6 @@
 """A run's figures on disk: where each one and its head's run lie, what it follows from, what was measured before."""
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -43,7 +43,7 @@ class Figures:
         own = self.starts[job.start]
         return own.run(*own.plan.one[1:])
 
-    def missing(self, runs: Iterable[tuple[int, str]]) -> list[tuple[Row, Job, int, str]]:
+    def missing(self, runs: Sequence[tuple[int, str]]) -> list[tuple[Row, Job, int, str]]:
         """What of some seeds and splits is left to do, of rows that can be run."""
         return [
             (row, job, seed, split)

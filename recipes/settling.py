@@ -128,7 +128,7 @@ def settle(
         _check_end_to_end(recipe, making, paper=changes.settings == "paper")
     if any(own.dataset == dataset for own in starts.values()):
         raise UsageError(f"--start-from {dataset}: the rows are trained on {dataset} itself; name another data set")
-    if starts and making and isinstance(start, Making):
+    if making and isinstance(start, Making):
         _check_other_videos(making.dataset, start.dataset)
     scores = ScoreFiles.of(recipe, changes.scores)
     jobs: dict[str, dict[str, Job | str]] = {}

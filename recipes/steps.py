@@ -64,7 +64,7 @@ def plan_stages(plan: Plan, out: Path, *, pace: Pace, where: str, start: str = "
         start: what finds those of the data set that rows start from.
     """
     figures = Figures(plan, out)
-    wanted = {job.start for _, job, _, _ in figures.missing(product(plan.seeds, plan.splits))}
+    wanted = {job.start for _, job, _, _ in figures.missing(list(product(plan.seeds, plan.splits)))}
     before = {name: _stages(own, pace=pace, where=start) for name, own in figures.starts.items()}
     named = [
         replace(step, rows=(name,)) for name, steps in before.items() for step in steps if step.done or name in wanted
