@@ -63,7 +63,7 @@ def run_options(function: Any) -> Any:
                 "start",
                 default="",
                 metavar="DATASET[=ROOT]|STORE",
-                help="Data set, or store, that rows that start from another recipe's are trained on before.",
+                help="Where rows that start from another's train before: with --dataset a data set, else a store.",
             ),
             click.option("--splits", default="", help='Names with commas, "first" or "all".  [default: the paper\'s]'),
             list_option(

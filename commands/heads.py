@@ -92,6 +92,13 @@ def head_options(function: Callable[..., Any]) -> Callable[..., Any]:
                 type=int,
                 help="Folds for out-of-fold scores, 0 for none.  [default: 5, if under a minute in all]",
             ),
+            click.option("--start-from", type=PATH, help="Start from the weights of a trained RUN, or RUN/split-NAME."),
+            list_option(
+                "--freeze", "freeze", tuple[str, ...], unit="NAMES", text="Parts of the head that do not learn."
+            ),
+            click.option(
+                "--keep-statistics", is_flag=True, help="Standardise by the statistics of the run started from."
+            ),
             click.option("--seed", default=0, show_default=True, help="Of weights, order of videos, dropout, folds."),
             click.option(
                 "--out", type=PATH, help="Run folder; an unfinished one goes on.  [default: runs/<head>-<dataset>-<k>]"
@@ -110,9 +117,6 @@ def head_options(function: Callable[..., Any]) -> Callable[..., Any]:
 @config_option("head")
 @head_options
 @list_option("--split", "split", tuple[str, ...], unit="NAMES", text="Such as 1,2, or all.  [default: the first]")
-@click.option("--start-from", type=PATH, help="Start from the weights of a trained RUN, or RUN/split-NAME.")
-@list_option("--freeze", "freeze", tuple[str, ...], unit="NAMES", text="Parts of the head that do not learn.")
-@click.option("--keep-statistics", is_flag=True, help="Standardise by the statistics of the run started from.")
 @log_option
 @answering
 def train(
@@ -176,6 +180,7 @@ def tune(
     head: str,
     stores: tuple[Path, ...],
     streams: tuple[str, ...] | None,
+    freeze: tuple[str, ...] | None,
     search: dict[str, str],
     trials: int,
     held: tuple[str, ...] | None,
@@ -197,7 +202,7 @@ def tune(
     stores = chosen_stores(stores)
     from avr.heads import RunRequest, tune_run
 
-    request = RunRequest(stores, head, streams=streams or (), **options)
+    request = RunRequest(stores, head, streams=streams or (), freeze=freeze or (), **options)
     asked: dict[str, Any] = {"search": search, "trials": trials, "held": held or (), "nested": nested}
     tuned = tune_run(request, **asked, device=device, memory_gb=memory_gb, engine=engine)
     found = {"chosen": tuned.chosen, "trials": [vars(trial) for trial in tuned.trials], "nested": tuned.nested}

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 UNTYPED = {
     "frames": "frames and flow, kept once for all (100 frames of 320×240 a video assumed)",
-    "store": "extracted by the run, of the split's videos with the split's networks",
+    "store": "extracted by the run",
 }
 
 
@@ -98,15 +98,17 @@ def plan(name: str, videos: int, **options: Any) -> Reply:
     from avr.recipes import load_recipe
 
     recipe = load_recipe(name)
-    changed = replace(recipe, stores={key: spec.changed(options["extract"]) for key, spec in recipe.stores.items()})
     if not (options["finetune"] or options["tune"]):
         unread = [flag for key, flag in typed().items() if key not in ("videos", "dataset", "extract", "as_json")]
         if unread:
             raise UsageError(f"{unread[0]}: without --finetune or --tune a plan is of stores alone; leave it out")
         recipe.planned(options["dataset"], videos)
+        changed = {key: spec.changed(options["extract"]) for key, spec in recipe.stores.items()}
+        recipe = replace(recipe, stores=changed)
         from avr.recipes import plan_recipe  # torch, after what needs none
 
-        extractions = plan_recipe(changed, pace=_pace(changed), dataset=options["dataset"], videos=videos)
+        pace = _pace({str(spec["flow"]) for spec in changed.values()})
+        extractions = plan_recipe(recipe, pace=pace, dataset=options["dataset"], videos=videos)
         return Reply({"recipe": name, "extractions": extractions}, lambda: _show_plan(extractions))
     if options["finetune"] and not options["dataset"]:
         raise UsageError("--finetune trains on videos: say of which data set, --dataset")
@@ -116,17 +118,17 @@ def plan(name: str, videos: int, **options: Any) -> Reply:
     from avr.recipes import plan_stages, settle
 
     settled = settle(recipe, **asked.request)
-    pace = _pace(changed if "making" in asked.request else None)
+    pace = _pace(settled.flow_methods)
     steps = plan_stages(settled, asked.out, pace=pace, where=asked.where, start=asked.start)
     return Reply({"recipe": name, "stages": steps}, lambda: _show_steps(steps))
 
 
-def _pace(recipe: "Recipe | None") -> "Pace":
+def _pace(flow_methods: set[str]) -> "Pace":
     """Timed, with the flow methods of what is extracted."""
     from avr.core import note
     from avr.recipes import measure_pace
 
-    pace = measure_pace({str(spec["flow"]) for spec in recipe.stores.values()} if recipe else ())
+    pace = measure_pace(flow_methods)
     flow = [f"{method} {1000 * seconds:.3g} ms a pair" for method, seconds in pace.flow_seconds.items()]
     note(f"timed here: {', '.join([*flow, f'{pace.gflops:.3g} GFLOP/s in a convolution'])}")
     return pace
@@ -152,10 +154,11 @@ def _show_steps(steps: "list[Step]") -> None:
         costs += [f"about {step.hours:.3g} hours here"] if step.hours is not None else ["hours not estimated"]
         cost = "there already" if step.done else ", ".join(costs)
         cost = f"{step.trials} trials of {FOLDS} folds, then one training: {cost}" if step.trials else cost
+        whose = ", of the split's videos with the split's networks" if step.stage == "store" and step.split else ""
         rows = ", ".join(step.rows[:2]) + (f" and {len(step.rows) - 2} more" if len(step.rows) > 2 else "")
         print_lines(
             f"{step.stage}{of_split}: {rows}",
-            f"  {step.command or UNTYPED[step.stage]}",
+            f"  {step.command or UNTYPED[step.stage] + whose}",
             f"  {cost}",
         )
     left = [step for step in steps if not step.done]

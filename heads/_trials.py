@@ -1,5 +1,6 @@
 """What a tuning tried: its trials as they end, kept on disk, and the one that is chosen."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,9 +35,19 @@ def read_trials(place: Path) -> list[Trial]:
     if not path.exists():
         return []
     try:
-        return [Trial(**trial) for trial in read_json(path)["trials"]]
-    except (KeyError, TypeError) as error:
+        return [_read_trial(trial) for trial in read_json(path)["trials"]]
+    except (AttributeError, KeyError, OverflowError, TypeError, ValueError) as error:
         raise WorkError(f"{path} is damaged: remove it, and its trials are done again") from error
+
+
+def _read_trial(told: dict[str, Any]) -> Trial:
+    """A trial of a file, which may say anything."""
+    trial = Trial(**told)
+    judged = [number for number in (trial.loss, trial.accuracy) if number is not None]
+    numbers = [*judged, *(value for value in trial.values.values() if not isinstance(value, str))]
+    if not (isinstance(trial.error, str) and len(judged) != 1 and all(map(math.isfinite, numbers))):
+        raise ValueError
+    return trial
 
 
 def keep_trials(place: Path, trials: Sequence[Trial]) -> None:
@@ -59,9 +70,13 @@ def chosen_by(run: Path) -> dict[str, Any]:
     """Option or setting -> the value that a tuned run was trained with.
 
     Raises:
-        WorkError: its trials are damaged, or all of them failed.
+        WorkError: its trials are damaged or gone, or all of them failed.
     """
-    return best_of(read_trials(tuning_folder(run))).values
+    place = tuning_folder(run)
+    trials = read_trials(place)
+    if not trials:
+        raise WorkError(f"{place / TRIALS} is gone, which says what was chosen: remove {run}, and it is tuned again")
+    return best_of(trials).values
 
 
 def judge(values: dict[str, Any], folds: Sequence[NDArray | AvrError], labels: NDArray, fold_of: NDArray) -> Trial:

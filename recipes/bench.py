@@ -60,19 +60,11 @@ class Bench:
         self._remove_stores({split for _, split in runs})
 
     def _missing(self, runs: Sequence[tuple[int, str]]) -> list[tuple[Row, Job, int, str]]:
-        """Rows that can be run and have no figure yet, with seed and split."""
-        found = []
-        for row in self.plan.recipe.rows:
-            for seed, split in runs:
-                job = self.plan.jobs[split][row.name]
-                if isinstance(job, str) or self._failed(row):
-                    continue
-                if self.figures.kept(row, job, seed, split) is None:
-                    found.append((row, job, seed, split))
-        return found
+        """What is left to do, of rows that have not failed, with seed and split."""
+        return [found for found in self.figures.missing(runs) if not self._failed(found[0])]
 
     def _train_starts(self, runs: Sequence[tuple[int, str]]) -> None:
-        """Train the rows of other recipes that rows without a figure start from."""
+        """Train the rows of other recipes that rows without a figure start from, unless their weights are there."""
         for name in dict.fromkeys(job.start for _, job, _, _ in self._missing(runs) if job.start):
             start = self.starts[name]
             row, _, seed, split = start.plan.one
@@ -189,7 +181,7 @@ class Bench:
         try:
             if isinstance(job, str):
                 raise UsageError(job)
-            if self.figures.kept(row, job, seed, split) is None:
+            if self.figures.lacks(row, job, seed, split):
                 self._measure(row, job, seed, split)
         except AvrError as error:  # of this row: the others still run
             reason, failed = str(error), isinstance(error, WorkError)

@@ -1,5 +1,6 @@
 """A run's figures on disk: where each one and its head's run lie, what it follows from, what was measured before."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -42,11 +43,30 @@ class Figures:
         own = self.starts[job.start]
         return own.run(*own.plan.one[1:])
 
+    def missing(self, runs: Sequence[tuple[int, str]]) -> list[tuple[Row, Job, int, str]]:
+        """What of some seeds and splits is left to do, of rows that can be run."""
+        return [
+            (row, job, seed, split)
+            for row in self.plan.recipe.rows
+            for seed, split in runs
+            if not isinstance(job := self.plan.jobs[split][row.name], str) and self.lacks(row, job, seed, split)
+        ]
+
+    def lacks(self, row: Row, job: Job, seed: int, split: str) -> bool:
+        """Whether a figure is not there, or, of what others start from, the weights."""
+        return self.kept(row, job, seed, split) is None or not self._whole(job, seed, split)
+
+    def _whole(self, job: Job, seed: int, split: str) -> bool:
+        """Whether all weights are there that others go on from."""
+        made = job.source.made.backbones.values() if job.source.made else ()
+        return not self.plan.is_start or (is_trained(self.run(job, seed, split)) and all(one.done for one in made))
+
     def needs_store(self, row: Row, job: Job, seed: int, split: str) -> bool:
         """Whether what is left to do for a figure takes the store."""
         run = self.run(job, seed, split)
         tuned = self.plan.tuned(row, job, run, seed=seed, split=split)
-        return not is_trained(run) or bool(tuned and not tuned.done) or reads_features(row)
+        lacking = not is_trained(run) or bool(tuned and not tuned.done) or not self._whole(job, seed, split)
+        return lacking or reads_features(row)
 
     def measured(self, row: Row, reason: str = "", failed: bool = False) -> Measured:
         """A row over all its seeds and splits, and why it is not measured over all of them."""

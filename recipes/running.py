@@ -124,8 +124,10 @@ def _start_aside(name: str, figures: Figures) -> list[str]:
     theirs = start.plan.recipe.datasets
     if start.plan.dataset not in theirs:
         return [f"starts from {start.plan.dataset}, the paper's from {' or '.join(theirs)}"]
-    aside = _aside(start.measured(start.plan.one[0]), start).aside
-    return [f"its start: {aside}"] if aside else []
+    row = start.plan.one[0]
+    aside = _aside(start.measured(row), start).aside
+    reasons = [aside] * bool(aside) + ["not trained end to end"] * row.end_to_end
+    return [f"its start: {', '.join(reasons)}"] if reasons else []
 
 
 def _told_start(name: str, start: Figures) -> str:

@@ -6,8 +6,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from avr.core import UsageError, as_text, check_known
-from avr.datasets import choose_split
+from avr.core import UsageError, as_text, check_known, options_of
+from avr.datasets import Dataset, choose_split
+from avr.heads import head_class
 
 from .jobs import Changes, Job, check_changes, jobs_of
 from .making import Making, tuned_together
@@ -26,6 +27,7 @@ class Plan:
         jobs: split -> row -> its training, or why it cannot be run.
         making: what the run makes itself; None: nothing.
         starts: the rows of other recipes that rows start from -> how each is trained, once, on another data set.
+        is_start: it is one of these: it ends in the weights that others go on from, and nothing is trained end to end.
     """
 
     recipe: Recipe
@@ -38,6 +40,7 @@ class Plan:
     jobs: Mapping[str, Mapping[str, Job | str]]
     making: Making | None = None
     starts: Mapping[str, "Plan"] = field(default_factory=dict)
+    is_start: bool = False
 
     @property
     def one(self) -> tuple[Row, Job, int, str]:
@@ -51,6 +54,14 @@ class Plan:
         if isinstance(job, str):
             raise UsageError(f"{self.recipe.name}, {row.name}: {job}")
         return row, job, self.seeds[0], split
+
+    @property
+    def flow_methods(self) -> set[str]:
+        """Of all that is extracted, for what rows start from too."""
+        sources = [one for of_split in self.sources.values() for one in of_split.values()]
+        streams = [own for source in sources if source.made for own in source.made.settings.values()]
+        own = {settings.flow for settings in streams if settings.kind == "flow"}
+        return own.union(*(start.flow_methods for start in self.starts.values()))
 
     def finetunes(self, row: Row) -> bool:
         """Whether a row's networks are trained too."""
@@ -76,7 +87,7 @@ class Plan:
 
     def tuned(self, row: Row, job: Job, run: Path, *, seed: int, split: str) -> TunedStage | None:
         """The training end to end that a row ends with, which begins from a head's run; None without one."""
-        if not (self.making and self.making.finetune and row.end_to_end):
+        if self.is_start or not (self.making and self.making.finetune and row.end_to_end):
             return None
         spec = job.source.made.spec if job.source.made else self.recipe.stores[row.store]
         made = job.source.made.backbones if job.source.made else {}
@@ -117,6 +128,8 @@ def settle(
         _check_end_to_end(recipe, making, paper=changes.settings == "paper")
     if any(own.dataset == dataset for own in starts.values()):
         raise UsageError(f"--start-from {dataset}: the rows are trained on {dataset} itself; name another data set")
+    if making and isinstance(start, Making):
+        _check_other_videos(making.dataset, start.dataset)
     scores = ScoreFiles.of(recipe, changes.scores)
     jobs: dict[str, dict[str, Job | str]] = {}
     sources: dict[str, dict[str, Source]] = {}
@@ -145,15 +158,34 @@ def _starts(recipe: Recipe, start: Making | Path, changes: Changes) -> dict[str,
         other = load_recipe(name)
         rows = {row.name: row for row in other.rows}
         check_known(f"row of {name}", called, rows)
-        row = dataclasses.replace(rows[called], start_from="", end_to_end=False)
+        row = dataclasses.replace(rows[called], start_from="")
         other = dataclasses.replace(other, rows=(row,), stores={row.store: other.stores[row.store]})
         made = dataclasses.replace(start, end_to_end={}) if isinstance(start, Making) else None
         served: dict[str, Any] = {"making": made} if made else {"stores": [("", start)]}
-        own = dataclasses.replace(changes, scores={}, trials=0)
-        found[place] = settle(other, **served, splits="first", seeds=(SEED,), changes=own)
+        known = options_of(head_class(row.head))
+        options = {option: value for option, value in changes.options.items() if option in known}
+        own = dataclasses.replace(changes, options=options, scores={}, trials=0)
+        settled = settle(other, **served, splits="first", seeds=(SEED,), changes=own)
+        found[place] = dataclasses.replace(settled, is_start=True)
     if not found:
         raise UsageError(f"no row of {recipe.name} starts from another recipe's: leave --start-from out")
     return found
+
+
+def _check_other_videos(dataset: Dataset, before: Dataset) -> None:
+    """Refuse a start on the run's own videos under another name: those that one split tests may be trained on."""
+    shared = len(_places(dataset) & _places(before))
+    if shared:
+        raise UsageError(
+            f"--start-from {before.name}: {shared} of its files are files of {dataset.name}, on which the rows are "
+            "trained themselves; name another data set"
+        )
+
+
+def _places(dataset: Dataset) -> set[Path]:
+    """Where the files of a data set are, however they are reached."""
+    folders = {folder: folder.resolve() for folder in {video.path.parent for video in dataset.videos}}
+    return {folders[video.path.parent] / video.path.name for video in dataset.videos}
 
 
 def _networks(recipe: Recipe, starts: Mapping[str, Plan]) -> dict[str, dict[str, BackboneStage]]:

@@ -69,7 +69,7 @@ class BackboneStage(Trained):
         videos = {video.id: video for video in self.making.dataset.videos}
         train = [(name, videos[name].label, videos[name].group) for name in self._split.train]
         how = [asdict(self.tuned.training), self.tuned.tuning.identity(), SEED]
-        network = told(self.asked) | ({"weights": self.start.key} if self.start else {})
+        network = self.asked.to_dict() | {"weights": self.start.key} if self.start else told(self.asked)
         return key_of([self.making.dataset.name, train, network, *how])
 
     @property

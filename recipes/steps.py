@@ -4,6 +4,7 @@ import math
 import shlex
 from collections.abc import Collection
 from dataclasses import asdict, dataclass, replace
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from avr.training import Schedule, Training
 
 from .figures import Figures
 from .jobs import Job
-from .planning import Pace, head_work, look, view_shapes
+from .planning import Pace, head_work, look, seconds_a_video, view_shapes
 from .reading import Row
 from .settling import Plan
 from .stages import SEED, BackboneStage, StoreStage, TunedStage, is_trained
@@ -35,7 +36,7 @@ class Step:
         split: whose; "" is of all.
         rows: names of the rows that need it.
         command: what would make it alone; "" of what the run alone makes: frames and flow, which its first stage keeps,
-            and stores, which are of a split's videos.
+            and stores.
         gigabytes: 10⁹ bytes on disk while it is there; None where it is little.
         hours: about; None where nobody knows.
         done: it is there already.
@@ -63,8 +64,11 @@ def plan_stages(plan: Plan, out: Path, *, pace: Pace, where: str, start: str = "
         start: what finds those of the data set that rows start from.
     """
     figures = Figures(plan, out)
+    wanted = {job.start for _, job, _, _ in figures.missing(list(product(plan.seeds, plan.splits)))}
     before = {name: _stages(own, pace=pace, where=start) for name, own in figures.starts.items()}
-    named = [replace(step, rows=(name,)) for name, steps in before.items() for step in steps]
+    named = [
+        replace(step, rows=(name,)) for name, steps in before.items() for step in steps if step.done or name in wanted
+    ]
     return [*named, *_stages(figures, pace=pace, where=where)]
 
 
@@ -85,7 +89,7 @@ def _stages(figures: Figures, *, pace: Pace, where: str) -> list[Step]:
 def _steps(figures: Figures, row: Row, job: Job, split: str, *, pace: Pace, where: str) -> list[tuple[Path, Step]]:
     """Folder and step of all that one row needs in one split."""
     plan = figures.plan
-    missing = [seed for seed in plan.seeds if figures.kept(row, job, seed, split) is None]
+    missing = [seed for seed in plan.seeds if figures.lacks(row, job, seed, split)]
     steps: list[tuple[Path, Step]] = []
 
     def add(folder: Path, step: Step, *, lacking: bool) -> None:
@@ -113,7 +117,8 @@ def _steps(figures: Figures, row: Row, job: Job, split: str, *, pace: Pace, wher
             step = Step("end to end", split, (row.name,), _tuned(tuned), None, of_all, tuned.done)
             add(tuned.folder, step, lacking=seed in missing)
     reading = any(not step.done for _, step in steps if step.stage not in ("head", "trials"))  # frames and flow
-    return [*([(store.making.cache, _frames(store, row, pace))] if store and reading else []), *steps]
+    first = [(store.making.cache, _frames(store, row, pace))] if store and store.backbones and reading else []
+    return [*first, *steps]
 
 
 def _videos(store: StoreStage) -> tuple[int, int]:
@@ -177,9 +182,12 @@ def _frames(store: StoreStage, row: Row, pace: Pace) -> Step:
 
 def _store(store: StoreStage, row: Row, pace: Pace) -> Step:
     videos, views = _videos(store)[1], int(store.spec["views"])
-    hours = videos * views * _work(store, tuple(store.settings)) / pace.gflops / 3600  # frames and flow are there
+    if store.backbones:  # frames and flow are there
+        seconds = views * _work(store, tuple(store.settings)) / pace.gflops
+    else:
+        seconds = seconds_a_video(store.spec, pace)
     size = store_bytes(view_shapes(store.settings), videos=videos, views=views) / 1e9
-    return Step("store", store.split, (row.name,), "", size, hours, store.done)
+    return Step("store", store.split, (row.name,), "", size, videos * seconds / 3600, store.done)
 
 
 def _backbone(stage: BackboneStage, where: str) -> str:

@@ -73,6 +73,8 @@ def foot_lines(outcome: Outcome) -> list[str]:
         reasons.append("rules are fitted on out-of-fold scores of heads, but fine-tuned networks have seen every fold")
     if any(m.before for m in learning):
         reasons.append("rules are fitted on the scores that heads had before they were trained end to end")
+    if outcome.finetuned and any(m.chosen for m in outcome.rows):
+        reasons.append("settings are chosen by folds, but fine-tuned networks have seen every fold")
     return [*reasons, *_choices(outcome), *outcome.differences, *outcome.changed]
 
 

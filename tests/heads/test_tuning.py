@@ -6,8 +6,8 @@ from dataclasses import replace
 import pytest
 
 from avr.cli import main
-from avr.core import UsageError, WorkError, read_json
-from avr.heads import RunRequest, tune_run
+from avr.core import UsageError, WorkError, read_json, write_json
+from avr.heads import RunRequest, chosen_by, tune_run
 from avr.heads._tuning import _Work
 
 pytest.importorskip("optuna")
@@ -109,6 +109,38 @@ def test_a_trial_that_fails_is_kept_as_failed_and_not_chosen(toy_store, tmp_path
         WorkError, match="every trial failed, the first one: consensus, rgb, split 1, fold 1: the loss is"
     ):
         tune_run(replace(request, training=request.training | {"lr": 1e37}), search={"momentum": "0,0.9"}, trials=2)
+
+
+GOOD = {"values": {"lr": 1.0}, "loss": 1.0, "accuracy": 0.5, "error": ""}
+
+
+@pytest.mark.parametrize(
+    "trials",
+    [
+        3,
+        ["x"],
+        [GOOD | {"values": 3}],
+        [GOOD | {"values": [["lr", 1]]}],
+        [GOOD | {"values": {"lr": [1]}}],
+        [GOOD | {"values": {"lr": float("inf")}}],
+        [GOOD | {"loss": "x"}],
+        [GOOD | {"loss": float("nan")}],
+        [GOOD | {"accuracy": 10**400}],
+        [GOOD | {"accuracy": None}],
+        [GOOD | {"error": None}],
+        [GOOD | {"more": 1}],
+    ],
+)
+def test_damaged_trials_and_those_that_are_gone_are_told(tmp_path, trials):
+    path = tmp_path / "tuning" / "trials.json"
+    with pytest.raises(WorkError, match=f"{path} is gone, .* remove {tmp_path}, and it is tuned again"):
+        chosen_by(tmp_path)
+    path.parent.mkdir()
+    write_json(path, {"trials": [GOOD]})
+    assert chosen_by(tmp_path) == {"lr": 1.0}
+    write_json(path, {"trials": trials})
+    with pytest.raises(WorkError, match=f"{path} is damaged"):
+        chosen_by(tmp_path)
 
 
 def test_the_command_shows_what_was_chosen(toy_store, tmp_path, runner):

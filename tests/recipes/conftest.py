@@ -1,11 +1,14 @@
 """A store small enough to train a recipe's rows in seconds."""
 
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
+import click
 import numpy as np
 import pytest
 
+from avr.cli import main
 from avr.core import make_folder
 from avr.datasets import Dataset, Split, Video
 from avr.heads import RunRequest
@@ -74,6 +77,17 @@ def write_store(
             for video in shard.video_ids:
                 shard.add(video, features[video], frames=20)
     return folder
+
+
+def parse(command: str) -> click.Context:
+    """A command that a plan prints, as avr reads it: refused are unknown options and choices, and files that are not
+    there."""
+    _, *words = shlex.split(command)
+    found: click.Command = main
+    while isinstance(found, click.Group):
+        name, *words = words
+        found = found.get_command(click.Context(found), name)
+    return found.make_context(name, words)
 
 
 @pytest.fixture

@@ -7,22 +7,21 @@ import subprocess
 import sys
 from dataclasses import replace
 
-import click
 import numpy as np
 import pytest
 
-from avr.cli import main
+from avr.commands.recipe import _show_steps
 from avr.core import UsageError
 from avr.datasets import Dataset, index_dataset, shapes
 from avr.finetune import loop
 from avr.fusion import make_fuser
 from avr.heads import load_run
 from avr.recipes import Changes, Making, load_recipe, plan_stages, run_recipe, settle
-from avr.recipes.planning import Pace, look
+from avr.recipes.planning import Pace, look, seconds_a_video
 from avr.recipes.tables import foot_lines, table_rows
 from avr.store import FeatureStore, read_scores
 
-from .conftest import MINE
+from .conftest import MINE, parse
 
 RECIPE = (
     MINE
@@ -164,8 +163,14 @@ def test_a_rule_may_learn_from_the_scores_of_the_trained_on(recipe, whole, work)
     assert whole.rows[3].values[0, "1"] == pytest.approx(100 * np.mean(found == after.labels))
 
 
-def test_without_fine_tuning_one_store_serves_every_split(recipe, clips, work):
-    folder = work / "frozen"
+def test_without_fine_tuning_one_store_serves_every_split(recipe, clips, work, capsys):
+    folder, pace = work / "frozen", Pace({"dis": 0.01}, 1000.0)
+    frozen = settle(recipe, making=making(clips, folder, finetune=False), changes=QUICK)
+    store, *_ = steps = plan_stages(frozen, folder / "out", pace=pace, where="")
+    assert [step.stage for step in steps] == ["store", "head", "head"]
+    assert store.hours == pytest.approx(18 * seconds_a_video(recipe.stores["main"], pace) / 3600)
+    _show_steps(steps)
+    assert capsys.readouterr().out.splitlines()[1] == "  extracted by the run"
     outcome = run(recipe, clips, folder, finetune=False)
     assert [name.split("/")[1] for name in stages(folder)] == ["heads"] * 1 + ["stores"]
     assert [len(measured.values) for measured in outcome.rows] == [2] * 4
@@ -240,15 +245,8 @@ def test_the_plan_tells_every_stage_as_a_command_that_avr_takes(whole, recipe, c
         if step.stage in ("frames", "store"):  # the run's own
             assert step.command == ""
             continue
-        _, *words = shlex.split(step.command)
-        command = main
-        while isinstance(command, click.Group):
-            name, *words = words
-            command = command.get_command(click.Context(command), name)
-        words = [
-            str(tmp_path) if word.startswith(str(work / "planned" / "stages" / "heads")) else word for word in words
-        ]
-        command.make_context(name, words)  # parses; refuses unknown options and choices, and a run that is not there
+        run = str(work / "planned" / "stages" / "heads")  # is not there yet
+        parse(shlex.join(str(tmp_path) if word.startswith(run) else word for word in shlex.split(step.command)))
     there = settle(recipe, making=making(clips, work / "whole"), changes=QUICK)
     found = plan_stages(there, work / "whole" / "out", pace=pace, where=where)
     assert [(step.stage, step.done) for step in found] == [(kind, True) for kind in [*kinds, *kinds]]

@@ -1,6 +1,7 @@
 """Rows that start from a row of another recipe, trained on another data set: planned, trained once, gone on with."""
 
 import shlex
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from avr.recipes.planning import Pace
 from avr.recipes.tables import foot_lines
 from avr.store import FeatureStore
 
-from .conftest import MINE, write_store
+from .conftest import MINE, parse, write_store
 
 STORE = 'streams = ["rgb", "flow"]\nlayers = ["pooled"]\nfinetune = {}\n'
 ROW = '[[rows]]\nname = "{name}"\nhead = "stfn"\noutput = "fused"\noptions = {{ kernels = [2, 3], dropout = 0.0 }}\n'
@@ -26,6 +27,7 @@ PLAIN = Changes(settings="small", training={"standardise": "no", "min_steps": 0}
 def recipe(tmp_path):
     """`mine`, whose row starts from a row of `large`, of which another would fail."""
     large = MINE + STORE + ROW.format(name="whole") + "training = { epochs = 3 }\nfigures = { large = 90.0 }\n"
+    large += "end_to_end = true\n"
     large += '[[rows]]\nname = "other"\nhead = "nothing"\n'
     (tmp_path / "large.toml").write_text(large)
     mine = MINE + STORE + ROW.format(name="on") + f'start_from = "{tmp_path / "large.toml"}:whole"\n'
@@ -71,6 +73,7 @@ def test_a_row_goes_on_from_another_recipes_which_is_trained_once(recipe, toy_st
 
 
 def test_what_cannot_start_is_told(recipe, toy_store, large, tmp_path, monkeypatch):
+    monkeypatch.setattr("avr.heads._run.open_examples", None)
     with pytest.raises(UsageError, match="the rows are trained on toy itself; name another data set"):
         go(recipe, toy_store, tmp_path / "out", toy_store)
     with pytest.raises(UsageError, match="no row of stfn-table2 starts from another recipe's: leave --start-from out"):
@@ -78,7 +81,6 @@ def test_what_cannot_start_is_told(recipe, toy_store, large, tmp_path, monkeypat
     gone = replace(recipe, rows=(replace(recipe.rows[0], start_from="stfn-table2:Mean"),))
     with pytest.raises(UsageError, match="unknown row of stfn-table2 'Mean'; known: Average, Maximum, Multiplication"):
         go(gone, toy_store, tmp_path / "out", large)
-    monkeypatch.setattr("avr.heads._run.open_examples", None)
     assert not (tmp_path / "out").exists()
 
 
@@ -104,16 +106,48 @@ def test_a_bad_start_in_a_file_is_refused(tmp_path, entry, message):
         load_recipe(str(path))
 
 
-def test_networks_go_on_too_and_the_plan_tells_every_stage(recipe, unmade, tmp_path):
-    videos = tuple(replace(video, id=f"large/{video.id}") for video in unmade.videos)
+def test_a_tuned_row_starts_by_a_command_that_avr_takes(recipe, toy_store, large, tmp_path):
+    told = {"stores": [("", toy_store)], "start": large, "changes": replace(PLAIN, trials=2), "splits": "1"}
+    steps = plan_stages(settle(recipe, **told), tmp_path, pace=Pace({}, 1000.0), where="")
+    assert [step.stage for step in steps] == ["head", "trials"]
+    start, tuned = (parse(step.command).params for step in steps)
+    assert (tuned["start_from"], tuned["trials"]) == (start["out"], 2)
+
+
+@pytest.fixture
+def theirs(unmade, tmp_path):
+    """Of another data set, of the same splits, all is made."""
+    videos = tuple(replace(v, id=f"large/{v.id}", path=Path("/large", v.path.name)) for v in unmade.videos)
     splits = {
         name: replace(s, train=tuple(f"large/{v}" for v in s.train), test=tuple(f"large/{v}" for v in s.test))
         for name, s in unmade.splits.items()
     }
     large = replace(unmade, name="large", videos=videos, splits=splits)
-    theirs = Making(large, tmp_path / "stages-large", tmp_path / "cache-large")
-    asked = {"making": Making(unmade, tmp_path / "stages", tmp_path / "cache"), "changes": PLAIN, "splits": "1"}
+    return Making(large, tmp_path / "stages-large", tmp_path / "cache-large")
 
+
+@pytest.fixture
+def asked(unmade, tmp_path):
+    return {"making": Making(unmade, tmp_path / "stages", tmp_path / "cache"), "changes": PLAIN, "splits": "1"}
+
+
+def test_what_rows_and_their_starts_differ_in_is_each_ones_own(recipe, asked, theirs, tmp_path):
+    rgb = {"main": replace(recipe.stores["main"], settings=recipe.stores["main"].settings | {"streams": ("rgb",)})}
+    other = replace(recipe, stores=rgb, rows=(replace(recipe.rows[0], head="coattention", options={}),))
+    changes = replace(PLAIN, options={"hidden": "4"})  # of this head alone
+    settled = settle(other, **asked | {"changes": changes}, start=theirs)
+    (start,) = settled.starts.values()
+    assert (start.changes.options, settled.changes.options) == ({}, {"hidden": "4"})
+    assert settle(other, **asked | {"changes": changes}).flow_methods == set()
+    assert settled.flow_methods == {"dis"}
+    (tmp_path / "link").symlink_to("/nowhere")
+    videos = tuple(replace(v, path=tmp_path / "link" / v.path.name) for v in theirs.dataset.videos)
+    own = replace(theirs, dataset=replace(theirs.dataset, videos=videos))
+    with pytest.raises(UsageError, match="--start-from large: 4 of its files are files of toy"):
+        settle(recipe, **asked, start=own)
+
+
+def test_networks_go_on_too_and_the_plan_tells_every_stage(recipe, asked, theirs, tmp_path, monkeypatch):
     def planned(start):
         settled = settle(recipe, **asked, start=start)
         told = {"pace": Pace({"dis": 0.01}, 1000.0), "where": "--dataset toy", "start": "--dataset large"}
@@ -132,7 +166,22 @@ def test_networks_go_on_too_and_the_plan_tells_every_stage(recipe, unmade, tmp_p
     assert not {step.command for step in alone if step.command} & {step.command for step in steps[5:]}
     outcome = run_recipe(recipe, **asked, start=theirs, out=tmp_path / "out", device="cpu")
     assert "starts from large, the paper's from" not in outcome.rows[0].aside
+    assert "its start: random weights, not trained end to end" in outcome.rows[0].aside
     assert all(step.done for step in planned(theirs))
+    # what rows go on from is made again where it is gone and a row has no figure, and not before
+    backbone, trained = (Path(shlex.split(steps[number].command)[-1]) for number in (1, 4))
+    (backbone / "weights.safetensors").touch()
+    monkeypatch.setattr("avr.recipes.stages.sha256_of", None)  # nothing asks what is in them
+    for gone, needed in ((trained, ["frames", "store", "head"]), (backbone, ["frames", "backbone", "store"])):
+        shutil.rmtree(gone)
+        assert all(step.done for step in planned(theirs))
+        run_recipe(recipe, **asked, start=theirs, out=tmp_path / "out", device="cpu")
+        assert not gone.exists()
+        shutil.rmtree(tmp_path / "out" / "rows")
+        lacking = [step for step in planned(theirs) if not step.done]
+        assert [(step.stage, step.rows) for step in lacking] == [(kind, steps[0].rows) for kind in needed]
+        run_recipe(recipe, **asked, start=theirs, out=tmp_path / "out", device="cpu")
+        assert gone.exists()
 
 
 def test_the_command_takes_a_data_set_or_a_store(runner, recipe, toy_store, large, tmp_path, monkeypatch):

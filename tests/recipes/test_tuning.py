@@ -94,6 +94,9 @@ def test_the_table_says_what_was_chosen_and_sets_the_papers_figure_aside(tuned):
     several = replace(outcome, rows=(replace(outcome.rows[0], chosen=two),), changed=())
     line = "chosen, free: lr 0.01, 0.02; dropout 0.5 (of seed 0 split 1, seed 0 split 2)"
     assert foot_lines(several)[1] == line
+    seen = "settings are chosen by folds, but fine-tuned networks have seen every fold"
+    assert seen in foot_lines(replace(outcome, finetuned=True))
+    assert seen not in foot_lines(outcome)
     assert as_object(outcome)["rows"][2]["runs"][0]["chosen"]["lr"] == lr
 
 
