@@ -82,8 +82,7 @@ def _tell(config: Path, record: "RunRecord", rule: str) -> dict[str, Any]:
         WorkError: it is damaged.
     """
     if not record.finished:
-        own = f", {record.command}" if record.command else " that began it"
-        raise UsageError(f"{config} is not finished: go on with it by the command{own}, before it is repeated")
+        raise UsageError(f"{config} is not finished: {record.command or 'the command that began it'} goes on with it")
     try:
         if not all(isinstance(record.identity.get(name, {}), dict) for name in DICTS):
             raise TypeError

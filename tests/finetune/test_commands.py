@@ -79,7 +79,7 @@ def test_backbone_prints_json_and_its_run_is_repeated_from_its_record(runner, fo
     begun = replace(after, splits={}, complete=False, command="avr finetune backbone --seed 3")
     write_record(Path("again"), begun)
     done = run(runner, "backbone", "--config", "again")
-    assert "again is not finished: go on with it by the command, avr finetune backbone --seed 3" in done.stderr
+    assert "again is not finished: avr finetune backbone --seed 3 goes on with it" in done.stderr
     shown = runner.invoke(main, ["runs", "show", "again"]).stdout
     assert "go on with it: avr finetune backbone --seed 3" in shown
     assert "--config" not in shown
@@ -151,7 +151,7 @@ def test_options_that_are_given_are_told_apart_from_defaults(runner, monkeypatch
     record = RunRecord("end-to-end", identity, "stfn", training={"epochs": 4, "lr": 0.5, "refit": False}, seed=8)
     write_record(tmp_path, record)
     begun = run(runner, "end-to-end", "--config", str(tmp_path)).stderr
-    assert f"{tmp_path} is not finished: go on with it by the command that began it" in begun
+    assert f"{tmp_path} is not finished: the command that began it goes on with it" in begun
     write_record(tmp_path, replace(record, complete=True))
     for paper in ([], ["--paper"]):
         done = runner.invoke(main, ["finetune", "end-to-end", "--config", str(tmp_path), "--lr", "0.1", *paper])
