@@ -121,7 +121,7 @@ def _show_run(run: Path, record: "RunRecord", again: list[str]) -> None:
         "training": ", ".join(f"{name}={as_text(value)}" for name, value in record.training.items()),
         "seed": record.seed,
         "data set": record.dataset,
-        "store": ", ".join(record.store.get("paths", [record.store.get("path", "")])),
+        "store": as_text(record.store.get("paths") or record.store.get("path", "")),
         "digest": record.store.get("digest", ""),
         "versions": ", ".join(f"{name} {version}" for name, version in record.versions.items()),
         "written": record.written,
