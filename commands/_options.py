@@ -19,6 +19,7 @@ from ._values import set_option
 F = TypeVar("F", bound=Callable[..., Any])
 PATH = click.Path(path_type=Path)
 KINDS: dict[Any, str] = {int: "integer", float: "float", str: "text", Path: "path"}
+NOT_OWN = ("name", "drawn", "lists_suffice")  # of `index_dataset`, and no options of a data set's own
 COMMON = ("epochs", "batch_size", "lr", "optimizer", "schedule", "weight_decay")  # options of their own
 
 
@@ -170,7 +171,7 @@ def dataset_options(function: F) -> F:
     @functools.wraps(function)
     def called(*arguments: Any, pairs: dict[str, str], **options: Any) -> Any:
         where = {name: options.pop(name) for name in ("root", "splits", "called")}
-        for name in ("name", "drawn", "lists_suffice", *where):
+        for name in (*NOT_OWN, *where):
             if name in pairs:
                 raise UsageError(f"--set {name}=… is no option of a data set's own: see the command's")
         return function(*arguments, where={**where, **pairs}, **options)

@@ -124,7 +124,9 @@ class Bash(BashComplete):
                 words[-1] += word
             else:
                 words.append(word)
-        self.there = words[-1][: words[-1].rfind("=") + 1]
+        option, mark, value = words[-1].partition("=")
+        value = value if mark and option.startswith("--") else words[-1]  # click completes what stands behind --option=
+        self.there = value[: value.rfind("=") + 1]
         return words[1:-1], words[-1]
 
     def format_completion(self, item: CompletionItem[Any]) -> str:

@@ -109,8 +109,8 @@ def backbone(
     ((options["stream"], whole),) = streams.items()
     whole.require_files()
     options["training"] = repeated_training(config, "backbone", options["training"], UNREAD)
-    if config is not None and Path(weights).is_file():
-        before = record_of(config, "backbone").identity["extraction"].get("weights_sha256")
+    if config is not None and not is_given("weights") and Path(weights).is_file():
+        before = record_of(config, "backbone").identity.get("extraction", {}).get("weights_sha256")
         check_same(config, before, sha256_of(Path(weights)), f"{weights}: holds other weights")
     from avr.extract import CACHE_FOLDER
     from avr.finetune import finetune_backbone

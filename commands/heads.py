@@ -20,7 +20,7 @@ from ._options import (
     trials_option,
 )
 from ._output import Reply, answering, print_lines, print_table
-from ._repeating import check_same, config_option, record_of, repeated_head
+from ._repeating import check_same, config_option, is_given, record_of, repeated_head
 from ._shell import Group, among_items, among_parts, among_runs
 from ._values import list_option, set_option
 
@@ -150,7 +150,8 @@ def train(
     told: dict[str, Any] = {"layers": layers, "options": options, "training": training}
     if config is not None:
         told = repeated_head(config, head, streams or (), start_from, told)
-        _compare(config, stores, streams or ())
+        if not is_given("stores"):
+            _compare(config, stores, streams or ())
     told |= {"streams": streams or (), "freeze": freeze or (), "start_from": start_from}
     wanted: Any = split[0] if split and len(split) == 1 else split or ""
     result = train_run(stores, head, split=wanted, **told, **others)

@@ -9,7 +9,7 @@ from avr.core import UsageError, as_text, first_few
 
 from ._options import PATH
 from ._output import Reply, answering, print_lines, print_table
-from ._repeating import repeating
+from ._repeating import ways_again
 from ._shell import Group, among_runs
 
 if TYPE_CHECKING:
@@ -88,7 +88,7 @@ def show(run: Path) -> Reply:
     from avr.store import read_record
 
     record = read_record(run)
-    again = [repeating(run, record), *([record.command] if record.command else [])]
+    again = ways_again(run, record)
     found = {**_plain(read_line(run)), "record": record.to_dict(), "repeat": again}
     return Reply(found, lambda: _show_run(run, record, again))
 
@@ -121,7 +121,7 @@ def _show_run(run: Path, record: "RunRecord", again: list[str]) -> None:
         "training": ", ".join(f"{name}={as_text(value)}" for name, value in record.training.items()),
         "seed": record.seed,
         "data set": record.dataset,
-        "store": ", ".join(record.store.get("paths", [record.store.get("path", "")])),
+        "store": as_text(record.store.get("paths") or record.store.get("path", "")),
         "digest": record.store.get("digest", ""),
         "versions": ", ".join(f"{name} {version}" for name, version in record.versions.items()),
         "written": record.written,
@@ -136,4 +136,4 @@ def _show_run(run: Path, record: "RunRecord", again: list[str]) -> None:
         click.echo()
         print_table(("split", "output", "top-1 %", "top-5", "mean class"), rows, align="llrrr")
     click.echo()
-    print_lines(*(f"repeat it: {line}" for line in again))
+    print_lines(*(f"{'repeat it' if record.finished else 'go on with it'}: {line}" for line in again))

@@ -290,6 +290,7 @@ def _write_split(folder: Path, trial: Trial, result: FusionResult) -> None:
         provenance={
             "protocol": trial.protocol,
             "sources": list(table.sources),
+            **table.read,
             "streams": list(table.streams),
             "weights": result.weights.get(table.split, []),
             "store": table.about_store,

@@ -2,8 +2,8 @@
 
 import os
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,7 @@ class Table:
         kinds: "logits" or "probabilities", one a stream.
         sources: one dict a stream: head, stream, file, which is its run's name, and path.
         lacking: what the stores of the scores lacked, "" where they were whole.
+        read: "scores" or "stores" -> paths of all that were read, in their order; "" of scores that are no file.
     """
 
     X: NDArray
@@ -42,6 +43,7 @@ class Table:
     dataset: str
     sources: tuple[dict[str, Any], ...]
     lacking: str = ""
+    read: Mapping[str, list[str]] = field(default_factory=dict)
 
     @property
     def about_store(self) -> dict[str, str]:
@@ -117,6 +119,7 @@ def side_by_side(named: Sequence[tuple[str, Scores]], wanted: Sequence[tuple[int
             for where, scores, stream in ((*named[index], stream) for index, stream, _ in wanted)
         ),
         lacking="; ".join(dict.fromkeys(filter(None, (lack_of_store(scores.provenance) for _, scores in named)))),
+        read={"scores": [os.path.abspath(scores.path) if scores.path else "" for _, scores in named]},
     )
 
 

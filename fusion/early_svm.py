@@ -151,7 +151,6 @@ def feature_tables(
         for name in wanted:
             check_known("stream with pooled features", name, there, where=f"{opened.path}: ")
         X = pooled_features(opened, {name: read[name] for name in wanted})
-        place = ", ".join(map(str, opened.places))
         tables = []
         for name in opened.split_names if split is None else [split]:
             train, test = opened.split(name)
@@ -169,8 +168,9 @@ def feature_tables(
                 class_names=tuple(opened.class_names),
                 split=name,
                 dataset=opened.dataset,
-                sources=tuple({"store": place, "stream": s, "layer": read[s]} for s in wanted),
+                sources=tuple({"stream": s, "layer": read[s]} for s in wanted),
                 lacking=opened.lacking,
+                read={"stores": list(map(str, opened.places))},
             )
             tables.append(table)
         if not tables:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image  # torchvision brings Pillow
 
 from avr.core import UsageError, check_known, claim_folder, item_names, write_folder, write_whole
-from avr.extract import Extractor, Origin, Running, Settings, crop_images, restore_video
+from avr.extract import Extractor, Origin, Running, Settings, crop_images, refuse_unused, restore_video
 from avr.heads import Head, TrainedRun, head_class, load_run
 from avr.store import FeatureStore, warn_unfinished
 from avr.video import read_frames
@@ -78,8 +78,10 @@ def draw_attention(  # noqa: PLR0913 (all it can be told, keyword-only)
 
     Raises:
         UsageError: a head without attention and no layers, a layer that gives no maps, an unknown video or view, a
-            video file or store that is not there, weights that are gone; an `out` that holds something.
+            file or store that is not there, weights that are gone or not read; an `out` that holds something.
     """
+    if weights and not layers:
+        raise UsageError(f"--weights {weights[0]}: only --layer reads them: name a layer, or leave it out")
     claim_folder(out, overwrite=overwrite)
     trained = load_run(run, split=split)
     warn_unfinished(run)
@@ -169,6 +171,7 @@ def with_maps(
     for stream in asked:
         check_known("stream", stream, origin.settings)
     settings = {stream: origin.settings[stream].change(layers=tuple(names)) for stream, names in asked.items()}
+    refuse_unused(weights, [settings])
     networks = replace(origin, settings=settings).restore_networks(weights)
     extractor = Extractor(settings, running=Running(device="cpu"), networks=networks)
     arrays, _ = extractor.features(restore_video(store, place, root))

@@ -81,7 +81,7 @@ class Album:
                 if video.id not in places:
                     raise WorkError(f"the store does not hold {video.id}")
                 if self.size >= self.room:
-                    raise WorkError(f"a page holds {MOST_BYTES / 1e6:g} MB of them at most")
+                    raise WorkError(f"a page holds {MOST_BYTES / 1e6:g} MB of them at most, shared by its runs")
                 take(outcome, store, places[video.id], video)
             except AvrError as error:
                 self.lack.setdefault(outcome.name, str(error))

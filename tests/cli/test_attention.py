@@ -108,6 +108,9 @@ def test_an_attentive_probe_shows_the_positions_of_a_stream_and_the_segments_of_
         ("glka", ["--view", "1"], "the video has views 0 to 0, not 1"),
         ("glka", ["--root", "elsewhere"], "the video is not at elsewhere/t0.avi: name the folder of the videos"),
         ("glka", ["--store", "none"], "the run's store is not at none"),
+        ("glka", ["--weights", "rgb=x.pt"], "--weights rgb=x.pt: only --layer reads them: name a layer"),
+        ("glka", ["--layer", "map", "--weights", "rgb=x.pt"], "--weights rgb=x.pt: the run's own weights are no file"),
+        ("linear", ["--layer", "map", "--weights", "flow=x.pt"], "there is no stream 'flow' to read them; known: rgb"),
     ],
 )
 def test_what_cannot_be_shown_is_said(trained, runner, tmp_path, run, more, message):

@@ -40,6 +40,8 @@ def test_names_are_completed(monkeypatch, runner, tmp_path):
         ("extract --stream rgb,fl", ["rgb,flow"]),
         ("extract --stream slow=fl", ["flow"]),  # bash replaces what stands behind "=" alone
         ("finetune backbone --stream slow = fl", ["flow"]),  # and tells of "=" as of a word
+        ("extract --stream = slow = fl", ["flow"]),
+        ("extract --stream = fl", ["flow"]),
         ("heads train stfn --stream rgb,fl", ["rgb,flow"]),
         ("heads train stfn --training min_", ["min_steps=", "min_lr="]),
         ("heads tune stfn --training views=o", ["one"]),
@@ -58,7 +60,7 @@ def test_bash_itself_completes_a_value(tmp_path):
     program.write_text(f"#!/bin/sh\nexec '{sys.executable}' -m avr \"$@\"\n")
     program.chmod(0o755)
     code = f"""eval "$({program} completion bash)" 2> /dev/null
-COMP_WORDS=(avr extract --stream slow = fl) COMP_CWORD=5
+COMP_WORDS=(avr extract --stream = slow = fl) COMP_CWORD=6
 _avr_completion {program}
 echo "${{COMPREPLY[@]}}" """
     done = subprocess.run(["bash", "-c", code], capture_output=True, text=True, check=True)

@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -57,6 +58,31 @@ def test_backbone_prints_json_and_its_run_is_repeated_from_its_record(runner, fo
     assert (told["training"]["epochs"], told["training"]["min_steps"]) == (7, "0")
     assert (told["tuning"].dropout, told["tuning"].mirror, told["seed"]) == (0.1, False, 3)
     assert found.found == before.store["index"] | {"folds": "2"}
+
+    finished = before.identity["extraction"]
+    for identity, store, why in (
+        ({"extraction": 5}, {}, "is damaged"),
+        ({"extraction": {**finished, "kind": 5}}, {}, "kind takes text"),
+        ({"tuning": 5}, {}, "is damaged"),
+        ({"training": []}, {}, "is damaged"),
+        ({}, {"index": 5}, "is damaged"),
+        ({}, {"index": {**before.store["index"], "root": 5}}, "is damaged"),
+        ({}, {"index": {**before.store["index"], "lists_suffice": "true"}}, "is damaged"),
+        ({}, {"index": None}, "does not say where its videos lay: give its options in full"),
+        ({"seed": {"a": 1}}, {}, "Invalid value for '--seed'"),
+    ):
+        write_record(Path("again"), replace(after, identity=after.identity | identity, store=after.store | store))
+        done = run(runner, "backbone", "--config", "again")
+        assert (done.exit_code, why in done.stderr) == (1 if "damaged" in why else 2, True), done.output
+    assert len(calls) == 1
+
+    begun = replace(after, splits={}, complete=False, command="avr finetune backbone --seed 3")
+    write_record(Path("again"), begun)
+    done = run(runner, "backbone", "--config", "again")
+    assert "again is not finished: avr finetune backbone --seed 3 goes on with it" in done.stderr
+    shown = runner.invoke(main, ["runs", "show", "again"]).stdout
+    assert "go on with it: avr finetune backbone --seed 3" in shown
+    assert "--config" not in shown
 
 
 @pytest.mark.parametrize(
@@ -124,6 +150,9 @@ def test_options_that_are_given_are_told_apart_from_defaults(runner, monkeypatch
     identity = {"run": str(tmp_path), "splits": ["2"], "tuning": tuning}
     record = RunRecord("end-to-end", identity, "stfn", training={"epochs": 4, "lr": 0.5, "refit": False}, seed=8)
     write_record(tmp_path, record)
+    begun = run(runner, "end-to-end", "--config", str(tmp_path)).stderr
+    assert f"{tmp_path} is not finished: the command that began it goes on with it" in begun
+    write_record(tmp_path, replace(record, complete=True))
     for paper in ([], ["--paper"]):
         done = runner.invoke(main, ["finetune", "end-to-end", "--config", str(tmp_path), "--lr", "0.1", *paper])
         assert done.exit_code == 0, done.output

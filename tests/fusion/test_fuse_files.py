@@ -353,6 +353,28 @@ def test_a_fusion_is_repeated_from_its_record(tmp_path, monkeypatch, runner):
     assert "x is a head's run: avr heads train --config" in other.stderr
 
 
+def test_named_score_files_are_repeated_in_their_order(tmp_path, monkeypatch, runner):
+    """The first says which videos there are, and their order; the tables' streams do not tell it."""
+    monkeypatch.chdir(tmp_path)
+    flow, rgb = score_file(("flow",), head=""), score_file(("rgb",), head="")
+    write_scores("flow.h5", take(flow, np.arange(120)[::-1]))
+    write_scores("rgb.h5", rgb)
+    assert runner.invoke(main, ["fuse", "average", "flow.h5", "rgb.h5", "--bootstrap", "50"]).exit_code == 0
+    again = runner.invoke(main, ["fuse", "average", "--config", "runs/fuse-average-1"])
+    assert (again.exit_code, again.stderr.count("warning")) == (0, 0), again.output
+    before, after = (read_record(tmp_path / f"runs/fuse-average-{k}") for k in (1, 2))
+    assert not before.differences(after)
+
+    for identity in ({"evaluation": 5}, {"scores": 5}):
+        write_record(tmp_path / "runs/fuse-average-2", replace(after, identity=after.identity | identity))
+        done = runner.invoke(main, ["fuse", "average", "--config", "runs/fuse-average-2"])
+        assert (done.exit_code, done.stderr.count("\n"), "is damaged" in done.stderr) == (1, 1, True), done.output
+    forged = {"evaluation": after.identity["evaluation"] | {"out": "elsewhere"}}
+    write_record(tmp_path / "runs/fuse-average-2", replace(after, identity=after.identity | forged))
+    assert runner.invoke(main, ["fuse", "average", "--config", "runs/fuse-average-2"]).exit_code == 0
+    assert not (tmp_path / "elsewhere").exists()
+
+
 def write_run(folder):
     folder.mkdir(parents=True)
     write_record(folder, RunRecord("head", head="linear"))

@@ -3,6 +3,7 @@
 import csv
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ from avr.cli import main
 from avr.core import measure, softmax
 from avr.heads import train_run
 from avr.report import list_runs, write_predictions
-from avr.store import FeatureStore, Scores, Videos, read_record, read_scores, write_scores
+from avr.store import FeatureStore, Scores, Videos, read_record, read_scores, write_record, write_scores
 
 
 @pytest.fixture(scope="module")
@@ -118,15 +119,48 @@ def test_what_is_given_changes_nothing_else_of_a_run_that_is_repeated(toy_store,
     done = runner.invoke(main, ["heads", "train", "--config", "three"])
     assert done.exit_code == 2
     assert "three started from the weights of another run: name that one with --start-from" in done.stderr
+    assert "avr heads train --config three --start-from RUN" in runner.invoke(main, ["runs", "show", "three"]).stdout
 
 
 def test_a_run_repeated_on_other_features_is_said(runs, make_store, runner, tmp_path):
+    """Where the user names no others."""
     make_store(tmp_path / "other", class_of_person=True)
-    done = runner.invoke(
-        main, ["heads", "train", "--config", "runs/linear-toy-1", "--store", "other", "--folds", "0", "--split", "1"]
-    )
+    again = ["heads", "train", "--config", "runs/linear-toy-1", "--folds", "0", "--split", "1", "--epochs", "1"]
+    done = runner.invoke(main, [*again, "--store", "other"])
+    assert (done.exit_code, "holds other features" in done.stderr) == (0, False), done.output
+    record = read_record(runs / "linear-toy-1")
+    write_record(runs / "linear-toy-1", replace(record, store={"paths": [str(tmp_path / "other")]}))
+    done = runner.invoke(main, again)
     assert done.exit_code == 0, done.output
     assert "other: holds other features than those that runs/linear-toy-1 was made of" in done.stderr
+
+    for identity in ({"folds": {}}, {"folds": [1, 2]}, {"keep_statistics": {"a": 1}}, {"freeze": 5}):
+        write_record(runs / "linear-toy-1", replace(record, identity=record.identity | identity))
+        done = runner.invoke(main, [one for one in again if one not in ("--folds", "0")])
+        assert (done.exit_code, "error" in done.stderr.lower()) == (2, True), (identity, done.output)
+        assert not isinstance(done.exception, (TypeError, AttributeError))
+
+
+def test_early_svm_is_repeated_with_its_split_and_its_stores_wherever_they_lie(
+    make_store, tmp_path, monkeypatch, runner
+):
+    """A store's path may hold ", "; of an older run its sources say it."""
+    make_store(tmp_path / "a, b" / "toy")
+    monkeypatch.chdir(tmp_path)
+    told = ["fuse", "early-svm", "--bootstrap", "50"]
+    done = runner.invoke(main, [*told, "--store", "a, b/toy", "--split", "1", "--out", "es"])
+    assert done.exit_code == 0, done.output
+    done = runner.invoke(main, ["fuse", "early-svm", "--config", "es", "--out", "again"])
+    assert (done.exit_code, done.stderr.count("warning")) == (0, 0), done.output
+    assert not read_record(tmp_path / "es").differences(read_record(tmp_path / "again"))
+    scores = read_scores("es/scores.h5")
+    assert scores.provenance["stores"] == [str(tmp_path / "a, b" / "toy")]
+
+    (tmp_path / "a, b" / "toy").rename("toy")
+    sources = [{**source, "store": str(tmp_path / "toy")} for source in scores.provenance["sources"]]
+    older = {name: value for name, value in scores.provenance.items() if name != "stores"} | {"sources": sources}
+    write_scores("es/scores.h5", replace(scores, provenance=older))
+    assert runner.invoke(main, ["fuse", "early-svm", "--config", "es", "--out", "third"]).exit_code == 0
 
 
 def test_no_runs_there(runner, tmp_path, monkeypatch):

@@ -156,7 +156,7 @@ def test_pictures_are_of_all_kinds_of_videos_and_what_is_left_out_is_said(severa
     store = SimpleNamespace(ids=np.array(["v00"]))
     for size, video, why in (
         (0, looks.hardest[1], "the store does not hold v03"),
-        (MOST_BYTES, looks.hardest[0], "a page holds 1 MB of them at most"),
+        (MOST_BYTES, looks.hardest[0], "a page holds 1 MB of them at most, shared by its runs"),
     ):
         album = Album(size=size)
         album._each(lambda *_: pytest.fail("there is no such picture"), outcome, store, [video])
