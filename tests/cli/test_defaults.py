@@ -50,8 +50,9 @@ FUNCTIONS = {
     "store repair": "avr.store:repair",
     "store verify": "",
 }
-# Where a command asks for what its function must be given, or the other way round, on purpose.
-APART = {("demo", "out"), ("store import-scores", "out")}
+# Where a command asks for what its function must be given, or the other way round, on purpose; and 0 trials, which the
+# command says by leaving out --tune.
+APART = {("demo", "out"), ("store import-scores", "out"), ("recipe run", "trials")}
 
 
 def command_at(path: str) -> click.Command:
