@@ -318,6 +318,7 @@ def test_the_command_prints_and_its_json_is_one_object(tmp_path, monkeypatch, ru
     assert "Mean of the streams' probabilities." in done.stdout
 
 
+@pytest.mark.usefixtures("locks")
 def test_a_fusion_is_repeated_from_its_record(tmp_path, monkeypatch, runner):
     monkeypatch.chdir(tmp_path)
     for number in "12":
