@@ -48,15 +48,3 @@ def test_killed_commands_go_on_and_no_command_writes_over_what_is_there():
     counts = [int(cell) for cell in total.split("|")[2:8]]
     assert sum(counts[:4]) == 10
     assert counts[5] >= 4  # results that were compared
-
-
-def test_no_damaged_or_forged_file_gets_through():
-    """2 000 files of benchmarks/fuzz.py."""
-    script = next(script for script in SCRIPTS if script.stem == "fuzz")
-    told = ["--files", "2000", "--seed", "1"]
-    done = subprocess.run([sys.executable, script, *told], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
-    rows = [[cell.strip() for cell in line.split("|")] for line in done.stdout.splitlines()[2:-2]]
-    assert len(rows) == 23
-    assert sum(int(row[2]) for row in rows) >= 2000
-    assert all(int(row[4]) for row in rows)  # of each kind, some are refused
