@@ -354,6 +354,7 @@ def test_a_fusion_is_repeated_from_its_record(tmp_path, monkeypatch, runner):
     assert "x is a head's run: avr heads train --config" in other.stderr
 
 
+@pytest.mark.usefixtures("locks")
 def test_named_score_files_are_repeated_in_their_order(tmp_path, monkeypatch, runner):
     """The first says which videos there are, and their order; the tables' streams do not tell it."""
     monkeypatch.chdir(tmp_path)

@@ -141,6 +141,7 @@ def test_a_run_repeated_on_other_features_is_said(runs, make_store, runner, tmp_
         assert not isinstance(done.exception, (TypeError, AttributeError))
 
 
+@pytest.mark.usefixtures("locks")
 def test_early_svm_is_repeated_with_its_split_and_its_stores_wherever_they_lie(
     make_store, tmp_path, monkeypatch, runner
 ):
