@@ -34,7 +34,7 @@ def connect_ray(address: str) -> Any:
     options: dict[str, Any] = {"address": address} if address else {"include_dashboard": False}
     for attempt in range(STARTS):
         try:
-            with _own_signals(ray):
+            with _own_signals():
                 ray.init(**options, log_to_driver=False, logging_level="ERROR")
             break
         except Exception as error:
@@ -47,22 +47,19 @@ def connect_ray(address: str) -> Any:
 
 
 @contextmanager
-def _own_signals(ray: Any) -> Iterator[None]:
-    """Ray would take SIGTERM of its driver for itself, and end it by a code of its own, in its own time: inside, and
-    after the block, SIGTERM does what it did before."""
-    inside: Any = getattr(ray._private, "utils", None)
-    install = getattr(inside, "set_sigterm_handler", None)
-    before = signal.getsignal(signal.SIGTERM)
-    ours = before, signal.SIG_IGN  # the latter on the way out
-    if install:
-        inside.set_sigterm_handler = lambda _: None
+def _own_signals() -> Iterator[None]:
+    """Ray takes SIGTERM of its driver for itself, and ends it by a code of its own; broken off otherwise while it
+    starts, it aborts the process. After the block SIGTERM is as before, and one that came does what it would have."""
+    before, came = signal.getsignal(signal.SIGTERM), False
     try:
         yield
+    except SystemExit:
+        came = True
     finally:
-        if install:
-            inside.set_sigterm_handler = install
-        if threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGTERM) not in ours:
+        if threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGTERM, before)
+    if came:
+        signal.raise_signal(signal.SIGTERM)
 
 
 def go_to(folder: Path) -> None:
