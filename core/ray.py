@@ -26,11 +26,12 @@ def connect_ray(address: str) -> Any:
     Raises:
         UsageError: Ray is not installed, or there is no cluster at the address.
     """
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is reported to anybody
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # the coming behaviour, and no warning of it
+    os.environ.setdefault("RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S", "0")  # a start that SIGTERM ends has none to wait for
     ray: Any = load_extra("ray", "--engine ray")
     if ray.is_initialized():
         return ray
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is reported to anybody
-    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # the coming behaviour, and no warning of it
     options: dict[str, Any] = {"address": address} if address else {"include_dashboard": False}
     for attempt in range(STARTS):
         try:
@@ -56,7 +57,8 @@ def _own_signals() -> Iterator[None]:
     except SystemExit:
         came = True
     finally:
-        if threading.current_thread() is threading.main_thread():
+        on_its_way_out = signal.getsignal(signal.SIGTERM) is signal.SIG_IGN
+        if threading.current_thread() is threading.main_thread() and not on_its_way_out:
             signal.signal(signal.SIGTERM, before)
     if came:
         signal.raise_signal(signal.SIGTERM)
