@@ -1,9 +1,9 @@
 """Frozen backbones, fine-tuned ones, end-to-end training: accuracy on one data set, over splits and seeds.
 
     python benchmarks/finetune.py weizmann --root ../shared/data/weizmann \
-        --weights ../shared/data/weights/squeezenet1_1.pth --splits 3 --seeds 1
+        --weights ../shared/data/weights/squeezenet1_1.pth --splits 3
     python benchmarks/finetune.py jhmdb --root ../shared/data/jhmdb \
-        --weights ../shared/data/weights/mobilenet_v2_features.pth --seeds 2
+        --weights ../shared/data/weights/mobilenet_v2_features.pth --seeds 0,1
     python benchmarks/finetune.py shapes
 
 For each split: `linear` and a joint head on a store of the frozen backbones; rgb and flow backbones fine-tuned on the
@@ -171,7 +171,7 @@ def main() -> None:
     parser.add_argument("--root", type=Path)
     parser.add_argument("--weights", default="random")
     parser.add_argument("--splits", type=int, default=1, help="how many, from the first")
-    parser.add_argument("--seeds", type=int, default=1)
+    parser.add_argument("--seeds", default="0", help="several with commas")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--out", type=Path, default=Path("bench-finetune"))
     options = parser.parse_args()
@@ -181,7 +181,7 @@ def main() -> None:
     out = options.out / options.dataset
     rows = []
     with quiet():
-        for seed in range(options.seeds):
+        for seed in map(int, options.seeds.split(",")):
             for split in list(dataset.splits)[: options.splits]:
                 rows.append(one(dataset, PRESETS[options.dataset], options.weights, split, seed, out))
                 print(json.dumps(rows[-1]), flush=True)
