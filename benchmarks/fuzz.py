@@ -174,6 +174,9 @@ def foreign(suffix: str) -> Callable[[Path], None]:
             from scipy.io import savemat
 
             savemat(path, {"scores": values})
+        elif suffix == "txt":
+            rows = zip(scores.ids, values.tolist(), scores.labels, strict=True)
+            path.write_text("81.2, 95.0\n" + "".join(f"{n} {v} {k} {i} 0\n" for n, v, k in rows for i in range(2)))
         elif suffix == "parquet":
             import pandas as pd
 
@@ -360,7 +363,7 @@ KINDS = {
     "exports": Kind(make_exported, read_exported, ("export/*",)),
     **{
         f"foreign {s}": Kind(foreign(s), read_foreign(s), (f"rgb.{s}",))
-        for s in ["npz", "npy", "pkl", "csv", "json", "parquet", "pt", "mat"]
+        for s in ["npz", "npy", "pkl", "csv", "txt", "json", "parquet", "pt", "mat"]
     },
     "weights": Kind(make_weights, read_network, ("network.*",)),
     "lists": Kind(make_lists, read_lists, ("own_*", "classes.txt")),

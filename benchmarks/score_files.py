@@ -342,6 +342,36 @@ def write_savetxt(truth, rng, path):
     np.savetxt(path, truth.values, fmt=spec, delimiter=str(rng.choice([" ", ",", "\t"])))
 
 
+def write_views(truth, rng, path):
+    """VideoMAE's lines of a view each, of several processes after one another, some views twice."""
+    logits = np.log(np.maximum(truth.expected, 1e-30)) if truth.kind in SOFT else truth.values
+    truth.values, truth.kind, truth.has = softmax(logits), "softmax", {"ids", "labels"}
+    views = [(chunk, crop) for chunk in range(rng.integers(1, 4)) for crop in range(rng.integers(1, 4))]
+    rows = [
+        f"{video} {row.tolist()} {label} {chunk} {crop}\n"
+        for video, row, label in zip(truth.ids, logits, truth.labels, strict=True)
+        for chunk, crop in views
+    ]
+    rows += [rows[place] for place in rng.integers(0, len(rows), rng.integers(0, 4))]
+    parts = np.array_split(rng.permutation(len(rows)), rng.integers(1, 3))
+    top = f"{rng.uniform(0, 100)}, {rng.uniform(0, 100)}\n" if rng.random() < 0.8 else ""
+    path.write_text("".join(top + "".join(rows[place] for place in part) for part in parts), encoding="utf-8")
+    truth.reordered = True
+
+
+def write_lists(truth, rng, path):
+    """A table of which one cell holds all scores of a video, as pandas writes a column of lists or arrays."""
+    import pandas as pd
+
+    rows = list(truth.values) if rng.random() < 0.5 else truth.values.tolist()
+    if isinstance(rows[0], np.ndarray):  # printed with eight digits, over several lines
+        rows = [np.array(str(row).strip("[]").split(), dtype=float) for row in rows]
+        truth.values = np.array(rows)
+    frame = pd.DataFrame({"video": truth.ids, "scores": rows, "label": truth.labels})
+    truth.has = {"ids", "labels"}
+    frame.to_csv(path, sep=str(rng.choice([",", ";", "\t"])), index=bool(rng.random() < 0.5))
+
+
 def write_pickle(truth, rng, path):
     path.write_bytes(pickle.dumps(objects_of(truth, rng), protocol=int(rng.integers(0, 6))))
 
@@ -409,6 +439,8 @@ WRITERS = {
     "csv": (write_csv, ".csv", 10),
     "pandas csv": (write_pandas, ".csv", 8),
     "savetxt": (write_savetxt, ".txt", 2),
+    "a line a view": (write_views, ".txt", 3),
+    "lists csv": (write_lists, ".csv", 3),
     "npz": (write_npz, ".npz", 5),
     "tsn npz": (write_tsn, ".npz", 1),
     "npy": (write_npy, ".npy", 2),

@@ -14,6 +14,7 @@ from avr.store.imports.matlab import open_mat
 from avr.store.npy import load_npy, load_npz, most_of
 from avr.store.pickles import LARGEST_FILE, load_pickle
 
+from .bracketed import read_cells, read_views
 from .columns import column_of, found_in_columns
 from .found import Found, Known, Reading, pick, text_of
 from .objects import found_in
@@ -34,8 +35,7 @@ def read_foreign(path: Path, known: Known, reading: Reading) -> Found:
 
     def found() -> Found:
         if suffix in TEXTS:
-            columns, lines, cut = read_columns(path, reading.delimiter, known.names)
-            return found_in_columns(columns, str(path), f"{suffix[1:]}, {cut}", known, reading, lines)
+            return _found_in_text(path, known, reading)
         form = FORMS.get(suffix, suffix[1:])
         reading.check(path, form, ("id_column", "label_column", "array"))
         if suffix in PARQUET:
@@ -43,6 +43,21 @@ def read_foreign(path: Path, known: Known, reading: Reading) -> Found:
         return found_in(READERS[suffix](path), path, form, known, reading)
 
     return guarded(path, "scores", found, most=LARGEST_FILE)
+
+
+def _found_in_text(path: Path, known: Known, reading: Reading) -> Found:
+    form = path.suffix[1:].lower()
+    text = read_text(path)
+    viewed = read_views(path, text)
+    if viewed is not None:
+        reading.check(path, viewed.form, ())
+        return viewed
+    cells = read_cells(path, text)
+    if cells is not None:
+        reading.check(path, f"{form} with lists", ("id_column", "label_column", "array"))
+        return found_in_frame(cells, str(path), f"{form} with lists", known, reading)
+    columns, lines, cut = read_columns(path, text, reading.delimiter, known.names)
+    return found_in_columns(columns, str(path), f"{form}, {cut}", known, reading, lines)
 
 
 def read_labels(path: Path) -> dict[str, Any]:
@@ -87,7 +102,9 @@ def found_in_frame(columns: dict[str, Any], where: str, form: str, known: Known,
     """The scores in columns by name; a column of arrays holds all scores of a video."""
     tall = {name for name, cells in columns.items() if len(cells) and isinstance(cells[0], list | tuple | np.ndarray)}
     if tall:
-        return found_in({name: list(cells) for name, cells in columns.items()}, Path(where), form, known, reading)
+        found = found_in({name: list(cells) for name, cells in columns.items()}, Path(where), form, known, reading)
+        found.values = list(found.values)  # one a video
+        return found
     table = [column_of(name, cells) for name, cells in columns.items()]
     return found_in_columns(table, where, form, known, reading)
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from avr.core import UsageError, plain_cell, read_rows, read_text
+from avr.core import UsageError, plain_cell, read_rows
 
 from .columns import Column
 from .found import role_of
@@ -42,18 +42,18 @@ class Cut:
         return f"cut at {DELIMITERS[self.mark]}" + (", decimal commas" if self.comma else "")
 
 
-def read_columns(path: Path, delimiter: str, videos: int | None) -> tuple[list[Column], list[int], str]:
+def read_columns(path: Path, text: str, delimiter: str, videos: int | None) -> tuple[list[Column], list[int], str]:
     """The columns of a text file, the line of each row, and how it was cut, in words.
 
     Args:
-        path: the file.
+        path: the file, for messages.
+        text: what it holds.
         delimiter: what stands between cells; empty: found out.
         videos: how many there are, if that is known.
 
     Raises:
         UsageError: no table, or one that can be read in two ways (file:line).
     """
-    text = read_text(path)
     said = re.match(r'"?sep=(.)"?\r?\n', text)  # which Excel writes
     if said:
         text = "\n" + text[said.end() :]

@@ -408,6 +408,58 @@ def test_roles_become_folds_and_stand_in_one_file(tmp_path):
         beside_others(path, same)
 
 
+def views(rows):
+    return "".join(f"{name} {list(values)} {label} {view}\n" for name, values, label, view in rows)
+
+
+def test_a_line_a_view_is_averaged_as_its_writer_does(tmp_path):
+    """As VideoMAE's engine writes test scores, a file a process, and merges them: views once, the mean of softmax."""
+    shifted = VALUES + np.random.default_rng(2).normal(size=VALUES.shape)
+    rows = [
+        (f"{IDS[i]}.mp4", of[i].tolist(), LABELS[i], f"{n} 0")
+        for n, of in enumerate((VALUES, shifted))
+        for i in range(6)
+    ]
+    text = "83.3, 100.0\n" + views(rows[::2]) + "66.7, 100.0\n" + views(rows[1::2] + rows[:1])
+    imported = read(tmp_path, text, ".txt", class_names=NAMES)
+    assert "6 videos × 3 classes × 2 views (txt, a line a view, softmax of each)" in imported.notes[0]
+    soft = [np.exp(of) / np.exp(of).sum(axis=1, keepdims=True) for of in (VALUES, shifted)]
+    place = [imported.scores.ids.tolist().index(name) for name in IDS]
+    np.testing.assert_allclose(imported.scores.streams["a"][place], np.mean(soft, axis=0), rtol=1e-6)
+    assert imported.scores.labels[place].tolist() == LABELS
+
+
+@pytest.mark.parametrize(
+    ("last", "message"),
+    [
+        (("v1", [1.0, 2.0], 0, "0 0"), "a.txt:2: video v1 has label 0, and 1 before"),
+        (("v1", [1.0], 1, "0 1"), "a.txt:2: 1 scores, where the video has 2 before"),
+        (("v1", [1.0, 2.5], 1, "0 0"), "a.txt:2: view 0 0 of video v1 stands here with other scores than before"),
+        (("v2", ["x"], 1, "0 0"), "a.txt:2: .* these are no scores"),
+        (("v2", [], 1, "0 0"), "a.txt:2: brackets without a score"),
+        (("v2", [1.0, 2.0], "walk", "0 0"), "a.txt:2: expected `name"),
+        (("v2", [1.0, 2.0, 3.0], 1, "0 0"), "videos with 2 and 3 scores each"),
+    ],
+)
+def test_a_line_a_view_that_does_not_fit_is_refused(tmp_path, last, message):
+    with pytest.raises(UsageError, match=message):
+        read(tmp_path, views([("v1", [1.0, 2.0], 1, "0 0"), last]), ".txt")
+
+
+@pytest.mark.parametrize("printed", [str, lambda row: str(np.array(row)), lambda row: str([row, row])])
+def test_lists_in_a_tables_cells(tmp_path, printed):
+    text = lines(
+        ["video", "logits", "label"],
+        [[i, f'"{printed(v)}"', k] for i, v, k in zip(IDS, VALUES.tolist(), LABELS, strict=True)],
+    )
+    scores = read(tmp_path, text).scores
+    assert scores.ids.tolist() == IDS
+    assert scores.labels.tolist() == LABELS
+    np.testing.assert_array_equal(scores.streams["a"], WANTED)
+    with pytest.raises(UsageError, match=r"a.csv:2: .* NumPy left some out when it printed them"):
+        read(tmp_path, text.replace(text.split('"')[1], "[1.5 ... 2.5]"))
+
+
 def test_random_files_come_back_equal_or_are_refused(tmp_path):
     """300 of those of benchmarks/score_files.py, which draws as many as are wanted."""
     pytest.importorskip("pandas")
