@@ -1,7 +1,7 @@
 """Files of features that other tools wrote, opened: which arrays they hold under which names, each read on demand.
 
-Known are npy, npz, pkl, pt, mat, h5 and csv. A size that a file claims is held against its bytes before memory is
-spent on it, and nothing in a file is called or followed out of it.
+Known are npy, npz, pkl, pt, safetensors, mat, h5 and csv. A size that a file claims is held against its bytes before
+memory is spent on it, and nothing in a file is called or followed out of it.
 """
 
 import csv
@@ -14,6 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
+import numpy as np
 from numpy.typing import NDArray
 
 from avr.core import AvrError, UsageError, message_of, open_file
@@ -123,6 +124,27 @@ def _open_torch(path: Path) -> Content:
     return content_of(load_torch(path), path)
 
 
+def _open_safetensors(path: Path) -> Content:
+    from safetensors import safe_open
+
+    def read(name: str) -> NDArray:
+        with safe_open(path, framework="pt") as file:
+            tensor = file.get_tensor(name)
+        return np.asarray(tensor.float() if tensor.is_floating_point() and tensor.itemsize < 4 else tensor)
+
+    with safe_open(path, framework="pt") as file:
+        slices = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118 (it is no dict)
+        return {
+            name: Array(
+                f"{path}: {name}",
+                tuple(part.get_shape()),
+                {"F": "f", "B": "b" if part.get_dtype() == "BOOL" else "f"}.get(part.get_dtype()[0], "i"),
+                partial(read, name),
+            )
+            for name, part in slices.items()
+        }
+
+
 def _open_csv(path: Path) -> Content:
     """A line a step, with or without a header, as mmaction2 writes features of videos for localisation."""
     try:
@@ -148,6 +170,7 @@ READERS: dict[str, Callable[[Path], Content]] = {
     ".pickle": _open_pickle,
     ".pt": _open_torch,
     ".pth": _open_torch,
+    ".safetensors": _open_safetensors,
     ".mat": open_mat,
     ".h5": open_hdf5,
     ".hdf5": open_hdf5,

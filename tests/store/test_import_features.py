@@ -1,5 +1,6 @@
 """Features of other tools: each kind of file, names, axes, segments, what is refused, exports taken back."""
 
+import json
 import os
 import pickle
 import zipfile
@@ -11,6 +12,7 @@ import numpy as np
 import pytest
 import scipy.io
 import torch
+from safetensors.torch import save_file
 
 from avr.core import UsageError, WorkError
 from avr.store import FeatureStore, Laying, StoreWriter, export, import_export, import_features, videos_of
@@ -82,6 +84,7 @@ SAVE = {
         {"feat": torch.from_numpy(value)}, path, _use_new_zipfile_serialization=False
     ),
     "mat": lambda path, value: scipy.io.savemat(path, {"features": value}),
+    "safetensors": lambda path, value: save_file({"features": torch.from_numpy(value)}, path),
     "h5": save_h5,
     "hdf5": save_mat73,
     "csv": lambda path, value: np.savetxt(path, value, delimiter=",", header="f0,f1,f2,f3,f4,f5", comments=""),
@@ -114,6 +117,7 @@ ALL = {
     "pkl": lambda path, arrays: path.write_bytes(pickle.dumps(named(arrays))),
     "pt": lambda path, arrays: torch.save({key: torch.from_numpy(value) for key, value in named(arrays).items()}, path),
     "mat": lambda path, arrays: scipy.io.savemat(path, {flat(video): values for video, values in arrays.items()}),
+    "safetensors": lambda path, arrays: save_file({flat(v): torch.from_numpy(a) for v, a in arrays.items()}, path),
 }
 
 
@@ -178,6 +182,13 @@ def test_arrays_beside_names_are_streams_and_labels_are_held_against_them(datase
         import_features([tmp_path / "wrong.npz"], dataset, tmp_path / "store")
     with pytest.raises(UsageError, match="names of its own, and --names differs in 4 of 5"):
         import_features([tmp_path / "all.npz"], dataset, tmp_path / "store", names=IDS[::-1][1:] + IDS[-1:])
+
+
+def test_bfloat16_in_safetensors(arrays, dataset, tmp_path):
+    tensors = {name: torch.from_numpy(array.astype(np.float32)).bfloat16() for name, array in arrays.items()}
+    save_file(tensors, tmp_path / "clip.safetensors")
+    import_features([tmp_path / "clip.safetensors"], dataset, tmp_path / "store")
+    check(tmp_path / "store", "clip", {name: tensor.float().numpy() for name, tensor in tensors.items()})
 
 
 @pytest.mark.parametrize("compressed", [False, True])
@@ -434,6 +445,11 @@ def looped(path):
         file.create_group("a")["b"] = file["/"]
 
 
+def claiming(path):
+    header = json.dumps({"a": {"dtype": "F32", "shape": [1 << 40], "data_offsets": [0, 4 << 40]}}).encode()
+    path.write_bytes(len(header).to_bytes(8, "little") + header)
+
+
 def bomb(path):
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("c2.npy", b"\0" * 1000)
@@ -453,6 +469,8 @@ def bomb(path):
         ("c2.pt", lambda path: torch.save(Opens(), path), "holds more than tensors"),
         ("c2.pt", lambda path: torch.save(torch.ones(1).expand(1 << 40), path), "more than the file holds"),
         ("c2.pt", lambda path: path.write_bytes(b"PK\x03\x04" + bytes(99)), "cannot be read"),
+        ("c2.safetensors", lambda path: path.write_bytes(b"\xff" * 8 + b"{}"), "cannot be read"),
+        ("c2.safetensors", claiming, "cannot be read"),
         ("c2.mat", lambda path: path.write_bytes(b"MATLAB 5.0 MAT-file" + bytes(300)), "no MATLAB file of version 5"),
         ("c2.mat", lambda path: path.write_bytes(bytes(126) + b"IM" + bytes(9)), "an element of type 0"),
         ("c2.mat", lambda path: path.write_bytes(bytes(126) + b"IM\x0e\0\0\0\xff\xff\xff\xff"), "which are not there"),
