@@ -43,6 +43,17 @@ def find_clips(root: Path) -> list[Path]:
     return [path for path in paths if path.suffix.lower() != ".gif" or path.stem not in clips]
 
 
+def listed_clips(root: Path, *, layout: str, lists_suffice: bool) -> list[Path]:
+    """The videos of an official data set that lists tell of; none may be there where these suffice.
+
+    Raises:
+        UsageError: none is there.
+    """
+    if lists_suffice:
+        return find_clips(root) if root.is_dir() else []
+    return require_videos(root, find_clips(root), layout=layout)
+
+
 def find_files(root: Path) -> list[Path]:
     """Files under `root` as sorted paths relative to it, links followed; hidden files and folders are left out."""
     return sorted((path.relative_to(root) for path in walk(root)), key=Path.as_posix)

@@ -1,15 +1,18 @@
 """Official lists and annotation files: where they lie, their lines, what they say of clips, which clips are there."""
 
+import json
 import re
 from collections import Counter
 from collections.abc import Callable, Container, Hashable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from avr.core import UsageError, by_number, first_few, note, read_text, warn
 
-from ._files import few, find_clips, text_of
+from ._files import few, find_clips, ids_of, text_of
 from ._types import Dataset, Split, Video
+
+PARTS = ("train", "val", "test")  # of official lists
 
 T = TypeVar("T")
 
@@ -146,6 +149,81 @@ def official(
         train, test = (tuple(c for c in found if part_of[split].get(c) == part) for part in ("train", "test"))
         splits[split] = Split(split, train, test)
     return Dataset(name, root, class_names, videos, splits)
+
+
+def official_by_name(  # noqa: PLR0913 (what official lists say of a clip, each thing once)
+    name: str,
+    root: Path,
+    class_names: tuple[str, ...],
+    class_of: Mapping[str, str],
+    part_of: Mapping[str, str],
+    group_of: Mapping[str, str],
+    *,
+    paths: Sequence[Path],
+    called_too: Mapping[str, str] | None = None,
+    lists_suffice: bool = False,
+) -> Dataset:
+    """A data set by lists of names without folders: each clip is the file of that name, wherever under the root it is.
+
+    Split "1" trains on the training list and tests on the validation list, or else on the test list; where there are
+    both, split "test" tests on the latter.
+
+    Args:
+        name, root, class_names, lists_suffice: as of `official`.
+        class_of, part_of, group_of: of each listed clip, in the order of the videos; parts are `PARTS`.
+        paths: of all clips that are there, relative to the root.
+        called_too: other names of files.
+
+    Raises:
+        UsageError: none is there.
+    """
+    by_stem = {text_of(path.stem): path for path in reversed(paths)}
+    near = {clip: by_stem.get(clip) or by_stem.get((called_too or {}).get(clip, "")) for clip in class_of}
+    there = {clip: path for clip, path in near.items() if path is not None}
+    if lists_suffice and not there:
+        say_by_lists(name, root, list(near))
+        there = {clip: Path(f"{clip}.mp4") for clip in near}
+    say_missing(name, root, list(near), there)
+    say_unlisted(name, root, sorted(set(paths) - set(there.values())))
+    ids = dict(zip(there, ids_of(list(there.values())), strict=True))
+    number = {one: place for place, one in enumerate(class_names)}
+    videos = [Video(ids[clip], root / path, number[class_of[clip]], group_of[clip]) for clip, path in there.items()]
+    members = {part: tuple(ids[clip] for clip in there if part_of[clip] == part) for part in PARTS}
+    splits = {"1": Split("1", members["train"], members["val"] or members["test"])}
+    if members["val"] and members["test"]:
+        splits["test"] = Split("test", members["train"], members["test"])
+    return Dataset(name, root, class_names, tuple(videos), splits)
+
+
+def read_objects(path: Path, *fields: str) -> Iterator[tuple[str, list[str]]]:
+    """Where each object of a JSON list of clips stands, and some of its fields as texts.
+
+    Raises:
+        UsageError: no list of objects, or one without a field.
+    """
+    content = read_document(path)
+    if not isinstance(content, list):
+        raise UsageError(f"{path}: expected a list of objects with {', '.join(fields)}")
+    for number, entry in enumerate(content, 1):
+        found = [entry.get(field) if isinstance(entry, dict) else None for field in fields]
+        for field, value in zip(fields, found, strict=True):
+            if isinstance(value, bool) or not isinstance(value, str | int) or value == "":
+                raise UsageError(f"{path}: entry {number}: no {field}")
+        yield f"{path}: entry {number}", list(map(str, found))
+
+
+def read_document(path: Path) -> Any:
+    """The content of a JSON file.
+
+    Raises:
+        UsageError: it is none (file:line).
+    """
+    try:
+        return json.loads(read_text(path))
+    except json.JSONDecodeError as error:
+        raise UsageError(f"{path}:{error.lineno}: no JSON: {error.msg}") from error
+    except (RecursionError, ValueError) as error:
+        raise UsageError(f"{path}: no JSON that can be read") from error
 
 
 def say_unlisted(name: str, root: Path, paths: Sequence[Path]) -> None:

@@ -19,17 +19,16 @@ from pathlib import Path
 
 from avr.core import UsageError, note
 
-from ._files import find_clips, ids_of, require_videos, text_of
-from ._lists import Told, list_places, say_by_lists, say_missing, say_unlisted
+from ._files import listed_clips
+from ._lists import PARTS, Told, list_places, official_by_name
 from ._splits import Drawing
 from ._tables import read_table
-from ._types import Dataset, Split, Video, numbered
+from ._types import Dataset, numbered
 
 DESCRIPTION = "400-700 human actions, by the official csv lists; train, validation"
 LAYOUT = "clips <youtube id>_<start>_<end>.mp4 under <root>, train.csv, validate.csv, … there or in --splits"
 SOURCE = "https://github.com/cvdfoundation/kinetics-dataset"
 DRAWING = Drawing()
-PARTS = ("train", "val", "test")
 COLUMNS = {name: (name,) for name in ("label", "youtube_id", "time_start", "time_end", "split")}
 
 
@@ -44,10 +43,7 @@ def index(root: Path, *, splits: Path | None = None, lists_suffice: bool = False
     Raises:
         UsageError: as `index_dataset`; a clip with two labels or in two lists (file:line).
     """
-    paths = find_clips(root) if root.is_dir() or not lists_suffice else []
-    if not lists_suffice:
-        require_videos(root, paths, layout=LAYOUT)
-    by_stem = {text_of(path.stem): path for path in reversed(paths)}
+    paths = listed_clips(root, layout=LAYOUT, lists_suffice=lists_suffice)
     part_of: dict[str, str] = {}
     label_of: dict[str, str] = {}
     told = Told()
@@ -58,24 +54,12 @@ def index(root: Path, *, splits: Path | None = None, lists_suffice: bool = False
             label_of[stem], part_of[stem] = label, part
     source_of = {stem: group_of(stem) or stem for stem in sorted(label_of)}
     clips_of = Counter(source_of.values())
-    there: dict[str, Path] = {}
-    for stem, source in source_of.items():
-        path = by_stem.get(stem) or (by_stem.get(source) if clips_of[source] == 1 else None)
-        if path is not None:
-            there[stem] = path
-    if lists_suffice and not there:
-        say_by_lists("kinetics", root, list(source_of))
-        there = {stem: Path(f"{stem}.mp4") for stem in source_of}
-    say_missing("kinetics", root, list(source_of), there)
-    say_unlisted("kinetics", root, sorted(set(paths) - set(there.values())))
-    number = numbered(label_of.values())
-    ids = dict(zip(there, ids_of(list(there.values())), strict=True))
-    videos = [Video(ids[stem], root / path, number[label_of[stem]], source_of[stem]) for stem, path in there.items()]
-    members = {part: tuple(ids[stem] for stem in there if part_of[stem] == part) for part in PARTS}
-    official = {"1": Split("1", members["train"], members["val"])}
-    if members["test"]:
-        official["test"] = Split("test", members["train"], members["test"])
-    return Dataset("kinetics", root, tuple(number), tuple(videos), official)
+    return official_by_name(
+        *("kinetics", root, tuple(numbered(label_of.values())), label_of, part_of, source_of),
+        called_too={stem: source for stem, source in source_of.items() if clips_of[source] == 1},
+        paths=paths,
+        lists_suffice=lists_suffice,
+    )
 
 
 def group_of(clip: str) -> str | None:

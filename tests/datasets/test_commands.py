@@ -8,8 +8,8 @@ from avr.cli import main
 def test_command_list(runner):
     known = json.loads(runner.invoke(main, ["datasets", "list", "--json"]).stdout)
     assert set(known) == {
-        *("folder", "hmdb51", "kinetics", "list", "shapes"),
-        *("ucf-sports", "ucf101", "ucf11", "weizmann"),
+        *("diving48", "folder", "hmdb51", "kinetics", "list", "shapes"),
+        *("ssv2", "ucf-sports", "ucf101", "ucf11", "weizmann"),
     }
     assert "weizmann" in runner.invoke(main, ["datasets", "list"]).stdout
 

@@ -1,5 +1,6 @@
 """folder, list, kinetics, weizmann, ucf11, ucf-sports: layouts, groups, splits, bad input."""
 
+import json
 import re
 from collections import Counter
 from pathlib import Path
@@ -18,7 +19,9 @@ def by_id(dataset):
 
 
 def test_unknown_data_set_lists_the_known_ones(tmp_path):
-    with pytest.raises(UsageError, match=r"unknown data set 'hmdb52' \(did you mean hmdb51\?\); known: folder, hmdb51"):
+    with pytest.raises(
+        UsageError, match=r"unknown data set 'hmdb52' \(did you mean hmdb51\?\); known: diving48, folder"
+    ):
         index_dataset("hmdb52", tmp_path)
 
 
@@ -33,7 +36,7 @@ def test_root_defaults_to_data_and_the_name(tmp_path, monkeypatch):
         index_dataset("ucf101")
 
 
-@pytest.mark.parametrize("name", ["folder", "weizmann", "ucf11", "ucf-sports", "kinetics"])
+@pytest.mark.parametrize("name", ["folder", "weizmann", "ucf11", "ucf-sports", "kinetics", "ssv2", "diving48"])
 def test_empty_folder(tmp_path, name):
     with pytest.raises(UsageError, match=r"no videos found; expected .*<"):
         index_dataset(name, tmp_path)
@@ -268,6 +271,101 @@ def test_kinetics_list_in_another_encoding(tree):
     (root / "train.csv").write_bytes(HEADER.encode() + b"caf\xe9,b,1,2,train\n")
     with pytest.raises(UsageError, match=r"train\.csv:2: byte 0xe9 is no UTF-8: save the file as UTF-8 \(`iconv"):
         index_dataset("kinetics", root)
+
+
+# --- ssv2, diving48 ---------------------------------------------------------------------------------------------------
+
+
+def write_json(path, value):
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(json.dumps(value))
+
+
+SOMETHING = {"Holding something": "0", "Putting something onto something": "1"}
+
+
+def something(clip, template):
+    return {"id": clip, "label": "holding a potato", "template": template, "placeholders": ["a potato"]}
+
+
+@pytest.mark.parametrize("prefix", ["labels/", "something-something-v2-"])
+def test_ssv2(tree, capsys, prefix):
+    root = tree(["20bn/101.webm", "20bn/9.webm", "20bn/30.mp4", "20bn/77.webm", "20bn/5.webm"])
+    write_json(root / f"{prefix}labels.json", SOMETHING)
+    onto = "Putting [something] onto [something]"
+    train = [something("101", onto), something("9", "Holding [something]"), something("8", onto)]
+    write_json(root / f"{prefix}train.json", train)
+    write_json(root / f"{prefix}validation.json", [something("30", onto)])
+    write_json(root / f"{prefix}test.json", [{"id": "77"}, {"id": "5"}])
+    (root / f"{prefix}test-answers.csv").write_text("77;Holding something\n")
+    dataset = index_dataset("ssv2", root)
+    assert dataset.class_names == tuple(SOMETHING)
+    assert {video.id: video.label for video in dataset.videos} == {
+        "20bn/9": 0,
+        "20bn/30": 1,
+        "20bn/77": 0,
+        "20bn/101": 1,
+    }
+    assert dataset.splits["1"].train == ("20bn/9", "20bn/101")
+    assert [dataset.splits[name].test for name in ("1", "test")] == [("20bn/30",), ("20bn/77",)]
+    said = capsys.readouterr().err
+    assert "ssv2: 1 of 5 listed videos are not there: 8" in said
+    assert "1 video file under" in said
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("labels.json", ["a"], r"labels\.json: expected an object of classes and their numbers, 0 … K-1"),
+        ("labels.json", {"a": "1"}, r"labels\.json: expected an object of classes and their numbers"),
+        ("train.json", {"id": "1"}, r"train\.json: expected a list of objects with id, template"),
+        ("train.json", [{"id": "1"}], r"train\.json: entry 1: no template"),
+        ("train.json", [something("1", "Eating [something]")], "entry 1: 'Eating something' is no class"),
+        ("train.json", [something("2", "Holding [something]")], "2 has part 'val' here and 'train' at .*entry 1"),
+    ],
+)
+def test_ssv2_bad_lists(tree, name, value, message):
+    root = tree(["1.webm", "2.webm"])
+    write_json(root / "labels.json", SOMETHING)
+    write_json(root / "train.json", [something("1", "Holding [something]")])
+    write_json(root / "validation.json", [something("2", "Holding [something]")])
+    write_json(root / name, value)
+    with pytest.raises(UsageError, match=message):
+        index_dataset("ssv2", root)
+
+
+def test_ssv2_json_that_is_cut(tree):
+    root = tree(["1.webm"])
+    (root / "labels.json").write_text('{"Holding something":\n "0"')
+    with pytest.raises(UsageError, match=r"labels\.json:2: no JSON: Expecting ',' delimiter"):
+        index_dataset("ssv2", root)
+
+
+def dive(clip, label):
+    return {"vid_name": clip, "label": label, "start_frame": 0, "end_frame": 99}
+
+
+def test_diving48(tree, capsys):
+    root = tree(["rgb/-u_x_00025.mp4", "rgb/-u_x_00026.mp4", "rgb/zzz_00001.mp4"])
+    write_json(root / "Diving48_V2_train.json", [dive("-u_x_00025", 1), dive("zzz_00001", 0)])
+    write_json(root / "Diving48_V2_test.json", [dive("-u_x_00026", 1)])
+    write_json(root / "Diving48_vocab.json", [["Back", "15som", "05Twis", "FREE"], ["Back", "15som", "NoTwis", "PIKE"]])
+    dataset = index_dataset("diving48", root)
+    assert dataset.class_names == ("Back 15som 05Twis FREE", "Back 15som NoTwis PIKE")
+    assert {video.id: (video.label, video.group) for video in dataset.videos} == {
+        "rgb/-u_x_00025": (1, "-u_x"),
+        "rgb/-u_x_00026": (1, "-u_x"),
+        "rgb/zzz_00001": (0, "zzz"),
+    }
+    assert (dataset.splits["1"].train, dataset.splits["1"].test) == (
+        ("rgb/-u_x_00025", "rgb/zzz_00001"),
+        ("rgb/-u_x_00026",),
+    )
+    assert list(dataset.splits) == ["1"]
+    assert "1 group has videos in train and test" in capsys.readouterr().err
+    write_json(root / "Diving48_V2_test.json", [dive("-u_x_00026", "pike")])
+    with pytest.raises(UsageError, match=r"test\.json: entry 1: label 'pike' is no class number"):
+        index_dataset("diving48", root)
 
 
 # --- weizmann, ucf11, ucf-sports --------------------------------------------------------------------------------------
