@@ -96,7 +96,7 @@ def show(run: Path) -> Reply:
 @command.command()
 @click.argument("run", type=click.Path(path_type=Path, exists=True), shell_complete=among_runs)
 @click.option("--out", type=PATH, default=Path("predictions.csv"), show_default=True, help="The table.")
-@click.option("--output", default="", metavar="NAME", help="Such as rgb, or average.  [default: the run's prediction]")
+@click.option("--output", default="", metavar="NAME", help="Such as rgb, or multiply.  [default: the run's prediction]")
 @click.option("--overwrite", is_flag=True, help="Replace a file that is there.")
 @answering
 def predictions(run: Path, out: Path, output: str, overwrite: bool) -> Reply:

@@ -39,7 +39,7 @@ class SeparateHeads(Head):
 
     @property
     def prediction(self) -> str:
-        """The only stream, or "average", which `predict` adds to several."""
+        """The only stream, or "multiply", which `predict` adds to several."""
         return prediction_of(self.streams)
 
     def forward(self, features: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -87,7 +87,7 @@ class TrainedRun:
 
     @property
     def prediction(self) -> str:
-        """The output that is the run's prediction: "fused", the only stream, or "average" of several streams."""
+        """The output that is the run's prediction: "fused", the only stream, or "multiply" of several streams."""
         return self.head.prediction
 
     def predict(self, features: Mapping[str, NDArray]) -> dict[str, NDArray[np.float32]]:

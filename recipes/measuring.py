@@ -12,8 +12,8 @@ from avr.fusion import Fuser, gather, make_fuser, pooled_features
 from avr.heads import load_run, open_examples, predict
 from avr.store import (
     ATTENDED,
-    AVERAGE,
     TRAINED_ON,
+    UNTRAINED,
     FeatureStore,
     Scores,
     is_test,
@@ -145,7 +145,7 @@ def _joined(training: Scores, scores: Scores) -> Scores:
 
 
 def _of(scores: Scores, output: str) -> NDArray:
-    if output == AVERAGE:
+    if output in UNTRAINED and output not in scores.streams:
         raise UsageError(
             f"head {scores.head} has no prediction of its own: name an output of {', '.join(scores.streams)}"
         )

@@ -92,8 +92,9 @@ def baselines(outcome: Outcome) -> dict[str, str]:
     """
     streams = [name for name in next(iter(outcome.splits.values())).streams if name in outcome.outputs]
     untrained = [name for name in reversed(UNTRAINED) if name in outcome.outputs and name not in streams]
+    rules = "the other untrained rule" if outcome.main in untrained else "the better untrained rule"
     found = {}
-    for what, names in (("the best stream", streams), ("the better untrained rule", untrained)):
+    for what, names in (("the best stream", streams), (rules, untrained)):
         others = [name for name in names if name != outcome.main]
         if others:
             found[what] = max(others, key=lambda name: float(right_by_video(outcome, name).mean()))

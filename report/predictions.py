@@ -21,7 +21,7 @@ def write_predictions(run: Path, out: Path, *, output: str = "", overwrite: bool
     Args:
         run: a run's folder, or a score file.
         out: the file.
-        output: such as "rgb" or "average"; "" is the run's prediction.
+        output: such as "rgb" or "multiply"; "" is the run's prediction.
         overwrite: replace a file that is there.
 
     Raises:

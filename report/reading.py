@@ -65,7 +65,7 @@ class Outcome:
         dataset: the data set's name.
         class_names: K names.
         main: the output that stands for the run: its own fused prediction, by a fusion's rule's name, its only stream,
-            or the streams' average.
+            or the streams' product.
         splits: its test videos by split ("" where the scores name none).
         curves: the learning curves.
         lack: what the run, or the store it was made of, lacks to be whole; "" where that is nothing.

@@ -140,7 +140,7 @@ def test_a_loaded_run_predicts_what_was_written(toy_store_of_views, head):
     result = train_run(toy_store_of_views, head, folds=0, training=QUICK)
     run = load_run(result.folder)
     assert run.class_names == ("a", "b", "c", "d")
-    assert run.prediction == ("average" if head == "linear" else "fused")
+    assert run.prediction == ("multiply" if head == "linear" else "fused")
     scores = read_scores(result.folder / "split-1" / "scores.h5")
     with FeatureStore(toy_store_of_views) as store:
         for place in (0, 5):

@@ -33,7 +33,7 @@ def runs(trained, tmp_path, monkeypatch):
 
 
 def test_runs_are_listed_with_figures_of_their_test_videos(runs, runner):
-    done = runner.invoke(main, ["fuse", "average", "runs/linear-toy-1", "--bootstrap", "50"])
+    done = runner.invoke(main, ["fuse", "multiply", "runs/linear-toy-1", "--bootstrap", "50"])
     assert done.exit_code == 0, done.output
     shutil.copytree("runs/linear-toy-1", "runs/more/broken")
     (runs / "more/broken/run.json").write_text("{}")
@@ -46,14 +46,14 @@ def test_runs_are_listed_with_figures_of_their_test_videos(runs, runner):
     done = runner.invoke(main, ["runs", "--csv", "list.csv"])
     assert done.exit_code == 0, done.output
     lines = {line.run.as_posix(): line for line in list_runs()}
-    assert set(lines) == {"runs/linear-toy-1", "runs/fuse-average-1", "runs/more/broken", "runs/more/begun"}
-    head, fused = lines["runs/linear-toy-1"], lines["runs/fuse-average-1"]
+    assert set(lines) == {"runs/linear-toy-1", "runs/fuse-multiply-1", "runs/more/broken", "runs/more/begun"}
+    head, fused = lines["runs/linear-toy-1"], lines["runs/fuse-multiply-1"]
     assert (head.kind, head.head, head.splits, head.complete) == ("head", "linear", ("1", "2"), True)
-    assert (fused.kind, fused.head, fused.videos) == ("fuse", "fuse-average", head.videos)
-    found = [read_scores(f"runs/fuse-average-1/split-{split}/scores.h5") for split in "12"]
+    assert (fused.kind, fused.head, fused.videos) == ("fuse", "fuse-multiply", head.videos)
+    found = [read_scores(f"runs/fuse-multiply-1/split-{split}/scores.h5") for split in "12"]
     values = np.concatenate([scores.streams["fused"] for scores in found])
     expected = measure(values, np.concatenate([scores.labels for scores in found]))
-    assert fused.top1 == head.top1 == expected["top1"]  # the head's prediction is its streams' average
+    assert fused.top1 == head.top1 == expected["top1"]  # the head's prediction is its streams' product
     assert fused.mean_class == expected["mean_class"]
     assert head.low is None  # of four groups
     assert not lines["runs/more/broken"].complete
@@ -181,7 +181,8 @@ def test_predictions_of_each_test_video_are_a_table_that_reads_as_scores(runs, r
     assert len(rows) == sum((scores.fold == -1).sum() for scores in found)
     first, scores = rows[0], found[0]
     place = scores.ids.tolist().index(first["id"])
-    expected = np.mean([softmax(values[place]) for values in scores.streams.values()], axis=0)
+    roots = np.sqrt(np.prod([softmax(values[place]) for values in scores.streams.values()], axis=0))  # of two streams
+    expected = roots / roots.sum()
     np.testing.assert_allclose([float(first[name]) for name in scores.class_names], expected, atol=1e-6)
     assert (first["split"], first["label"]) == (scores.split, scores.class_names[scores.labels[place]])
     assert first["predicted"] == scores.class_names[expected.argmax()]
@@ -196,11 +197,11 @@ def test_predictions_of_each_test_video_are_a_table_that_reads_as_scores(runs, r
     done = runner.invoke(main, ["runs", "predictions", "runs/linear-toy-1", "--out", "b.csv", "--output", "fused"])
     assert "has no output 'fused'; it holds rgb, flow, average, multiply" in done.stderr
 
-    out = ["--output", "multiply", "--out", "product.csv"]
+    out = ["--output", "average", "--out", "average.csv"]
     assert runner.invoke(main, ["runs", "predictions", "runs/linear-toy-1", *out]).exit_code == 0
-    first = next(csv.DictReader(Path("product.csv").read_text().splitlines()))
-    roots = np.sqrt(np.prod([softmax(values[place]) for values in scores.streams.values()], axis=0))
-    np.testing.assert_allclose([float(first[name]) for name in scores.class_names], roots / roots.sum(), atol=1e-6)
+    first = next(csv.DictReader(Path("average.csv").read_text().splitlines()))
+    mean = np.mean([softmax(values[place]) for values in scores.streams.values()], axis=0)
+    np.testing.assert_allclose([float(first[name]) for name in scores.class_names], mean, atol=1e-6)
 
 
 def test_names_that_a_spreadsheet_would_run_are_made_safe(tmp_path, capsys):

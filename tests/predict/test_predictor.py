@@ -108,7 +108,7 @@ def test_windows_and_arrays_lie_on_the_grid_in_time_of_their_run(dataset, tmp_pa
     found = predictor.predict(path, window=2.0, step=2.0)
     assert (found.frames, found.seconds, len(found.timeline)) == (40, 4.0, 2)
     features, _ = predictor.opened[0].extractor.features(Video("part", path, 0, "", start=2.0, end=4.0))
-    expected = predictor.opened[0].scores(features)["average"]
+    expected = predictor.opened[0].scores(features)["multiply"]
     assert found.timeline[1].top[0][1] == pytest.approx(float(np.exp(expected.max())), abs=1e-5)
     with VideoFile(path) as file:
         images = np.stack([frame.rgb() for frame in file])

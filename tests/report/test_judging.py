@@ -78,7 +78,7 @@ def several(tmp_path):
 def test_figures_have_intervals_over_groups(several):
     (outcome,) = read_outcomes([several])
     found = judge(outcome)
-    assert list(found) == ["rgb", "flow", "multiply", "average"]  # the main one last
+    assert list(found) == ["rgb", "flow", "average", "multiply"]  # the main one last
     right = outcome.pooled("flow").argmax(1) == outcome.labels
     assert (found["flow"].top1, found["flow"].spread) == (0.8, None)
     assert (found["flow"].low, found["flow"].high) == paired_bootstrap(right.astype(float), outcome.groups)
@@ -90,14 +90,14 @@ def test_figures_have_intervals_over_groups(several):
 
 def test_differences_are_paired(several):
     (outcome,) = read_outcomes([several])
-    assert baselines(outcome) == {"the best stream": "rgb", "the better untrained rule": "multiply"}
-    over_rgb, over_multiply = own_differences(outcome)
-    right = [outcome.pooled(name).argmax(1) == outcome.labels for name in ("average", "rgb")]
+    assert baselines(outcome) == {"the best stream": "rgb", "the other untrained rule": "average"}
+    over_rgb, over_average = own_differences(outcome)
+    right = [outcome.pooled(name).argmax(1) == outcome.labels for name in ("multiply", "rgb")]
     assert over_rgb.difference == pytest.approx(right[0].mean() - right[1].mean())
     assert over_rgb.p == mcnemar_p(*right)
-    assert over_multiply.sign == 0
+    assert over_average.sign == 0
     text = verdict([outcome], {outcome.name: judge(outcome)})
-    assert text.startswith("one.h5: its output average is right on 86.7 % of 30 test videos (95 % interval ")
+    assert text.startswith("one.h5: its output multiply is right on 86.7 % of 30 test videos (95 % interval ")
     assert "These videos do not show that it is better than rgb, the best stream: +0.0 points" in text
 
 
@@ -168,7 +168,7 @@ def test_figures_of_a_class(several):
     first = class_figures(outcome).rows[0]
     assert first[:5] == ["a", 10, 6, 0.6, 1.0]
     assert first[5] == pytest.approx(0.75)
-    of_true = outcome.pooled("average")[outcome.labels == 0, 0].mean()
+    of_true = outcome.pooled("multiply")[outcome.labels == 0, 0].mean()
     assert class_table([outcome], sure=True).rows[0] == ["a", 10, pytest.approx(of_true)]
     assert [cell.text for cell in confusion_table(outcome).rows[0][1:]] == ["6", "4", ""]
 

@@ -24,13 +24,13 @@ from .conftest import CLASS_NAMES
 def test_outcome_counts_test_videos_alone(run):
     (outcome,) = read_outcomes([run])
     assert outcome.name == "linear-toy-1"
-    assert outcome.main == "average"
+    assert outcome.main == "multiply"
     assert outcome.videos == {"1": 5, "2": 5}
     assert outcome.rows["1"]["rgb"] == {"top1": 1.0, "top5": 1.0, "mean_class": 1.0}
     assert outcome.rows["1"]["flow"]["top1"] == 0.6
     assert outcome.rows["1"]["flow"]["mean_class"] == pytest.approx((0.5 + 0.5 + 1) / 3)
-    # The sharper stream decides the average: as rgb in both splits.
-    assert outcome.rows["2"]["average"]["top1"] == 0.8
+    # The sharper stream decides the product: as rgb in both splits.
+    assert outcome.rows["2"]["multiply"]["top1"] == 0.8
     np.testing.assert_array_equal(outcome.confusion, [[4, 0, 0], [1, 3, 0], [0, 0, 2]])
     assert [(curve.name, curve.epochs) for curve in outcome.curves] == [("split-1/rgb", (1.0, 2.0))]
 
@@ -371,5 +371,5 @@ def test_command_without_runs_exits_2(runner, tmp_path, monkeypatch):
 def test_scores_of_no_split_are_told_without_one(run, tmp_path, runner):
     path = write_scores(tmp_path / "a.h5", replace(read_scores(run / "split-1" / "scores.h5"), split=""))
     done = runner.invoke(main, ["report", str(path), "--out", str(tmp_path / "page.html")])
-    assert done.stdout.splitlines()[0] == "a.h5: average 100.0 % top-1"
+    assert done.stdout.splitlines()[0] == "a.h5: multiply 100.0 % top-1"
     assert "<dt>Splits</dt>" not in (tmp_path / "page.html").read_text()
