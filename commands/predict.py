@@ -60,7 +60,9 @@ def command(
     drawn = {} if draw is None else drawn_paths(paths, draw, f".{draw_format}")
     outputs = [*([("--out", out)] if out else []), *drawn.items()]
     claim_files(outputs, inputs=paths, overwrite=overwrite)
-    check_runs(runs, split=options["split"], fuse=options["fuse"])
+    fusion = check_runs(runs, split=options["split"], fuse=options["fuse"])
+    if fusion is not None:
+        options["split"] = fusion.split  # which one it takes is said once
     from avr.predict import Predictor  # torch, after what needs none
 
     predictor = Predictor(runs, **options)
