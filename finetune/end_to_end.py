@@ -30,7 +30,7 @@ from .draws import DropoutKeys, key_dropout
 from .loop import STATE, Fitted
 from .networks import EndToEnd, TunedNetwork, start_flow
 from .task import Task
-from .tuning import END_TO_END, END_TO_END_TUNING, Tuning, is_fresh, settle_training, settle_tuning
+from .tuning import END_TO_END, END_TO_END_TUNING, FROM_START, Tuning, is_fresh, settle_training, settle_tuning
 from .vectors import keep_vectors
 
 
@@ -98,9 +98,10 @@ def finetune_end_to_end(  # noqa: PLR0913 (the stage's one entry: all it can be 
     about = read_head_record(run)
     made = head_class(about.head)
     # The head's own end-to-end settings in its paper; the two-stream ConvNet's where it has none.
-    papers = made.paper if is_fresh(about.training) else made.end_to_end or PAPER
+    fresh = is_fresh(about.training)
+    papers, ours = (made.paper, FROM_START) if fresh else (made.end_to_end or PAPER, END_TO_END)
     settled: dict[str, Any] = {
-        "training": settle_training(papers if paper else END_TO_END, training),
+        "training": settle_training(papers if paper else ours, training),
         "tuning": settle_tuning(replace(END_TO_END_TUNING, **made.end_to_end_tuning if paper else {}), tuning),
         "seed": seed,
         "cache_folder": cache,
