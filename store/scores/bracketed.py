@@ -19,6 +19,7 @@ from .kinds import CLOSE
 
 BEHIND = re.compile(r"(-?\d+)((?: \d+){0,2})")  # label, (chunk (and crop))
 LIST = re.compile(r"\[[\s\[]*[-+.\d]")  # how a cell of numbers begins
+NEAR = 0.05  # by which scores of one view may differ, as two processes round in half precision
 INNER = re.compile(r"\[([^\[\]]*)\]")
 SUMMARY = re.compile(r"[\d.]+\s*,\s*[\d.]+")  # top-1 and top-5, with which the file of each process begins
 
@@ -49,7 +50,7 @@ def read_views(path: Path, text: str) -> Found | None:
         known = next(iter(views[name].values()), scores)
         if known.shape != scores.shape:
             raise UsageError(f"{path}:{number}: {len(scores)} scores, where the video has {len(known)} before")
-        if not np.allclose(views[name].setdefault(view, scores), scores, rtol=1e-3, atol=1e-3, equal_nan=True):
+        if not np.allclose(views[name].setdefault(view, scores), scores, rtol=NEAR, atol=NEAR, equal_nan=True):
             raise UsageError(f"{path}:{number}: view {view} of video {name} stands here with other scores than before")
         first.setdefault(name, number)
     values = [np.stack(list(of_video.values())) for of_video in views.values()]
