@@ -15,7 +15,6 @@ from collections import defaultdict
 from pathlib import Path
 
 import numpy as np
-from heads_real import SMALL
 
 from avr.core import AvrError, note
 from avr.heads._requests import RunRequest, settle
@@ -58,11 +57,7 @@ def tried(
     head: str, path: Path, split: str, seed: int, *, trials: list[dict[str, str]], place: Path, workers: int
 ) -> list[Trial]:
     """Each trial on a split's training part."""
-    options, training = SMALL.get(head, ({}, {}))
-    layers = {"": "map"} if head in SMALL else {"": "pooled"}
-    request = RunRequest(
-        path, head, ("rgb", "flow"), layers=layers, split=split, seed=seed, options=options, training=training
-    )
+    request = RunRequest(path, head, ("rgb", "flow"), split=split, seed=seed)
     place.mkdir(parents=True, exist_ok=True)
     known = {spoken(trial.values): trial for trial in read_trials(place)}
     missing = [trial for trial in trials if spoken(trial) not in known]

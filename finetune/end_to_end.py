@@ -98,8 +98,7 @@ def finetune_end_to_end(  # noqa: PLR0913 (the stage's one entry: all it can be 
     about = read_head_record(run)
     made = head_class(about.head)
     # The head's own end-to-end settings in its paper; the two-stream ConvNet's where it has none.
-    fresh = is_fresh(about.training)
-    papers, ours = (made.paper, FROM_START) if fresh else (made.end_to_end or PAPER, END_TO_END)
+    papers, ours = (made.paper, FROM_START) if is_fresh(about.training) else (made.end_to_end or PAPER, END_TO_END)
     settled: dict[str, Any] = {
         "training": settle_training(papers if paper else ours, training),
         "tuning": settle_tuning(replace(END_TO_END_TUNING, **made.end_to_end_tuning if paper else {}), tuning),

@@ -95,10 +95,11 @@ def test_what_cannot_be_searched_is_refused_before_anything_is_trained(toy_store
     assert not (tmp_path / "run").exists()
 
 
+SGD = {"optimizer": "sgd", "weight_decay": 3.0}  # at a rate of 1e37 its loss is no number
+
+
 def test_a_trial_that_fails_is_kept_as_failed_and_not_chosen(toy_store, tmp_path):
-    request = RunRequest(
-        toy_store, "consensus", streams=("rgb",), training=QUICK | {"optimizer": "sgd"}, folds=0, out=tmp_path / "run"
-    )
+    request = RunRequest(toy_store, "consensus", streams=("rgb",), training=QUICK | SGD, folds=0, out=tmp_path / "run")
     found = tune_run(request, search={"lr": "1e-2,1e37"}, trials=4)
     failed = [trial for trial in found.trials if trial.loss is None]
     assert failed

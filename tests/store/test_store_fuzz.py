@@ -14,6 +14,6 @@ def test_no_damaged_or_forged_file_gets_through():
     done = subprocess.run(told, capture_output=True, text=True, check=False, env=few)
     assert done.returncode == 0, done.stdout + done.stderr
     rows = [[cell.strip() for cell in line.split("|")] for line in done.stdout.splitlines()[2:-2]]
-    assert len(rows) == 23
+    assert len(rows) == 24
     assert sum(int(row[2]) for row in rows) >= 2000
     assert all(int(row[4]) for row in rows)  # of each kind, some are refused
