@@ -148,8 +148,10 @@ def trained(
     for split in runs[0].splits:
         each = [read_scores(score_path(split_folder(run.folder, split))) for run in runs]
         test = is_test(each[0].fold)
-        outputs = {name: mean_probability([scores.streams[name][test] for scores in each]) for name in each[0].streams}
-        outputs = with_average(outputs)
+        streams = each[0].streams
+        outputs = with_average(
+            {one: mean_probability([scores.streams[one][test] for scores in each]) for one in streams}
+        )
         if head_class(name).joint:
             outputs = {"fused": outputs["fused"]}
         yield outputs, each[0].labels[test], each[0].groups[test]

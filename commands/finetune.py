@@ -151,7 +151,10 @@ def backbone(
 @log_option
 @answering
 def end_to_end(run: Path, config: Path | None, tuning: dict[str, Any], **options: Any) -> Reply | None:
-    """Train a run's head and its backbones together; writes backbones, head and scores as a new run."""
+    """Train a run's head and its backbones together; writes backbones, head and scores as a new run.
+
+    The head of a run of no epochs (avr heads train --epochs 0) starts anew, and the rate is then 1e-4 unless told.
+    """
     from avr.store import read_head_record, warn_unfinished
 
     read_head_record(run)  # no run is told before torch is loaded

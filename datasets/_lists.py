@@ -189,8 +189,9 @@ def official_by_name(  # noqa: PLR0913 (what official lists say of a clip, each 
     number = {one: place for place, one in enumerate(class_names)}
     videos = [Video(ids[clip], root / path, number[class_of[clip]], group_of[clip]) for clip, path in there.items()]
     members = {part: tuple(ids[clip] for clip in there if part_of[clip] == part) for part in PARTS}
-    splits = {"1": Split("1", members["train"], members["val"] or members["test"])}
-    if members["val"] and members["test"]:
+    validated = "val" in part_of.values()  # by the lists, whichever clips are there
+    splits = {"1": Split("1", members["train"], members["val" if validated else "test"])}
+    if validated and members["test"]:
         splits["test"] = Split("test", members["train"], members["test"])
     return Dataset(name, root, class_names, tuple(videos), splits)
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from avr.core import UsageError
 
 from ._files import listed_clips
-from ._lists import Told, list_places, official_by_name, read_document, read_objects
+from ._lists import Told, find_lists, official_by_name, read_document, read_objects
 from ._splits import Drawing
 from ._types import Dataset
 
@@ -24,18 +24,9 @@ DRAWING = Drawing()
 
 
 def index(root: Path, *, splits: Path | None = None, lists_suffice: bool = False) -> Dataset:
-    """Index the listed clips that are there.
-
-    Args:
-        root: the folder of the clips.
-        splits: the folder of the lists.
-        lists_suffice: where no clip is there, all that are listed are taken as if they were.
-
-    Raises:
-        UsageError: as `index_dataset`; a list that is none, or that contradicts another.
-    """
+    """Index Diving48 with its official split, of the clips that are there; see `index_dataset`."""
     paths = listed_clips(root, layout=LAYOUT, lists_suffice=lists_suffice)
-    folder = _folder(root, splits)
+    folder = find_lists(root, splits, folder="annotations", pattern="*[Dd]iving48*train.json")
     told, part_of, number_of = Told(), dict[str, str](), dict[str, int]()
     for part in ("train", "test"):
         for path in sorted(folder.glob(f"*[Dd]iving48*{part}.json")):
@@ -52,14 +43,6 @@ def index(root: Path, *, splits: Path | None = None, lists_suffice: bool = False
         paths=paths,
         lists_suffice=lists_suffice,
     )
-
-
-def _folder(root: Path, splits: Path | None) -> Path:
-    places = list_places(root, splits)
-    for place in places:
-        if any(place.glob("*[Dd]iving48*train.json")):
-            return place
-    raise UsageError(f"no Diving48_V2_train.json in {' or '.join(map(str, places))}; give --splits DIR")
 
 
 def _names(folder: Path, count: int) -> tuple[str, ...]:

@@ -8,8 +8,8 @@ any folders under the root. They are taken as already cut.
 
 Many listed videos have gone from the web: those that are not there are counted and named. Class numbers are the
 alphabetical order of the labels in the lists. The group is the video that a clip was cut from. Split "1" trains on the
-training list and tests on the validation list; where test labels were published and the clips are there, split "test"
-tests on those.
+training list and tests on the validation list (without one, on the test list); where test labels were published and the
+clips are there, split "test" tests on those.
 """
 
 import re

@@ -1,8 +1,8 @@
 """Something-Something V2 (Goyal et al. 2017; 174 classes, 220 847 clips), whose classes are motions, not things.
 
-Layout: `<id>.webm` (or re-encoded) in any folders under the root; the lists in the root, its folder `labels` or
-`annotations`, or in `--splits`, by the names of either release: `labels.json`, `train.json`, `validation.json`, and
-perhaps `test.json` with `test-answers.csv`, or `something-something-v2-labels.json` and so on.
+Layout: `<id>.webm` (or re-encoded) in any folders under the root; the lists in its folder `labels`, in the root or in
+`--splits`, by the names of either release: `labels.json`, `train.json`, `validation.json`, and perhaps `test.json` with
+`test-answers.csv`, or `something-something-v2-labels.json` and so on.
 
 Split "1" trains on the training list and tests on the validation list, as papers do; where the answers of the test
 list and its clips are there, split "test" tests on those. Class numbers are those of the labels' list. Which clips one
@@ -14,7 +14,7 @@ from pathlib import Path
 from avr.core import UsageError
 
 from ._files import listed_clips
-from ._lists import Told, lines_of, list_places, official_by_name, read_document, read_objects
+from ._lists import Told, find_lists, lines_of, official_by_name, read_document, read_objects
 from ._splits import Drawing
 from ._types import Dataset
 
@@ -25,18 +25,9 @@ SOURCE = "https://www.qualcomm.com/developer/software/something-something-v-2-da
 
 
 def index(root: Path, *, splits: Path | None = None, lists_suffice: bool = False) -> Dataset:
-    """Index the listed clips that are there.
-
-    Args:
-        root: the folder of the clips.
-        splits: the folder of the lists.
-        lists_suffice: where no clip is there, all that are listed are taken as if they were.
-
-    Raises:
-        UsageError: as `index_dataset`; a list that is none, or that contradicts another.
-    """
+    """Index Something-Something V2, of the clips that are there; see `index_dataset`."""
     paths = listed_clips(root, layout=LAYOUT, lists_suffice=lists_suffice)
-    folder = _folder(root, splits)
+    folder = find_lists(root, splits, folder="labels", pattern="*labels.json")
     class_names = _classes(folder)
     told, part_of, class_of = Told(), dict[str, str](), dict[str, str]()
     for part, where, clip, template in _listed(folder):
@@ -52,14 +43,6 @@ def index(root: Path, *, splits: Path | None = None, lists_suffice: bool = False
         paths=paths,
         lists_suffice=lists_suffice,
     )
-
-
-def _folder(root: Path, splits: Path | None) -> Path:
-    places = list_places(root, splits) + ([] if splits is not None else [root / "labels"])
-    for place in places:
-        if any(place.glob("*labels.json")):
-            return place
-    raise UsageError(f"no labels.json in {' or '.join(map(str, places))}; give --splits DIR")
 
 
 def _classes(folder: Path) -> tuple[str, ...]:

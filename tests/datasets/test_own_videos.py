@@ -249,6 +249,16 @@ def test_kinetics(tree, capsys):
     assert "kinetics: 1 of 4 listed videos are not there: gone_000001_000002" in capsys.readouterr().err
 
 
+def test_kinetics_split_1_is_what_the_lists_say_whichever_clips_are_there(tree):
+    root = tree(["a_000001_000002.mp4", "b_000001_000002.mp4"])
+    (root / "train.csv").write_text(HEADER + "push up,a,1,2,train\n")
+    (root / "test.csv").write_text(HEADER + "push up,b,1,2,test\n")
+    assert index_dataset("kinetics", root).splits["1"].test == ("b_000001_000002",)
+    (root / "validate.csv").write_text(HEADER + "push up,gone,1,2,validate\n")
+    splits = index_dataset("kinetics", root).splits
+    assert [splits[name].test for name in ("1", "test")] == [(), ("b_000001_000002",)]
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
